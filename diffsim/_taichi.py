@@ -1,0 +1,193 @@
+"""All contact with Taichi's internals and with its quirks; each use is pinned by a test in `tests/test_taichi.py`.
+
+Importing this module imports Taichi with its banner and its version check silenced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import linecache
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")
+os.environ.setdefault("TI_SKIP_VERSION_CHECK", "ON")
+
+import numpy as np
+import taichi as ti
+from taichi.lang import impl, kernel_impl
+
+__all__ = [
+    "DTYPES",
+    "address_views",
+    "build_kernel",
+    "current_program",
+    "has_arch",
+    "initialise",
+    "is_initialised",
+    "kernel_function",
+    "recording",
+    "taichi_function",
+]
+
+DTYPES = {
+    "f32": ti.f32,
+    "f64": ti.f64,
+    "i32": ti.i32,
+    "i64": ti.i64,
+    "u8": ti.u8,
+    "u32": ti.u32,
+    "u64": ti.u64,
+    "i8": ti.i8,
+    "i16": ti.i16,
+    "u16": ti.u16,
+    "u1": ti.u1,
+}
+NUMPY = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
+
+
+def dtype_name(dtype: Any) -> str | None:
+    """Return our name for a Taichi (or Python) scalar type, or None where it is not one."""
+    if dtype is float or dtype is int:
+        config = impl.current_cfg()
+        dtype = config.default_fp if dtype is float else config.default_ip
+    for name, known in DTYPES.items():
+        if dtype is known or dtype == known:
+            return name
+    return None
+
+
+def has_arch(arch: str) -> bool:
+    """Tell whether this machine and this build of Taichi can run `cuda`, `x64`, ..."""
+    return bool(ti.lang.misc.is_arch_supported(getattr(ti, arch)))
+
+
+def initialise(arch: str, precision: int, seed: int, threads: int | None, cache: bool) -> str:
+    """Start Taichi with the options that diffsim relies on and return the name of the backend that came up.
+
+    `force_scalarize_matrix` cures values that Taichi's defaults miscompile; the fallback to another backend is
+    off, so that a missing one is an error; the line that Taichi prints at every start is kept from the user.
+    """
+    options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
+    real = ti.f64 if precision == 64 else ti.f32
+    with _without_environment_overrides(), contextlib.redirect_stdout(io.StringIO()):
+        ti.init(
+            arch=getattr(ti, arch),
+            default_fp=real,
+            default_ip=ti.i32,
+            random_seed=seed,
+            log_level=ti.ERROR,
+            force_scalarize_matrix=True,
+            offline_cache=cache,
+            enable_fallback=False,
+            **options,
+        )
+    return str(impl.current_cfg().arch).rsplit(".", 1)[-1]
+
+
+@contextlib.contextmanager
+def _without_environment_overrides() -> Iterator[None]:
+    """Hide TI_* variables that would override an option that our results depend on."""
+    names = ("TI_FORCE_SCALARIZE_MATRIX", "TI_DEFAULT_FP", "TI_DEFAULT_IP", "TI_ARCH")
+    saved = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(saved)
+
+
+def is_initialised() -> bool:
+    """Tell whether a Taichi program exists and has the options that diffsim relies on."""
+    runtime = impl.get_runtime()
+    return runtime.prog is not None and bool(impl.current_cfg().force_scalarize_matrix)
+
+
+def current_program() -> Any:
+    """Return the object that stands for the running Taichi program: another one after each `ti.init`."""
+    return impl.get_runtime().prog
+
+
+def kernel_function(obj: Any) -> Callable[..., Any] | None:
+    """Return the Python function of a `@ti.kernel`, or None for anything else."""
+    if getattr(obj, "_is_wrapped_kernel", False):
+        function: Callable[..., Any] = obj._primal.func
+        return function
+    return None
+
+
+def taichi_function(obj: Any) -> tuple[Callable[..., Any], Any] | None:
+    """Return (Python function, bound owner or None) of a `@ti.func` or `@ti.pyfunc`, or None for anything else."""
+    owner = getattr(obj, "__self__", None)
+    inner = getattr(obj, "__func__", obj)
+    if not getattr(inner, "_is_taichi_function", False) or not hasattr(inner, "func"):
+        return None
+    return inner.func.func, owner
+
+
+def is_real_function(obj: Any) -> bool:
+    """Tell whether an object is a `@ti.real_func`."""
+    return bool(getattr(getattr(obj, "__func__", obj), "_is_real_function", False))
+
+
+@contextlib.contextmanager
+def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]) -> Iterator[None]:
+    """While active, hand every call of a Taichi kernel to `record(function, owner, args)` instead of launching it."""
+    launch = kernel_impl.Kernel.__call__
+
+    def intercept(self: Any, *args: Any, **kwargs: Any) -> None:
+        owner = args[0] if self.classkernel else None
+        names = [argument.name for argument in self.arguments]
+        rest = list(args[1:] if self.classkernel else args)
+        rest += [kwargs[name] for name in names[len(args) :] if name in kwargs]
+        record(self.func, owner, tuple(rest))
+
+    kernel_impl.Kernel.__call__ = intercept
+    try:
+        yield
+    finally:
+        kernel_impl.Kernel.__call__ = launch
+
+
+def build_kernel(source: str, name: str, scope: dict[str, Any]) -> Callable[..., Any]:
+    """Make a Taichi kernel of source text. Taichi reads a kernel's source from its file: `linecache` plays the file."""
+    filename = f"<diffsim {name} {id(scope):x}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    namespace = {"ti": ti, **scope}
+    exec(compile(source, filename, "exec", dont_inherit=True), namespace)  # our own generated text, never the user's input
+    kernel: Callable[..., Any] = ti.kernel(namespace[name])
+    return kernel
+
+
+def release_source(kernel: Callable[..., Any]) -> None:
+    """Forget the source text of a kernel that will not be compiled again."""
+    function = kernel_function(kernel)
+    if function is not None:
+        linecache.cache.pop(function.__code__.co_filename, None)
+
+
+def address_views(fields: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]) -> list[np.ndarray]:
+    """Return NumPy arrays that share the memory of dense scalar fields. CPU backends only.
+
+    Each view is valid as long as its field's tree is.
+    """
+    addresses = np.zeros(len(fields), dtype=np.uint64)
+    for start in range(0, len(fields), 64):  # a bounded number of statements a kernel compiles fast
+        part = fields[start : start + 64]
+        lines = [
+            f"    out[{start + k}] = ti.get_addr(f{k}, [{', '.join(['0'] * max(1, len(shapes[start + k])))}])"
+            for k in range(len(part))
+        ]
+        source = "def addresses(out: ti.types.ndarray()):\n" + "\n".join(lines) + "\n"
+        kernel = build_kernel(source, "addresses", {f"f{k}": f for k, f in enumerate(part)})
+        kernel(addresses)
+        release_source(kernel)
+    ti.sync()
+    views = []
+    for address, shape, dtype in zip(addresses, shapes, dtypes, strict=True):
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(NUMPY[dtype]).itemsize
+        memory = (ctypes.c_char * size).from_address(int(address))
+        views.append(np.frombuffer(memory, dtype=NUMPY[dtype]).reshape(shape))
+    return views

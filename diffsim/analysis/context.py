@@ -1,0 +1,183 @@
+"""What lowering a kernel knows at any moment: the builder, the names in scope, the memory of the program."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+from diffsim import _taichi
+from diffsim.analysis.builder import Builder
+from diffsim.analysis.source import Source
+from diffsim.analysis.values import Abstract, Matrix, Object, Sequence, TimeIndex, Variable
+from diffsim.errors import TraceError
+from diffsim.fields import Field
+from diffsim.ir import Buffer, Const, Location, Operand, Value
+
+__all__ = ["Buffers", "Context", "Frame"]
+
+
+class Buffers:
+    """The memory of a program: one buffer for each declared field, and for each Taichi field that a kernel reads."""
+
+    def __init__(self, fields: dict[str, Field], real: str) -> None:
+        self.real = real
+        self.by_field: dict[int, Buffer] = {}
+        self.external: dict[int, Buffer] = {}
+        self._names: set[str] = set()
+        self.fields = fields
+        for key, declared in fields.items():
+            self.add(declared, key)
+
+    def add(self, declared: Field, key: str) -> Buffer:
+        """Make the buffer of a declared field."""
+        dtype = "i32" if getattr(declared, "integer", False) else "f64" if declared.kind == "cost" else self.real
+        name = self._unique(key)
+        buffer = Buffer(name, declared.kind, dtype, declared.shape, declared.type.components, declared)
+        if declared.differentiable:
+            buffer.adjoint = Buffer(name + "_adj", declared.kind, dtype, declared.shape, buffer.components, declared)
+            buffer.adjoint.is_adjoint = True
+        self.by_field[id(declared)] = buffer
+        return buffer
+
+    def add_external(self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str) -> Buffer:
+        """Make the buffer of a Taichi field that the user allocated: read only, without gradient."""
+        if id(obj) not in self.external:
+            self.external[id(obj)] = Buffer(self._unique(name), "external", dtype, shape, components, obj)
+        return self.external[id(obj)]
+
+    def _unique(self, key: str) -> str:
+        base = "f_" + "".join(c if c.isalnum() else "_" for c in key)
+        name, k = base, 1
+        while name in self._names:
+            name, k = f"{base}_{k}", k + 1
+        self._names.add(name)
+        return name
+
+    def all(self) -> list[Buffer]:
+        """Return every buffer."""
+        return [*self.by_field.values(), *self.external.values()]
+
+
+@dataclass
+class Frame:
+    """One function being lowered: its source and its local variables."""
+
+    source: Source
+    owner: Any
+    variables: dict[str, Variable] = field(default_factory=dict)
+
+
+@dataclass
+class Context:
+    """The state of lowering one kernel call.
+
+    Attributes:
+        builder: Where operations go.
+        buffers: The program's memory.
+        phase: `reset`, `step`, `running_cost` or `terminal_cost`: what may be read and written.
+        t: The step index as a number.
+        frames: The kernel and the functions inlined into it, innermost last.
+        depth: How many dynamic loops and branches surround the statement.
+        call: Lowers a call of a Taichi function, set by `lower`.
+    """
+
+    builder: Builder
+    buffers: Buffers
+    phase: str
+    t: Value
+    frames: list[Frame] = field(default_factory=list)
+    depth: int = 0
+    loops: int = 0
+    call: Callable[..., Abstract] | None = None
+
+    @property
+    def frame(self) -> Frame:
+        """The function being lowered."""
+        return self.frames[-1]
+
+    def at(self, node: ast.AST) -> Location:
+        """Return the position of a node in the user's file."""
+        return self.frame.source.at(node)
+
+    def error(self, node: ast.AST, message: str) -> NoReturn:
+        """Refuse a construct, with its position."""
+        raise TraceError(f"{self.at(node)}: {message}")
+
+    def text(self, node: ast.AST) -> str:
+        """Return the source of a node for a message."""
+        text = ast.unparse(node)
+        return text if len(text) <= 60 else text[:57] + "..."
+
+    def variables(self) -> list[Variable]:
+        """Return every local variable that a statement could change, each once."""
+        unique = {id(v): v for frame in self.frames for v in frame.variables.values()}
+        return list(unique.values())
+
+    # -- turning what is known at compile time into operands ----------------------------------------------------
+
+    def number(self, value: Abstract, node: ast.AST) -> Operand:
+        """Return a scalar operand.
+
+        Raises:
+            TraceError: The value is not a number.
+        """
+        value = self.runtime(value, node)
+        if isinstance(value, Value | Const):
+            return value
+        self.error(node, f"{self.text(node)} must be a number, got a vector or matrix; take one of its components")
+
+    def runtime(self, value: Abstract, node: ast.AST) -> Abstract:
+        """Return scalars for numbers, vectors and the time; refuse other Python objects.
+
+        Raises:
+            TraceError: The value is something that a kernel cannot compute with.
+        """
+        if isinstance(value, Value | Const | Matrix):
+            return value
+        if isinstance(value, TimeIndex):
+            return self.builder.op("add", self.t, self.builder.const(value.offset))
+        if isinstance(value, Sequence):
+            return self._stacked([self.runtime(item, node) for item in value.items], node)
+        obj = value.value
+        if isinstance(obj, np.generic):
+            obj = obj.item()
+        if isinstance(obj, bool | int | float):
+            if isinstance(obj, int) and not isinstance(obj, bool) and not -(2**31) <= obj < 2**31:
+                self.error(node, f"integers must fit 32 bits, got {obj} in {self.text(node)}; use a float")
+            return self.builder.const(obj)
+        entries = _matrix_entries(obj)
+        if entries is not None:
+            numbers, shape = entries
+            return Matrix(tuple(self.builder.const(x) for x in numbers), shape)
+        kind = type(obj).__name__
+        if isinstance(obj, Field):
+            self.error(node, f"{obj.label} must be indexed before it is computed with, as in {_example(obj)}")
+        self.error(node, f"{self.text(node)} must be a number or a vector in a kernel, got a Python {kind}; index it or "
+                   "declare it as ds.Constant")
+
+    def _stacked(self, rows: list[Abstract], node: ast.AST) -> Matrix:
+        if rows and all(isinstance(row, Value | Const) for row in rows):
+            return Matrix(tuple(rows), (len(rows),))  # type: ignore[arg-type]
+        if rows and all(isinstance(row, Matrix) and len(row.shape) == 1 for row in rows):
+            vectors = [row for row in rows if isinstance(row, Matrix)]
+            if len({v.shape for v in vectors}) == 1:
+                return Matrix(tuple(e for v in vectors for e in v.entries), (len(rows), vectors[0].shape[0]))
+        self.error(node, f"{self.text(node)} must have rows of equal length made of numbers")
+
+
+def _example(declared: Field) -> str:
+    name = declared.key or "field"
+    return f"self.{name}[t, i]" if declared.kind in ("state", "scratch", "control") else f"self.{name}[i]"
+
+
+def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:
+    """Return the numbers and the shape of a small vector or matrix made in Python."""
+    if isinstance(obj, _taichi.ti.Matrix) or (isinstance(obj, np.ndarray | list | tuple) and len(obj) <= 16):
+        array = np.array(obj.to_numpy() if isinstance(obj, _taichi.ti.Matrix) else obj)
+        if array.dtype.kind in "iufb" and array.ndim in (1, 2) and array.size <= 64:
+            return [x.item() for x in array.reshape(-1)], array.shape
+    return None

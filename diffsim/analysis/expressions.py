@@ -1,0 +1,399 @@
+"""Evaluating a kernel's expressions: what is known in Python is computed now, the rest becomes operations."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from diffsim import _taichi
+from diffsim.analysis import matrices, places
+from diffsim.analysis.calls import evaluate_call
+from diffsim.analysis.context import Context
+from diffsim.analysis.values import Abstract, FieldPlace, Matrix, Object, Sequence, TimeIndex, entries_of, like
+from diffsim.fields import Field
+from diffsim.ir import Block, Const, Operand, Value
+
+__all__ = ["evaluate", "place_of"]
+
+BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Add: ("add", operator.add),
+    ast.Sub: ("sub", operator.sub),
+    ast.Mult: ("mul", operator.mul),
+    ast.Div: ("div", operator.truediv),
+    ast.FloorDiv: ("floordiv", operator.floordiv),
+    ast.Mod: ("mod", operator.mod),
+    ast.Pow: ("pow", operator.pow),
+    ast.BitAnd: ("bit_and", operator.and_),
+    ast.BitOr: ("bit_or", operator.or_),
+    ast.BitXor: ("bit_xor", operator.xor),
+    ast.LShift: ("shl", operator.lshift),
+    ast.RShift: ("shr", operator.rshift),
+    ast.MatMult: ("matmul", operator.matmul),
+}
+COMPARE: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Lt: ("lt", operator.lt),
+    ast.LtE: ("le", operator.le),
+    ast.Gt: ("gt", operator.gt),
+    ast.GtE: ("ge", operator.ge),
+    ast.Eq: ("eq", operator.eq),
+    ast.NotEq: ("ne", operator.ne),
+    ast.Is: ("is", operator.is_),
+    ast.IsNot: ("is not", operator.is_not),
+    ast.In: ("in", lambda a, b: a in b),
+    ast.NotIn: ("not in", lambda a, b: a not in b),
+}
+
+
+def evaluate(ctx: Context, node: ast.expr) -> Abstract:
+    """Return what an expression means.
+
+    Raises:
+        TraceError: It uses something that kernels cannot, with its position.
+    """
+    handler = _HANDLERS.get(type(node))
+    if handler is None:
+        ctx.error(node, f"kernels must not use {type(node).__name__}, got {ctx.text(node)}; move it out of the kernel")
+    return handler(ctx, node)
+
+
+def _constant(ctx: Context, node: ast.Constant) -> Abstract:
+    return Object(node.value)
+
+
+def _name(ctx: Context, node: ast.Name) -> Abstract:
+    variable = ctx.frame.variables.get(node.id)
+    if variable is not None:
+        return variable.current
+    names = ctx.frame.source.names
+    if node.id in names:
+        return Object(names[node.id])
+    ctx.error(node, f"{node.id} must be defined before it is used; a name assigned in a loop or branch ends with it")
+
+
+def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
+    place = place_of(ctx, node)
+    if place is not None:
+        return places.load(ctx, place, node)
+    base = evaluate(ctx, node.value)
+    if isinstance(base, Object):
+        try:
+            return Object(getattr(base.value, node.attr))
+        except AttributeError:
+            ctx.error(node, f"{ctx.text(node.value)} must have an attribute {node.attr!r}, got none")
+    if isinstance(base, Matrix):
+        if node.attr in matrices.PROPERTIES:
+            return Object(matrices.PROPERTIES[node.attr](base))
+        picked = places.components_of(base.shape, node.attr)
+        if picked is not None:
+            return _taken(base, picked)
+    ctx.error(node, f"{ctx.text(node)} must be a component or a method of a vector")
+
+
+def _taken(base: Matrix, picked: tuple[int, ...]) -> Abstract:
+    entries = tuple(base.entries[k] for k in picked)
+    return entries[0] if len(entries) == 1 else Matrix(entries, (len(entries),))
+
+
+def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
+    """Return the place in memory that an expression means: `x[t, i]`, `x[t, i][0]`, `x[t, i].x`; else None."""
+    if isinstance(node, ast.Subscript):
+        inner = place_of(ctx, node.value) if isinstance(node.value, ast.Subscript) else None
+        if inner is not None:
+            shape, positions = places.pick(ctx, node, inner.shape, _static_index(ctx, node.slice))
+            if not all(isinstance(p, int) for p in positions):
+                return None
+            return _component(inner, shape, positions)
+        if not isinstance(node.value, ast.Name | ast.Attribute | ast.Subscript):
+            return None
+        base = evaluate(ctx, node.value)
+        if isinstance(base, Object) and _is_field(base.value):
+            return places.field_place(ctx, node, base.value, evaluate)
+        return None
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Subscript):
+        inner = place_of(ctx, node.value)
+        picked = places.components_of(inner.shape, node.attr) if inner is not None else None
+        if inner is not None and picked is not None:
+            return _component(inner, () if len(picked) == 1 else (len(picked),), list(picked))
+    return None
+
+
+def _component(place: FieldPlace, shape: tuple[int, ...], positions: list[int]) -> FieldPlace:
+    return FieldPlace(place.buffer, place.indices, place.time, shape, tuple(place.components[p] for p in positions))
+
+
+def _is_field(obj: Any) -> bool:
+    return isinstance(obj, Field | _taichi.ti.Field)
+
+
+def _static_index(ctx: Context, node: ast.expr) -> Abstract:
+    index = evaluate(ctx, node)
+    if isinstance(index, Const):
+        return Object(int(index.value))
+    if isinstance(index, Sequence):
+        return Sequence(tuple(Object(int(i.value)) if isinstance(i, Const) else i for i in index.items))
+    return index
+
+
+def _subscript(ctx: Context, node: ast.Subscript) -> Abstract:
+    place = place_of(ctx, node)
+    if place is not None:
+        return places.load(ctx, place, node)
+    base = evaluate(ctx, node.value)
+    index = _static_index(ctx, node.slice)
+    if isinstance(base, Sequence):
+        if isinstance(index, Object) and isinstance(index.value, int):
+            return base.items[index.value]
+        ctx.error(node, f"a tuple must be indexed with a number known at compile time, got {ctx.text(node)}")
+    if isinstance(base, Object) and not isinstance(base.value, _taichi.ti.Matrix):
+        return _python_item(ctx, node, base.value, index)
+    base = ctx.runtime(base, node)
+    if not isinstance(base, Matrix):
+        ctx.error(node, f"{ctx.text(node.value)} must be a field or a vector to be indexed, got a number")
+    shape, positions = places.pick(ctx, node, base.shape, index)
+    if positions and not isinstance(positions[0], int):
+        return _dynamic_entry(ctx, base, positions[0])
+    entries = tuple(base.entries[p] for p in positions)
+    return Matrix(entries, shape) if shape else entries[0]
+
+
+def _dynamic_entry(ctx: Context, base: Matrix, index: Operand) -> Operand:
+    """Select an entry of a local vector by an index known only when the kernel runs."""
+    b = ctx.builder
+    result = base.entries[-1]
+    for k in reversed(range(len(base.entries) - 1)):
+        result = b.op("select", b.op("eq", index, b.const(k)), base.entries[k], result)
+    return result
+
+
+def _python_item(ctx: Context, node: ast.Subscript, container: Any, index: Abstract) -> Abstract:
+    if isinstance(index, Sequence) and all(isinstance(i, Object) for i in index.items):
+        index = Object(tuple(i.value for i in index.items))  # type: ignore[union-attr]
+    if not isinstance(index, Object):
+        kind = type(container).__name__
+        ctx.error(node, f"{ctx.text(node.value)} must be a field to be indexed while the kernel runs, got a Python {kind}; "
+                  "declare it as ds.Constant(...)")
+    try:
+        return Object(container[index.value])
+    except (TypeError, KeyError, IndexError) as error:
+        ctx.error(node, f"{ctx.text(node)} must exist when the kernel compiles, got {type(error).__name__}: {error}")
+
+
+def _sequence(ctx: Context, node: ast.Tuple | ast.List) -> Abstract:
+    items = []
+    for element in node.elts:
+        if isinstance(element, ast.Starred):
+            items += unpacked(ctx, evaluate(ctx, element.value), element)
+        else:
+            items.append(evaluate(ctx, element))
+    return Sequence(tuple(items))
+
+
+def unpacked(ctx: Context, value: Abstract, node: ast.AST) -> list[Abstract]:
+    """Return the items of a tuple, list or vector."""
+    if isinstance(value, Sequence):
+        return list(value.items)
+    if isinstance(value, Matrix):
+        return list(value.entries) if len(value.shape) == 1 else [Matrix(r, (len(r),)) for r in value.rows]
+    if isinstance(value, Object) and isinstance(value.value, tuple | list | range | np.ndarray | zip | enumerate):
+        return [Object(item) for item in value.value]
+    ctx.error(node, f"{ctx.text(node)} must be a tuple or a vector to be unpacked")
+
+
+def _slice(ctx: Context, node: ast.Slice) -> Abstract:
+    bounds = []
+    for part in (node.lower, node.upper, node.step):
+        bound = Object(None) if part is None else _static_index(ctx, part)
+        if not isinstance(bound, Object):
+            ctx.error(node, "slices must have bounds known when the kernel compiles")
+        bounds.append(bound.value)
+    return Object(slice(*bounds))
+
+
+def binary(ctx: Context, node: ast.AST, op: ast.operator, left: Abstract, right: Abstract) -> Abstract:
+    """Apply a binary operator."""
+    name, python = BINARY[type(op)]
+    if isinstance(left, Object) and isinstance(right, Object) and not _vectors(left, right):
+        try:
+            return Object(python(left.value, right.value))
+        except (TypeError, ArithmeticError, ValueError) as error:
+            ctx.error(node, f"{ctx.text(node)} must be computable, got {type(error).__name__}: {error}")
+    shifted = _shifted_time(name, left, right)
+    if shifted is not None:
+        return shifted
+    x, y = ctx.runtime(left, node), ctx.runtime(right, node)
+    try:
+        if name == "matmul":
+            if not isinstance(x, Matrix) or not isinstance(y, Matrix):
+                raise ValueError("@ needs matrices or vectors")
+            return matrices.matmul(ctx.builder, x, y)
+        return _arithmetic(ctx, name, x, y)
+    except ValueError as error:
+        ctx.error(node, f"{ctx.text(node)} must combine values that fit: {error}")
+
+
+def _arithmetic(ctx: Context, name: str, x: Abstract, y: Abstract) -> Abstract:
+    b = ctx.builder
+    if name in ("mod", "floordiv") and any(e.dtype in ("f32", "f64") for v in (x, y) for e in entries_of(v)):
+        quotient = matrices.elementwise(b, "floor", matrices.elementwise(b, "div", x, y))
+        if name == "floordiv":
+            return quotient
+        return matrices.elementwise(b, "sub", x, matrices.elementwise(b, "mul", y, quotient))
+    return matrices.elementwise(b, name, x, y)
+
+
+def _vectors(*values: Object) -> bool:
+    return any(isinstance(v.value, _taichi.ti.Matrix | list | tuple | np.ndarray) for v in values)
+
+
+def _shifted_time(name: str, left: Abstract, right: Abstract) -> TimeIndex | None:
+    for time, other in ((left, right), (right, left)):
+        if isinstance(time, TimeIndex) and isinstance(other, Object) and type(other.value) is int:
+            if name == "add":
+                return TimeIndex(time.offset + other.value)
+            if name == "sub" and time is left:
+                return TimeIndex(time.offset - other.value)
+    return None
+
+
+def _binop(ctx: Context, node: ast.BinOp) -> Abstract:
+    return binary(ctx, node, node.op, evaluate(ctx, node.left), evaluate(ctx, node.right))
+
+
+def _unary(ctx: Context, node: ast.UnaryOp) -> Abstract:
+    value = evaluate(ctx, node.operand)
+    python = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_, ast.Invert: operator.invert}
+    if isinstance(value, Object) and not _vectors(value):
+        return Object(python[type(node.op)](value.value))
+    operand = ctx.runtime(value, node)
+    if isinstance(node.op, ast.UAdd):
+        return operand
+    if isinstance(node.op, ast.Invert):
+        return matrices.elementwise(ctx.builder, "bit_xor", operand, ctx.builder.const(-1))
+    return matrices.elementwise(ctx.builder, "neg" if isinstance(node.op, ast.USub) else "not", operand)
+
+
+def _boolop(ctx: Context, node: ast.BoolOp) -> Abstract:
+    is_and = isinstance(node.op, ast.And)
+    result: Abstract | None = None
+    for part in node.values:
+        value = evaluate(ctx, part)
+        if isinstance(value, Object):
+            if bool(value.value) != is_and:
+                return Object(not is_and) if result is None else ctx.builder.const(not is_and)
+            continue
+        condition = ctx.builder.truth(ctx.number(value, part))
+        result = condition if result is None else ctx.builder.op("and" if is_and else "or", result, condition)  # type: ignore[arg-type]
+    return Object(is_and) if result is None else result
+
+
+def _compare(ctx: Context, node: ast.Compare) -> Abstract:
+    left = evaluate(ctx, node.left)
+    result: Abstract | None = None
+    for op, comparator in zip(node.ops, node.comparators, strict=True):
+        right = evaluate(ctx, comparator)
+        name, python = COMPARE[type(op)]
+        if isinstance(left, Object) and isinstance(right, Object):
+            one: Abstract = Object(bool(python(left.value, right.value)))
+        elif " " in name or name in ("is", "in"):
+            ctx.error(node, f"`{name}` must compare what is known when the kernel compiles, got {ctx.text(node)}")
+        else:
+            one = matrices.elementwise(ctx.builder, name, ctx.runtime(left, node), ctx.runtime(right, node))
+        if result is None:
+            result = one
+        else:
+            x, y = ctx.runtime(result, node), ctx.runtime(one, node)
+            result = matrices.elementwise(ctx.builder, "and", x, y)
+        left = right
+    assert result is not None  # noqa: S101  (a comparison has at least one operator)
+    return result
+
+
+def _ifexp(ctx: Context, node: ast.IfExp) -> Abstract:
+    test = evaluate(ctx, node.test)
+    if isinstance(test, Object):
+        return evaluate(ctx, node.body if test.value else node.orelse)
+    cond = ctx.builder.truth(ctx.number(test, node.test))
+    then, orelse = Block(), Block()
+    ctx.depth += 1
+    with ctx.builder.inside(then):
+        a = ctx.runtime(evaluate(ctx, node.body), node.body)
+    with ctx.builder.inside(orelse):
+        b = ctx.runtime(evaluate(ctx, node.orelse), node.orelse)
+    ctx.depth -= 1
+    if isinstance(a, Matrix) != isinstance(b, Matrix) or (isinstance(a, Matrix) and isinstance(b, Matrix) and a.shape != b.shape):
+        ctx.error(node, f"both sides of {ctx.text(node)} must have one shape")
+    if not then.ops and not orelse.ops:
+        pairs = zip(entries_of(a), entries_of(b), strict=True)
+        return like(a, [ctx.builder.op("select", cond, p, q) for p, q in pairs])
+    _join(ctx, then, entries_of(a), orelse, entries_of(b))
+    return like(a, ctx.builder.branch(cond, then, orelse))
+
+
+def _join(ctx: Context, then: Block, a: tuple[Operand, ...], orelse: Block, b: tuple[Operand, ...]) -> None:
+    """Make two blocks yield scalars of common types."""
+    from diffsim.analysis.builder import promote
+
+    for p, q in zip(a, b, strict=True):
+        common = p.dtype if p.dtype == q.dtype else promote(p.dtype, q.dtype)
+        with ctx.builder.inside(then):
+            then.yields.append(ctx.builder.cast(p, common))
+        with ctx.builder.inside(orelse):
+            orelse.yields.append(ctx.builder.cast(q, common))
+
+
+def _comprehension(ctx: Context, node: ast.ListComp | ast.GeneratorExp) -> Abstract:
+    if len(node.generators) != 1 or not isinstance(node.generators[0].target, ast.Name):
+        ctx.error(node, "comprehensions in kernels must have one `for` with one name")
+    generator = node.generators[0]
+    name = generator.target.id  # type: ignore[attr-defined]
+    items = unpacked(ctx, evaluate(ctx, generator.iter), generator.iter)
+    variables = ctx.frame.variables
+    saved = variables.get(name)
+    results = []
+    from diffsim.analysis.values import Variable
+
+    for item in items:
+        variables[name] = Variable(item)
+        tests = [evaluate(ctx, test) for test in generator.ifs]
+        if not all(isinstance(test, Object) for test in tests):
+            ctx.error(node, "conditions of a comprehension must be known when the kernel compiles")
+        if all(test.value for test in tests):  # type: ignore[union-attr]
+            results.append(evaluate(ctx, node.elt))
+    variables.pop(name, None)
+    if saved is not None:
+        variables[name] = saved
+    return Sequence(tuple(results))
+
+
+def _joined(ctx: Context, node: ast.JoinedStr) -> Abstract:
+    return Object("")
+
+
+def _call(ctx: Context, node: ast.Call) -> Abstract:
+    return evaluate_call(ctx, node, evaluate)
+
+
+_HANDLERS: dict[type[ast.AST], Callable[[Context, Any], Abstract]] = {
+    ast.Constant: _constant,
+    ast.Name: _name,
+    ast.Attribute: _attribute,
+    ast.Subscript: _subscript,
+    ast.Tuple: _sequence,
+    ast.List: _sequence,
+    ast.Slice: _slice,
+    ast.BinOp: _binop,
+    ast.UnaryOp: _unary,
+    ast.BoolOp: _boolop,
+    ast.Compare: _compare,
+    ast.IfExp: _ifexp,
+    ast.ListComp: _comprehension,
+    ast.GeneratorExp: _comprehension,
+    ast.JoinedStr: _joined,
+    ast.Call: _call,
+}
+__all__ += ["binary", "unpacked"]
+_ = Value

@@ -1,0 +1,127 @@
+"""Lowering a recorded kernel call to a stage: arguments are bound, functions inlined, statements run."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from diffsim.analysis.builder import Builder
+from diffsim.analysis.context import Buffers, Context, Frame
+from diffsim.analysis.source import read_source
+from diffsim.analysis.statements import Returned, run
+from diffsim.analysis.values import Abstract, Object, Variable, entries_of, Matrix
+from diffsim.errors import TraceError
+from diffsim.ir import Const, Stage, Value
+from diffsim.trace import KernelCall, Time
+from diffsim.analysis.values import TimeIndex
+
+__all__ = ["lower"]
+
+_MAX_DEPTH = 40
+
+
+def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
+    """Turn a recorded kernel call into a stage.
+
+    Args:
+        call: What the trace recorded.
+        phase: `reset`, `step`, `running_cost` or `terminal_cost`.
+        buffers: The program's memory.
+
+    Raises:
+        TraceError: The kernel uses something that cannot be lowered; the message has its position.
+    """
+    source = read_source(call.function)
+    builder = Builder(buffers.real)
+    t = Value("i32")
+    ctx = Context(builder, buffers, phase, t, call=_inline)
+    frame = Frame(source, call.owner)
+    ctx.frames.append(frame)
+    arguments: list[Abstract] = [_bound(call, argument) for argument in call.args]
+    if call.owner is not None:
+        arguments.insert(0, Object(call.owner))
+    names = [a.arg for a in source.node.args.args]
+    if len(names) != len(arguments):
+        raise TraceError(
+            f"{source.at(source.node)}: kernel {call.name} must be called with its {len(names) - (call.owner is not None)} "
+            f"argument(s), got {len(call.args)}"
+        )
+    frame.variables = {name: Variable(value) for name, value in zip(names, arguments, strict=True)}
+    try:
+        run(ctx, source.node.body)
+    except Returned:
+        pass  # a bare `return` at the end of a kernel
+    return Stage(call.name, t, builder.block, source.at(source.node))
+
+
+def _bound(call: KernelCall, argument: Any) -> Abstract:
+    if isinstance(argument, Time):
+        return TimeIndex(argument.offset)
+    return Object(argument)
+
+
+def _inline(
+    ctx: Context,
+    node: ast.Call,
+    function: Callable[..., Any],
+    owner: Any,
+    arguments: list[Abstract],
+    keywords: dict[str, Abstract],
+    aliases: dict[int, Variable],
+) -> Abstract:
+    """Lower the body of a Taichi function at its call and return its value."""
+    if len(ctx.frames) > _MAX_DEPTH:
+        ctx.error(node, f"functions must not call each other more than {_MAX_DEPTH} deep, got {ctx.text(node.func)}")
+    source = read_source(function)
+    if owner is not None:
+        arguments = [Object(owner), *arguments]
+        aliases = {i + 1: v for i, v in aliases.items()}
+    signature = inspect.signature(function)
+    try:
+        bound = signature.bind(*arguments, **keywords)
+    except TypeError as error:
+        ctx.error(node, f"{ctx.text(node)} must get the arguments of its definition: {error}")
+    for name, parameter in signature.parameters.items():
+        if name not in bound.arguments:
+            bound.arguments[name] = Object(parameter.default)
+    frame = Frame(source, owner)
+    for position, (name, parameter) in enumerate(signature.parameters.items()):
+        value = bound.arguments[name]
+        if _by_reference(parameter.annotation) and position in aliases:
+            frame.variables[name] = aliases[position]
+        else:
+            frame.variables[name] = _copied(ctx, node, value)
+    ctx.frames.append(frame)
+    depth, ctx.depth = ctx.depth, 0
+    try:
+        run(ctx, source.node.body)
+    except Returned as returned:
+        if ctx.depth:
+            ctx.error(node, f"{source.node.name} must not return from inside a loop or branch; assign and return at its end")
+        return returned.value
+    finally:
+        ctx.frames.pop()
+        ctx.depth = depth
+    return Object(None)
+
+
+def _by_reference(annotation: Any) -> bool:
+    return type(annotation).__name__.lower() in ("template", "template_type") or annotation is _template()
+
+
+def _template() -> Any:
+    from diffsim._taichi import ti
+
+    return ti.template
+
+
+def _copied(ctx: Context, node: ast.AST, value: Abstract) -> Variable:
+    """Bind an argument as a variable of the function, with a type of its own."""
+    number = isinstance(value, Object) and isinstance(value.value, bool | int | float)
+    if isinstance(value, Value | Const | Matrix):
+        return Variable(value, tuple(e.dtype for e in entries_of(value)))
+    if number:
+        return Variable(value)
+    return Variable(value)

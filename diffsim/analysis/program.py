@@ -1,0 +1,206 @@
+"""Lowering a traced program as a whole: its stages, what must be zeroed, and what is implied but not written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from diffsim.analysis.access import check_access
+from diffsim.analysis.builder import Builder
+from diffsim.analysis.context import Buffers
+from diffsim.analysis.lower import lower
+from diffsim.errors import TraceError
+from diffsim.fields import State
+from diffsim.ir import Accumulate, Block, Buffer, Const, For, If, Load, Op, Operand, Ref, Stage, Store, Value, walk
+from diffsim.trace import Program
+
+__all__ = ["LoweredProgram", "lower_program"]
+
+
+@dataclass
+class LoweredProgram:
+    """A program in the intermediate form.
+
+    Attributes:
+        program: The trace it came from.
+        buffers: All memory, the initial values of States included.
+        initial: For each State, the buffer of its initial value.
+        begin: Stages before step 0: initial values are copied in, then `reset`.
+        step, running, terminal: The stages of each.
+        clear: Places (buffer, time) to zero before each step; `clear_terminal` before the terminal cost.
+        history: Past steps that are readable, the largest of all States.
+    """
+
+    program: Program
+    buffers: Buffers
+    initial: dict[str, Buffer]
+    begin: list[Stage]
+    step: list[Stage]
+    running: list[Stage]
+    terminal: list[Stage]
+    history: int
+    clear: list[tuple[Buffer, int]] = field(default_factory=list)
+    clear_terminal: list[tuple[Buffer, int]] = field(default_factory=list)
+    clear_adjoint: list[tuple[Buffer, int]] = field(default_factory=list)
+
+    @property
+    def states(self) -> list[Buffer]:
+        """The buffers of the States."""
+        return [b for b in self.buffers.by_field.values() if b.kind == "state"]
+
+
+def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
+    """Lower every kernel call of a program and check its data accesses.
+
+    Raises:
+        TraceError: A kernel cannot be lowered, no cost is added to anywhere, or there is no State.
+        GradientError: A value is overwritten after it was read.
+    """
+    buffers = Buffers(program.fields, real)
+    buffers.add(program.simulator.cost, "cost")
+    states = [f for f in program.fields.values() if isinstance(f, State)]
+    history = max((s.history for s in states), default=1)
+    initial: dict[str, Buffer] = {}
+    begin = []
+    for state in states:
+        target = buffers.by_field[id(state)]
+        source = _initial_buffer(state, target, real)
+        initial[state.key] = source
+        begin.append(_initial_stage(state, source, target, real, history))
+    begin += [lower(call, "reset", buffers) for call in program.reset]
+    step = [lower(call, "step", buffers) for call in program.step]
+    running = [lower(call, "running_cost", buffers) for call in program.running_cost]
+    terminal = [lower(call, "terminal_cost", buffers) for call in program.terminal_cost]
+    written = {op.ref.buffer for s in step for op in walk(s.body) if isinstance(op, Store | Accumulate)}
+    for state in states:
+        target = buffers.by_field[id(state)]
+        if target not in written:
+            step.append(_copy_stage(f"keep {state.key}", target, 0, target, 1, real))
+    check_access(step + running, steps)
+    check_access(terminal, steps)
+    lowered = LoweredProgram(program, buffers, initial, begin, step, running, terminal, history)
+    _plan_clearing(lowered)
+    _check_cost(lowered)
+    return lowered
+
+
+def _check_cost(lowered: LoweredProgram) -> None:
+    stages = lowered.step + lowered.running + lowered.terminal
+    adds = [op for s in stages for op in walk(s.body) if isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"]
+    has_methods = lowered.program.running_cost or lowered.program.terminal_cost
+    if has_methods and not adds:
+        name = type(lowered.program.simulator).__name__
+        raise TraceError(f"{name}'s cost kernels must add to self.cost[None], got none that does; write self.cost[None] += ...")
+
+
+def _initial_buffer(state: State, target: Buffer, real: str) -> Buffer:
+    buffer = Buffer(target.name + "_initial", "param", real, state.shape, state.type.components, state)
+    buffer.adjoint = Buffer(buffer.name + "_adj", "param", real, state.shape, state.type.components, state)
+    buffer.adjoint.is_adjoint = True
+    return buffer
+
+
+def _initial_stage(state: State, source: Buffer, target: Buffer, real: str, history: int) -> Stage:
+    """Copy the initial value to time 0, and to the times before it that are readable."""
+    stages = [_copy_stage(f"initial {state.key}", source, None, target, -k, real) for k in range(history)]
+    for other in stages[1:]:
+        stages[0].body.ops += other.body.ops
+    return stages[0]
+
+
+def _copy_stage(
+    name: str, source: Buffer, source_time: int | None, target: Buffer, target_time: int, real: str
+) -> Stage:
+    b = Builder(real)
+
+    def copy(indices: tuple[Operand, ...]) -> None:
+        for c in range(target.components):
+            value = b.load(Ref(source, indices, c, source_time))
+            b.store(Ref(target, indices, c, target_time), value)
+
+    over_elements(b, target.shape, copy)
+    return Stage(name, Value("i32"), b.block)
+
+
+def clear_stage(buffer: Buffer, time: int, real: str) -> Stage:
+    """Return a stage that zeroes a buffer at one time."""
+    b = Builder(real)
+
+    def clear(indices: tuple[Operand, ...]) -> None:
+        for c in range(buffer.components):
+            b.store(Ref(buffer, indices, c, time), b.const(0.0, buffer.dtype))
+
+    over_elements(b, buffer.shape, clear)
+    return Stage(f"clear {buffer.name}", Value("i32"), b.block)
+
+
+def over_elements(b: Builder, shape: tuple[int, ...], body: Callable[[tuple[Operand, ...]], None]) -> None:
+    """Build parallel loops over all elements of a shape."""
+
+    def nest(indices: tuple[Operand, ...]) -> None:
+        if len(indices) == len(shape):
+            body(indices)
+            return
+        loop = For(Value("i32"), Const(0, "i32"), Const(shape[len(indices)], "i32"), Block(), parallel=True)
+        with b.inside(loop.body, loop=True):
+            nest((*indices, loop.index))
+        b.loop(loop)
+
+    nest(())
+
+
+def _plan_clearing(lowered: LoweredProgram) -> None:
+    for buffer in lowered.buffers.by_field.values():
+        if buffer.kind == "state" and not covered(buffer, 1, lowered.step):
+            lowered.clear.append((buffer, 1))
+        if buffer.kind == "scratch":
+            if not covered(buffer, 0, lowered.step + lowered.running):
+                lowered.clear.append((buffer, 0))
+                if buffer.adjoint is not None:
+                    lowered.clear_adjoint.append((buffer.adjoint, 0))
+            used = any(buffer is r.buffer for s in lowered.terminal for r in _refs(s.body))
+            if used and not covered(buffer, 0, lowered.terminal):
+                lowered.clear_terminal.append((buffer, 0))
+
+
+def _refs(block: Block) -> list[Ref]:
+    return [op.ref for op in walk(block) if isinstance(op, Load | Store | Accumulate)]
+
+
+def covered(buffer: Buffer, time: int, stages: list[Stage]) -> bool:
+    """Tell whether stages certainly store every element of a buffer at a time before anything else touches it."""
+    stored: set[int] = set()
+    for stage in stages:
+        for op in stage.body.ops:
+            stored |= _covered_components(op, buffer, time, [])
+            if len(stored) == buffer.components:
+                return True
+            if any(r.buffer is buffer and (r.time or 0) == time for r in _refs(Block([op]))) and not stored:
+                return False
+    return False
+
+
+def _covered_components(op: Op, buffer: Buffer, time: int, loops: list[For]) -> set[int]:
+    """Return the components that an operation stores at every element, whatever happens."""
+    if isinstance(op, For):
+        if not (isinstance(op.start, Const) and isinstance(op.stop, Const) and op.stop.value > op.start.value):
+            return set()
+        found: set[int] = set()
+        touched: set[int] = set()
+        for inner in op.body.ops:
+            new = _covered_components(inner, buffer, time, [*loops, op])
+            found |= new - touched
+            if not isinstance(inner, Store):
+                touched |= {r.component for r in _refs(Block([inner])) if r.buffer is buffer and (r.time or 0) == time}
+        return found
+    if isinstance(op, If) or not isinstance(op, Store) or op.ref.buffer is not buffer or (op.ref.time or 0) != time:
+        return set()
+    by_index = {loop.index: loop for loop in loops}
+    if len(set(op.ref.indices)) != len(op.ref.indices):
+        return set()
+    for index, n in zip(op.ref.indices, buffer.shape, strict=True):
+        loop = by_index.get(index) if isinstance(index, Value) else None
+        full = (loop.start, loop.stop) == (Const(0, "i32"), Const(n, "i32")) if loop is not None else n == 1 and index == Const(0, "i32")
+        if not full:
+            return set()
+    return {op.ref.component}

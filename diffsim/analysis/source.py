@@ -1,0 +1,79 @@
+"""Reading a kernel's source: its syntax tree, with positions in the user's file."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import os
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from diffsim.errors import TraceError
+from diffsim.ir import Location
+
+__all__ = ["Source", "read_source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A function's definition and where it stands.
+
+    Attributes:
+        node: The function's syntax tree.
+        file: The path shown in messages, relative to the working directory where it is below it.
+        line: The line before the first of the tree.
+        indent: Columns cut off before parsing.
+        names: Globals, closure variables and builtins that the function sees.
+    """
+
+    node: ast.FunctionDef
+    file: str
+    line: int
+    indent: int
+    names: dict[str, Any]
+
+    def at(self, node: ast.AST) -> Location:
+        """Return the position of a node in the user's file."""
+        line = self.line + getattr(node, "lineno", 1)
+        return Location(self.file, line, self.indent + getattr(node, "col_offset", 0) + 1, self.node.name)
+
+
+def read_source(function: Callable[..., Any]) -> Source:
+    """Parse a function's definition.
+
+    Raises:
+        TraceError: Its source cannot be read (typed into a bare interpreter, say).
+    """
+    node, file, line, indent = _parsed(function)
+    return Source(node, file, line, indent, _visible_names(function))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(function: Callable[..., Any]) -> tuple[ast.FunctionDef, str, int, int]:
+    try:
+        lines, start = inspect.getsourcelines(function)
+        file = inspect.getsourcefile(function) or "<unknown>"
+    except (OSError, TypeError) as error:
+        raise TraceError(
+            f"kernel {function.__name__} must have readable source, got none ({error}); define it in a file or notebook"
+        ) from error
+    text = "".join(lines)
+    tree = ast.parse(textwrap.dedent(text))
+    node = tree.body[0]
+    if not isinstance(node, ast.FunctionDef):
+        raise TraceError(f"kernel {function.__name__} must be a plain function definition, got {type(node).__name__}")
+    if os.path.isabs(file):
+        relative = os.path.relpath(file)
+        file = file if relative.startswith("..") else relative
+    return node, file, start - 1, len(lines[0]) - len(lines[0].lstrip())
+
+
+def _visible_names(function: Callable[..., Any]) -> dict[str, Any]:
+    closure = inspect.getclosurevars(function)
+    names: dict[str, Any] = dict(closure.builtins)
+    names.update(function.__globals__)
+    names.update(closure.nonlocals)
+    return names

@@ -1,0 +1,181 @@
+"""One compiled program with its memory: what a rollout drives."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim.analysis.program import LoweredProgram, lower_program
+from diffsim.autodiff import adjoint
+from diffsim.codegen.kernels import StageSet, carry_of, checkpoint_of, parameter_adjoints, reduce_kernel
+from diffsim.engine.checkpoints import Observer, Segments, run_backward, run_forward
+from diffsim.engine.executors import Executor, make_executor
+from diffsim.engine.launch import Launcher
+from diffsim.engine.storage import Storage
+from diffsim.ir import Buffer
+from diffsim.plan import Plan, make_plan, size_tapes
+from diffsim.runtime import RuntimeInfo
+from diffsim.trace import Program
+
+__all__ = ["Engine", "plan_program"]
+
+_VERIFIED_STEPS = 3
+_TOLERANCE = {"f64": 1e-7, "f32": 1e-2}
+
+
+def adjoint_stages(lowered: LoweredProgram, real: str, steps: int, prefix: str) -> StageSet:
+    """Differentiate every stage of a program.
+
+    Raises:
+        GradientError: A stage cannot be differentiated.
+    """
+    groups = {"b": lowered.begin, "s": lowered.step, "r": lowered.running, "t": lowered.terminal}
+    adjoints = {
+        name: [adjoint(stage, real, f"{prefix}{name}{k}") for k, stage in enumerate(stages)]
+        for name, stages in groups.items()
+    }
+    stages = StageSet(lowered, adjoints["b"], adjoints["s"], adjoints["r"], adjoints["t"])
+    size_tapes(stages, steps)
+    return stages
+
+
+def plan_program(
+    program: Program, info: RuntimeInfo, steps: int, worlds: int, memory: int | str, mode: str, window: int | None
+) -> tuple[LoweredProgram, StageSet, Plan]:
+    """Lower, differentiate and plan a program; nothing is allocated.
+
+    Raises:
+        TraceError: A kernel cannot be lowered.
+        GradientError: A kernel cannot be differentiated.
+        ConfigError: The budget is too small.
+    """
+    lowered = lower_program(program, info.real, steps)
+    stages = adjoint_stages(lowered, info.real, steps, "")
+    return lowered, stages, make_plan(lowered, stages, info, worlds, memory, mode, steps, window)
+
+
+class Engine:
+    """Run a planned program forward and backward.
+
+    Args:
+        lowered: The program.
+        stages: Its stages and their adjoints.
+        plan: What was decided.
+        info: How the runtime was started.
+    """
+
+    def __init__(self, lowered: LoweredProgram, stages: StageSet, plan: Plan, info: RuntimeInfo) -> None:
+        self.lowered, self.stages, self.plan, self.info = lowered, stages, plan, info
+        self.storage = Storage(plan.layout, info.on_cpu)
+        self.segments = Segments(plan.steps, plan.window)
+        self.mode = plan.mode
+        self.fallback = ""
+        self._verified = plan.mode == "step"
+        self._executors: dict[str, Executor] = {}
+        self._reduced: dict[Buffer, Buffer] = {}
+        self._reduce: Launcher | None = None
+        self._allocate()
+
+    def _allocate(self) -> None:
+        lowered, layout = self.lowered, self.plan.layout
+        fields = [*lowered.buffers.by_field.values(), *lowered.initial.values()]
+        buffers = fields + [b.adjoint for b in fields if b.adjoint is not None and b.kind != "cost"]
+        buffers += [carry_of(s) for s in lowered.states]
+        buffers += [checkpoint_of(s) for s in lowered.states]
+        if layout.groups > 1:
+            for shared in (b for b in parameter_adjoints(lowered) if not b.per_world):
+                total = Buffer(shared.name + "_sum", shared.kind, shared.dtype, shared.shape, shared.components, shared.source)
+                self._reduced[shared] = total
+            buffers += self._reduced.values()
+        self.storage.allocate(buffers)
+        if self._reduced:
+            text = reduce_kernel(lowered, layout, self.info.real, self._reduced)
+            self._reduce = Launcher(text, self.storage)
+
+    @property
+    def executor(self) -> Executor:
+        """What runs segments in the plan's mode."""
+        return self._executor(self.mode)
+
+    def _executor(self, mode: str) -> Executor:
+        if mode not in self._executors:
+            stages = self.stages
+            if self._executors:  # tapes are not shared between modes
+                stages = adjoint_stages(self.lowered, self.info.real, self.plan.steps, mode)
+            self._executors[mode] = make_executor(mode, stages, self.plan.layout, self.info.real, self.storage)
+        return self._executors[mode]
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent on compiling so far."""
+        return sum(e.compile_seconds for e in self._executors.values())
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def forward(self, observe: Observer | None = None) -> None:
+        """Run the horizon forward."""
+        run_forward(self.executor, self.segments, observe)
+
+    def backward(self) -> NDArray[np.float64]:
+        """Run forward and backward; gradients are left on the device. Return the cost of each world."""
+        if not self._verified:
+            self._verify()
+        cost: list[NDArray[np.float64]] = []
+        run_backward(self.executor, self.segments, self.plan.checkpoints, lambda: cost.append(self.cost()))
+        if self._reduce is not None:
+            self._reduce()
+        return cost[0]
+
+    def cost(self) -> NDArray[np.float64]:
+        """Return the cost of each world, as memory holds it."""
+        buffer = self.lowered.buffers.by_field[id(self.lowered.program.simulator.cost)]
+        return np.array(self.storage.arrays(buffer)[0], dtype=np.float64)
+
+    def gradient_buffer(self, value: Buffer) -> Buffer:
+        """Return where the gradient of a Param, Control or initial value is found after `backward`."""
+        assert value.adjoint is not None  # noqa: S101  (only differentiable buffers are asked for)
+        return self._reduced.get(value.adjoint, value.adjoint)
+
+    def close(self) -> None:
+        """Free all memory."""
+        self._executors.clear()
+        self.storage.close()
+
+    # -- trust --------------------------------------------------------------------------------------------------
+
+    def _verify(self) -> None:
+        """Compare the gradients of the first steps with those of `step` mode; fall back to it where they differ."""
+        self._verified = True
+        n = min(_VERIFIED_STEPS, self.plan.window, self.plan.steps)
+        mine, reference = self._gradients(self.mode, n), self._gradients("step", n)
+        worst, name = 0.0, ""
+        for key, want in reference.items():
+            scale = max(np.max(np.abs(want), initial=0.0), np.max(np.abs(mine[key]), initial=0.0))
+            if not np.isfinite(scale):
+                continue  # the run itself will report what is not finite
+            error = float(np.max(np.abs(mine[key] - want), initial=0.0)) / scale if scale > 0 else 0.0
+            if error > worst:
+                worst, name = error, key
+        if worst > _TOLERANCE[self.info.real]:
+            self.fallback = f"{self.mode} differed from step mode by {worst:.1e} in {name}"
+            self.mode = "step"
+            warnings.warn(
+                f"mode {self.plan.mode!r} gave another gradient than 'step' on the first {n} steps ({self.fallback}); "
+                "running in mode 'step', which is slower; please report the simulator",
+                stacklevel=4,
+            )
+
+    def _gradients(self, mode: str, n: int) -> dict[str, NDArray[Any]]:
+        executor = self._executor(mode)
+        executor.forward(0, n, True)
+        found: dict[str, NDArray[Any]] = {"cost": self.cost()}
+        executor.backward(0, n, True)
+        if self._reduce is not None:
+            self._reduce()
+        for value in parameter_adjoints(self.lowered):
+            buffer = self._reduced.get(value, value)
+            found[value.name] = np.stack([np.array(a) for a in self.storage.arrays(buffer)])
+        return found

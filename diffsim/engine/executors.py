@@ -1,0 +1,120 @@
+"""Running segments of steps forward and backward, in one launch (`fused`) or in many (`step`)."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+from diffsim.codegen.kernels import (
+    KernelText,
+    StageSet,
+    fused_backward,
+    fused_forward,
+    move_kernels,
+    step_kernels,
+)
+from diffsim.codegen.layout import Layout
+from diffsim.engine.launch import Launcher
+from diffsim.engine.storage import Storage
+
+__all__ = ["Executor", "Fused", "Step", "make_executor"]
+
+
+class Executor(abc.ABC):
+    """Run the steps `t0 .. t0 + n - 1`, which begin at the first slot of the window."""
+
+    def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
+        self.stages, self.layout, self.real, self.storage = stages, layout, real, storage
+        self._launchers: list[Launcher] = []
+        self._moves = {k: self._launcher(v) for k, v in move_kernels(stages.lowered, layout, real).items()}
+
+    def _launcher(self, text: KernelText) -> Launcher:
+        launcher = Launcher(text, self.storage)
+        self._launchers.append(launcher)
+        return launcher
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent on compiling so far, the first run of each kernel included."""
+        return sum(launcher.compile_seconds for launcher in self._launchers)
+
+    @abc.abstractmethod
+    def forward(self, t0: int, n: int, last: bool) -> None:
+        """Run steps forward; at `t0 = 0` initial values are put in first, at the `last` segment costs are ended."""
+
+    @abc.abstractmethod
+    def backward(self, t0: int, n: int, last: bool) -> None:
+        """Run the adjoints of those steps; the `last` segment comes first and starts from zero gradients."""
+
+    def shift(self, n: int) -> None:
+        """Move the States behind `n` steps to the beginning of the window."""
+        self._moves["shift"](n, 0)
+
+    def save(self, slot: int) -> None:
+        """Keep the States at the beginning of the window."""
+        self._moves["save"](slot, 0)
+
+    def restore(self, slot: int) -> None:
+        """Bring kept States back to the beginning of the window."""
+        self._moves["restore"](slot, 0)
+
+
+class Fused(Executor):
+    """One launch per segment and direction."""
+
+    def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
+        super().__init__(stages, layout, real, storage)
+        self._forward = self._launcher(fused_forward(stages.lowered, layout, real))
+        self._backward: Launcher | None = None
+
+    def forward(self, t0: int, n: int, last: bool) -> None:
+        """Run steps forward in one launch."""
+        self._forward(t0, n, int(last))
+
+    def backward(self, t0: int, n: int, last: bool) -> None:
+        """Run adjoints in one launch."""
+        if self._backward is None:
+            self._backward = self._launcher(fused_backward(self.stages, self.layout, self.real))
+        self._backward(t0, n, int(last))
+
+
+class Step(Executor):
+    """One launch per kernel per step."""
+
+    def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
+        super().__init__(stages, layout, real, storage)
+        kernels = step_kernels(stages, layout, real, storage.on_cpu)
+        self._kernels = {name: [self._launcher(k) for k in group] for name, group in kernels.items()}
+
+    def forward(self, t0: int, n: int, last: bool) -> None:
+        """Run steps forward, kernel by kernel."""
+        if t0 == 0:
+            self._moves["zero_cost"](0, 0)
+            self._run("begin", 0, 0)
+        for s in range(n):
+            self._run("step", t0 + s, s)
+        if last:
+            self._run("terminal", t0 + n, n)
+
+    def backward(self, t0: int, n: int, last: bool) -> None:
+        """Run adjoints, kernel by kernel, from the last step to the first."""
+        if last:
+            self._moves["zero_parameters"](0, 0)
+        self._moves["seed"](n, int(last))
+        if last:
+            self._run("terminal_adj", t0 + n, n)
+        for s in reversed(range(n)):
+            self._run("step_adj", t0 + s, s)
+        self._moves["carry"](n, 0)
+        if t0 == 0:
+            self._run("begin_adj", 0, 0)
+
+    def _run(self, group: str, t: int, s: int) -> None:
+        for launch in self._kernels[group]:
+            launch(t, s)
+
+
+def make_executor(mode: str, stages: StageSet, layout: Layout, real: str, storage: Storage) -> Executor:
+    """Return what runs a plan's mode."""
+    kinds: dict[str, Callable[..., Executor]] = {"fused": Fused, "step": Step}
+    return kinds[mode](stages, layout, real, storage)

@@ -1,0 +1,48 @@
+"""Compiling printed kernels against a storage, and launching them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from diffsim import _taichi
+from diffsim.codegen.kernels import KernelText
+from diffsim.engine.storage import Storage
+
+__all__ = ["Launcher"]
+
+
+class Launcher:
+    """A kernel that compiles at its first call; the seconds that took are kept.
+
+    Args:
+        text: The printed kernel.
+        storage: Where its fields live.
+    """
+
+    def __init__(self, text: KernelText, storage: Storage) -> None:
+        self.text = text
+        self.compile_seconds = 0.0
+        self._storage = storage
+        self._kernel: Callable[..., Any] | None = None
+
+    def __call__(self, *args: int) -> None:
+        """Launch the kernel."""
+        if self._kernel is None:
+            self._compile(args)
+            return
+        self._kernel(*args)
+
+    def _compile(self, args: tuple[int, ...]) -> None:
+        self._storage.allocate(self.text.tapes, self.text.tapes)
+        scope: dict[str, Any] = {}
+        for name, (buffer, component) in self.text.used.items():
+            scope[name] = buffer.source if buffer.kind == "external" else self._storage.fields(buffer)[component]
+        start = time.perf_counter()
+        kernel = _taichi.build_kernel(self.text.source, self.text.name, scope)
+        kernel(*args)
+        _taichi.ti.sync()
+        self.compile_seconds = time.perf_counter() - start
+        _taichi.release_source(kernel)
+        self._kernel = kernel

@@ -1,0 +1,267 @@
+"""The intermediate form of a kernel: scalars in single assignment, with loops and branches that yield values.
+
+A user's kernel is lowered to this form (`analysis`), differentiated in it (`autodiff`) and printed as a Taichi
+kernel from it (`codegen`). Vectors and matrices are gone here: each component is a scalar of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+__all__ = [
+    "Accumulate",
+    "Block",
+    "Buffer",
+    "Const",
+    "For",
+    "If",
+    "Let",
+    "Load",
+    "Location",
+    "Op",
+    "Operand",
+    "Ref",
+    "Stage",
+    "Store",
+    "Value",
+    "is_float",
+]
+
+_ids = itertools.count()
+
+
+def is_float(dtype: str) -> bool:
+    """Tell whether a scalar of this type can carry a gradient."""
+    return dtype in ("f32", "f64")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place in the user's source: what an error message points at."""
+
+    file: str
+    line: int
+    column: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column} in {self.function}"
+
+
+class Value:
+    """The result of one operation, assigned once."""
+
+    __slots__ = ("dtype", "id")
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+        self.id = next(_ids)
+
+    def __repr__(self) -> str:
+        return f"%{self.id}:{self.dtype}"
+
+
+@dataclass(frozen=True)
+class Const:
+    """A number known when the kernel is compiled."""
+
+    value: int | float | bool
+    dtype: str
+
+    def __eq__(self, other: object) -> bool:  # 0.0 and -0.0, and NaN, are told apart
+        return isinstance(other, Const) and (repr(self.value), self.dtype) == (repr(other.value), other.dtype)
+
+    def __hash__(self) -> int:
+        return hash((repr(self.value), self.dtype))
+
+
+Operand = Union[Value, Const]
+
+
+class Buffer:
+    """A block of memory that kernels read and write, with or without a time axis.
+
+    Attributes:
+        name: A Python identifier that is unique within a program.
+        kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `tape` or `external`.
+        dtype: The scalar type.
+        shape: The spatial shape, without world, time and component axes.
+        components: Scalars per element.
+        source: The declared field, or the external Taichi field that stands behind it.
+        adjoint: The buffer that holds the adjoint, for what gradients flow through.
+        is_adjoint: This buffer is the adjoint of another.
+    """
+
+    def __init__(
+        self, name: str, kind: str, dtype: str, shape: tuple[int, ...], components: int = 1, source: Any = None
+    ) -> None:
+        self.name, self.kind, self.dtype, self.shape = name, kind, dtype, shape
+        self.components, self.source = components, source
+        self.adjoint: Buffer | None = None
+        self.is_adjoint = False
+
+    @property
+    def per_world(self) -> bool:
+        """Tell whether each world has values of its own by declaration."""
+        return bool(getattr(self.source, "per_world", False))
+
+    @property
+    def timed(self) -> bool:
+        """Tell whether the first index of this buffer is the time."""
+        return self.kind in ("state", "scratch", "control")
+
+    def __repr__(self) -> str:
+        return f"@{self.name}"
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One scalar in memory: a component of an element of a buffer, at a time relative to the step's `t`."""
+
+    buffer: Buffer
+    indices: tuple[Operand, ...]
+    component: int = 0
+    time: int | None = None
+
+
+@dataclass(eq=False)
+class Let:
+    """Compute `result = fn(*args)`, with no effect besides."""
+
+    result: Value
+    fn: str
+    args: tuple[Operand, ...]
+
+
+@dataclass(eq=False)
+class Load:
+    """Read `result` from memory."""
+
+    result: Value
+    ref: Ref
+    where: Location | None = None
+
+
+@dataclass(eq=False)
+class Store:
+    """Overwrite memory with a value."""
+
+    ref: Ref
+    value: Operand
+    where: Location | None = None
+
+
+@dataclass(eq=False)
+class Accumulate:
+    """Add a value to memory. `exclusive` says that no other iteration of a parallel loop adds there."""
+
+    ref: Ref
+    value: Operand
+    where: Location | None = None
+
+
+@dataclass(eq=False)
+class Block:
+    """Operations in order, and the values handed to the operation that owns the block."""
+
+    ops: list[Op] = field(default_factory=list)
+    yields: list[Operand] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class For:
+    """Run the body for `index` in `start .. stop - 1`, carrying values from iteration to iteration.
+
+    Attributes:
+        params: What the body calls the carried values; they begin as `inits`.
+        results: What the carried values are called after the loop.
+        parallel: The iterations are independent by declaration (the outermost loops of a kernel).
+        descending: The iterations run from `stop - 1` down to `start`.
+    """
+
+    index: Value
+    start: Operand
+    stop: Operand
+    body: Block
+    inits: list[Operand] = field(default_factory=list)
+    params: list[Value] = field(default_factory=list)
+    results: list[Value] = field(default_factory=list)
+    parallel: bool = False
+    descending: bool = False
+    where: Location | None = None
+
+
+@dataclass(eq=False)
+class If:
+    """Run one of two blocks; `results` are what the taken block yields."""
+
+    cond: Operand
+    then: Block
+    orelse: Block
+    results: list[Value] = field(default_factory=list)
+
+
+Op = Union[Let, Load, Store, Accumulate, For, If]
+
+
+@dataclass(eq=False)
+class Stage:
+    """One kernel call of a step: a block in terms of the time `t`.
+
+    Attributes:
+        name: What the user calls the kernel, with the path of its owner.
+        t: The global step index, as a value.
+        body: The operations.
+        where: The kernel's definition.
+    """
+
+    name: str
+    t: Value
+    body: Block
+    where: Location | None = None
+
+
+def blocks_of(op: Op) -> tuple[Block, ...]:
+    """Return the blocks that an operation owns."""
+    if isinstance(op, For):
+        return (op.body,)
+    if isinstance(op, If):
+        return (op.then, op.orelse)
+    return ()
+
+
+def operands_of(op: Op) -> Iterator[Operand]:
+    """Yield what an operation itself reads, not counting what its blocks read."""
+    if isinstance(op, Let):
+        yield from op.args
+    elif isinstance(op, Load):
+        yield from op.ref.indices
+    elif isinstance(op, Store | Accumulate):
+        yield from op.ref.indices
+        yield op.value
+    elif isinstance(op, For):
+        yield op.start
+        yield op.stop
+        yield from op.inits
+    else:
+        yield op.cond
+
+
+def results_of(op: Op) -> list[Value]:
+    """Return the values that an operation defines in its block."""
+    if isinstance(op, Let | Load):
+        return [op.result]
+    if isinstance(op, For | If):
+        return op.results
+    return []
+
+
+def walk(block: Block) -> Iterator[Op]:
+    """Yield every operation of a block and of the blocks inside it, in order."""
+    for op in block.ops:
+        yield op
+        for inner in blocks_of(op):
+            yield from walk(inner)

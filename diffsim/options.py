@@ -1,0 +1,251 @@
+"""Options as frozen dataclasses: one declaration gives check, help text, command-line flag and TOML key."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from diffsim.errors import ConfigError
+
+__all__ = ["OptionInfo", "Options", "option", "options_of", "unknown_name"]
+
+_RULE = "diffsim.option"
+_T = TypeVar("_T", bound="Options")
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a value must keep to, beside its type."""
+
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    choices: tuple[Any, ...] = ()
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    choices: tuple[Any, ...] = (),
+) -> Any:
+    """Declare a field of an `Options` dataclass.
+
+    Args:
+        default: The value where none is given; left out for an option that must be given.
+        help: One line for `--help`, with the unit where there is one.
+        minimum: The smallest number allowed.
+        maximum: The largest number allowed.
+        above: A number that the value must be greater than.
+        choices: The only values allowed.
+
+    Returns:
+        A dataclass field.
+    """
+    rule = _Rule(help, minimum, maximum, above, tuple(choices))
+    return field(default=default, metadata={_RULE: rule})
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """Describe one option: what the command line and the checks need to know.
+
+    Attributes:
+        name: The field's name, with underscores.
+        kind: `int`, `float`, `bool` or `str`.
+        optional: Whether None is allowed.
+        default: The value where none is given, or `dataclasses.MISSING`.
+        rule: The limits and the help text.
+    """
+
+    name: str
+    kind: type
+    optional: bool
+    default: Any
+    rule: _Rule
+
+    @property
+    def help(self) -> str:
+        """Give the help text."""
+        return self.rule.help
+
+    @property
+    def metavar(self) -> str:
+        """Name the kind of value for `--help`."""
+        if self.rule.choices:
+            return "|".join(str(choice) for choice in self.rule.choices)
+        return {int: "INT", float: "FLOAT", bool: "BOOL", str: "TEXT"}[self.kind]
+
+    @property
+    def wanted(self) -> str:
+        """Say in words what is allowed."""
+        rule = self.rule
+        if rule.choices:
+            return "one of " + ", ".join(str(choice) for choice in rule.choices)
+        text = _KINDS[self.kind]
+        if rule.minimum is not None and rule.maximum is not None:
+            return f"{text} from {rule.minimum} to {rule.maximum}"
+        if rule.minimum is not None:
+            return f"{text} of at least {rule.minimum}"
+        if rule.maximum is not None:
+            return f"{text} of at most {rule.maximum}"
+        if rule.above is not None:
+            return f"{text} above {rule.above}"
+        return text
+
+    def check(self, value: object, label: str) -> Any:
+        """Return the value as its kind.
+
+        Args:
+            value: What was given, from Python or TOML.
+            label: What to call the option in the message.
+
+        Raises:
+            ConfigError: The value has the wrong type or breaks a limit.
+        """
+        if value is None and self.optional:
+            return None
+        if (
+            self.kind is float
+            and isinstance(value, int)
+            and not isinstance(value, bool)
+            and abs(value) < 2**1000
+        ):
+            value = float(value)
+        if type(value) is not self.kind or not self._fits(value):
+            raise self.refuse(value, label)
+        return value
+
+    def parse(self, text: str, label: str) -> Any:
+        """Return the value that a text stands for, as the command line gives it.
+
+        Raises:
+            ConfigError: The text does not stand for such a value, or the value breaks a limit.
+        """
+        try:
+            value: Any = self.kind(text)
+        except ValueError:
+            raise self.refuse(text, label) from None
+        if not self._fits(value):
+            raise self.refuse(text, label)
+        return value
+
+    def refuse(self, value: object, label: str) -> ConfigError:
+        """Make the error of a value that is not allowed."""
+        known = self.default is not dataclasses.MISSING and self.default is not None
+        remedy = f"the default is {_toml_text(self.default)}" if known else "leave it out where unsure"
+        return ConfigError(f"{label} must be {self.wanted}, got {_short(value)}; {remedy}")
+
+    def _fits(self, value: Any) -> bool:
+        rule = self.rule
+        if rule.choices:
+            return value in rule.choices
+        if self.kind is str:
+            # A line break or a NUL in a name or path can only be a slip, and would spoil one-line messages.
+            return value.isprintable()
+        return (
+            math.isfinite(value)
+            and (rule.minimum is None or value >= rule.minimum)
+            and (rule.maximum is None or value <= rule.maximum)
+            and (rule.above is None or value > rule.above)
+        )
+
+
+class Options:
+    """Base of frozen dataclasses whose fields are declared by `option`; values are checked when one is made.
+
+    Fields are annotated `int`, `float`, `bool`, `str` or one of these `| None`.
+
+    Raises:
+        ConfigError: A value has the wrong type or breaks a limit of its option.
+    """
+
+    def __post_init__(self) -> None:
+        """Check every value; a whole number is taken for a float."""
+        for info in options_of(type(self)):
+            # A frozen dataclass can only be completed this way.
+            object.__setattr__(self, info.name, info.check(getattr(self, info.name), info.name))
+
+    @classmethod
+    def read(cls: type[_T], values: Mapping[str, Any], label: Callable[[str], str] = str) -> _T:
+        """Make one from a table of values, such as a part of a TOML file.
+
+        Args:
+            values: Values by field name; options left out take their default.
+            label: Turns a field's name into what messages call it.
+
+        Raises:
+            ConfigError: A key is unknown or missing, or a value is not allowed.
+        """
+        known = {info.name: info for info in options_of(cls)}
+        for key in values:
+            if key not in known:
+                raise ConfigError(
+                    unknown_name(label(key), key, list(known), "an option", "correct or remove it")
+                )
+        for name, info in known.items():
+            if name not in values and info.default is dataclasses.MISSING:
+                raise ConfigError(f"{label(name)} must be given, got nothing; write {info.wanted}")
+        return cls(**{key: known[key].check(value, label(key)) for key, value in values.items()})
+
+    def plain(self) -> dict[str, Any]:
+        """Return the values by name, without those that are None: what TOML can hold."""
+        values = ((info.name, getattr(self, info.name)) for info in options_of(type(self)))
+        return {name: value for name, value in values if value is not None}
+
+
+def options_of(cls: type[Options]) -> list[OptionInfo]:
+    """List the options of a class in the order of their declaration.
+
+    Raises:
+        TypeError: A field was declared without `option`, or has a type that is not supported.
+    """
+    hints = typing.get_type_hints(cls)
+    found = []
+    for entry in dataclasses.fields(cls):  # type: ignore[arg-type]
+        rule = entry.metadata.get(_RULE)
+        kind, optional = _kind(hints[entry.name])
+        if rule is None or kind not in _KINDS:
+            raise TypeError(
+                f"{cls.__name__}.{entry.name} must be declared by option() as int, float, bool or str"
+            )
+        found.append(OptionInfo(entry.name, kind, optional, entry.default, rule))
+    return found
+
+
+def unknown_name(thing: str, given: str, known: list[str], kind: str, otherwise: str) -> str:
+    """Say that a name is not known, which names are, and which of them was probably meant."""
+    close = get_close_matches(given, known, n=1)
+    advice = f"did you mean {close[0]}?" if close else otherwise
+    listed = f"one of {', '.join(known)}" if known else f"{kind}, of which there are none"
+    return f"{thing} must be {listed}, got {_short(given)}; {advice}"
+
+
+def _kind(hint: Any) -> tuple[Any, bool]:
+    """Split `X | None` into X and True."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        inner = [part for part in typing.get_args(hint) if part is not type(None)]
+        return (inner[0] if len(inner) == 1 else None), True
+    return hint, False
+
+
+def _toml_text(value: object) -> str:
+    """Write a default as a user would."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _short(value: object) -> str:
+    """Show a value on one line of bounded length."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

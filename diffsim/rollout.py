@@ -1,0 +1,433 @@
+"""Rollouts: a simulator over a horizon, with its cost, its gradients and its trajectories."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diffsim import runtime
+from diffsim.engine.engine import Engine, plan_program
+from diffsim.errors import ConfigError, StateError
+from diffsim.fields import Control, Field, Param, Scratch, State, _Valued
+from diffsim.ir import Buffer
+from diffsim.plan import MODES, Plan
+from diffsim.simulator import Part, Simulator, fields_within
+from diffsim.trace import Program, trace
+
+__all__ = ["Leaf", "Rollout", "plan"]
+
+Wrt = Any
+Cost = Any  # a float, or an array with one number per world
+
+
+def _checked(steps: Any, worlds: Any, mode: Any) -> None:
+    for name, value in (("steps", steps), ("worlds", worlds)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"{name} must be a positive integer, got {value!r}; use {name}=1 at least")
+    if mode not in MODES:
+        raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {mode!r}; use 'auto' where unsure")
+
+
+def plan(
+    simulator: Simulator, steps: int, worlds: int = 1, memory: int | str = "1GiB", mode: str = "auto"
+) -> Plan:
+    """Say how a rollout would be run, without allocating or compiling anything.
+
+    Args:
+        simulator: What to run.
+        steps: The horizon.
+        worlds: Copies that run in parallel.
+        memory: The byte budget, a number or a size like `"512MiB"`.
+        mode: `auto`, `step` or `fused`.
+
+    Returns:
+        The plan; print it.
+
+    Raises:
+        ConfigError: An argument is not allowed, or the budget is too small for one step.
+        TraceError: The simulator cannot be traced.
+        GradientError: A kernel cannot be differentiated.
+        StateError: The runtime was not started.
+    """
+    _checked(steps, worlds, mode)
+    info = runtime.info()
+    return plan_program(trace(simulator), info, int(steps), int(worlds), memory, mode, None)[2]
+
+
+class Leaf:
+    """Values that an optimiser changes, on the device, with their gradient.
+
+    Attributes:
+        key: The attribute path from the simulator.
+        field: The declaration.
+        values: Scalar Taichi fields, one per vector component.
+        grads: Their gradients, of the same shapes, filled by `Rollout.evaluate`.
+    """
+
+    def __init__(self, rollout: Rollout, field: _Valued, value: Buffer) -> None:
+        self.key, self.field = field.key, field
+        self._rollout, self._value = weakref.ref(rollout), value
+        engine = rollout._engine
+        self._gradient = engine.gradient_buffer(value)
+        self.values: tuple[Any, ...] = engine.storage.fields(value)
+        self.grads: tuple[Any, ...] = engine.storage.fields(self._gradient)
+
+    def numpy(self) -> NDArray[Any]:
+        """Return a copy of the values on the host."""
+        return self.field.numpy()
+
+    def set(self, array: ArrayLike) -> None:
+        """Set the values from the host."""
+        self.field.set(array)
+
+    def gradient(self) -> NDArray[Any]:
+        """Return a copy of the gradient on the host.
+
+        Raises:
+            StateError: The rollout was closed.
+        """
+        rollout = self._rollout()
+        if rollout is None or rollout.closed:
+            raise StateError(f"the rollout of {self.key} must be open to read a gradient, got a closed one; make a new one")
+        return rollout._engine.storage.read(self._gradient, self.field.type.shape)
+
+
+class Rollout:
+    """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
+
+    The cost is differentiable with respect to every Param and Control and to the initial value of every State.
+
+    Args:
+        simulator: What to run. Its Python attributes are frozen here: kernels see them as they are now.
+        steps: The horizon.
+        worlds: Copies that run in parallel, each with a cost of its own.
+        memory: The byte budget of all fields, a number or a size like `"512MiB"`. Where it is too small to keep every
+            step, checkpoints are kept and steps are recomputed; the gradient is the same.
+        mode: `step` launches every kernel of every step, `fused` launches whole segments of steps, `auto` chooses.
+        window: Force so many steps in memory; for tests.
+
+    Raises:
+        ConfigError: An argument is not allowed, or the budget is too small for one step (it says what is needed).
+        TraceError: A step or kernel cannot be traced.
+        GradientError: A kernel cannot be differentiated rightly.
+        StateError: The runtime was not started.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        steps: int,
+        worlds: int = 1,
+        memory: int | str = "1GiB",
+        mode: str = "auto",
+        *,
+        window: int | None = None,
+    ) -> None:
+        self.closed = True
+        _checked(steps, worlds, mode)
+        if window is not None and (not isinstance(window, int) or window < 1):
+            raise ConfigError(f"window must be a positive integer or None, got {window!r}; leave it out")
+        info = runtime.info()
+        self.sim, self.steps, self.worlds = simulator, int(steps), int(worlds)
+        self._program: Program = trace(simulator)
+        lowered, stages, chosen = plan_program(self._program, info, self.steps, self.worlds, memory, mode, window)
+        self._info = info
+        self._runtime_program = runtime.register(self)
+        self._engine = Engine(lowered, stages, chosen, info)
+        self._seen: dict[int, int] = {}
+        self.closed = False
+        for field in self._program.fields.values():
+            if isinstance(field, Control):
+                field.steps = self.steps
+
+    @property
+    def plan(self) -> Plan:
+        """What was decided and why; print it."""
+        chosen = self._engine.plan
+        if self._engine.fallback:
+            return dataclasses.replace(chosen, mode="step", reason=self._engine.fallback)
+        return chosen
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent on compiling kernels so far."""
+        return self._engine.compile_seconds
+
+    def close(self) -> None:
+        """Free the memory; the newest parameter values are kept on the host."""
+        if self.closed:
+            return
+        if self._runtime_program is runtime.current_program():
+            for field, _ in self._inputs():
+                if isinstance(field, _Valued) and field.held_by(self):
+                    field.numpy()
+            self._engine.close()
+        self.closed = True
+
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending() and not getattr(self, "closed", True):
+            self.close()
+
+    # -- results ------------------------------------------------------------------------------------------------
+
+    def value(self) -> Cost:
+        """Return the cost: a float, or an array with one number per world where there is more than one.
+
+        Raises:
+            StateError: The cost is not finite; the message has the first step and State that is not.
+        """
+        self._prepare()
+        self._engine.forward()
+        return self._cost(self._engine.cost())
+
+    def value_and_grad(self, wrt: Wrt = None) -> tuple[Cost, dict[str, NDArray[Any]]]:
+        """Return the cost and its gradients.
+
+        Args:
+            wrt: Params, Controls, parts (all their Params and Controls) and States (their initial values), or their
+                keys; one or a list. None: every Param and Control.
+
+        Returns:
+            The cost as `value` gives it, and a dict from attribute paths (`"policy.w0"`) to arrays of the shape of
+            the declaration. The gradient of what worlds share is the sum over worlds.
+
+        Raises:
+            ConfigError: `wrt` names something without a gradient.
+            StateError: The cost is not finite.
+        """
+        leaves = self.leaves(wrt)
+        cost = self.evaluate(wrt)
+        return cost, {leaf.key: leaf.gradient() for leaf in leaves}
+
+    def evaluate(self, wrt: Wrt = None) -> Cost:
+        """Run forward and backward and leave the gradients on the device, in `Leaf.grads`.
+
+        Raises:
+            StateError: The simulator has no cost, or the cost is not finite.
+        """
+        self._prepare()
+        if not (self._program.running_cost or self._program.terminal_cost or self._adds_cost()):
+            name = type(self.sim).__name__
+            raise StateError(f"{name} must have a cost to differentiate, got none; define terminal_cost or running_cost")
+        return self._cost(self._engine.backward())
+
+    def _adds_cost(self) -> bool:
+        from diffsim.ir import Accumulate, walk
+
+        return any(
+            isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"
+            for stage in self._engine.lowered.step
+            for op in walk(stage.body)
+        )
+
+    def trajectory(self, field: Field, every: int = 1) -> NDArray[Any]:
+        """Return what a field held over time.
+
+        Args:
+            field: A State, Scratch or Control of the simulator.
+            every: Steps between frames.
+
+        Returns:
+            Frames at t = 0, every, 2 every, ... (a State up to and including `steps`, others below it), shape
+            `(frames, *shape, *components)`; with worlds > 1 `(frames, worlds, ...)`.
+
+        Raises:
+            ConfigError: The field has no time axis or is not of this simulator.
+        """
+        return self.trajectories({"field": field}, every)["field"]
+
+    def trajectories(self, fields: Mapping[str, Field], every: int = 1) -> dict[str, NDArray[Any]]:
+        """Return the trajectories of several fields from one run; see `trajectory`.
+
+        Raises:
+            ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
+        """
+        if not isinstance(every, int | np.integer) or isinstance(every, bool) or every < 1:
+            raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
+        buffers = {name: self._timed_buffer(field) for name, field in fields.items()}
+        self._prepare()
+        frames: dict[str, list[NDArray[Any]]] = {name: [] for name in fields}
+        arrays = self._engine.storage
+        history = self.plan.layout.history
+
+        def observe(t0: int, n: int, last: bool) -> None:
+            for name, buffer in buffers.items():
+                if buffer.kind == "control":
+                    continue
+                times = range(t0, t0 + n + (1 if last and buffer.kind == "state" else 0))
+                shift = history - 1 if buffer.kind == "state" else 0
+                slots = [t - t0 + shift for t in times if t % every == 0]
+                if slots:
+                    stacked = np.stack([a[:, slots] for a in arrays.arrays(buffer)], axis=-1)
+                    frames[name].append(np.swapaxes(stacked, 0, 1))
+
+        self._engine.forward(observe)
+        return {name: self._frames(buffer, frames[name], int(every)) for name, buffer in buffers.items()}
+
+    def _frames(self, buffer: Buffer, parts: list[NDArray[Any]], every: int) -> NDArray[Any]:
+        field: Field = buffer.source
+        if buffer.kind == "control":
+            values = np.stack(self._engine.storage.arrays(buffer), axis=-1)
+            whole = np.swapaxes(values, 0, 1) if buffer.per_world else np.repeat(values[:, None], self.worlds, axis=1)
+            whole = whole[::every]
+        else:
+            whole = np.concatenate(parts)
+        whole = whole.reshape(whole.shape[: 2 + len(field.shape)] + field.type.shape)
+        return whole if self.worlds > 1 else whole[:, 0].copy()
+
+    def _timed_buffer(self, field: Field) -> Buffer:
+        buffer = self._engine.lowered.buffers.by_field.get(id(field)) if isinstance(field, Field) else None
+        if buffer is None or not isinstance(field, State | Scratch | Control):
+            known = [k for k, f in self._program.fields.items() if isinstance(f, State | Scratch | Control)]
+            raise ConfigError(
+                f"trajectory must be of a State, Scratch or Control of {type(self.sim).__name__}, got {field!r}; it has "
+                f"{', '.join(known)}"
+            )
+        return buffer
+
+    def check_grad(self, wrt: Wrt = None, directions: int = 5, seed: int = 0, tolerance: float | None = None) -> Any:
+        """Compare gradients with central finite differences along random directions.
+
+        Args:
+            wrt: As for `value_and_grad`.
+            directions: How many random directions.
+            seed: Of the directions.
+            tolerance: Largest relative error that passes; 1e-6 in f64 and 2e-2 in f32 where left out.
+
+        Returns:
+            A report with `.passed`, `.error` and a table as its text.
+
+        Raises:
+            ConfigError: An argument is not allowed.
+            StateError: The cost is not finite.
+        """
+        from diffsim.grad.check import check_grad
+
+        return check_grad(self, wrt, directions, seed, tolerance)
+
+    # -- parameters ---------------------------------------------------------------------------------------------
+
+    def leaves(self, wrt: Wrt = None) -> list[Leaf]:
+        """Return what `wrt` names, on the device and up to date.
+
+        Raises:
+            ConfigError: `wrt` names something without a gradient.
+        """
+        fields = self._resolve(wrt)
+        self._prepare()
+        return [Leaf(self, field, self._value_buffer(field)) for field in fields]
+
+    def touch(self, leaves: Iterable[Leaf]) -> None:
+        """Say that the device values of leaves were changed, so that the host's copies are old."""
+        for leaf in leaves:
+            value, shape = leaf._value, leaf.field.type.shape
+            storage = self._engine.storage
+            leaf.field.fetched_from(self, lambda value=value, shape=shape: storage.read(value, shape))
+            self._seen[id(leaf.field)] = leaf.field.version
+
+    def _resolve(self, wrt: Wrt) -> list[_Valued]:
+        fields = self._program.fields
+        if wrt is None:
+            return [f for f in fields.values() if isinstance(f, Param | Control)]
+        items = list(wrt) if isinstance(wrt, list | tuple | set) else [wrt]
+        found: dict[int, _Valued] = {}
+        for item in items:
+            for field in self._named(item):
+                found[id(field)] = field
+        if not found:
+            raise ConfigError("wrt must name at least one Param, Control, part or State, got nothing; leave it out for all")
+        return list(found.values())
+
+    def _named(self, item: Any) -> list[_Valued]:
+        fields = self._program.fields
+        if isinstance(item, str) and item in fields:
+            item = fields[item]
+        if isinstance(item, Param | Control | State) and id(item) in {id(f) for f in fields.values()}:
+            return [item]
+        if isinstance(item, Part):
+            own = {id(f) for f in fields.values()}
+            inside = [f for f in fields_within(item) if isinstance(f, Param | Control) and id(f) in own]
+            if inside:
+                return inside
+        known = [k for k, f in fields.items() if isinstance(f, Param | Control | State)]
+        raise ConfigError(
+            f"wrt must name Params, Controls, parts or States of {type(self.sim).__name__}, got {item!r}; it has "
+            f"{', '.join(known)}"
+        )
+
+    def _value_buffer(self, field: Field) -> Buffer:
+        lowered = self._engine.lowered
+        return lowered.initial[field.key] if isinstance(field, State) else lowered.buffers.by_field[id(field)]
+
+    def _inputs(self) -> list[tuple[Field, Buffer]]:
+        return [(f, self._value_buffer(f)) for f in self._program.fields.values() if isinstance(f, _Valued)]
+
+    def _prepare(self) -> None:
+        """Check that the rollout can run, and bring changed values to the device."""
+        if self.closed:
+            raise StateError("the rollout must be open, got a closed one; make a new Rollout")
+        if self._runtime_program is not runtime.current_program():
+            raise StateError("the rollout must live on the running Taichi program, got another ti.init since; make it anew")
+        for field, buffer in self._inputs():
+            assert isinstance(field, _Valued)  # noqa: S101  (see _inputs)
+            if self._seen.get(id(field)) != field.version:
+                self._upload(field, buffer)
+                self._seen[id(field)] = field.version
+
+    def _upload(self, field: _Valued, buffer: Buffer) -> None:
+        values = field.host_values()
+        shape = field.element_shape
+        time = (self.steps,) if isinstance(field, Control) else ()
+        allowed = [(), (*time, *shape)] + ([(self.worlds, *time, *shape)] if field.per_world else [])
+        if values.shape not in allowed:
+            wanted = " or ".join(str(s) for s in allowed[1:])
+            raise ConfigError(f"{field.label} must have shape {wanted} in this rollout, got {values.shape}; call .set() with it")
+        self._engine.storage.write(buffer, values, field.type.shape if values.shape else ())
+
+    # -- trouble ------------------------------------------------------------------------------------------------
+
+    def _cost(self, cost: NDArray[np.float64]) -> Cost:
+        if not np.all(np.isfinite(cost)):
+            raise StateError(self._explain_not_finite(cost))
+        return float(cost[0]) if self.worlds == 1 else cost
+
+    def _explain_not_finite(self, cost: NDArray[np.float64]) -> str:
+        world = int(np.flatnonzero(~np.isfinite(cost))[0])
+        where = f" of world {world}" if self.worlds > 1 else ""
+        found = self._first_not_finite()
+        if found is None:
+            return (
+                f"the cost{where} must be finite, got {cost[world]}; all States are finite, so look at the kernels of "
+                "running_cost and terminal_cost"
+            )
+        step, key, index = found
+        return (
+            f"the cost{where} must be finite, got {cost[world]}: State {key} is first not finite at step {step} "
+            f"(index {list(index)}); a smaller time step, or parameters nearer to a stable run, may help"
+        )
+
+    def _first_not_finite(self) -> tuple[int, str, tuple[int, ...]] | None:
+        states = [(f.key, self._timed_buffer(f)) for f in self._program.fields.values() if isinstance(f, State)]
+        history = self.plan.layout.history
+        found: list[tuple[int, str, tuple[int, ...]]] = []
+
+        def observe(t0: int, n: int, last: bool) -> None:
+            if found:
+                return
+            for key, buffer in states:
+                for array in self._engine.storage.arrays(buffer):
+                    part = array[:, history - 1 : history + n]
+                    bad = np.argwhere(~np.isfinite(part))
+                    if len(bad):
+                        first = bad[np.argmin(bad[:, 1])]
+                        index = (int(first[0]), *map(int, first[2:])) if self.worlds > 1 else tuple(map(int, first[2:]))
+                        found.append((t0 + int(first[1]), key, index))
+
+        self._engine.forward(observe)
+        return min(found, default=None)

@@ -1,0 +1,24 @@
+"""Runs: settings in, a folder of results out, that can be stopped at any moment and go on later."""
+
+from diffsim.runs.folder import PICTURES, RunFolder, check_new, free_folder
+from diffsim.runs.settings import OptimizerOptions, RunOptions, Settings, make_optimizer, resolve_optimizer
+from diffsim.runs.state import History, Snapshot
+from diffsim.runs.training import Outcome, render, resume, train
+
+__all__ = [
+    "PICTURES",
+    "History",
+    "OptimizerOptions",
+    "Outcome",
+    "RunFolder",
+    "RunOptions",
+    "Settings",
+    "Snapshot",
+    "check_new",
+    "free_folder",
+    "make_optimizer",
+    "render",
+    "resolve_optimizer",
+    "resume",
+    "train",
+]

@@ -1,0 +1,108 @@
+"""A task made ready to run: the runtime, the simulator, its rollout and the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from diffsim.runs.settings import Settings, make_optimizer
+from diffsim.runs.state import Arrays, Snapshot
+from diffsim.task import Recording
+
+__all__ = ["Problem"]
+
+
+class Problem:
+    """The live half of a run: everything that holds Taichi fields.
+
+    Args:
+        settings: What to run. The runtime is started by it.
+
+    Attributes:
+        task: The task.
+        rollout: Its rollout.
+        arch: The backend that came up: `cpu` or `cuda`.
+        backend: Backend, precision and threads, for the manifest.
+        plan: How the rollout runs, for the manifest.
+
+    Raises:
+        ConfigError: A setting is not allowed, or the backend is not there.
+        TraceError: The simulator's step can't be traced.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        from diffsim import runtime
+        from diffsim.rollout import Rollout
+
+        run = settings.run
+        self.task = settings.open_task()
+        self._optimizer = make_optimizer(settings.optimizer)
+        info = runtime.init(arch=run.arch, precision=run.precision, seed=run.seed, threads=run.threads)
+        self.arch = "cpu" if info.on_cpu else info.arch
+        self.backend = {"arch": info.arch, "precision": info.precision, "threads": info.threads}
+        simulator = self.task.build()
+        self._wrt = self.task.wrt(simulator)
+        self.rollout = Rollout(
+            simulator, steps=run.steps, worlds=run.worlds, memory=run.memory, mode=run.mode
+        )
+        self.plan = {"mode": str(self.rollout.plan.mode), "text": str(self.rollout.plan)}
+        self._run: Any = None
+
+    def begin(self, snapshot: Snapshot | None) -> None:
+        """Compile, and go to where the snapshot was taken; None for the start.
+
+        Raises:
+            DiffsimError: The rollout can't be compiled, or left the finite numbers.
+        """
+        self._run = self._optimizer.start(self.rollout, self._wrt)
+        self.rollout.evaluate(self._wrt)
+        if snapshot is not None:
+            self._run.load(snapshot.optimizer)
+
+    def step(self) -> tuple[Any, float]:
+        """Do one iteration; return the cost before it, and the gradient's length.
+
+        Raises:
+            DiffsimError: The rollout left the finite numbers.
+        """
+        info = self._run.step()
+        return info.cost, float(info.grad_norm)
+
+    def params(self) -> Arrays:
+        """Copy the parameters that are optimised."""
+        return {leaf.key: leaf.numpy() for leaf in self.rollout.leaves(self._wrt)}
+
+    def best(self) -> Arrays:
+        """Copy the parameters of the lowest cost so far."""
+        return dict(self._run.best())
+
+    def state(self) -> Arrays:
+        """Copy all that the optimizer needs to go on as if it had not been stopped."""
+        return dict(self._run.state())
+
+    def animate(self, pictures: Mapping[Path, tuple[str, Arrays]]) -> None:
+        """Run the rollout once for each set of parameters and draw what happens.
+
+        Args:
+            pictures: Caption and parameters by the file to write.
+        """
+        recordings = []
+        for path, (caption, params) in pictures.items():
+            for leaf in self.rollout.leaves(self._wrt):
+                leaf.set(params[leaf.key])
+            recordings.append(Recording(path, caption, self.task.record(self.rollout)))
+        self.task.animate(recordings)
+
+    def close(self) -> None:
+        """Free the rollout's memory."""
+        self.rollout.close()
+
+    def __enter__(self) -> Problem:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

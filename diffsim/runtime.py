@@ -1,0 +1,143 @@
+"""The one place that starts Taichi, and what the rest of the library may ask about it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+from diffsim import _taichi
+from diffsim.errors import ConfigError, StateError
+
+__all__ = ["RuntimeInfo", "info", "init"]
+
+ARCHES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """Say how Taichi was started.
+
+    Attributes:
+        arch: The backend that came up: `x64` (or `arm64`), `cuda`.
+        precision: 32 or 64, the bits of `ds.real`.
+        seed: What random numbers start from.
+        threads: CPU threads that parallel loops may use.
+    """
+
+    arch: str
+    precision: int
+    seed: int
+    threads: int
+
+    @property
+    def real(self) -> str:
+        """Name the scalar type of `ds.real`: `f32` or `f64`."""
+        return f"f{self.precision}"
+
+    @property
+    def on_cpu(self) -> bool:
+        """Tell whether the fields live in host memory."""
+        return self.arch != "cuda"
+
+
+class _Runtime:
+    """What is running: the settings, Taichi's program, and who lives on it."""
+
+    def __init__(self) -> None:
+        self.info: RuntimeInfo | None = None
+        self.program: Any = None
+        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+_runtime = _Runtime()
+
+
+def init(
+    arch: str = "auto",
+    precision: int = 32,
+    seed: int = 0,
+    threads: int | None = None,
+    cache: bool = True,
+) -> RuntimeInfo:
+    """Start the runtime: choose the backend, the precision of `ds.real` and the random seed.
+
+    Args:
+        arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu` or `cuda`.
+        precision: 32 or 64 bits for `ds.real`.
+        seed: A non-negative integer from which parts draw their initial weights.
+        threads: CPU threads for parallel loops; None for all cores. One thread makes every run repeat bit for bit.
+        cache: Keep compiled kernels on disk, so that the next run of the same program starts at once.
+
+    Returns:
+        What came up.
+
+    Raises:
+        ConfigError: An argument is not allowed, or the backend asked for is not on this machine.
+        StateError: Rollouts of an earlier `init` are still alive; their memory would be lost.
+    """
+    _check_arguments(arch, precision, seed, threads)
+    if _runtime.users:
+        gc.collect()
+    alive = [user for user in _runtime.users if not user.closed]
+    if alive and _runtime.program is _taichi.current_program():
+        raise StateError(
+            f"init must come before any rollout, got {len(alive)} live rollout(s); "
+            "close them (rollout.close()) or delete them first"
+        )
+    chosen = arch
+    if arch == "auto":
+        chosen = "cuda" if _taichi.has_arch("cuda") else "cpu"
+    elif arch == "cuda" and not _taichi.has_arch("cuda"):
+        raise ConfigError("arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'")
+    name = _taichi.initialise(chosen, precision, seed, threads, cache)
+    _runtime.info = RuntimeInfo(name, precision, seed, threads or os.cpu_count() or 1)
+    _runtime.program = _taichi.current_program()
+    return _runtime.info
+
+
+def _check_arguments(arch: str, precision: int, seed: int, threads: int | None) -> None:
+    if arch not in ARCHES:
+        raise ConfigError(f"arch must be one of {', '.join(ARCHES)}, got {arch!r}; use 'auto' where unsure")
+    if precision not in (32, 64) or isinstance(precision, bool):
+        raise ConfigError(f"precision must be 32 or 64, got {precision!r}; use 64 to check gradients")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+        raise ConfigError(f"seed must be an integer from 0 to 2**31 - 1, got {seed!r}; use 0 where it does not matter")
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+        raise ConfigError(f"threads must be a positive integer or None, got {threads!r}; use None for all cores")
+
+
+def info() -> RuntimeInfo:
+    """Return how Taichi was started.
+
+    Raises:
+        StateError: `init` was not called, or Taichi was started again behind its back.
+    """
+    if _runtime.info is None:
+        if _taichi.current_program() is not None:
+            raise StateError(
+                "the runtime must be started by diffsim, got one started by ti.init; call diffsim.init() instead, "
+                "which sets the options that right gradients need"
+            )
+        raise StateError("the runtime must be started first, got no call of init; call diffsim.init()")
+    if _runtime.program is not _taichi.current_program():
+        raise StateError("the runtime must stay as diffsim started it, got another ti.init; call diffsim.init() again")
+    return _runtime.info
+
+
+def seed() -> int:
+    """Return the seed of `init`, or 0 where it was not called yet."""
+    return _runtime.info.seed if _runtime.info else 0
+
+
+def register(user: Any) -> Any:
+    """Note that an object lives on the running program, and return the program."""
+    _runtime.users.add(user)
+    return _runtime.program
+
+
+def current_program() -> Any:
+    """Return the object that stands for the running Taichi program."""
+    return _taichi.current_program()

@@ -1,0 +1,353 @@
+"""Planar robots as pictures: an animation of one motion, and a still that compares several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diffsim.errors import ConfigError
+from diffsim.view.files import replacing
+from diffsim.view.gif import write_gif
+from diffsim.view.motion import Floats, Limits, Motion, Place, check_motion, robot_limits
+from diffsim.view.stage import (
+    Layers,
+    add_color_bar,
+    add_springs,
+    draw_place,
+    fit,
+    line_thickness,
+    set_springs,
+)
+from diffsim.view.style import HEAD, INK, muscle_shades, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["robot_gif", "robot_limits", "robot_png"]
+
+
+def robot_gif(
+    path: str | os.PathLike[str],
+    positions: ArrayLike,
+    springs: ArrayLike,
+    actuation: ArrayLike | None = None,
+    head: int | None = None,
+    goal: ArrayLike | None = None,
+    ground: float | None = None,
+    times: ArrayLike | None = None,
+    title: str = "",
+    fps: float | None = None,
+    *,
+    active: ArrayLike | None = None,
+    limits: Limits | None = None,
+) -> None:
+    """Animate a planar robot in a fixed frame that shows the whole motion.
+
+    Args:
+        path: the GIF to write; replaced only when it is complete.
+        positions: [m], shape (frames, n, 2), finite.
+        springs: the points each spring joins, shape (m, 2).
+        actuation: muscle commands in [-1, 1], shape (frames, m), or (frames - 1, m): the last frame then
+            repeats them. None: no muscles are shown.
+        head: the point to mark; None: no mark.
+        goal: (x, y) [m] to mark; None: no mark.
+        ground: height of the ground [m]; None: no ground.
+        times: the frames' times [s], shape (frames,); None: no clock.
+        title: heading.
+        fps: frames per second; None: as fast as `times` tells, or 30 without `times`.
+        active: which springs are muscles, shape (m,), bool; the others are grey whatever their command. None:
+            all, if there is an `actuation`.
+        limits: left, right, bottom, top [m]; None: `robot_limits` of this motion.
+
+    Raises:
+        ConfigError: an argument has the wrong shape, an index out of range or a value that is not finite.
+        OSError: the file can't be written.
+    """
+    motion = check_motion(positions, springs, actuation, head, times, active)
+    rate = _rate(fps, motion.times)
+    place = Place.around(motion.positions, goal, ground, limits)
+    scene = _Scene.of(motion, place, title)
+    write_gif(path, scene.frames(motion), rate, keep=muscle_shades())
+
+
+def robot_png(
+    path: str | os.PathLike[str],
+    motions: Mapping[str, ArrayLike],
+    springs: ArrayLike,
+    actuations: Mapping[str, ArrayLike] | None = None,
+    head: int | None = None,
+    goal: ArrayLike | None = None,
+    ground: float | None = None,
+    times: ArrayLike | None = None,
+    title: str = "",
+    *,
+    active: ArrayLike | None = None,
+    poses: int = 5,
+    width: float = 9.0,
+) -> None:
+    """Show motions as strips below each other: poses that gain strength over time, and the head's path.
+
+    Args:
+        path: the PNG to write; replaced only when it is complete.
+        motions: label -> positions [m], shape (frames, n, 2), finite; for example before and after training.
+        springs: the points each spring joins, shape (m, 2).
+        actuations: label -> muscle commands in [-1, 1], shape (frames, m) or (frames - 1, m); a label may be
+            missing.
+        head: the point to mark and trace; None: none.
+        goal: (x, y) [m] to mark; None: no mark.
+        ground: height of the ground [m]; None: no ground.
+        times: the frames' times [s], shape (frames,): poses are labelled with their times where there is
+            room; None: no labels.
+        title: heading.
+        active: which springs are muscles, as in `robot_gif`.
+        poses: poses per strip, at least 2, spread evenly in time.
+        width: width of the picture [inch].
+
+    Raises:
+        ConfigError: there is no motion, or an argument has the wrong shape, an index out of range or a value
+            that is not finite.
+        OSError: the file can't be written.
+    """
+    if not motions or poses < 2:
+        raise ConfigError(
+            f"robot_png must get one motion and two poses or more, got {len(motions)} and {poses}; "
+            "pass {'before': positions} and poses=5"
+        )
+    commands = actuations or {}
+    strips = {
+        label: check_motion(positions, springs, commands.get(label), head, times, active)
+        for label, positions in motions.items()
+    }
+    place = Place.around(np.concatenate([m.positions for m in strips.values()]), goal, ground)
+    figure = _strips_figure(strips, place, title, poses, width)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _rate(fps: float | None, times: Floats | None) -> float:
+    """Choose the frames per second: given, real time, or 30."""
+    if fps is not None:
+        if not (np.isfinite(fps) and fps > 0.0):
+            raise ConfigError(f"fps must be positive, got {fps}; pass frames per second")
+        return float(fps)
+    if times is None or len(times) < 2 or times[-1] <= times[0]:
+        return 30.0
+    return float((len(times) - 1) / (times[-1] - times[0]))
+
+
+@dataclass
+class _Scene:
+    """A figure whose still parts are drawn once and whose moving parts are drawn per frame."""
+
+    figure: Figure
+    axes: Axes
+    layers: Layers
+    dots: Any
+    mark: Any
+    name: Any
+    clock: Any
+
+    @classmethod
+    def of(cls, motion: Motion, place: Place, title: str) -> _Scene:
+        """Lay out the figure: heading and colour bar above, the stage below."""
+        wide, dpi = 7.6, 90
+        left, right, below, above = 0.62, 0.15, 0.48, 0.72  # [inch] around the stage
+        stage = wide - left - right
+        place, tall = fit(place, stage, 1.6, 5.0)
+        height = round((tall + below + above) * dpi) / dpi
+        figure = new_figure(wide, height, dpi)
+        axes = figure.add_axes((left / wide, below / height, stage / wide, tall / height))
+        thickness = line_thickness(motion, place, stage)
+        draw_place(axes, place, 3.2 * thickness + 3)
+        axes.set_xlabel("x [m]", color=INK, fontsize=9, labelpad=1)
+        axes.set_ylabel("height [m]", color=INK, fontsize=9)
+        layers = add_springs(axes, motion, thickness)
+        if motion.active.any():
+            add_color_bar(figure, layers[2], (1 - 3.0 / wide, 1 - 0.42 / height, 2.8 / wide, 0.09 / height))
+        figure.text(
+            left / wide,
+            1 - 0.14 / height,
+            title,
+            fontsize=12,
+            color=INK,
+            va="top",
+            weight="bold",
+            parse_math=False,
+        )
+        (dots,) = axes.plot([], [], "o", color=INK, ms=1.3 * thickness, zorder=6, ls="")
+        (mark,) = axes.plot([], [], "o", color=HEAD, mec=INK, mew=1.0, ms=3.0 * thickness, zorder=7, ls="")
+        # Beside the body, not on it: a head that is a foot is named below, in the ground.
+        side = -1 if motion.head_is_low() else 1
+        name = axes.annotate(
+            "head",
+            (0, 0),
+            (0, side * (1.5 * thickness + 4)),
+            textcoords="offset points",
+            fontsize=9,
+            color=INK,
+            ha="center",
+            va="bottom" if side > 0 else "top",
+            zorder=8,
+        )
+        clock = figure.text(
+            left / wide, 1 - 0.62 / height, "", fontsize=10, color=INK, va="baseline", family="monospace"
+        )
+        return cls(figure, axes, layers, dots, mark, name, clock)
+
+    def frames(self, motion: Motion) -> list[NDArray[Any]]:
+        """Draw every frame: restore the still picture, then the moving parts over it."""
+        canvas: Any = self.figure.canvas
+        moving = [*self.layers, self.dots, self.mark, self.name, self.clock]
+        for artist in moving:
+            artist.set_animated(True)
+        canvas.draw()
+        still = canvas.copy_from_bbox(self.figure.bbox)
+        images = []
+        for frame in range(len(motion.positions)):
+            self._pose(motion, frame)
+            canvas.restore_region(still)
+            for artist in moving:
+                self.figure.draw_artist(artist)
+            images.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+        return images
+
+    def _pose(self, motion: Motion, frame: int) -> None:
+        """Put the moving parts where one frame has them."""
+        set_springs(self.layers, motion, frame)
+        x = motion.positions[frame]
+        self.dots.set_data(x[:, 0], x[:, 1])
+        text = "" if motion.times is None else f"t = {motion.times[frame]:.2f} s"
+        if motion.head is None:
+            self.name.set_visible(False)
+        else:
+            head = x[motion.head]
+            self.mark.set_data(head[:1], head[1:])
+            self.name.xy = tuple(head)
+            text += f"   head at x = {head[0]:.2f} m"
+        self.clock.set_text(text.strip())
+
+
+def _strips_figure(
+    strips: Mapping[str, Motion],
+    place: Place,
+    title: str,
+    poses: int,
+    wide: float,
+) -> Figure:
+    """Lay the strips out below each other at one scale."""
+    left, right, below, above, gap = 0.2, 0.2, 0.5, 0.75, 0.32  # [inch]
+    stage = wide - left - right
+    place, tall = fit(place, stage, 1.3, 3.5)
+    height = below + above + len(strips) * tall + (len(strips) - 1) * gap
+    figure = new_figure(wide, height, dpi=130)
+    figure.text(
+        left / wide,
+        1 - 0.12 / height,
+        title,
+        fontsize=13,
+        color=INK,
+        va="top",
+        weight="bold",
+        parse_math=False,
+    )
+    bar_done = False
+    for row, (label, motion) in enumerate(strips.items()):
+        bottom = below + (len(strips) - 1 - row) * (tall + gap)
+        axes = figure.add_axes((left / wide, bottom / height, stage / wide, tall / height))
+        thickness = line_thickness(motion, place, stage)
+        draw_place(axes, place, 3.2 * thickness + 3)
+        axes.set_yticks([])
+        axes.set_title(label, loc="left", fontsize=11, color=INK, pad=4, parse_math=False)
+        last = row == len(strips) - 1
+        axes.tick_params(labelbottom=last)
+        if last:
+            axes.set_xlabel("x [m]", color=INK, fontsize=9)
+        layers = _strip(axes, motion, poses, thickness, place)
+        if motion.active.any() and not bar_done:
+            add_color_bar(figure, layers[2], (1 - 3.1 / wide, 1 - 0.44 / height, 2.8 / wide, 0.09 / height))
+            bar_done = True
+    return figure
+
+
+def _strip(axes: Axes, motion: Motion, poses: int, thickness: float, place: Place) -> Layers:
+    """Draw one motion as poses over each other, the last one strongest; return the last pose's springs."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.patches import Rectangle
+
+    frames = np.unique(np.linspace(0, len(motion.positions) - 1, poses).round().astype(int))
+    for k, frame in enumerate(frames):
+        strength = 1.0 if k == len(frames) - 1 else 0.25 + 0.35 * k / len(frames)
+        floor = 3 + 8 * k
+        # A white rim pushes earlier poses back, or the lattices would mix into one.
+        rim = LineCollection(
+            list(motion.segments(frame)),
+            colors="white",
+            linewidths=4.5 * thickness,
+            alpha=0.6,
+            zorder=floor,
+            capstyle="round",
+        )
+        axes.add_collection(rim, autolim=False)
+        if place.ground is not None:
+            left, right, _, top = place.limits
+            air = Rectangle((left, place.ground), right - left, top - place.ground, transform=axes.transData)
+            rim.set_clip_path(air)
+        layers = add_springs(axes, motion, thickness)
+        set_springs(layers, motion, int(frame))
+        for depth, layer in enumerate(layers):
+            layer.set_alpha(strength)
+            layer.set_zorder(floor + 1 + depth)
+        x = motion.positions[frame]
+        axes.plot(
+            x[:, 0], x[:, 1], "o", color=INK, ms=1.1 * thickness, alpha=strength, zorder=floor + 4, mew=0
+        )
+        if motion.head is not None:
+            axes.plot(
+                *x[motion.head][:, None],
+                "o",
+                color=HEAD,
+                mec=INK,
+                mew=0.9,
+                ms=2.8 * thickness,
+                alpha=max(0.35, strength),
+                zorder=floor + 5,
+            )
+    if motion.head is not None:
+        path = motion.positions[:, motion.head]
+        axes.plot(path[:, 0], path[:, 1], color=HEAD, lw=1.4, zorder=floor + 0.5)
+    _label_times(axes, motion, frames)
+    return layers
+
+
+def _label_times(axes: Axes, motion: Motion, frames: NDArray[np.int64]) -> None:
+    """Write the poses' times below them; where they stand too close, the later one stays."""
+    if motion.times is None:
+        return
+    left, right = axes.get_xlim()
+    taken: list[float] = []
+    for frame in reversed(frames.tolist()):
+        x = float(
+            motion.positions[frame, :, 0].mean()
+            if motion.head is None
+            else motion.positions[frame, motion.head, 0]
+        )
+        if all(abs(x - other) > 0.055 * (right - left) for other in taken):
+            taken.append(x)
+            axes.annotate(
+                f"{motion.times[frame]:.1f} s",
+                (x, 0),
+                (0, 4),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                fontsize=8.5,
+                color=INK,
+                ha="center",
+                va="bottom",
+                zorder=1000,
+            )

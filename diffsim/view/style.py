@@ -1,0 +1,45 @@
+"""Colours and type sizes that the pictures share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+__all__ = ["BONE", "EARTH", "GOAL", "HEAD", "INK", "QUIET", "muscle_colors", "muscle_shades", "new_figure"]
+
+INK = "#1f2933"  # text, outlines
+QUIET = "#7b8794"  # secondary text
+BONE = "#9aa5b1"  # passive springs
+EARTH = "#e6dfd3"  # ground
+HEAD = "#f2a900"
+GOAL = "#2a9d5c"
+
+
+def muscle_colors() -> LinearSegmentedColormap:
+    """Make the diverging map of muscle commands: blue shortens, white rests, red lengthens."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list(
+        "muscle", ["#1b5fc1", "#7db1ee", "#ffffff", "#f4948a", "#c8281e"]
+    )
+
+
+def muscle_shades(count: int = 64) -> NDArray[np.uint8]:
+    """Sample the muscles' colours, shape (count, 3), u8."""
+    return np.rint(255.0 * muscle_colors()(np.linspace(0.0, 1.0, count))[:, :3]).astype(np.uint8)
+
+
+def new_figure(width: float, height: float, dpi: int) -> Figure:
+    """Make a white figure with an Agg canvas of its own, away from pyplot's global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure

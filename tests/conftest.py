@@ -1,0 +1,153 @@
+"""What every test stands on: the runtime, the markers, and the rule that a test prints nothing.
+
+A test that computes asks for the fixture ``runtime``. Its precision is 64 and it has one thread; a module
+that wants something else overrides the fixtures ``precision`` or ``threads``::
+
+    @pytest.fixture(scope="module")
+    def precision() -> int:
+        return 32
+
+or runs in both, the tests (and the module's own fixtures that use ``runtime``) repeated for each::
+
+    @pytest.mark.parametrize("precision", [32, 64], scope="module")
+    def test_value(runtime, precision): ...
+
+Simulators are compiled once per module: put them in fixtures of module scope that use ``runtime``. They are
+torn down before the precision changes, because a new runtime ends all fields of the old one.
+
+``DIFFSIM_TEST_ARCH`` names the backend: ``cpu`` (the default) or ``cuda`` (``make test-gpu``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from diffsim.runtime import RuntimeInfo
+
+ARCH = os.environ.get("DIFFSIM_TEST_ARCH", "cpu")
+
+# Compiling takes seconds, so examples have no deadline; the same examples are drawn in each run.
+settings.register_profile(
+    "diffsim", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("diffsim")
+
+
+# ---- the backend ----
+
+
+def cuda_devices() -> int:
+    """Number of CUDA devices that the driver offers, 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a backend that is not there: skipping all of its tests would look like success."""
+    if ARCH not in ("cpu", "cuda"):
+        raise pytest.UsageError(f"DIFFSIM_TEST_ARCH must be cpu or cuda, got {ARCH!r}")
+    if ARCH == "cuda" and cuda_devices() == 0:
+        raise pytest.UsageError(
+            "DIFFSIM_TEST_ARCH=cuda needs a CUDA GPU and its driver; run `make test` for the CPU"
+        )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what the chosen backend cannot run, with the reason."""
+    marker, reason = {
+        "cpu": ("gpu", "needs a CUDA GPU: make test-gpu"),
+        "cuda": ("cpu", "holds on the CPU only: make test"),
+    }[ARCH]
+    for item in items:
+        if item.get_closest_marker(marker):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def arch() -> str:
+    """Name of the backend under test: ``cpu`` or ``cuda``."""
+    return ARCH
+
+
+@pytest.fixture(scope="module")
+def precision() -> int:
+    """Bits of a real number, 32 or 64; override or parametrize (scope="module") to change it."""
+    return 64
+
+
+@pytest.fixture(scope="module")
+def threads() -> int:
+    """CPU threads of the runtime: one, so that sums come out the same each time; override to change it."""
+    return 1
+
+
+@pytest.fixture(scope="module")
+def runtime(precision: int, threads: int) -> RuntimeInfo:
+    """Taichi's runtime with this module's precision and threads, started again only when they change."""
+    import diffsim as ds
+    from diffsim.errors import StateError
+
+    try:
+        info = ds.runtime.info()
+    except StateError:
+        info = None
+    wanted = (precision, 0, threads) if ARCH == "cpu" else (precision, 0)
+    if info is None or (info.precision, info.seed, info.threads)[: len(wanted)] != wanted:
+        for name in (
+            "last_exc",
+            "last_value",
+            "last_traceback",
+        ):  # a failed test's frames keep its rollouts alive
+            vars(sys).pop(name, None)
+        gc.collect()
+        ds.init(arch=ARCH, precision=precision, seed=0, threads=threads if ARCH == "cpu" else None)
+        info = ds.runtime.info()
+    return info
+
+
+# ---- no stray output ----
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Bring out what C code still buffers (a kernel's print) while its own test is being captured."""
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a passed test that wrote to standard output or error without having read it back or being marked.
+
+    pytest captures at the level of file descriptors, so this sees what Taichi's C++ side writes too. A test
+    that means to look at output uses capfd, capsys or a subprocess; what it leaves unread counts as stray.
+    """
+    report = yield
+    if not report.passed or item.get_closest_marker("output"):
+        return report
+    phases = ("teardown",) if report.when == "teardown" else ("setup", "call")
+    titles = {f"Captured {stream} {phase}" for stream in ("stdout", "stderr") for phase in phases}
+    stray = "".join(text for title, text in report.sections if title in titles)
+    if stray and report.when != "setup":
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid} must print nothing, got {stray!r}; silence it or mark it with `output`"
+        )
+    return report
