@@ -68,8 +68,10 @@ def has_arch(arch: str) -> bool:
 def initialise(arch: str, precision: int, seed: int, threads: int | None, cache: bool) -> str:
     """Start Taichi with the options that diffsim relies on and return the name of the backend that came up.
 
-    `force_scalarize_matrix` cures values that Taichi's defaults miscompile; the fallback to another backend is
-    off, so that a missing one is an error; the line that Taichi prints at every start is kept from the user.
+    `force_scalarize_matrix` cures values that Taichi's defaults miscompile. `cache_loop_invariant_global_vars` keeps a
+    place in memory in a register across a loop even where the loop writes it through another index, and is off. The
+    fallback to another backend is off, so that a missing one is an error. The line that Taichi prints at every start
+    is kept from the user.
     """
     options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
     real = ti.f64 if precision == 64 else ti.f32
@@ -81,6 +83,7 @@ def initialise(arch: str, precision: int, seed: int, threads: int | None, cache:
             random_seed=seed,
             log_level=ti.ERROR,
             force_scalarize_matrix=True,
+            cache_loop_invariant_global_vars=False,
             offline_cache=cache,
             enable_fallback=False,
             **options,

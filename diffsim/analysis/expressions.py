@@ -189,6 +189,9 @@ def _sequence(ctx: Context, node: ast.Tuple | ast.List) -> Abstract:
             items += unpacked(ctx, evaluate(ctx, element.value), element)
         else:
             items.append(evaluate(ctx, element))
+    if all(isinstance(item, Object) for item in items):
+        known = [item.value for item in items]
+        return Object(tuple(known) if isinstance(node, ast.Tuple) else known)
     return Sequence(tuple(items))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from diffsim.analysis.program import LoweredProgram, clear_stage
 from diffsim.codegen.layout import Layout
+from diffsim.codegen.motion import hoisted
 from diffsim.codegen.printer import Lane, Printer
 from diffsim.ir import Block, Buffer, Const, For, Load, Op, Stage, Store, Value, walk
 
@@ -78,7 +79,7 @@ class _Writer(Printer):
         """Print a stage with serial loops."""
         self.name(stage.t, lane.t)
         self.need_tapes(stage, self.layout.groups)
-        self.block(stage.body, lane)
+        self.block(hoisted(stage, outermost=True).body, lane)
 
     def zero(self, buffer: Buffer, leading: Sequence[str]) -> None:
         """Print loops that zero all elements of a buffer at given leading indices."""
@@ -336,6 +337,7 @@ def step_kernels(stages: StageSet, layout: Layout, real: str, on_cpu: bool) -> d
 def _parallel_stage(w: _Writer, stage: Stage, lane: Lane, on_cpu: bool) -> None:
     """Print each top-level loop as a loop that Taichi runs in parallel, worlds included."""
     worlds = w.layout.worlds
+    stage = hoisted(stage, outermost=False)
     nests = [_nest(op) for op in stage.body.ops]
     w.name(stage.t, lane.t)
     w._plan_inlining(stage.body)

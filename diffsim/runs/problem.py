@@ -57,9 +57,9 @@ class Problem:
             DiffsimError: The rollout can't be compiled, or left the finite numbers.
         """
         self._run = self._optimizer.start(self.rollout, self._wrt)
-        self.rollout.evaluate(self._wrt)
-        if snapshot is not None:
-            self._run.load(snapshot.optimizer)
+        state = self._run.state() if snapshot is None else snapshot.optimizer
+        self._run.step()  # compiles all that an iteration needs; taken back by the next line
+        self._run.load(state)
 
     def step(self) -> tuple[Any, float]:
         """Do one iteration; return the cost before it, and the gradient's length.
@@ -72,7 +72,7 @@ class Problem:
 
     def params(self) -> Arrays:
         """Copy the parameters that are optimised."""
-        return {leaf.key: leaf.numpy() for leaf in self.rollout.leaves(self._wrt)}
+        return dict(self._run.last())
 
     def best(self) -> Arrays:
         """Copy the parameters of the lowest cost so far."""

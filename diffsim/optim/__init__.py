@@ -1,0 +1,16 @@
+"""Gradient descent on the device: `SGD`, `Adam`, and the loop around them.
+
+    result = ds.minimize(rollout, wrt=[sim.policy], optimizer=ds.optim.Adam(lr=1e-2), iterations=100)
+
+Parameters, gradients and the optimizer's state stay in Taichi fields; an iteration brings the cost and the
+gradient's length to the host.
+"""
+
+from diffsim.optim.adam import Adam
+from diffsim.optim.base import Optimizer, StepInfo
+from diffsim.optim.memory import Memory
+from diffsim.optim.minimize import Result, minimize
+from diffsim.optim.run import OptimizerRun
+from diffsim.optim.sgd import SGD
+
+__all__ = ["SGD", "Adam", "Memory", "Optimizer", "OptimizerRun", "Result", "StepInfo", "minimize"]

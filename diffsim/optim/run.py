@@ -1,0 +1,224 @@
+"""A running optimization: the optimizer's state on the device, and how to save and restore it."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim.errors import ConfigError, GradientError, StateError
+from diffsim.optim.base import Optimizer, StepInfo
+from diffsim.optim.memory import NUMBERS, Memory
+
+if TYPE_CHECKING:
+    from diffsim.rollout import Leaf, Rollout
+
+__all__ = ["OptimizerRun"]
+
+Arrays = dict[str, NDArray[Any]]
+
+# Memory that runs have given back, by rollout: its kernels are compiled, and freeing a tree of fields makes
+# Taichi compile every kernel of the program again.
+_idle: weakref.WeakKeyDictionary[Any, list[Memory]] = weakref.WeakKeyDictionary()
+
+
+class OptimizerRun:
+    """Change the parameters of a rollout step by step, on the device. `Optimizer.start` makes one.
+
+    Args:
+        optimizer: The rule.
+        rollout: What is minimised; with several worlds, the sum of their costs.
+        wrt: What may change.
+
+    Attributes:
+        iteration: Iterations done.
+        best_cost: The lowest cost so far, infinite before the first iteration.
+        best_iteration: The iteration that found it, -1 before the first.
+
+    Raises:
+        ConfigError: `wrt` names nothing, or something that can't be optimised.
+        StateError: The rollout was closed.
+    """
+
+    def __init__(self, optimizer: Optimizer, rollout: Rollout, wrt: Any = None) -> None:
+        self._memory: Memory | None = None
+        self.optimizer, self._rollout, self._wrt = optimizer, rollout, wrt
+        self._leaves = rollout.leaves(wrt)
+        if not self._leaves:
+            raise ConfigError(
+                "wrt must name something to optimise, got nothing: the simulator has no Param and no "
+                "Control; declare one, or name a State (its initial value)"
+            )
+        self._slots = ("best", *optimizer.slots())
+        self._memory = self._borrow(self._leaves)
+        self.iteration, self.best_cost, self.best_iteration = 0, math.inf, -1
+
+    def _borrow(self, leaves: list[Leaf]) -> Memory:
+        """Take memory that an earlier run gave back, or make some."""
+        kind, slots = self.optimizer.memory, len(self._slots) - 1
+        idle = _idle.setdefault(self._rollout, [])
+        for k, memory in enumerate(idle):
+            if type(memory) is kind and memory.fits(leaves, slots):
+                memory.clear()
+                return idle.pop(k)
+        memory = kind(leaves, slots)
+        memory.clear()
+        return memory
+
+    def close(self) -> None:
+        """Give the memory back; the parameters stay as they are."""
+        memory, self._memory = self._memory, None
+        if memory is not None and not self._rollout.closed:
+            _idle.setdefault(self._rollout, []).append(memory)
+
+    def __enter__(self) -> OptimizerRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def step(self) -> StepInfo:
+        """Evaluate the cost and its gradient, then change the parameters.
+
+        Returns:
+            Cost and gradient length at the parameters as they were before.
+
+        Raises:
+            GradientError: The gradient is not finite; the parameters have not been changed.
+            StateError: The cost is not finite (the parameters have not been changed), or the run or its
+                rollout was closed.
+        """
+        memory = self._open()
+        cost = self._rollout.evaluate(self._wrt)
+        squared = memory.norm_squared()
+        if not math.isfinite(squared):
+            raise self._not_finite()
+        norm = math.sqrt(squared)
+        objective = float(np.sum(cost))
+        better = objective < self.best_cost
+        numbers = self.optimizer.numbers(self.iteration)
+        padded = [float(number) for number in numbers] + [0.0] * (NUMBERS - len(numbers))
+        memory.update(int(better), self.optimizer.scale(norm), padded)
+        self._rollout.touch(self._leaves)
+        if better:
+            self.best_cost, self.best_iteration = objective, self.iteration
+        self.iteration += 1
+        return StepInfo(cost, norm)
+
+    def best(self) -> Arrays:
+        """Return a copy of the parameters of the lowest cost so far, or the present ones before any."""
+        return self._read("best" if self.best_iteration >= 0 else "value")
+
+    def last(self) -> Arrays:
+        """Return a copy of the present parameters."""
+        return self._read("value")
+
+    def state(self) -> Arrays:
+        """Return a copy of all that a run needs to go on as if it had not been stopped.
+
+        Returns:
+            The parameters (`value.KEY`), the best ones so far (`best.KEY`), what the rule keeps
+            (`velocity.KEY`, ...), `iteration`, `best_cost` and `best_iteration`.
+        """
+        arrays: Arrays = {
+            "iteration": np.array(self.iteration),
+            "best_cost": np.array(self.best_cost, dtype=np.float64),
+            "best_iteration": np.array(self.best_iteration),
+        }
+        for slot in ("value", *self._slots):
+            arrays |= {f"{slot}.{key}": array for key, array in self._read(slot).items()}
+        return arrays
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go to where `state` was taken; parameters included.
+
+        Args:
+            state: What `state` of a run of the same optimizer and the same `wrt` returned.
+
+        Raises:
+            ConfigError: An array is missing, unknown, or has another shape; nothing has been changed.
+            StateError: The run or its rollout was closed.
+        """
+        found = _checked(state, self.state())
+        for slot in (*self._slots, "value"):
+            for leaf in self._leaves:
+                leaf.set(found[f"{slot}.{leaf.key}"])
+            if slot != "value":
+                self._swap(slot)
+        self._upload()
+        self.iteration = int(found["iteration"])
+        self.best_cost, self.best_iteration = float(found["best_cost"]), int(found["best_iteration"])
+
+    def _open(self) -> Memory:
+        """Return the memory, if it can still be used."""
+        if self._memory is None:
+            raise StateError(
+                "the optimizer run must be open, got a closed one; start another: optimizer.start(rollout)"
+            )
+        if self._rollout.closed:
+            raise StateError(
+                "the rollout must be open while it is optimised, got a closed one; make a new Rollout"
+            )
+        return self._memory
+
+    def _read(self, slot: str) -> Arrays:
+        """Copy a slot to the host, in the shapes of the declarations.
+
+        A slot has the layout of the parameters on the device, which the rollout alone can read: it takes
+        their place for a moment.
+        """
+        if slot == "value":
+            self._upload()
+            self._rollout.touch(
+                self._leaves
+            )  # read from the device: worlds of their own have their axis there only
+            return {leaf.key: leaf.numpy() for leaf in self._leaves}
+        self._swap(slot)
+        try:
+            return {leaf.key: leaf.numpy() for leaf in self._leaves}
+        finally:
+            self._swap(slot)
+
+    def _swap(self, slot: str) -> None:
+        """Exchange the parameters and a slot."""
+        self._upload()
+        self._open().swap(self._slots.index(slot))
+        self._rollout.touch(self._leaves)
+
+    def _upload(self) -> None:
+        """Bring to the device what was set on the host."""
+        self._open()
+        self._rollout.leaves(self._wrt)
+
+    def _not_finite(self) -> GradientError:
+        """Say which gradient is not finite."""
+        bad = [leaf.key for leaf in self._leaves if not np.all(np.isfinite(leaf.gradient()))]
+        where = f"of {', '.join(bad)}" if bad else "(its length overflows)"
+        return GradientError(
+            f"the gradient {where} must be finite, got infinity or NaN in iteration {self.iteration} (the "
+            "parameters are as they were); look for a root or a division at zero, or shorten the horizon if "
+            "the gradient grows with every step"
+        )
+
+
+def _checked(state: Mapping[str, NDArray[Any]], wanted: Arrays) -> Arrays:
+    """Return the arrays of a saved state, which must have the keys and shapes of the present one."""
+    unlike = sorted(set(state) ^ set(wanted))
+    if unlike:
+        verb = "have" if unlike[0] in wanted else "not have"
+        raise ConfigError(
+            f"the optimizer's state must {verb} an array {unlike[0]!r}, got "
+            f"{', '.join(sorted(state)) or 'nothing'}; load it into a run with the same optimizer and wrt"
+        )
+    found = {key: np.asarray(array) for key, array in state.items()}
+    for key, array in found.items():
+        if array.shape != wanted[key].shape or array.dtype.kind not in "iuf":
+            raise ConfigError(
+                f"the optimizer's state {key!r} must be numbers of shape {wanted[key].shape}, got "
+                f"{array.dtype} of shape {array.shape}; load it into a run of the same simulator"
+            )
+    return found
