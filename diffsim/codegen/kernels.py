@@ -143,6 +143,8 @@ def _lanes(w: _Writer) -> Iterator[Lane]:
     groups, worlds = w.layout.groups, w.layout.worlds
     if groups == 1:
         w.line("ti.loop_config(serialize=True)")
+    elif not w.layout.world_last:  # else Taichi gives several lanes to one thread
+        w.line("ti.loop_config(block_dim=1)")
     with w.inside(f"for g in range({groups}):"):
         group = "g" if groups > 1 else "0"
         yield Lane(world="g" if groups == worlds > 1 else "w" if worlds > 1 else "0", group=group, lane=group)

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from diffsim import runtime
+from diffsim import _taichi, runtime
 from diffsim._taichi import ti
 
 __all__ = ["NUMBERS", "Memory"]
@@ -21,8 +21,10 @@ _Numbers = ti.types.vector(NUMBERS, ti.f64)
 
 
 def _destroy(tree: Any) -> None:
-    """Free a tree of fields; Taichi ignores it where its program has ended."""
-    tree.destroy()
+    """Free a tree of fields, where its program has not ended."""
+    destroy = getattr(_taichi, "destroy_tree", None)
+    if destroy is not None:
+        destroy(tree)
 
 
 @ti.data_oriented
