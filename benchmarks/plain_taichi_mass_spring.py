@@ -9,6 +9,8 @@ is written for speed within that form: inputs are assembled once per step, no ke
 """
 
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
+import contextlib
+import io
 import math
 import os
 from typing import Any
@@ -66,15 +68,16 @@ def start_taichi(arch: str, precision: int, threads: int | None = None, cache: b
         cache: Whether compiled kernels are kept on disk.
     """
     options = {"cpu_max_num_threads": threads} if threads else {}
-    ti.init(
-        arch=getattr(ti, arch),
-        default_fp=ti.f64 if precision == 64 else ti.f32,
-        force_scalarize_matrix=True,
-        offline_cache=cache,
-        enable_fallback=False,
-        log_level=ti.ERROR,
-        **options,
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # a line that Taichi prints at every start
+        ti.init(
+            arch=getattr(ti, arch),
+            default_fp=ti.f64 if precision == 64 else ti.f32,
+            force_scalarize_matrix=True,
+            offline_cache=cache,
+            enable_fallback=False,
+            log_level=ti.ERROR,
+            **options,
+        )
 
 
 @ti.data_oriented

@@ -39,7 +39,8 @@ class MassSpringTask(Task):
     summary = "a planar robot of springs and muscles learns to walk"
     steps = 682
     iterations = 100
-    optimizer: ClassVar[Mapping[str, Any]] = {"name": "sgd", "lr": 0.2, "normalize": True}
+    optimizer: ClassVar[Mapping[str, Any]] = {"name": "sgd", "lr": 0.1, "momentum": 0.5, "normalize": True}
+    cost_label = "cost: −x of the head at the end [m]"
 
     @dataclass(frozen=True)
     class Config(Options):
@@ -57,6 +58,9 @@ class MassSpringTask(Task):
 
     def data(self) -> dict[str, Any]:
         return _to_plain(self.robot)
+
+    def title(self) -> str:
+        return f"robot {self.robot.name}"
 
     def build(self) -> MassSpring:
         from diffsim.kernels.mass_spring import MassSpring, MassSpringConfig
@@ -93,7 +97,7 @@ class MassSpringTask(Task):
                 goal=constants.goal,
                 ground=constants.ground,
                 times=recording.arrays["times"],
-                title=f"robot {self.robot.name}, {recording.caption}",
+                title=f"{self.title()}, {recording.caption}",
                 active=self.robot.actuation > 0,
                 limits=limits,
             )

@@ -62,6 +62,7 @@ def dtype_name(dtype: Any) -> str | None:
 
 def has_arch(arch: str) -> bool:
     """Tell whether this machine and this build of Taichi can run `cuda`, `x64`, ..."""
+    ti.set_logging_level(ti.ERROR)  # looking for CUDA warns where there is none
     return bool(ti.lang.misc.is_arch_supported(getattr(ti, arch)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +29,7 @@ class Field:
         self.version = 0
         self._host: NDArray[Any] | None = None
         self._fetch: Callable[[], NDArray[Any]] | None = None
-        self._holder: weakref.ref[Any] | None = None
+        self._holder: object = None
 
     @property
     def element_shape(self) -> tuple[int, ...]:
@@ -102,14 +101,14 @@ class _Valued(Field):
             raise StateError(f"{self.label} must have values before they are read, got none; call .set() or run a rollout")
         return self._host
 
-    def fetched_from(self, holder: Any, fetch: Callable[[], NDArray[Any]]) -> None:
-        """Say that the device copy of `holder` is newer than the host's, and how to get it."""
-        self._fetch, self._holder = fetch, weakref.ref(holder)
+    def fetched_from(self, holder: object, fetch: Callable[[], NDArray[Any]]) -> None:
+        """Say that a device copy is newer than the host's, whose it is (a token), and how to get it."""
+        self._fetch, self._holder = fetch, holder
         self.version += 1
 
-    def held_by(self, holder: Any) -> bool:
+    def held_by(self, holder: object) -> bool:
         """Tell whether the newest values are only on the device, in the copy of `holder`."""
-        return self._fetch is not None and self._holder is not None and self._holder() is holder
+        return self._fetch is not None and self._holder is holder
 
     def _validated(self, array: ArrayLike) -> NDArray[Any]:
         shape = self.element_shape

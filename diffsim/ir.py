@@ -109,6 +109,11 @@ class Buffer:
         return bool(getattr(self.source, "per_world", False))
 
     @property
+    def label(self) -> str:
+        """Name the buffer in messages."""
+        return str(getattr(self.source, "label", self.name))
+
+    @property
     def timed(self) -> bool:
         """Tell whether the first index of this buffer is the time."""
         return self.kind in ("state", "scratch", "control")

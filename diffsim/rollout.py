@@ -141,6 +141,7 @@ class Rollout:
         self._runtime_program = runtime.register(self)
         self._engine = Engine(lowered, stages, chosen, info)
         self._seen: dict[int, int] = {}
+        self._token = object()
         self.closed = False
         for field in self._program.fields.values():
             if isinstance(field, Control):
@@ -165,7 +166,7 @@ class Rollout:
             return
         if self._runtime_program is runtime.current_program():
             for field, _ in self._inputs():
-                if isinstance(field, _Valued) and field.held_by(self):
+                if isinstance(field, _Valued) and field.held_by(self._token):
                     field.numpy()
             self._engine.close()
         self.closed = True
@@ -328,7 +329,7 @@ class Rollout:
         for leaf in leaves:
             value, shape = leaf._value, leaf.field.type.shape
             storage = self._engine.storage
-            leaf.field.fetched_from(self, lambda value=value, shape=shape: storage.read(value, shape))
+            leaf.field.fetched_from(self._token, lambda value=value, shape=shape: storage.read(value, shape))
             self._seen[id(leaf.field)] = leaf.field.version
 
     def _resolve(self, wrt: Wrt) -> list[_Valued]:
@@ -374,6 +375,13 @@ class Rollout:
             raise StateError("the rollout must be open, got a closed one; make a new Rollout")
         if self._runtime_program is not runtime.current_program():
             raise StateError("the rollout must live on the running Taichi program, got another ti.init since; make it anew")
+        for owner, name, value in self._engine.lowered.buffers.captured.values():
+            now = getattr(owner, name, None)
+            if now is not value and now != value:
+                raise StateError(
+                    f"{type(owner).__name__}.{name} must stay as kernels saw it when the rollout was made ({value!r}), got "
+                    f"{now!r}; make a new Rollout, or declare it as ds.Constant to change it between runs"
+                )
         for field, buffer in self._inputs():
             assert isinstance(field, _Valued)  # noqa: S101  (see _inputs)
             if self._seen.get(id(field)) != field.version:

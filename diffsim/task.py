@@ -66,6 +66,7 @@ class Task(ABC):
         iterations: Optimizer iterations, unless told otherwise.
         check_steps: Time steps of a gradient check, unless told otherwise.
         optimizer: The optimizer's name (`sgd`, `adam`) under `name`, and its arguments.
+        cost_label: What the cost is, with its unit, for the axis of a picture.
     """
 
     @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Task(ABC):
     iterations: ClassVar[int] = 100
     check_steps: ClassVar[int] = 64
     optimizer: ClassVar[Mapping[str, Any]] = {"name": "adam", "lr": 1e-2}
+    cost_label: ClassVar[str] = "cost"
 
     def __init__(self, config: Options | None = None, data: Mapping[str, Any] | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()
@@ -89,6 +91,10 @@ class Task(ABC):
         when the file was moved or changed.
         """
         return {}
+
+    def title(self) -> str:
+        """Say in a few words what is optimised, for the heading of a picture."""
+        return self.name
 
     @abstractmethod
     def build(self) -> Simulator:

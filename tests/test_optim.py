@@ -69,12 +69,18 @@ class Bowl:
 
     def __init__(self, dtype: Any, shapes: Any = None) -> None:
         rng = np.random.default_rng(1)
-        self.closed, self.touched = False, 0
         self.items = [
             BowlLeaf(key, rng.normal(size=shape), components, dtype)
             for key, (shape, components) in (shapes or self.shapes).items()
         ]
+        self.first = self.params()
+        self.reset()
+
+    def reset(self) -> None:
+        self.closed, self.touched = False, 0
         self.gradient: Callable[[str, NDArray[Any]], NDArray[Any]] = lambda _, p: p + 0.5 * p**3
+        for leaf in self.items:
+            leaf.set(self.first[leaf.key])
 
     def leaves(self, wrt: Any = None) -> list[BowlLeaf]:
         return [leaf for leaf in self.items if wrt is None or leaf.key in wrt]
@@ -94,9 +100,16 @@ class Bowl:
         self.touched += len(list(leaves))
 
 
-@pytest.fixture
-def bowl(runtime: Any) -> Bowl:
+@pytest.fixture(scope="module")
+def module_bowl(runtime: Any) -> Bowl:
     return Bowl(ti.f64 if runtime.precision == 64 else ti.f32)
+
+
+@pytest.fixture
+def bowl(module_bowl: Bowl) -> Bowl:
+    """The bowl with its first values; it is shared, because every new field costs some compiling."""
+    module_bowl.reset()
+    return module_bowl
 
 
 def norm(gradients: Arrays) -> float:
@@ -213,13 +226,13 @@ def test_the_best_parameters_are_kept(bowl: Bowl) -> None:
         for key, array in run.best().items():
             np.testing.assert_array_equal(array, start[key])
         seen, costs = [], []
-        for _ in range(12):
+        for _ in range(20):
             seen.append(bowl.params())
             costs.append(run.step().cost)
         now = bowl.params()
         best, k = run.best(), int(np.argmin(costs))
-        assert 0 < k < 11
-        assert (run.best_iteration, run.best_cost, run.iteration) == (k, costs[k], 12)
+        assert 0 < k < 19
+        assert (run.best_iteration, run.best_cost, run.iteration) == (k, costs[k], 20)
         for key, array in best.items():
             np.testing.assert_array_equal(array, seen[k][key])
             np.testing.assert_array_equal(bowl.params()[key], now[key])  # reading moved nothing
@@ -229,18 +242,17 @@ def test_the_best_parameters_are_kept(bowl: Bowl) -> None:
 @BOTH
 @pytest.mark.parametrize("rule", [SGD(lr=0.1), SGD(lr=0.2, momentum=0.9), Adam(lr=0.3)], ids=str)
 @pytest.mark.parametrize("stop", [0, 1, 7])
-def test_a_resumed_run_has_the_same_numbers(runtime: Any, rule: Any, stop: int, tmp_path: Any) -> None:
-    dtype = ti.f64 if runtime.precision == 64 else ti.f32
-    whole, part, rest = Bowl(dtype), Bowl(dtype), Bowl(dtype)
-    with rule.start(whole) as run:
+def test_a_resumed_run_has_the_same_numbers(bowl: Bowl, rule: Any, stop: int, tmp_path: Any) -> None:
+    with rule.start(bowl) as run:
         costs = [run.step() for _ in range(10)]
         want = run.state()
-    with rule.start(part) as run:
+    bowl.reset()
+    with rule.start(bowl) as run:
         for _ in range(stop):
             run.step()
         np.savez(tmp_path / "state.npz", **run.state())
-    rest.items[0].set(np.array(123.0))  # is replaced by what was saved
-    with rule.start(rest) as run, np.load(tmp_path / "state.npz") as saved:
+    bowl.items[0].set(np.array(123.0))  # is replaced by what was saved
+    with rule.start(bowl) as run, np.load(tmp_path / "state.npz") as saved:
         run.load(saved)
         assert [run.step() for _ in range(10 - stop)] == costs[stop:]
         got = run.state()
@@ -273,15 +285,13 @@ def test_a_state_that_does_not_fit_is_refused(bowl: Bowl) -> None:
 
 def test_memory_is_used_again(bowl: Bowl) -> None:
     rule = SGD(lr=0.1, momentum=0.9)
-    start = bowl.params()
     with rule.start(bowl) as run:
         memory = run._memory
         want = [run.step() for _ in range(4)]
         with rule.start(bowl) as other:
             assert other._memory is not memory  # two runs at a time do not share
             second = other._memory
-    for leaf in bowl.items:
-        leaf.set(start[leaf.key])
+    bowl.reset()
     with Adam(lr=0.1).start(bowl) as other, rule.start(bowl) as run:
         assert type(other._memory) is not type(memory)
         assert run._memory in (memory, second)
@@ -419,19 +429,19 @@ def test_minimize_tells_what_it_did(bowl: Bowl) -> None:
         assert not np.array_equal(result.best[key], array)
 
 
-def test_minimize_ends_when_the_callback_says_so_and_goes_on_from_a_state(runtime: Any) -> None:
+def test_minimize_ends_when_the_callback_says_so_and_goes_on_from_a_state(bowl: Bowl) -> None:
     def stop(iteration: int, *_: object) -> None:
         if iteration == 4:
             raise StopIteration
 
     rule = Adam(lr=0.2)
-    whole = ds.minimize(Bowl(ti.f64), optimizer=rule, iterations=9)
-    first = ds.minimize(Bowl(ti.f64), optimizer=rule, iterations=9, callback=stop)
+    whole = ds.minimize(bowl, optimizer=rule, iterations=9)
+    bowl.reset()
+    first = ds.minimize(bowl, optimizer=rule, iterations=9, callback=stop)
+    bowl.reset()
     assert len(first.costs) == 5
     numbers: list[int] = []
-    second = ds.minimize(
-        Bowl(ti.f64), None, rule, 4, callback=lambda k, *_: numbers.append(k), state=first.state
-    )
+    second = ds.minimize(bowl, None, rule, 4, callback=lambda k, *_: numbers.append(k), state=first.state)
     assert numbers == [5, 6, 7, 8]
     np.testing.assert_array_equal(np.concatenate([first.costs, second.costs]), whole.costs)
     assert (second.best_iteration, second.best_cost) == (whole.best_iteration, whole.best_cost)
@@ -506,10 +516,10 @@ def put_back(sim: Drift) -> None:
 
 def test_a_simulator_is_optimised(drift: Any) -> None:
     put_back(drift.sim)
-    shape = (30,) if drift.rollout.worlds == 1 else (30, 2)
-    result = ds.minimize(drift.rollout, optimizer=SGD(lr=0.02), iterations=30)
+    shape = (60,) if drift.rollout.worlds == 1 else (60, 2)
+    result = ds.minimize(drift.rollout, optimizer=SGD(lr=0.008), iterations=60)
     assert result.costs.shape == shape
-    objective = result.costs.reshape(30, -1).sum(axis=1)
+    objective = result.costs.reshape(60, -1).sum(axis=1)
     assert objective[-1] < 1e-3 * objective[0]
     assert result.best_cost == objective.min()
     assert set(result.best) == {"wind", "thrust", "push"}
@@ -558,7 +568,7 @@ def test_the_initial_value_of_a_state_is_optimised(drift: Any) -> None:
     try:
         result = ds.minimize(drift.rollout, drift.sim.x, SGD(lr=0.2), 40)
         assert set(result.best) == {"x"}
-        assert result.best_cost < 1e-6
+        assert result.best_cost < 1e-5
     finally:
         drift.sim.x.set(before)
 

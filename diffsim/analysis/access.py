@@ -40,6 +40,7 @@ class Index:
     offset: int
     low: float
     high: float
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,10 @@ def _may_overwrite(read: Access, write: Access) -> bool:
     return write.order > read.order
 
 
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} .. {high:g}"
+
+
 def _runs_once(loop: For) -> bool:
     start, stop = loop.start, loop.stop
     return isinstance(start, Const) and isinstance(stop, Const) and stop.value - start.value <= 1
@@ -139,6 +144,7 @@ class _Collector:
     def __init__(self) -> None:
         self.places: dict[tuple[Buffer, int | None, int], list[Access]] = defaultdict(list)
         self._order = 0
+        self._branches = 0
 
     def stage(self, number: int, stage: Stage, steps: int) -> None:
         ranges = Ranges(stage.body, stage.t, steps)
@@ -158,8 +164,10 @@ class _Collector:
         elif isinstance(op, For):
             self._block(op.body, nest, (*loops, op), ranges, lets)
         elif isinstance(op, If):
+            self._branches += 1
             self._block(op.then, nest, loops, ranges, lets)
             self._block(op.orelse, nest, loops, ranges, lets)
+            self._branches -= 1
 
     def _block(
         self, block: Block, nest: tuple[int, int], loops: tuple[For, ...], ranges: Ranges, lets: dict[Value, Let]
@@ -179,10 +187,15 @@ class _Collector:
     ) -> None:
         self._order += 1
         indices = tuple(_index(i, ranges, lets) for i in ref.indices)
-        for index, n in zip(indices, ref.buffer.shape, strict=True):
-            if index.low >= n or index.high < 0:
+        for operand, index, n in zip(ref.indices, indices, ref.buffer.shape, strict=True):
+            low, high = ranges.of(operand)
+            always = low >= n or high < 0
+            # a loop index, or a number from a Constant, takes its largest and smallest value for certain
+            sometimes = index.exact and not self._branches and (low < 0 or high >= n)
+            if always or sometimes:
                 raise TraceError(
-                    f"{where}: index of {ref.buffer.name[2:]} must lie in 0 .. {n - 1}, got one that is always outside"
+                    f"{where}: indices of {ref.buffer.label} must lie in 0 .. {n - 1}, got {_span(low, high)} on an axis of "
+                    f"length {n}; change the loop's range, or put the access in an `if`"
                 )
         if ref.buffer.kind in ("state", "scratch"):
             access = Access(write, self._order, nest, loops, indices, where)
@@ -206,4 +219,4 @@ def _index(operand: Operand, ranges: Ranges, lets: dict[Value, Let]) -> Index:
         else:
             break
     assert isinstance(operand, Value)  # noqa: S101  (the loop only walks values)
-    return Index(operand, offset, low, high)
+    return Index(operand, offset, low, high, operand in ranges.exact)

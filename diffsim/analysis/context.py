@@ -27,6 +27,7 @@ class Buffers:
         self.real = real
         self.by_field: dict[int, Buffer] = {}
         self.external: dict[int, Buffer] = {}
+        self.captured: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self._names: set[str] = set()
         self.fields = fields
         for key, declared in fields.items():
@@ -48,6 +49,11 @@ class Buffers:
         if id(obj) not in self.external:
             self.external[id(obj)] = Buffer(self._unique(name), "external", dtype, shape, components, obj)
         return self.external[id(obj)]
+
+    def capture(self, owner: Any, name: str, value: Any) -> None:
+        """Note a number that kernels took from a Python attribute, and that must not change any more."""
+        if isinstance(value, bool | int | float | str):
+            self.captured[id(owner), name] = (owner, name, value)
 
     def _unique(self, key: str) -> str:
         base = "f_" + "".join(c if c.isalnum() else "_" for c in key)

@@ -81,7 +81,9 @@ def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
     base = evaluate(ctx, node.value)
     if isinstance(base, Object):
         try:
-            return Object(getattr(base.value, node.attr))
+            value = getattr(base.value, node.attr)
+            ctx.buffers.capture(base.value, node.attr, value)
+            return Object(value)
         except AttributeError:
             ctx.error(node, f"{ctx.text(node.value)} must have an attribute {node.attr!r}, got none")
     if isinstance(base, Matrix):

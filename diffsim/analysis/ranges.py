@@ -38,6 +38,8 @@ _RULES: dict[str, Callable[..., Interval]] = {
 class Ranges:
     """The smallest and largest value of each integer in a stage, as far as they can be told.
 
+    Those in `exact` take both for certain, where the code that makes them runs.
+
     Args:
         body: The stage.
         t: The step index and the horizon.
@@ -45,6 +47,7 @@ class Ranges:
 
     def __init__(self, body: Block, t: Value, steps: int) -> None:
         self._known: dict[Value, Interval] = {t: (0, steps)}
+        self.exact: set[Value] = set()
         self._visit(body)
 
     def of(self, operand: Operand) -> Interval:
@@ -65,8 +68,11 @@ class Ranges:
             elif isinstance(op, Load) and op.ref.buffer.dtype == "i32" and op.ref.buffer.kind == "constant":
                 values = op.ref.buffer.source.numpy()
                 self._known[op.result] = (float(np.min(values)), float(np.max(values)))
+                self.exact.add(op.result)
             elif isinstance(op, For):
                 self._known[op.index] = (self.of(op.start)[0], self.of(op.stop)[1] - 1)
+                if isinstance(op.start, Const) and isinstance(op.stop, Const) and op.stop.value > op.start.value:
+                    self.exact.add(op.index)
                 self._visit(op.body)
             elif isinstance(op, If):
                 self._visit(op.then)

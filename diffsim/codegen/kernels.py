@@ -13,7 +13,7 @@ from diffsim.codegen.motion import hoisted
 from diffsim.codegen.printer import Lane, Printer
 from diffsim.ir import Block, Buffer, Const, For, Load, Op, Stage, Store, Value, walk
 
-__all__ = ["KernelText", "StageSet", "fused_backward", "fused_forward", "move_kernels", "step_kernels"]
+__all__ = ["KernelText", "KernelWriter", "StageSet", "fused_backward", "fused_forward", "step_kernels"]
 
 _PARALLEL_TAPE_BYTES = 64 << 20  # above it a stage with tapes runs its loops one by one
 _SERIAL_WORK = 128  # iterations below which waking the thread pool costs more than the loop
@@ -52,7 +52,7 @@ class KernelText:
     tapes: dict[Buffer, int] = field(default_factory=dict)
 
 
-class _Writer(Printer):
+class KernelWriter(Printer):
     """A printer of whole kernels."""
 
     def __init__(self, name: str, arguments: Sequence[str], layout: Layout, real: str) -> None:
@@ -138,7 +138,7 @@ def _read_values(block: Block) -> set[Value]:
 
 
 @contextmanager
-def _lanes(w: _Writer) -> Iterator[Lane]:
+def _lanes(w: KernelWriter) -> Iterator[Lane]:
     """Print the loop over lanes (groups of worlds); yield how it is called."""
     groups, worlds = w.layout.groups, w.layout.worlds
     if groups == 1:
@@ -151,7 +151,7 @@ def _lanes(w: _Writer) -> Iterator[Lane]:
 
 
 @contextmanager
-def _worlds(w: _Writer, lane: Lane) -> Iterator[None]:
+def _worlds(w: KernelWriter, lane: Lane) -> Iterator[None]:
     groups, worlds = w.layout.groups, w.layout.worlds
     if lane.world != "w":
         yield
@@ -161,7 +161,7 @@ def _worlds(w: _Writer, lane: Lane) -> Iterator[None]:
 
 
 @contextmanager
-def _time(w: _Writer, heads: Sequence[str], stages: Sequence[Stage]) -> Iterator[None]:
+def _time(w: KernelWriter, heads: Sequence[str], stages: Sequence[Stage]) -> Iterator[None]:
     """Print the loops that name the step's slots `s0`, `s1`, ... as bare loop variables, and the global time."""
     depth = w.indent
     for head in heads:
@@ -186,7 +186,7 @@ def _begin_lane(lane: Lane, history: int) -> Lane:
 
 def fused_forward(lowered: LoweredProgram, layout: Layout, real: str) -> KernelText:
     """Print `forward(t0, n, last)`: steps `t0 .. t0 + n - 1` of every world in one launch."""
-    w = _Writer("forward", ("t0", "n", "last"), layout, real)
+    w = KernelWriter("forward", ("t0", "n", "last"), layout, real)
     cost = lowered.buffers.by_field[id(lowered.program.simulator.cost)]
     clears = [clear_stage(b, time, real) for b, time in lowered.clear]
     stages = clears + lowered.step + lowered.running
@@ -209,7 +209,7 @@ def fused_forward(lowered: LoweredProgram, layout: Layout, real: str) -> KernelT
 def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
     """Print `backward(t0, n, last)`: the adjoints of those steps, from the last to the first, in one launch."""
     lowered = stages.lowered
-    w = _Writer("backward", ("t0", "n", "last"), layout, real)
+    w = KernelWriter("backward", ("t0", "n", "last"), layout, real)
     clears = [clear_stage(b, time, real) for b, time in lowered.clear_adjoint]
     body = clears + stages.running_adj[::-1] + stages.step_adj[::-1]
     ending = clears + stages.terminal_adj[::-1]
@@ -266,7 +266,7 @@ def checkpoint_of(buffer: Buffer) -> Buffer:
     return kept
 
 
-def _zero_parameter(w: _Writer, buffer: Buffer, lane: Lane) -> None:
+def _zero_parameter(w: KernelWriter, buffer: Buffer, lane: Lane) -> None:
     names = {"world": lane.world, "group": lane.group, "time": "z"}
     leading = [names[axis] for axis in w.layout.axes(buffer)]
     if "z" in leading:
@@ -276,7 +276,7 @@ def _zero_parameter(w: _Writer, buffer: Buffer, lane: Lane) -> None:
         w.zero(buffer, leading)
 
 
-def _seed_window(w: _Writer, lowered: LoweredProgram, lane: Lane) -> None:
+def _seed_window(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
     """Zero the adjoints of a window, and put those of the segment behind it at its end."""
     history = w.layout.history
     for state in lowered.states:
@@ -288,14 +288,14 @@ def _seed_window(w: _Writer, lowered: LoweredProgram, lane: Lane) -> None:
             _copy(w, carry, [lane.world, "z"], adjoint, [lane.world, "n + z"])
 
 
-def _save_carry(w: _Writer, lowered: LoweredProgram, lane: Lane) -> None:
+def _save_carry(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
     for state in lowered.states:
         assert state.adjoint is not None  # noqa: S101  (States are differentiable)
         with w.inside(f"for z in range({w.layout.history}):"):
             _copy(w, state.adjoint, [lane.world, "z"], carry_of(state), [lane.world, "z"])
 
 
-def _copy(w: _Writer, source: Buffer, source_at: Sequence[str], target: Buffer, target_at: Sequence[str]) -> None:
+def _copy(w: KernelWriter, source: Buffer, source_at: Sequence[str], target: Buffer, target_at: Sequence[str]) -> None:
     def lines(place: Callable[..., str]) -> list[str]:
         return [
             f"{place(c, target_at, target)} = {place(c, source_at, source)}" for c in range(source.components)
@@ -313,7 +313,7 @@ def step_kernels(stages: StageSet, layout: Layout, real: str, on_cpu: bool) -> d
     history = layout.history
 
     def kernel(name: str, parts: list[Stage], lane: Lane) -> KernelText:
-        w = _Writer(name, ("t", "s0"), layout, real)
+        w = KernelWriter(name, ("t", "s0"), layout, real)
         for part in parts:
             _parallel_stage(w, part, lane, on_cpu)
         w.line("pass")
@@ -336,7 +336,7 @@ def step_kernels(stages: StageSet, layout: Layout, real: str, on_cpu: bool) -> d
     }
 
 
-def _parallel_stage(w: _Writer, stage: Stage, lane: Lane, on_cpu: bool) -> None:
+def _parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, on_cpu: bool) -> None:
     """Print each top-level loop as a loop that Taichi runs in parallel, worlds included."""
     worlds = w.layout.worlds
     stage = hoisted(stage, outermost=False)
@@ -376,7 +376,7 @@ def _tapes_fit(stage: Stage, nests: Sequence[list[For] | None], worlds: int) -> 
     return sum(8 * lanes * b.shape[0] for b in tapes_of(stage)) <= _PARALLEL_TAPE_BYTES
 
 
-def _parallel_nest(w: _Writer, stage: Stage, nest: list[For], lane: Lane, on_cpu: bool) -> None:
+def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, on_cpu: bool) -> None:
     worlds = w.layout.worlds
     names = [w.fresh("i") for _ in nest]
     for loop, name in zip(nest, names, strict=True):
@@ -404,7 +404,7 @@ def _parallel_nest(w: _Writer, stage: Stage, nest: list[For], lane: Lane, on_cpu
         w.line("pass")
 
 
-def _serial_worlds(w: _Writer, stage: Stage, lane: Lane, on_cpu: bool) -> None:
+def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, on_cpu: bool) -> None:
     """Print a stage whose top level is more than independent loops: worlds in parallel, the rest in order."""
     worlds = w.layout.worlds
     serial = worlds == 1 or (on_cpu and worlds <= 2)
@@ -416,82 +416,3 @@ def _serial_worlds(w: _Writer, stage: Stage, lane: Lane, on_cpu: bool) -> None:
     with w.inside(f"for w in range({worlds}):"):
         w._ops(stage.body.ops, inner)
         w.line("pass")
-
-
-# -- memory ---------------------------------------------------------------------------------------------------------
-
-
-def move_kernels(lowered: LoweredProgram, layout: Layout, real: str) -> dict[str, KernelText]:
-    """Print the kernels that move whole States and adjoints: between slots, to checkpoints, to a window's end."""
-    history, worlds = layout.history, layout.worlds
-
-    def kernel(name: str, body: Callable[[_Writer, Lane], None]) -> KernelText:
-        w = _Writer(name, ("n", "last"), layout, real)
-        if worlds == 1:
-            w.line("ti.loop_config(serialize=True)")
-        with w.inside(f"for w in range({worlds}):"):
-            body(w, Lane(world="w"))
-            w.line("pass")
-        return w.finish()
-
-    def between(source: Callable[[Buffer], tuple[Buffer, list[str]]], target: Callable[[Buffer], tuple[Buffer, list[str]]]):
-        def body(w: _Writer, lane: Lane) -> None:
-            for state in lowered.states:
-                with w.inside(f"for z in range({history}):"):
-                    _copy(w, *source(state), *target(state))
-
-        return body
-
-    def zero_cost(w: _Writer, lane: Lane) -> None:
-        cost = lowered.buffers.by_field[id(lowered.program.simulator.cost)]
-        w.line(f"{w.at(cost, 0, [lane.world])} = {w._zero_of(cost)}")
-
-    def zero_parameters(w: _Writer, lane: Lane) -> None:
-        for buffer in parameter_adjoints(lowered):
-            if buffer.per_world:
-                _zero_parameter(w, buffer, lane)
-                continue
-            with w.inside("if w == 0:"):
-                if "group" in w.layout.axes(buffer):
-                    with w.inside(f"for g in range({layout.groups}):"):
-                        _zero_parameter(w, buffer, Lane(group="g"))
-                else:
-                    _zero_parameter(w, buffer, lane)
-
-    def start(s: Buffer) -> tuple[Buffer, list[str]]:
-        return s, ["w", "z"]
-
-    return {
-        "shift": kernel("shift", between(lambda s: (s, ["w", "n + z"]), start)),
-        "save": kernel("save", between(start, lambda s: (checkpoint_of(s), ["n", "w", "z"]))),
-        "restore": kernel("restore", between(lambda s: (checkpoint_of(s), ["n", "w", "z"]), start)),
-        "zero_cost": kernel("zero_cost", zero_cost),
-        "zero_parameters": kernel("zero_parameters", zero_parameters),
-        "seed": kernel("seed", lambda w, lane: _seed_window(w, lowered, lane)),
-        "carry": kernel("carry", lambda w, lane: _save_carry(w, lowered, lane)),
-    }
-
-
-def reduce_kernel(lowered: LoweredProgram, layout: Layout, real: str, targets: dict[Buffer, Buffer]) -> KernelText:
-    """Print `reduce()`: sums of the groups' gradients of shared Params, in a fixed order."""
-    w = _Writer("reduce", (), layout, real)
-    for source, target in targets.items():
-        time = "time" in layout.axes(source)
-        total = math.prod(source.shape) * (layout.steps if time else 1)
-        head = f"for z in range({layout.steps}):" if time else "for z in range(1):"
-        if total <= _SERIAL_WORK:
-            w.line("ti.loop_config(serialize=True)")
-
-        def lines(place: Callable[..., str], source: Buffer = source, target: Buffer = target, time: bool = time) -> list[str]:
-            rest = ["z"] if time else []
-            out = []
-            for c in range(source.components):
-                out.append(f"{place(c, rest, target)} = {w._zero_of(target)}")
-                out.append(f"for g in range({layout.groups}):")
-                out.append(f"    {place(c, rest, target)} = {place(c, rest, target)} + {place(c, ['g', *rest], source)}")
-            return out
-
-        with w.inside(head):
-            w.elements(source, lines)
-    w.line("pass")
-    return w.finish()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from diffsim.analysis.program import LoweredProgram, lower_program
 from diffsim.autodiff import adjoint
-from diffsim.codegen.kernels import StageSet, carry_of, checkpoint_of, parameter_adjoints, reduce_kernel
+from diffsim.codegen.kernels import StageSet, carry_of, checkpoint_of, parameter_adjoints
+from diffsim.codegen.moves import reduce_kernel
 from diffsim.engine.checkpoints import Observer, Segments, run_backward, run_forward
 from diffsim.engine.executors import Executor, make_executor
 from diffsim.engine.launch import Launcher
@@ -73,7 +74,7 @@ class Engine:
         self.segments = Segments(plan.steps, plan.window)
         self.mode = plan.mode
         self.fallback = ""
-        self._verified = plan.mode == "step"
+        self._verified = 0
         self._executors: dict[str, Executor] = {}
         self._reduced: dict[Buffer, Buffer] = {}
         self._reduce: Launcher | None = None
@@ -92,7 +93,7 @@ class Engine:
             buffers += self._reduced.values()
         self.storage.allocate(buffers)
         if self._reduced:
-            text = reduce_kernel(lowered, layout, self.info.real, self._reduced)
+            text = reduce_kernel(layout, self.info.real, self._reduced, self.info.on_cpu)
             self._reduce = Launcher(text, self.storage)
 
     @property
@@ -117,12 +118,12 @@ class Engine:
 
     def forward(self, observe: Observer | None = None) -> None:
         """Run the horizon forward."""
+        self._verify(gradients=False)
         run_forward(self.executor, self.segments, observe)
 
     def backward(self) -> NDArray[np.float64]:
         """Run forward and backward; gradients are left on the device. Return the cost of each world."""
-        if not self._verified:
-            self._verify()
+        self._verify(gradients=True)
         cost: list[NDArray[np.float64]] = []
         run_backward(self.executor, self.segments, self.plan.checkpoints, lambda: cost.append(self.cost()))
         if self._reduce is not None:
@@ -146,11 +147,13 @@ class Engine:
 
     # -- trust --------------------------------------------------------------------------------------------------
 
-    def _verify(self) -> None:
-        """Compare the gradients of the first steps with those of `step` mode; fall back to it where they differ."""
-        self._verified = True
+    def _verify(self, gradients: bool) -> None:
+        """Compare the first steps with those of `step` mode, values or gradients; fall back to it where they differ."""
+        if self.mode == "step" or self._verified >= 1 + gradients:
+            return
+        self._verified = 1 + gradients
         n = min(_VERIFIED_STEPS, self.plan.window, self.plan.steps)
-        mine, reference = self._gradients(self.mode, n), self._gradients("step", n)
+        mine, reference = self._first_steps(self.mode, n, gradients), self._first_steps("step", n, gradients)
         worst, name = 0.0, ""
         for key, want in reference.items():
             scale = max(np.max(np.abs(want), initial=0.0), np.max(np.abs(mine[key]), initial=0.0))
@@ -163,19 +166,25 @@ class Engine:
             self.fallback = f"{self.mode} differed from step mode by {worst:.1e} in {name}"
             self.mode = "step"
             warnings.warn(
-                f"mode {self.plan.mode!r} gave another gradient than 'step' on the first {n} steps ({self.fallback}); "
+                f"mode {self.plan.mode!r} gave other results than 'step' on the first {n} steps ({self.fallback}); "
                 "running in mode 'step', which is slower; please report the simulator",
                 stacklevel=4,
             )
 
-    def _gradients(self, mode: str, n: int) -> dict[str, NDArray[Any]]:
+    def _first_steps(self, mode: str, n: int, gradients: bool) -> dict[str, NDArray[Any]]:
+        """Run a few steps in a mode and return the cost, the States and, if asked for, all gradients."""
         executor = self._executor(mode)
         executor.forward(0, n, True)
         found: dict[str, NDArray[Any]] = {"cost": self.cost()}
+        last = self.plan.layout.history + n
+        for state in self.lowered.states:
+            found[state.source.key] = np.stack([np.array(a[:, :last]) for a in self.storage.arrays(state)])
+        if not gradients:
+            return found
         executor.backward(0, n, True)
         if self._reduce is not None:
             self._reduce()
         for value in parameter_adjoints(self.lowered):
             buffer = self._reduced.get(value, value)
-            found[value.name] = np.stack([np.array(a) for a in self.storage.arrays(buffer)])
+            found[f"the gradient of {value.source.key}"] = np.stack([np.array(a) for a in self.storage.arrays(buffer)])
         return found

@@ -10,10 +10,10 @@ from diffsim.codegen.kernels import (
     StageSet,
     fused_backward,
     fused_forward,
-    move_kernels,
     step_kernels,
 )
 from diffsim.codegen.layout import Layout
+from diffsim.codegen.moves import move_kernels
 from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
 
@@ -26,7 +26,8 @@ class Executor(abc.ABC):
     def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
         self.stages, self.layout, self.real, self.storage = stages, layout, real, storage
         self._launchers: list[Launcher] = []
-        self._moves = {k: self._launcher(v) for k, v in move_kernels(stages.lowered, layout, real).items()}
+        moves = move_kernels(stages.lowered, layout, real, storage.on_cpu)
+        self._moves = {name: self._launcher(text) for name, text in moves.items()}
 
     def _launcher(self, text: KernelText) -> Launcher:
         launcher = Launcher(text, self.storage)

@@ -20,6 +20,7 @@ __all__ = ["OptimizerOptions", "RunOptions", "Settings", "make_optimizer", "reso
 _FORMAT = 1
 _HEADER = "# The complete configuration of a diffsim run; `diffsim resume` reads it.\n"
 _TABLES = ("format", "task", "run", "optimizer", "options", "data")
+_MOST = 2**31 - 2  # kernels count in 32 bits, and write to slot t + 1
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam"}
 
 
@@ -27,10 +28,10 @@ _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam"}
 class RunOptions(Options):
     """How a task is run: the options that all tasks share."""
 
-    steps: int = option(help="time steps of a rollout", minimum=1)
-    iterations: int = option(help="optimizer iterations", minimum=1)
+    steps: int = option(help="time steps of a rollout", minimum=1, maximum=_MOST)
+    iterations: int = option(help="optimizer iterations", minimum=1, maximum=_MOST)
     seed: int = option(0, "what random numbers start from", minimum=0, maximum=2**31 - 1)
-    worlds: int = option(1, "copies that run side by side", minimum=1)
+    worlds: int = option(1, "copies that run side by side", minimum=1, maximum=_MOST)
     memory: str = option("1GiB", "memory for the rollout, as 512MiB or 2GiB")
     mode: str = option("auto", "how steps are launched", choices=("auto", "step", "fused"))
     arch: str = option("auto", "backend", choices=("auto", "cpu", "cuda"))

@@ -191,7 +191,13 @@ def _draw(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, prog
         )
         if best is not None:
             costs = [row if row.ndim else float(row) for row in snapshot.history.costs]
-            cost_png(scratch / "cost.png", costs, snapshot.history.grad_norms, title=folder.settings.task)
+            cost_png(
+                scratch / "cost.png",
+                costs,
+                snapshot.history.grad_norms,
+                title=problem.task.title(),
+                ylabel=problem.task.cost_label,
+            )
 
 
 def _outcome(folder: RunFolder, snapshot: Snapshot, status: str) -> Outcome:

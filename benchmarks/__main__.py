@@ -1,0 +1,32 @@
+"""`python -m benchmarks [NAME] [options]`: run one benchmark, or all of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+NAMES = ("mass_spring", "training", "long")
+
+
+def main(words: list[str]) -> int:
+    """Run what is asked for, each benchmark in a process of its own."""
+    named = words[:1] if words and not words[0].startswith("-") else []
+    if named and named[0] not in NAMES:
+        print(
+            f"NAME must be one of {', '.join(NAMES)}, got {named[0]}; leave it out for all", file=sys.stderr
+        )
+        return 2
+    if not named and words:
+        print(f"usage: python -m benchmarks [{'|'.join(NAMES)}] [options]; NAME --help lists the options")
+        return 0 if words[0] in ("-h", "--help") else 2
+    status = 0
+    for name in named or NAMES:
+        if not named:
+            print(f"---- {name} ----", flush=True)
+        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *words[1:]], check=False)
+        status = status or done.returncode
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""The programs that `mass_spring` compares, each in a process of its own.
+
+A process of its own, because a tape clears the gradients of the whole Taichi program it runs in, and because
+each shall have its own compiler state, threads and memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+NAMES = ("plain", "step", "fused")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a contender runs.
+
+    Attributes:
+        kind: `plain`, `jax`, or a mode of diffsim.
+        robot: A number, a name or a path.
+        steps: Time steps.
+        precision: 32 or 64.
+        arch: `cpu` or `cuda`.
+        threads: CPU threads, None for all.
+        cache: Take compiled kernels from Taichi's cache on disk, and keep them there.
+        weights: The controller's weights, f64.
+    """
+
+    kind: str
+    robot: str
+    steps: int
+    precision: int = 32
+    arch: str = "cpu"
+    threads: int | None = None
+    cache: bool = True
+    weights: Arrays = field(default_factory=dict)
+
+    @property
+    def typed(self) -> Arrays:
+        """Return the weights at the precision."""
+        real = np.float64 if self.precision == 64 else np.float32
+        return {name: array.astype(real) for name, array in self.weights.items()}
+
+
+class Program:
+    """Two functions of no arguments: the cost, and the cost with its gradient."""
+
+    def __init__(
+        self, value: Callable[[], float], value_and_grad: Callable[[], tuple[float, Arrays]]
+    ) -> None:
+        self.value, self.value_and_grad = value, value_and_grad
+
+
+def _plain(setup: Setup) -> Program:
+    from benchmarks.plain_taichi_mass_spring import PlainMassSpring, start_taichi
+    from diffsim.kernels.mass_spring import load_robot
+
+    start_taichi(setup.arch, setup.precision, setup.threads, setup.cache)
+    program = PlainMassSpring(load_robot(setup.robot), setup.typed, setup.steps)
+    return Program(program.value, program.value_and_grad)
+
+
+def _diffsim(setup: Setup) -> Program:
+    import diffsim as ds
+    from diffsim.kernels.mass_spring import MassSpring
+
+    ds.init(setup.arch, setup.precision, threads=setup.threads, cache=setup.cache)
+    sim = MassSpring(setup.robot)
+    for name, array in setup.weights.items():
+        getattr(sim.policy, name).set(array)
+    rollout = ds.Rollout(sim, steps=setup.steps, mode=setup.kind)
+    if rollout.plan.mode != setup.kind:
+        raise RuntimeError(f"mode must be {setup.kind}, got {rollout.plan.mode}")
+
+    def value_and_grad() -> tuple[float, Arrays]:
+        cost, grads = rollout.value_and_grad([sim.policy])
+        return cost, {key.removeprefix("policy."): array for key, array in grads.items()}
+
+    return Program(rollout.value, value_and_grad)
+
+
+def _jax(setup: Setup) -> Program:
+    from benchmarks.jax_mass_spring import make_program
+    from diffsim.kernels.mass_spring import load_robot
+
+    return Program(*make_program(load_robot(setup.robot), setup.typed, setup.steps))
+
+
+def _serve(pipe: Any, setup: Setup) -> None:
+    """Build the program, then answer requests until there are none."""
+    try:
+        makers = {"plain": _plain, "jax": _jax}
+        began = time.perf_counter()
+        program = makers.get(setup.kind, _diffsim)(setup)
+        built = time.perf_counter()
+        cost, grads = program.value_and_grad()
+        first = time.perf_counter()
+        program.value()
+        pipe.send((cost, grads, built - began, first - built))
+        while (request := pipe.recv()) is not None:
+            name, calls = request
+            function = getattr(program, name)
+            began = time.perf_counter()
+            for _ in range(calls):
+                function()
+            pipe.send((time.perf_counter() - began) / calls)
+    except EOFError:
+        pass  # the parent is gone
+    except Exception as error:  # noqa: BLE001  (the parent raises it)
+        pipe.send(error)
+
+
+class Contender:
+    """A program in a process of its own, ready to be timed.
+
+    Args:
+        setup: What it runs.
+
+    Attributes:
+        cost: The cost.
+        grads: Its gradient with respect to the weights.
+        build: Seconds until it was set up: imports, start of Taichi, tracing, fields.
+        first: Seconds that the first value and gradient took: compiling and running.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, setup), daemon=True)
+        self._process.start()
+        other.close()
+        self.cost, self.grads, self.build, self.first = self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(f"{self.setup.kind} died with status {self._process.exitcode}") from None
+        if isinstance(answer, Exception):
+            raise RuntimeError(f"{self.setup.kind} failed") from answer
+        return answer
+
+    def seconds(self, name: str, calls: int) -> float:
+        """Return the seconds of one call of `value` or `value_and_grad`, averaged over some."""
+        self._pipe.send((name, calls))
+        return float(self._answer())
+
+    def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.terminate()
+
+
+def flat(grads: Arrays) -> NDArray[np.float64]:
+    """Return gradients as one vector, in the order of their names."""
+    return np.concatenate([np.ravel(grads[name]).astype(np.float64) for name in sorted(grads)])
+
+
+def gradient_error(mine: Arrays, reference: Arrays) -> float:
+    """Return the length of the difference of two gradients, relative to that of the second."""
+    difference = np.linalg.norm(flat(mine) - flat(reference))
+    return float(difference / np.linalg.norm(flat(reference)))
