@@ -26,6 +26,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=100, help="iterations (100)")
     parser.add_argument("--steps", type=int, default=682, help="time steps (682)")
     parser.add_argument("--lr", type=float, default=0.2, help="length of a step (0.2)")
+    parser.add_argument("--momentum", type=float, default=0.0, help="share of the last step to keep (0)")
+    parser.add_argument("--precision", type=int, choices=(32, 64), default=32, help="bits of a real number")
     parser.add_argument(
         "--mode", choices=("auto", "step", "fused"), default="auto", help="how to launch (auto)"
     )
@@ -40,11 +42,11 @@ def train(robot: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     import diffsim as ds
     from diffsim.kernels.mass_spring import MassSpring
 
-    ds.init(options.arch, seed=seed, threads=options.threads)
+    ds.init(options.arch, options.precision, seed, options.threads)
     began = time.perf_counter()
     sim = MassSpring(robot)
     rollout = ds.Rollout(sim, steps=options.steps, mode=options.mode)
-    rule = ds.optim.SGD(lr=options.lr, normalize=True)
+    rule = ds.optim.SGD(lr=options.lr, momentum=options.momentum, normalize=True)
     try:
         with rule.start(rollout, [sim.policy]) as run:
             rollout.evaluate([sim.policy])
@@ -92,7 +94,7 @@ def main(words: Sequence[str] | None = None) -> int:
         median = statistics.median(run["best_cost"] for run in mine)
         seconds = statistics.median(run["seconds"] for run in mine)
         medians[robot] = {"best_cost": median, "seconds": seconds}
-        whole = options.iterations == 100 and options.steps == 682 and options.seeds == [0, 1, 2, 3, 4]
+        whole = (options.iterations, options.steps, options.seeds) == (100, 682, [0, 1, 2, 3, 4])
         bar = BARS.get(robot) if whole else None
         verdict = "" if bar is None else f" ({'reaches' if median <= bar else 'MISSES'} {bar:.2f})"
         print(f"median best cost {median:.4f}{verdict}, median time {seconds:.2f} s")

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import itertools
 import linecache
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,8 +19,10 @@ os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")
 os.environ.setdefault("TI_SKIP_VERSION_CHECK", "ON")
 
 import numpy as np
-import taichi as ti
-from taichi.lang import impl, kernel_impl
+
+with contextlib.redirect_stdout(sys.__stdout__):  # Taichi logs a line and wraps launches where stdout is another
+    import taichi as ti
+    from taichi.lang import impl, kernel_impl
 
 __all__ = [
     "DTYPES",
@@ -155,9 +159,12 @@ def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
         kernel_impl.Kernel.__call__ = launch
 
 
+_sources = itertools.count()  # each text needs a file name of its own
+
+
 def build_kernel(source: str, name: str, scope: dict[str, Any]) -> Callable[..., Any]:
     """Make a Taichi kernel of source text. Taichi reads a kernel's source from its file: `linecache` plays the file."""
-    filename = f"<diffsim {name} {id(scope):x}>"
+    filename = f"<diffsim {name} {next(_sources)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     namespace = {"ti": ti, **scope}
     exec(compile(source, filename, "exec", dont_inherit=True), namespace)  # our own generated text, never the user's input
@@ -170,6 +177,26 @@ def release_source(kernel: Callable[..., Any]) -> None:
     function = kernel_function(kernel)
     if function is not None:
         linecache.cache.pop(function.__code__.co_filename, None)
+
+
+def forget_kernel(kernel: Callable[..., Any]) -> None:
+    """Let go of a kernel that will not be launched again; Taichi's runtime would keep it for ever."""
+    kernels = impl.get_runtime().kernels
+    for part in (kernel._primal, kernel._adjoint):  # type: ignore[attr-defined]
+        for position, known in enumerate(kernels):
+            if known is part:
+                del kernels[position]
+                break
+
+
+def destroy_tree(tree: Any) -> None:
+    """Free the memory of a field tree, which no kernel may touch any more.
+
+    Taichi's own `destroy` makes every kernel of the program compile again, those of other rollouts too.
+    """
+    if not tree.destroyed and tree.prog is impl.get_runtime().prog:
+        tree.ptr.destroy_snode_tree(tree.prog)
+        tree.destroyed = True
 
 
 def address_views(fields: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]) -> list[np.ndarray]:
@@ -188,6 +215,7 @@ def address_views(fields: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtyp
         kernel = build_kernel(source, "addresses", {f"f{k}": f for k, f in enumerate(part)})
         kernel(addresses)
         release_source(kernel)
+        forget_kernel(kernel)
     ti.sync()
     views = []
     for address, shape, dtype in zip(addresses, shapes, dtypes, strict=True):

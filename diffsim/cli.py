@@ -279,6 +279,8 @@ def _render(folder: str, quiet: bool) -> int:
 
 def _report(outcome: Outcome, progress: Any) -> int:
     """Say how a run ended; return the exit status."""
+    from diffsim.progress import format_rate
+
     if outcome.status == "stopped":
         progress.say(f"stopped after {outcome.iterations} of {outcome.total} iterations")
         progress.say(f"go on with: diffsim resume {outcome.path}")
@@ -291,7 +293,7 @@ def _report(outcome: Outcome, progress: Any) -> int:
     compiled, ran = outcome.timings["compile"], outcome.timings["run"]
     rate = outcome.iterations / ran if ran > 0 else 0.0
     if outcome.status != "complete":
-        progress.say(f"compiled in {compiled:.2f} s, ran in {ran:.2f} s ({rate:.3g} it/s)")
+        progress.say(f"compiled in {compiled:.2f} s, ran in {ran:.2f} s ({format_rate(rate)})")
     progress.say(f"results are in {outcome.path}")
     return 0
 

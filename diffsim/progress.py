@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any, TextIO
 
-__all__ = ["Bar", "Lines", "Progress", "make_progress"]
+__all__ = ["Bar", "Lines", "Progress", "format_rate", "format_seconds", "make_progress"]
 
 _LINE_SHARE = 0.1  # of the iterations between two plain lines ...
 _LINE_SECONDS = 1.0  # ... or so much time, if that is sooner
@@ -79,7 +79,7 @@ class Lines(Progress):
         width = len(str(self._total))
         self.say(
             f"iteration {done:{width}d}/{self._total}  cost {cost:.6g}  best {best:.6g}  "
-            f"gradient {grad_norm:.3g}  {rate:.3g} it/s  {left} left"
+            f"gradient {grad_norm:.3g}  {format_rate(rate)}  {left} left"
         )
 
     def say(self, text: str) -> None:
@@ -127,7 +127,7 @@ class Bar(Progress):
             completed=done,
             cost=f"{cost:.4g}",
             grad=f"{grad_norm:.3g}",
-            rate=f"{rate:.3g} it/s",
+            rate=format_rate(rate),
             left=f"{format_seconds((self._total - done) / rate)} left",
         )
 
@@ -151,6 +151,11 @@ def make_progress(quiet: bool, stream: TextIO | None = None) -> Progress:
     if quiet:
         return Progress()
     return Bar(stream) if stream.isatty() else Lines(stream)
+
+
+def format_rate(rate: float) -> str:
+    """Write iterations per second in a few letters."""
+    return f"{rate:.0f} it/s" if rate >= 99.95 else f"{rate:.3g} it/s"
 
 
 def format_seconds(seconds: float) -> str:

@@ -79,6 +79,11 @@ def init(
         StateError: Rollouts of an earlier `init` are still alive; their memory would be lost.
     """
     _check_arguments(arch, precision, seed, threads)
+    chosen = arch
+    if arch == "auto":
+        chosen = "cuda" if _taichi.has_arch("cuda") else "cpu"
+    elif arch == "cuda" and not _taichi.has_arch("cuda"):
+        raise ConfigError("arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'")
     if _runtime.users:
         gc.collect()
     alive = [user for user in _runtime.users if not user.closed]
@@ -87,11 +92,6 @@ def init(
             f"init must come before any rollout, got {len(alive)} live rollout(s); "
             "close them (rollout.close()) or delete them first"
         )
-    chosen = arch
-    if arch == "auto":
-        chosen = "cuda" if _taichi.has_arch("cuda") else "cpu"
-    elif arch == "cuda" and not _taichi.has_arch("cuda"):
-        raise ConfigError("arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'")
     name = _taichi.initialise(chosen, precision, seed, threads, cache)
     _runtime.info = RuntimeInfo(name, precision, seed, threads or os.cpu_count() or 1)
     _runtime.program = _taichi.current_program()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -11,10 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diffsim import cli, runs
 from diffsim.progress import Bar, Lines, Progress, format_seconds, make_progress
+from diffsim.registry import load_task
 
 PLUGIN = Path(__file__).parent / "plugin"
 Run = Callable[..., tuple[int, str, str]]
@@ -57,11 +60,11 @@ MISUSE = [
     ("train fake_wrong", "task fake_wrong must be a subclass of"),
     ("train fake_clash", "task fake_clash must not have an option steps, which all tasks have"),
     ("train fake --steps", "Option '--steps' requires an argument"),
-    ("train fake --steps 0", "--steps must be a whole number of at least 1, got '0'"),
-    ("train fake --steps -3", "--steps must be a whole number of at least 1, got '-3'"),
-    ("train fake --steps 1.5", "--steps must be a whole number of at least 1, got '1.5'"),
+    ("train fake --steps 0", "--steps must be a whole number from 1 to 2147483646, got '0'"),
+    ("train fake --steps -3", "--steps must be a whole number from 1 to 2147483646, got '-3'"),
+    ("train fake --steps 1.5", "--steps must be a whole number from 1 to 2147483646, got '1.5'"),
     ("train fake --steps many", "got 'many'"),
-    ("train fake --iterations 0", "--iterations must be a whole number of at least 1, got '0'"),
+    ("train fake --iterations 0", "--iterations must be a whole number from 1 to 2147483646, got '0'"),
     (
         "train fake --seed -1",
         "--seed must be a whole number from 0 to 2147483647, got '-1'; the default is 0",
@@ -76,10 +79,20 @@ MISUSE = [
         "train fake --optimizer adam --momentum 0.5",
         "--momentum must be left out with the optimizer adam, got 0.5",
     ),
+    ("train mass_spring --robot 7", "robot must be a number from 0 to 4, .*, got 7"),
+    ("train mass_spring --robot none.toml", "none.toml: robot file must exist"),
+    ("train mass_spring --robot full", "full: robot file must be a file"),
+    (
+        "train mass_spring --optimizer adam --normalize",
+        "--normalize must be left out with the optimizer adam",
+    ),
+    ("train fake --optimizer adam --lr 0", "--lr must be a number above 0"),
+    ("train fake --momentum 1", "momentum must be"),
+    ("train fake --steps 99999999999999999999", "--steps must be a whole number from 1 to 2147483646"),
     ("train fake --mode fast", "--mode must be one of auto, step, fused, got 'fast'; the default is auto"),
     ("train fake --arch tpu", "--arch must be one of auto, cpu, cuda, got 'tpu'"),
     ("train fake --precision 16", "--precision must be one of 32, 64, got '16'"),
-    ("train fake --threads 0", "--threads must be a whole number of at least 1, got '0'"),
+    ("train fake --threads 0", "--threads must be a whole number from 1 to 1024, got '0'"),
     ("train fake --shape flat", "--shape must be one of round, square, got 'flat'"),
     ("train fake --bent=yes", "'--bent' does not take a value"),
     ("train fake --colour red", "No such option.*--colour"),
@@ -190,7 +203,7 @@ def test_python_m_is_the_same(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr
-        == "error: --steps must be a whole number of at least 1, got '0'; leave it out where unsure\n"
+        == "error: --steps must be a whole number from 1 to 2147483646, got '0'; leave it out where unsure\n"
     )
 
 
@@ -323,3 +336,109 @@ def test_quiet_is_quiet_and_pipes_get_lines() -> None:
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+# ------------------------------------------------------------------------------------- the task that ships
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, arch: str) -> Path:
+    """A short run of the robot, as a user makes it."""
+    folder = tmp_path_factory.mktemp("demo")
+    words = ["--steps", "40", "--iterations", "3", "--threads", "1", "--arch", arch, "--out", "run"]
+    done = python("-m", "diffsim", "train", "mass_spring", *words, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^iteration 3/3  cost ", done.stdout, re.M)
+    assert "[" not in done.stdout  # neither Taichi's banner nor its log lines
+    return folder / "run"
+
+
+def test_the_demo_leaves_a_folder_with_pictures(trained: Path) -> None:
+    from PIL import Image
+
+    assert {path.name for path in trained.iterdir()} == {
+        *("config.toml", "history.csv", "params.npz", "state.npz", "manifest.json"),
+        *runs.PICTURES,
+    }
+    sizes = set()
+    for name in ("before.gif", "after.gif"):
+        with Image.open(trained / name) as image:
+            assert image.n_frames == 41
+            sizes.add(image.size)
+    assert len(sizes) == 1  # both at one scale
+    with Image.open(trained / "cost.png") as image:
+        assert min(image.size) > 300
+    with np.load(trained / "params.npz") as params:
+        parts = {f"policy.{name}" for name in ("w0", "b0", "w1", "b1")}
+        assert set(params.files) == {f"{kind}/{key}" for kind in ("best", "last") for key in parts}
+        assert not np.array_equal(params["best/policy.w1"], params["last/policy.w1"])
+
+
+def test_the_demo_says_what_it_ran_on(trained: Path) -> None:
+    manifest = json.loads((trained / "manifest.json").read_text())
+    assert manifest["plan"]["mode"] in ("step", "fused")
+    assert manifest["backend"]["precision"] == 32
+    assert manifest["versions"]["taichi"].startswith("1.7")
+    settings = runs.RunFolder(trained).settings
+    assert settings.data["robot"]["name"] == "b"
+    assert settings.optimizer == load_task("mass_spring").optimizer
+
+
+@pytest.mark.cpu
+def test_a_robot_killed_and_resumed_learns_the_same(trained: Path, tmp_path: Path) -> None:
+    """The run of `trained`, cut before its first save and after each of its first two iterations."""
+    whole = numbers(trained)
+    for count in (0, 1, 2):
+        folder = tmp_path / f"cut{count}"
+        code = f"""
+import os
+from pathlib import Path
+from diffsim import runs
+from diffsim.progress import Progress
+
+class Kill(Progress):
+    def update(self, done, cost, best, grad_norm):
+        if done == {count}:
+            os.kill(os.getpid(), 9)
+
+runs.training._SAVE_SECONDS, runs.training._SAVE_SHARE = 0.0, 1e9
+if {count} == 0:
+    runs.training._iterate = lambda *_: os.kill(os.getpid(), 9)
+settings = runs.Settings.from_toml(Path({str(trained / "config.toml")!r}).read_text(), "config.toml")
+runs.train(settings, Path({str(folder)!r}), Kill())
+"""
+        assert python("-c", code, cwd=tmp_path).returncode == -9
+        done = python("-m", "diffsim", "resume", str(folder), "--quiet", cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert numbers(folder) == whole
+
+
+def numbers(folder: Path) -> tuple[list[str], dict[str, bytes]]:
+    """History without wall time, and parameters."""
+    rows = [line.rpartition(",")[0] for line in (folder / "history.csv").read_text().splitlines()]
+    with np.load(folder / "params.npz") as params:
+        return rows, {key: params[key].tobytes() for key in params.files}
+
+
+def test_plan_answers_at_once_for_a_million_steps(tmp_path: Path) -> None:
+    words = ["plan", "mass_spring", "--steps", "1000000", "--memory", "256MiB"]
+    done = python("-m", "diffsim", *words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1,000,000" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_passes_for_the_robot(tmp_path: Path, arch: str) -> None:
+    words = ["check", "mass_spring", "--steps", "8", "--directions", "2", "--arch", arch]
+    done = python("-m", "diffsim", *words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "passed" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["--memory 1KiB", "--memory much", "--hidden 0"])
+def test_what_only_the_engine_can_refuse_writes_nothing_either(tmp_path: Path, words: str, arch: str) -> None:
+    done = python("-m", "diffsim", "train", "mass_spring", "--arch", arch, *words.split(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: .*(memory|hidden) must .*\n", done.stderr)
+    assert list(tmp_path.iterdir()) == []

@@ -114,7 +114,7 @@ def test_views_share_memory_with_fields(runtime, world_last):
     buffer = Buffer("x", "state", "f64", (5, 2), 2)
     storage = Storage(layout, on_cpu=True)
     storage.allocate([buffer])
-    values = np.random.default_rng(0).normal(size=(3, 5, 5, 2, 2))
+    values = np.random.default_rng(0).normal(size=(3, 5, 5, 2, 2))  # worlds, slots, space, components
     storage.write(buffer, values, (2,))
     np.testing.assert_array_equal(storage.read(buffer, (2,)), values)
     field = storage.fields(buffer)[1]
@@ -133,3 +133,24 @@ def test_kernels_are_built_of_text(runtime):
     _taichi.release_source(kernel)
     kernel(5)  # compiled kernels need no source
     assert field[2] == 2.5
+
+
+def test_destroying_a_tree_leaves_other_kernels_compiled(runtime):
+    kept, gone = ti.field(ti.f64), ti.field(ti.f64)
+    builders = ti.FieldsBuilder(), ti.FieldsBuilder()
+    trees = []
+    for builder, field in zip(builders, (kept, gone), strict=True):
+        builder.dense(ti.i, 3).place(field)
+        trees.append(builder.finalize())
+    source = "def fill(n: ti.i32):\n    for i in range(3):\n        f[i] = n * 0.5\n"
+    kernels = [_taichi.build_kernel(source, "fill", {"f": f}) for f in (kept, gone)]
+    for kernel in kernels:
+        kernel(4)
+        _taichi.release_source(kernel)
+    count = len(_taichi.impl.get_runtime().kernels)
+    _taichi.forget_kernel(kernels[1])
+    assert len(_taichi.impl.get_runtime().kernels) == count - 2
+    _taichi.destroy_tree(trees[1])
+    kernels[0](6)
+    assert kept[1] == 3.0
+    _taichi.destroy_tree(trees[0])

@@ -142,6 +142,10 @@ class Engine:
 
     def close(self) -> None:
         """Free all memory."""
+        for executor in self._executors.values():
+            executor.close()
+        if self._reduce is not None:
+            self._reduce.close()
         self._executors.clear()
         self.storage.close()
 

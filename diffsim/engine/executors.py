@@ -34,6 +34,11 @@ class Executor(abc.ABC):
         self._launchers.append(launcher)
         return launcher
 
+    def close(self) -> None:
+        """Let go of all kernels."""
+        for launcher in self._launchers:
+            launcher.close()
+
     @property
     def compile_seconds(self) -> float:
         """Seconds spent on compiling so far, the first run of each kernel included."""

@@ -46,3 +46,9 @@ class Launcher:
         self.compile_seconds = time.perf_counter() - start
         _taichi.release_source(kernel)
         self._kernel = kernel
+
+    def close(self) -> None:
+        """Let go of the kernel, before its memory is freed."""
+        if self._kernel is not None:
+            _taichi.forget_kernel(self._kernel)
+            self._kernel = None

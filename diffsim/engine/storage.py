@@ -65,7 +65,7 @@ class Storage:
         self._views.clear()
         self._fields.clear()
         for tree in self._trees:
-            tree.destroy()
+            _taichi.destroy_tree(tree)
         self._trees.clear()
 
     # -- host ---------------------------------------------------------------------------------------------------
@@ -101,9 +101,9 @@ class Storage:
         full = np.broadcast_to(values, shape + element_shape).reshape((*shape, buffer.components))
         for c, field in enumerate(fields):
             part = full[..., c]
-            if self.on_cpu:
-                self._views[buffer][c][...] = part
-                continue
             if self.layout.world_last and "world" in axes:
                 part = np.moveaxis(part, axes.index("world"), -1)
-            field.from_numpy(np.ascontiguousarray(part, dtype=_taichi.NUMPY[buffer.dtype]))
+            if self.on_cpu:
+                self._views[buffer][c][...] = part
+            else:
+                field.from_numpy(np.ascontiguousarray(part, dtype=_taichi.NUMPY[buffer.dtype]))

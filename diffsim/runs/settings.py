@@ -21,6 +21,7 @@ _FORMAT = 1
 _HEADER = "# The complete configuration of a diffsim run; `diffsim resume` reads it.\n"
 _TABLES = ("format", "task", "run", "optimizer", "options", "data")
 _MOST = 2**31 - 2  # kernels count in 32 bits, and write to slot t + 1
+_USUAL = {"sgd": {}, "adam": {"lr": 1e-2}}  # for an optimizer that is not the task's own
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam"}
 
 
@@ -36,7 +37,9 @@ class RunOptions(Options):
     mode: str = option("auto", "how steps are launched", choices=("auto", "step", "fused"))
     arch: str = option("auto", "backend", choices=("auto", "cpu", "cuda"))
     precision: int = option(32, "bits of a real number", choices=(32, 64))
-    threads: int | None = option(None, "CPU threads; 1 makes runs repeat bit for bit", minimum=1)
+    threads: int | None = option(
+        None, "CPU threads; 1 makes runs repeat bit for bit", minimum=1, maximum=1024
+    )
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def resolve_optimizer(task: type[Task], given: Mapping[str, Any]) -> dict[str, A
     """
     suited = dict(task.optimizer)
     name = given.get("optimizer", suited["name"])
-    table = {"name": name} | (suited if name == suited["name"] else {})
+    table = {"name": name} | (suited if name == suited["name"] else _USUAL[name])
     table |= {key: value for key, value in given.items() if key != "optimizer"}
     made = make_optimizer(table, lambda key: "--" + key.replace("_", "-"))
     complete = {entry.name: getattr(made, entry.name) for entry in dataclasses.fields(made)}
@@ -174,7 +177,7 @@ def make_optimizer(table: Mapping[str, Any], label: Any = str) -> Any:
         label: Turns an argument's name into what messages call it.
 
     Raises:
-        ConfigError: The name or an argument is unknown, or a value is not allowed.
+        ConfigError: The name or an argument is unknown or missing, or a value is not allowed.
     """
     import diffsim.optim as optim
 
@@ -199,12 +202,12 @@ def make_optimizer(table: Mapping[str, Any], label: Any = str) -> Any:
             )
         if key in checks:
             checks[key].check(value, label(key))
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise ConfigError(
-            f"{label('name')} must be given the arguments of {name}, got: {error}; restore the file"
-        ) from None
+    for entry in dataclasses.fields(kind):
+        if entry.name not in arguments and entry.default is dataclasses.MISSING:
+            raise ConfigError(
+                f"{label(entry.name)} must be given with the optimizer {name}, got nothing; choose a value"
+            )
+    return kind(**arguments)
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
