@@ -208,7 +208,7 @@ def address_views(fields: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtyp
     for start in range(0, len(fields), 64):  # a bounded number of statements a kernel compiles fast
         part = fields[start : start + 64]
         lines = [
-            f"    out[{start + k}] = ti.get_addr(f{k}, [{', '.join(['0'] * max(1, len(shapes[start + k])))}])"
+            f"    out[{start + k}] = ti.get_addr(f{k}, [{', '.join(['0'] * len(shapes[start + k]))}])"
             for k in range(len(part))
         ]
         source = "def addresses(out: ti.types.ndarray()):\n" + "\n".join(lines) + "\n"

@@ -84,7 +84,6 @@ def test_the_yardstick_has_the_right_gradient(runtime: Any, monkeypatch: pytest.
     """Central differences along random directions, over enough steps that a foot hits the ground."""
     monkeypatch.syspath_prepend(str(ROOT))
     from benchmarks.plain_taichi_mass_spring import PlainMassSpring, draw_weights
-
     from diffsim.kernels.mass_spring import load_robot
 
     robot, steps, h = load_robot(1), 30, 1e-6

@@ -259,7 +259,7 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     (
         "config.toml",
         replace("steps = 5", "steps = 0"),
-        "run.steps must be a whole number of at least 1, got 0",
+        "run.steps must be a whole number from 1 to 2147483646, got 0",
     ),
     ("config.toml", replace("steps = 5", "steps = 6"), "config.toml must be what the run was started with"),
     ("config.toml", replace("seed = 3", "sed = 3"), "run.sed must be one of"),
@@ -320,6 +320,18 @@ def test_a_new_folder_is_never_an_old_one(tmp_path: Path) -> None:
         runs.RunFolder.create(tmp_path / "file" / "run", settings())
     runs.RunFolder.create(tmp_path / "empty", settings()).close()
     assert {path.name for path in (tmp_path / "empty").iterdir()} == {"config.toml"}
+
+
+def test_a_place_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(**_: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("diffsim.runs.folder.tempfile.mkdtemp", closed)
+    with pytest.raises(
+        ConfigError, match=r"--out must be a folder that can be made, got .*Permission denied"
+    ):
+        runs.train(settings(), tmp_path / "run", Progress())
+    assert list(tmp_path.iterdir()) == []
 
 
 # -------------------------------------------------------------------------------------------- atomic writes

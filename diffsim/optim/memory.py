@@ -20,13 +20,6 @@ _SERIAL = 1 << 15  # on a CPU, waking the threads costs more than work on fewer 
 _Numbers = ti.types.vector(NUMBERS, ti.f64)
 
 
-def _destroy(tree: Any) -> None:
-    """Free a tree of fields, where its program has not ended."""
-    destroy = getattr(_taichi, "destroy_tree", None)
-    if destroy is not None:
-        destroy(tree)
-
-
 @ti.data_oriented
 class Memory:
     """Slots of the size of all parameters together: the best ones so far, and what a rule keeps.
@@ -63,17 +56,13 @@ class Memory:
         builder.dense(ti.ij, (self.slots, total)).place(self.kept)
         builder.dense(ti.ij, (self.parts, max(self.lanes))).place(self.sums)
         # Not at exit: the program may have ended by then, and takes its memory along.
-        weakref.finalize(self, _destroy, builder.finalize()).atexit = False
+        weakref.finalize(self, _taichi.destroy_tree, builder.finalize()).atexit = False
 
     def fits(self, leaves: Sequence[Any], slots: int) -> bool:
         """Tell whether this memory was made for the same fields and as many slots."""
-        fields = [field for leaf in leaves for field in (*leaf.values, *leaf.grads)]
-        mine = {id(field) for field in (*self.values, *self.grads)}
-        return (
-            slots + 1 == self.slots
-            and [id(f) for f in self.values] == [id(f) for leaf in leaves for f in leaf.values]
-            and all(id(field) in mine for field in fields)
-        )
+        theirs = [f for leaf in leaves for f in leaf.values] + [f for leaf in leaves for f in leaf.grads]
+        mine = [*self.values, *self.grads]
+        return self.slots == 1 + slots and [id(f) for f in mine] == [id(f) for f in theirs]
 
     @ti.func
     def change(self, place, g, numbers):

@@ -21,8 +21,7 @@ __all__ = ["OptimizerRun"]
 
 Arrays = dict[str, NDArray[Any]]
 
-# Memory that runs have given back, by rollout: its kernels are compiled, and freeing a tree of fields makes
-# Taichi compile every kernel of the program again.
+# Memory that runs have given back, by rollout: the next run of the same kind finds its kernels compiled.
 _idle: weakref.WeakKeyDictionary[Any, list[Memory]] = weakref.WeakKeyDictionary()
 
 

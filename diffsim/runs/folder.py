@@ -39,11 +39,11 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         config = path / "config.toml"
-        if not path.is_dir():
+        if not os.path.isdir(path):  # unlike Path.is_dir, also says no where it may not look
             raise ConfigError(
                 f"run folder must exist, got {path}; make one with: diffsim train NAME --out {path}"
             )
-        if not config.exists():
+        if not os.path.exists(config):
             raise ConfigError(
                 f"run folder must hold config.toml, got {path} without it; give the folder that train made"
             )

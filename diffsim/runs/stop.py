@@ -7,11 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Interrupted", "StopSignal"]
-
-
-class Interrupted(KeyboardInterrupt):
-    """Say that a run was stopped by the user and saved."""
+__all__ = ["StopSignal"]
 
 
 class StopSignal:

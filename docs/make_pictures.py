@@ -1,0 +1,44 @@
+"""Make the pictures of the README: train robot B and draw it before and after. Run: python docs/make_pictures.py."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+import diffsim as ds
+from diffsim.kernels.mass_spring import MassSpring, load_robot
+from diffsim.view import robot_png
+
+HERE = pathlib.Path(__file__).parent
+
+
+def main() -> None:
+    """Train and draw."""
+    robot = load_robot("b")
+    ds.init(arch="cpu")
+    sim = MassSpring(robot)
+    rollout = ds.Rollout(sim, steps=682)
+    fields = {"x": sim.x, "actuation": sim.actuation}
+    recordings = {"before training": rollout.trajectories(fields, every=8)}
+    optimizer = ds.optim.SGD(lr=0.1, momentum=0.5, normalize=True)
+    result = ds.minimize(rollout, wrt=[sim.policy], optimizer=optimizer, iterations=100)
+    for key, values in result.best.items():
+        rollout.leaves([key])[0].set(values)
+    recordings["after 100 iterations"] = rollout.trajectories(fields, every=8)
+    robot_png(
+        HERE / "robot.png",
+        {name: r["x"] for name, r in recordings.items()},
+        robot.springs,
+        {name: r["actuation"] for name, r in recordings.items()},
+        head=robot.head,
+        goal=(0.9, 0.2),
+        ground=0.1,
+        times=sim.dt * 8 * np.arange(len(recordings["before training"]["x"])),
+        title="robot B learns to walk",
+        active=robot.actuation > 0,
+    )
+
+
+if __name__ == "__main__":
+    main()
