@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsim import runtime
 from diffsim.engine.engine import Engine, plan_program
-from diffsim.errors import ConfigError, StateError
+from diffsim.errors import ConfigError, GradientError, StateError
 from diffsim.fields import Control, Field, Param, Scratch, State, _Valued
 from diffsim.ir import Buffer
 from diffsim.plan import MODES, Plan
@@ -28,8 +28,8 @@ Cost = Any  # a float, or an array with one number per world
 
 def _checked(steps: Any, worlds: Any, mode: Any) -> None:
     for name, value in (("steps", steps), ("worlds", worlds)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"{name} must be a positive integer, got {value!r}; use {name}=1 at least")
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value < 2**31 - 1:
+            raise ConfigError(f"{name} must be a positive integer of 31 bits, got {value!r}; use {name}=1 at least")
     if mode not in MODES:
         raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {mode!r}; use 'auto' where unsure")
 
@@ -201,10 +201,19 @@ class Rollout:
         Raises:
             ConfigError: `wrt` names something without a gradient.
             StateError: The cost is not finite.
+            GradientError: A gradient is not finite.
         """
         leaves = self.leaves(wrt)
         cost = self.evaluate(wrt)
-        return cost, {leaf.key: leaf.gradient() for leaf in leaves}
+        gradients = {leaf.key: leaf.gradient() for leaf in leaves}
+        for key, gradient in gradients.items():
+            if not np.all(np.isfinite(gradient)):
+                index = np.argwhere(~np.isfinite(gradient))[0].tolist()
+                raise GradientError(
+                    f"the gradient of {key} must be finite, got {gradient[tuple(index)]} at index {index} while the cost is "
+                    "finite; look for sqrt, norm, division, log or pow at a point where their slope is infinite, or for growth"
+                )
+        return cost, gradients
 
     def evaluate(self, wrt: Wrt = None) -> Cost:
         """Run forward and backward and leave the gradients on the device, in `Leaf.grads`.

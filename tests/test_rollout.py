@@ -139,8 +139,8 @@ def test_plan_says_what_was_decided(rollout):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"steps": 0}, "steps must be a positive integer, got 0"),
-        ({"steps": 2.5}, "steps must be a positive integer, got 2.5"),
+        ({"steps": 0}, "steps must be a positive integer of 31 bits, got 0"),
+        ({"steps": 2.5}, "steps must be a positive integer of 31 bits, got 2.5"),
         ({"steps": True}, "steps must be"),
         ({"steps": 3, "worlds": 0}, "worlds must be"),
         ({"steps": 3, "mode": "fast"}, "mode must be one of"),

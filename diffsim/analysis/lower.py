@@ -98,8 +98,6 @@ def _inline(
     try:
         run(ctx, source.node.body)
     except Returned as returned:
-        if ctx.depth:
-            ctx.error(node, f"{source.node.name} must not return from inside a loop or branch; assign and return at its end")
         return returned.value
     finally:
         ctx.frames.pop()

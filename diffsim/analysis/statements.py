@@ -457,8 +457,8 @@ def _attempt(
 
 
 def _return(ctx: Context, node: ast.Return) -> None:
-    if ctx.depth and len(ctx.frames) == 1:
-        ctx.error(node, "kernels must not return from inside a loop or branch; put the rest in an `if`")
+    if ctx.depth:
+        ctx.error(node, f"{ctx.frame.source.node.name} must not return from inside a loop or branch; assign and return at its end")
     if len(ctx.frames) == 1 and node.value is not None:
         ctx.error(node, "kernels must not return values; add to self.cost or write a field")
     raise Returned(Object(None) if node.value is None else evaluate(ctx, node.value))

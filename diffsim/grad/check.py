@@ -127,6 +127,7 @@ def _compare(
         difference = (costs[0] - costs[1]) / (2.0 * h)
         scale = max(abs(adjoint), abs(difference), floor)
         error = abs(adjoint - difference) / scale if scale > 0 else 0.0
+        error = error if np.isfinite(error) else float("inf")
         if best is None or error < best.error:
             best = Direction(adjoint, difference, h, error)
     assert best is not None  # noqa: S101  (there is at least one step size)
