@@ -405,7 +405,7 @@ class Rollout:
         if values.shape not in allowed:
             wanted = " or ".join(str(s) for s in allowed[1:])
             raise ConfigError(f"{field.label} must have shape {wanted} in this rollout, got {values.shape}; call .set() with it")
-        self._engine.storage.write(buffer, values, field.type.shape if values.shape else ())
+        self._engine.storage.write(buffer, values, field.type.shape)
 
     # -- trouble ------------------------------------------------------------------------------------------------
 

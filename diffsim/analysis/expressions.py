@@ -60,6 +60,17 @@ def evaluate(ctx: Context, node: ast.expr) -> Abstract:
     return handler(ctx, node)
 
 
+def known_object(ctx: Context, node: ast.expr) -> Any:
+    """Return the Python object that a name or a chain of attributes means, or None where it means none."""
+    if isinstance(node, ast.Name):
+        variable = ctx.frame.variables.get(node.id)
+        value = variable.current if variable is not None else Object(ctx.frame.source.names.get(node.id))
+        return value.value if isinstance(value, Object) else None
+    if isinstance(node, ast.Attribute):
+        return getattr(known_object(ctx, node.value), node.attr, None)
+    return None
+
+
 def _constant(ctx: Context, node: ast.Constant) -> Abstract:
     return Object(node.value)
 
@@ -121,6 +132,17 @@ def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
         if inner is not None and picked is not None:
             return _component(inner, () if len(picked) == 1 else (len(picked),), list(picked))
     return None
+
+
+def chosen_component(ctx: Context, node: ast.expr) -> tuple[FieldPlace, Operand] | None:
+    """Return the place and the component that `x[t, i][d]` means where `d` is known only when the kernel runs."""
+    if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Subscript):
+        return None
+    inner = place_of(ctx, node.value)
+    if inner is None or not inner.shape:
+        return None
+    _, positions = places.pick(ctx, node, inner.shape, _static_index(ctx, node.slice))
+    return None if isinstance(positions[0], int) else (inner, positions[0])
 
 
 def _component(place: FieldPlace, shape: tuple[int, ...], positions: list[int]) -> FieldPlace:

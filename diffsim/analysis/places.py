@@ -11,9 +11,9 @@ from diffsim import _taichi
 from diffsim.analysis.context import Context
 from diffsim.analysis.values import Abstract, FieldPlace, Matrix, Object, Sequence, TimeIndex
 from diffsim.fields import Field
-from diffsim.ir import Buffer, Const, Operand, Ref, Value, is_float
+from diffsim.ir import Block, Buffer, Const, Operand, Ref, Value, is_float
 
-__all__ = ["accumulate", "components_of", "field_place", "load", "pick", "store"]
+__all__ = ["accumulate", "components_of", "field_place", "load", "pick", "store", "write_any"]
 
 SWIZZLES = ({c: i for i, c in enumerate("xyzw")}, {c: i for i, c in enumerate("rgba")})
 Evaluate = Callable[[Context, ast.expr], Abstract]
@@ -157,6 +157,28 @@ def accumulate(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST, 
         ctx.builder.accumulate(Ref(place.buffer, place.indices, component, place.time), amount)
 
 
+def write_any(ctx: Context, place: FieldPlace, position: Operand, value: Abstract, node: ast.AST, sign: int = 0) -> None:
+    """Write a number to the component of a place that an index chooses while the kernel runs.
+
+    Args:
+        ctx: The state of lowering.
+        place: The vector or matrix in memory.
+        position: The component.
+        value: The number.
+        node: Where this stands.
+        sign: 0 stores, 1 adds, -1 subtracts.
+    """
+    for k, component in enumerate(place.components):
+        one = FieldPlace(place.buffer, place.indices, place.time, (), (component,))
+        then = Block()
+        with ctx.builder.inside(then):
+            if sign:
+                accumulate(ctx, one, value, node, sign)
+            else:
+                store(ctx, one, value, node)
+        ctx.builder.branch(ctx.builder.op("eq", position, ctx.builder.const(k)), then, Block())
+
+
 def _fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> tuple[Operand, ...]:
     value = ctx.runtime(value, node)
     if isinstance(value, Value | Const):
@@ -200,7 +222,7 @@ def components_of(shape: tuple[int, ...], name: str) -> tuple[int, ...] | None:
 def pick(ctx: Context, node: ast.Subscript, shape: tuple[int, ...], index: Abstract) -> tuple[tuple[int, ...], list[Any]]:
     """Resolve `v[i]`, `m[i, j]` or `v[a:b]` on components: return the picked shape and, per component, its position.
 
-    A position is an int, or the operand of a dynamic index (vectors only, and then alone).
+    A position is an int, or the operand of a dynamic index, which then stands alone.
     """
     items = index.items if isinstance(index, Sequence) else (index,)
     if len(items) == 1 and len(shape) == 2 and shape[1] == 1:
@@ -209,8 +231,11 @@ def pick(ctx: Context, node: ast.Subscript, shape: tuple[int, ...], index: Abstr
         items = (items[0], Object(slice(None)))
     if len(items) != len(shape):
         ctx.error(node, f"a value of shape {shape} must have {len(shape)} indices, got {ctx.text(node)}")
-    if len(shape) == 1 and not isinstance(items[0], Object):
-        return (), [ctx.number(items[0], node)]
+    if not all(isinstance(item, Object | Const) for item in items):
+        linear = ctx.builder.const(0)
+        for item, n in zip(items, shape, strict=True):
+            linear = ctx.builder.op("add", ctx.builder.op("mul", linear, ctx.builder.const(n)), ctx.number(item, node))
+        return (), [linear]
     axes = [_positions(ctx, node, item, n) for item, n in zip(items, shape, strict=True)]
     if len(shape) == 1:
         positions, kept = axes[0]

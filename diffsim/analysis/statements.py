@@ -9,7 +9,7 @@ from typing import Any
 from diffsim import _taichi
 from diffsim.analysis import places
 from diffsim.analysis.context import Context
-from diffsim.analysis.expressions import binary, evaluate, place_of, unpacked
+from diffsim.analysis.expressions import binary, chosen_component, evaluate, known_object, place_of, unpacked
 from diffsim.analysis.values import Abstract, Matrix, Object, Sequence, Variable, entries_of, like
 from diffsim.fields import Field
 from diffsim.ir import Block, Const, For, Operand, Value, is_float
@@ -59,10 +59,7 @@ def _assign(ctx: Context, node: ast.Assign) -> None:
 
 def _is_static(ctx: Context, node: ast.expr) -> bool:
     """Tell whether a value is written as `ti.static(...)`, which binds the name to a Python object."""
-    if not isinstance(node, ast.Call):
-        return False
-    function = evaluate(ctx, node.func) if isinstance(node.func, ast.Name | ast.Attribute) else None
-    return isinstance(function, Object) and function.value is _taichi.ti.static
+    return isinstance(node, ast.Call) and known_object(ctx, node.func) is _taichi.ti.static
 
 
 def assign(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt, is_static: bool = False) -> None:
@@ -80,6 +77,10 @@ def assign(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt, is_s
     place = place_of(ctx, target)
     if place is not None:
         places.store(ctx, place, value, node)
+        return
+    chosen = chosen_component(ctx, target)
+    if chosen is not None:
+        places.write_any(ctx, *chosen, value, node)
         return
     _assign_component(ctx, target, value, node)
 
@@ -170,6 +171,10 @@ def _aug_assign(ctx: Context, node: ast.AugAssign) -> None:
     if place is not None and isinstance(node.op, ast.Add | ast.Sub):
         places.accumulate(ctx, place, value, node, sign=1 if isinstance(node.op, ast.Add) else -1)
         return
+    chosen = chosen_component(ctx, node.target) if place is None else None
+    if chosen is not None and isinstance(node.op, ast.Add | ast.Sub):
+        places.write_any(ctx, *chosen, value, node, sign=1 if isinstance(node.op, ast.Add) else -1)
+        return
     if place is not None:
         old = places.load(ctx, place, node)
         places.store(ctx, place, binary(ctx, node, node.op, old, value), node)
@@ -181,15 +186,12 @@ def _aug_assign(ctx: Context, node: ast.AugAssign) -> None:
 def _expression(ctx: Context, node: ast.Expr) -> None:
     if isinstance(node.value, ast.Constant):
         return
-    if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name | ast.Attribute):
-        call = node.value
-        base = evaluate(ctx, call.func.value) if isinstance(call.func, ast.Attribute) else None
-        function = evaluate(ctx, call.func) if not isinstance(base, Matrix) else None
-        ti = _taichi.ti
-        if isinstance(function, Object) and function.value in (ti.atomic_add, ti.atomic_sub) and len(call.args) == 2:
-            op = ast.Add() if function.value is ti.atomic_add else ast.Sub()
-            target = call.args[0]
-            _aug_assign(ctx, ast.copy_location(ast.AugAssign(target, op, call.args[1]), node))  # type: ignore[arg-type]
+    call, ti = node.value, _taichi.ti
+    if isinstance(call, ast.Call) and len(call.args) == 2:
+        function = known_object(ctx, call.func)
+        if function is ti.atomic_add or function is ti.atomic_sub:
+            op = ast.Add() if function is ti.atomic_add else ast.Sub()
+            _aug_assign(ctx, ast.copy_location(ast.AugAssign(call.args[0], op, call.args[1]), node))  # type: ignore[arg-type]
             return
     evaluate(ctx, node.value)
 
@@ -264,10 +266,9 @@ def _for(ctx: Context, node: ast.For) -> None:
 
 
 def _loop_kind(ctx: Context, node: ast.expr) -> tuple[str, ast.Call | None]:
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+    if not isinstance(node, ast.Call):
         return "field", None
-    function = evaluate(ctx, node.func)
-    obj = function.value if isinstance(function, Object) else None
+    obj = known_object(ctx, node.func)
     ti = _taichi.ti
     if obj is ti.static:
         return "static", node
