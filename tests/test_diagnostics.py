@@ -326,7 +326,10 @@ class Steps(Base):
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (lambda self, t: self.good(t) if t > 3 else None, "t must only be passed on to kernels .* got compared"),
+        (
+            lambda self, t: self.good(t) if t > 3 else None,
+            "t must only be passed on to kernels .* got compared",
+        ),
         (lambda self, t: self.good(t) if t % 2 else None, "got computed with"),
         (lambda self, t: range(t), "got turned into a number"),
         (lambda self, t: [] if t else [1], "got branched on"),
@@ -367,8 +370,14 @@ def test_step_is_needed(runtime):
         (lambda: ds.Param([]), "at least one element"),
         (lambda: ds.Param([1.0], 3), "Param type must be an element type"),
         (lambda: ds.Constant([1, 2]).set([0.5, 1]), "must hold 32-bit integers"),
-        (lambda: ds.control.MLP(ds.Param([1.0]), ds.Scratch(ds.real, 2)), "MLP inputs must be a field of one axis"),
-        (lambda: ds.control.MLP(ds.State(ds.real, 2), ds.Scratch(ds.real, 2), hidden=(0,)), "MLP hidden must be"),
+        (
+            lambda: ds.control.MLP(ds.Param([1.0]), ds.Scratch(ds.real, 2)),
+            "MLP inputs must be a field of one axis",
+        ),
+        (
+            lambda: ds.control.MLP(ds.State(ds.real, 2), ds.Scratch(ds.real, 2), hidden=(0,)),
+            "MLP hidden must be",
+        ),
         (lambda: ds.control.Sinusoids(ds.Scratch(ds.real, 4), count=5), "must fit outputs of 4"),
     ],
 )

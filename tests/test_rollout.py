@@ -190,7 +190,9 @@ def test_bad_values(rollout):
         sim.k.set(["a", "b"])
     sim.u.set(np.zeros((5, 2)))
     try:
-        with pytest.raises(ConfigError, match=r"Control u must have shape \(12, 2\) in this rollout, got \(5, 2\)"):
+        with pytest.raises(
+            ConfigError, match=r"Control u must have shape \(12, 2\) in this rollout, got \(5, 2\)"
+        ):
             rollout.value()
     finally:
         sim.u.set(0.0)
