@@ -1,4 +1,4 @@
-"""Differentiable physics: write one step as Taichi kernels; diffsim plans time, worlds, memory and gradients."""
+"""Differentiable physics: write one step as Taichi kernels; diffsim plans time, memory and gradients."""
 
 from diffsim import control, errors, optim, runtime
 from diffsim.errors import ConfigError, DiffsimError, GradientError, StateError, TraceError

@@ -1,4 +1,4 @@
-"""All contact with Taichi's internals and with its quirks; each use is pinned by a test in `tests/test_taichi.py`.
+"""All contact with Taichi's internals and its quirks; `tests/test_taichi.py` pins each use by a test.
 
 Importing this module imports Taichi with its banner and its version check silenced.
 """
@@ -20,21 +20,31 @@ os.environ.setdefault("TI_SKIP_VERSION_CHECK", "ON")
 
 import numpy as np
 
-with contextlib.redirect_stdout(sys.__stdout__):  # Taichi logs a line and wraps launches where stdout is another
+# Taichi logs a line and wraps launches where stdout is another
+with contextlib.redirect_stdout(sys.__stdout__):
     import taichi as ti
     from taichi.lang import impl, kernel_impl
 
 __all__ = [
     "DTYPES",
+    "NUMPY",
     "address_views",
     "build_kernel",
     "current_program",
+    "destroy_tree",
+    "dtype_name",
+    "forget_kernel",
     "has_arch",
     "initialise",
     "is_initialised",
+    "is_real_function",
+    "is_scalar_type",
+    "is_vector_type",
     "kernel_function",
     "recording",
+    "release_source",
     "taichi_function",
+    "ti",
 ]
 
 DTYPES = {
@@ -50,7 +60,7 @@ DTYPES = {
     "u16": ti.u16,
     "u1": ti.u1,
 }
-NUMPY = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
+NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
 
 
 def dtype_name(dtype: Any) -> str | None:
@@ -64,6 +74,16 @@ def dtype_name(dtype: Any) -> str | None:
     return None
 
 
+def is_scalar_type(obj: Any) -> bool:
+    """Tell whether an object is one of Taichi's scalar types, such as `ti.f32`."""
+    return type(obj).__name__ == "DataTypeCxx" or type(obj).__module__.startswith("taichi._lib")
+
+
+def is_vector_type(obj: Any) -> bool:
+    """Tell whether an object is a type of vectors or matrices, such as `ti.math.vec3`."""
+    return isinstance(obj, ti.lang.matrix.MatrixType)
+
+
 def has_arch(arch: str) -> bool:
     """Tell whether this machine and this build of Taichi can run `cuda`, `x64`, ..."""
     ti.set_logging_level(ti.ERROR)  # looking for CUDA warns where there is none
@@ -73,10 +93,10 @@ def has_arch(arch: str) -> bool:
 def initialise(arch: str, precision: int, seed: int, threads: int | None, cache: bool) -> str:
     """Start Taichi with the options that diffsim relies on and return the name of the backend that came up.
 
-    `force_scalarize_matrix` cures values that Taichi's defaults miscompile. `cache_loop_invariant_global_vars` keeps a
-    place in memory in a register across a loop even where the loop writes it through another index, and is off. The
-    fallback to another backend is off, so that a missing one is an error. The line that Taichi prints at every start
-    is kept from the user.
+    `force_scalarize_matrix` cures values that Taichi's defaults miscompile.
+    `cache_loop_invariant_global_vars` keeps a place in memory in a register across a loop even where the loop
+    writes it through another index, and is off. The fallback to another backend is off, so that a missing one
+    is an error. The line that Taichi prints at every start is kept from the user.
     """
     options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
     real = ti.f64 if precision == 64 else ti.f32
@@ -127,7 +147,7 @@ def kernel_function(obj: Any) -> Callable[..., Any] | None:
 
 
 def taichi_function(obj: Any) -> tuple[Callable[..., Any], Any] | None:
-    """Return (Python function, bound owner or None) of a `@ti.func` or `@ti.pyfunc`, or None for anything else."""
+    """Return (Python function, bound owner or None) of a `@ti.func` or `@ti.pyfunc`, else None."""
     owner = getattr(obj, "__self__", None)
     inner = getattr(obj, "__func__", obj)
     if not getattr(inner, "_is_taichi_function", False) or not hasattr(inner, "func"):
@@ -142,7 +162,7 @@ def is_real_function(obj: Any) -> bool:
 
 @contextlib.contextmanager
 def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]) -> Iterator[None]:
-    """While active, hand every call of a Taichi kernel to `record(function, owner, args)` instead of launching it."""
+    """While active, hand each call of a Taichi kernel to `record(function, owner, args)`; launch nothing."""
     launch = kernel_impl.Kernel.__call__
 
     def intercept(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -163,11 +183,15 @@ _sources = itertools.count()  # each text needs a file name of its own
 
 
 def build_kernel(source: str, name: str, scope: dict[str, Any]) -> Callable[..., Any]:
-    """Make a Taichi kernel of source text. Taichi reads a kernel's source from its file: `linecache` plays the file."""
+    """Make a Taichi kernel of source text.
+
+    Taichi reads a kernel's source from its file: `linecache` plays the file.
+    """
     filename = f"<diffsim {name} {next(_sources)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     namespace = {"ti": ti, **scope}
-    exec(compile(source, filename, "exec", dont_inherit=True), namespace)  # our own generated text, never the user's input
+    # our own generated text, never the user's input
+    exec(compile(source, filename, "exec", dont_inherit=True), namespace)
     kernel: Callable[..., Any] = ti.kernel(namespace[name])
     return kernel
 
@@ -199,7 +223,9 @@ def destroy_tree(tree: Any) -> None:
         tree.destroyed = True
 
 
-def address_views(fields: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]) -> list[np.ndarray]:
+def address_views(
+    fields: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]
+) -> list[np.ndarray]:
     """Return NumPy arrays that share the memory of dense scalar fields. CPU backends only.
 
     Each view is valid as long as its field's tree is.

@@ -1,4 +1,4 @@
-"""Declarations of what a simulator's kernels read and write; memory comes later, from the plan of a rollout."""
+"""Declarations of what a simulator's kernels read and write; memory comes later, from a rollout's plan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from diffsim.errors import ConfigError, StateError
 from diffsim.types import ElementType, real
 
-__all__ = ["Constant", "Control", "Cost", "Field", "Param", "Scratch", "State"]
+__all__ = ["Constant", "Control", "Cost", "Field", "Param", "Scratch", "State", "Valued"]
 
 
 class Field:
@@ -52,21 +52,26 @@ class Field:
 
     def _unallocated(self, verb: str) -> StateError:
         return StateError(
-            f"{self.label} must be {verb} inside a kernel that a rollout runs, got Python code (or a kernel launched "
-            "by hand); use .set() and .numpy() for values, and Rollout.trajectory for what a rollout computed"
+            f"{self.label} must be {verb} inside a kernel that a rollout runs, got Python code (or a kernel "
+            "launched by hand); use .set() and .numpy() for values, and Rollout.trajectory "
+            "for what a rollout computed"
         )
 
-    def _check_values(self, array: ArrayLike, allowed: Callable[[tuple[int, ...]], bool], wanted: str) -> NDArray[Any]:
+    def _check_values(
+        self, array: ArrayLike, allowed: Callable[[tuple[int, ...]], bool], wanted: str
+    ) -> NDArray[Any]:
         try:
             values = np.array(array, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{self.label} must be set to numbers, got {array!r}; pass an array {wanted}") from error
+            raise ConfigError(
+                f"{self.label} must be set to numbers, got {array!r}; pass an array {wanted}"
+            ) from error
         if not allowed(values.shape):
             raise ConfigError(f"{self.label} must have shape {wanted}, got {values.shape}; reshape the array")
         return values
 
 
-class _Valued(Field):
+class Valued(Field):
     """A field with values of its own that can be set and read between runs."""
 
     def set(self, array: ArrayLike) -> None:
@@ -93,12 +98,18 @@ class _Valued(Field):
         return np.broadcast_to(values, self.element_shape).copy() if values.shape == () else values.copy()
 
     def host_values(self) -> NDArray[Any]:
-        """Return the newest values as they were given, fetched from the device where that is newer."""
+        """Return the newest values as they were given, fetched from the device where that is newer.
+
+        Raises:
+            StateError: The field has no values yet.
+        """
         if self._fetch is not None:
             self._host = self._fetch()
             self._fetch = self._holder = None
         if self._host is None:
-            raise StateError(f"{self.label} must have values before they are read, got none; call .set() or run a rollout")
+            raise StateError(
+                f"{self.label} must have values before they are read, got none; call .set() or run a rollout"
+            )
         return self._host
 
     def fetched_from(self, holder: object, fetch: Callable[[], NDArray[Any]]) -> None:
@@ -121,17 +132,17 @@ class _Valued(Field):
         return np.broadcast_to(values, shape).copy() if values.shape == () else values
 
 
-class State(_Valued):
+class State(Valued):
     """Declare what is carried from step to step: kernels read `x[t, ...]` and write `x[t + 1, ...]`.
 
-    Elements that no kernel writes at `t + 1` are zero there; a State that no kernel of the step writes keeps its value.
-    `set` and `numpy` mean the initial value, whose gradient has the State's key.
+    Elements that no kernel writes at `t + 1` are zero there; a State that no kernel of the step writes keeps
+    its value. `set` and `numpy` mean the initial value, whose gradient has the State's key.
 
     Args:
         type_: `ds.real`, `ds.vec2`, ...
         shape: The spatial shape.
         init: The initial value, zero where left out.
-        history: How many past steps are readable: 2 allows `x[t - 1]`; before the first step it is the initial value.
+        history: How many past steps are readable: 2 allows `x[t - 1]`, the initial value before step 1.
         per_world: Each world has an initial value of its own.
 
     Raises:
@@ -141,11 +152,18 @@ class State(_Valued):
     kind = "state"
 
     def __init__(
-        self, type_: ElementType, *shape: Any, init: ArrayLike | None = None, history: int = 1, per_world: bool = False
+        self,
+        type_: ElementType,
+        *shape: Any,
+        init: ArrayLike | None = None,
+        history: int = 1,
+        per_world: bool = False,
     ) -> None:
         super().__init__(_checked_type("State", type_), _checked_shape("State", shape), per_world)
         if not isinstance(history, int) or isinstance(history, bool) or history < 1:
-            raise ConfigError(f"State history must be a positive integer, got {history!r}; use 2 to read x[t - 1]")
+            raise ConfigError(
+                f"State history must be a positive integer, got {history!r}; use 2 to read x[t - 1]"
+            )
         self.history = history
         self.set(0.0 if init is None else init)
 
@@ -167,18 +185,24 @@ class Scratch(Field):
         super().__init__(_checked_type("Scratch", type_), _checked_shape("Scratch", shape))
 
     def numpy(self) -> NDArray[Any]:
-        """Refuse: a Scratch has no value outside a step."""
-        raise StateError(f"{self.label} must be read as a trajectory, got numpy(); call rollout.trajectory(field)")
+        """Refuse: a Scratch has no value outside a step.
+
+        Raises:
+            StateError: Always.
+        """
+        raise StateError(
+            f"{self.label} must be read as a trajectory, got numpy(); call rollout.trajectory(field)"
+        )
 
 
-class Param(_Valued):
+class Param(Valued):
     """Declare values that gradients and optimisers are for: constant during a rollout, read as `p[...]`.
 
     Args:
         type_or_array: The initial values as an array, or an element type followed by a shape.
         shape: The spatial shape, after an element type.
         init: The initial values, zero where left out.
-        per_world: Each world has values of its own; else they are shared and the gradient is the sum over worlds.
+        per_world: Each world has its own values; else all share them, and gradients are summed over worlds.
 
     Raises:
         ConfigError: Values, a type or a shape that are not allowed.
@@ -186,13 +210,15 @@ class Param(_Valued):
 
     kind = "param"
 
-    def __init__(self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False) -> None:
+    def __init__(
+        self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
+    ) -> None:
         type_, dims, values = _type_or_array(type(self).__name__, type_or_array, shape, init)
         super().__init__(type_, dims, per_world)
         self.set(0.0 if values is None else values)
 
 
-class Constant(_Valued):
+class Constant(Valued):
     """Declare values that kernels read and no gradient flows to: `c[...]`. Integer arrays stay integers.
 
     Args:
@@ -208,7 +234,9 @@ class Constant(_Valued):
     kind = "constant"
     differentiable = False
 
-    def __init__(self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False) -> None:
+    def __init__(
+        self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
+    ) -> None:
         type_, dims, values = _type_or_array("Constant", type_or_array, shape, init)
         super().__init__(type_, dims, per_world)
         self.integer = values is not None and np.asarray(values).dtype.kind in "iub"
@@ -218,12 +246,18 @@ class Constant(_Valued):
         values = super()._validated(array)
         if not self.integer:
             return values
-        if not np.all(np.isfinite(values)) or np.any(values != np.round(values)) or np.any(np.abs(values) >= 2**31):
-            raise ConfigError(f"{self.label} must hold 32-bit integers, got other numbers; declare it with a float array")
+        if (
+            not np.all(np.isfinite(values))
+            or np.any(values != np.round(values))
+            or np.any(np.abs(values) >= 2**31)
+        ):
+            raise ConfigError(
+                f"{self.label} must hold 32-bit integers, got other numbers; declare it with a float array"
+            )
         return values.astype(np.int32)
 
 
-class Control(_Valued):
+class Control(Valued):
     """Declare a Param with one value per step: `u[t, ...]`, for `t` in `0 .. steps - 1`.
 
     `set` takes an array `(steps, *shape, *components)`; with `per_world=True` also `(worlds, steps, ...)`.
@@ -266,7 +300,9 @@ class Control(_Valued):
         values = self.host_values()
         if values.shape == ():
             if not self.steps:
-                raise StateError(f"{self.label} must know the number of steps, got none yet; make a Rollout or call .set()")
+                raise StateError(
+                    f"{self.label} must know the number of steps, got none yet; make a Rollout or call .set()"
+                )
             return np.broadcast_to(values, (self.steps, *self.element_shape)).copy()
         return values.copy()
 
@@ -283,7 +319,9 @@ class Cost(Field):
 
 def _checked_type(kind: str, type_: Any) -> ElementType:
     if not isinstance(type_, ElementType):
-        raise ConfigError(f"{kind} type must be an element type, got {type_!r}; use ds.real, ds.vec2, ds.mat2, ...")
+        raise ConfigError(
+            f"{kind} type must be an element type, got {type_!r}; use ds.real, ds.vec2, ds.mat2, ..."
+        )
     return type_
 
 
@@ -291,7 +329,9 @@ def _checked_shape(kind: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
     dims = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
     for n in dims:
         if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
-            raise ConfigError(f"{kind} shape must be positive integers, got {dims!r}; pass them one by one or as a tuple")
+            raise ConfigError(
+                f"{kind} shape must be positive integers, got {dims!r}; pass them one by one or as a tuple"
+            )
     return tuple(int(n) for n in dims)
 
 
@@ -301,13 +341,19 @@ def _type_or_array(
     if isinstance(first, ElementType):
         return first, _checked_shape(kind, shape), init
     if shape or init is not None:
-        raise ConfigError(f"{kind} type must be an element type, got {first!r}; use ds.real, ds.vec2, ... before a shape")
+        raise ConfigError(
+            f"{kind} type must be an element type, got {first!r}; use ds.real, ds.vec2, ... before a shape"
+        )
     try:
         values = np.array(first)
         if values.dtype.kind not in "iufb":
             raise TypeError(f"array of {values.dtype}")
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{kind} must be declared with numbers or an element type, got {first!r}") from error
+        raise ConfigError(
+            f"{kind} must be declared with numbers or an element type, got {first!r}"
+        ) from error
     if 0 in values.shape:
-        raise ConfigError(f"{kind} must have at least one element, got shape {values.shape}; leave it out instead")
+        raise ConfigError(
+            f"{kind} must have at least one element, got shape {values.shape}; leave it out instead"
+        )
     return real, values.shape, values

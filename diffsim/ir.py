@@ -1,7 +1,7 @@
 """The intermediate form of a kernel: scalars in single assignment, with loops and branches that yield values.
 
-A user's kernel is lowered to this form (`analysis`), differentiated in it (`autodiff`) and printed as a Taichi
-kernel from it (`codegen`). Vectors and matrices are gone here: each component is a scalar of its own.
+A user's kernel is lowered to this form (`analysis`), differentiated in it (`autodiff`) and printed as a
+Taichi kernel from it (`codegen`). Vectors and matrices are gone here: each component is a scalar of its own.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Buffer:
 
     Attributes:
         name: A Python identifier that is unique within a program.
-        kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `tape` or `external`.
+        kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `carry`, `checkpoint`, `tape` or
+            `external`.
         dtype: The scalar type.
         shape: The spatial shape, without world, time and component axes.
         components: Scalars per element.
@@ -96,7 +97,13 @@ class Buffer:
     """
 
     def __init__(
-        self, name: str, kind: str, dtype: str, shape: tuple[int, ...], components: int = 1, source: Any = None
+        self,
+        name: str,
+        kind: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        components: int = 1,
+        source: Any = None,
     ) -> None:
         self.name, self.kind, self.dtype, self.shape = name, kind, dtype, shape
         self.components, self.source = components, source
@@ -161,7 +168,7 @@ class Store:
 
 @dataclass(eq=False)
 class Accumulate:
-    """Add a value to memory. `exclusive` says that no other iteration of a parallel loop adds there."""
+    """Add a value to memory."""
 
     ref: Ref
     value: Operand

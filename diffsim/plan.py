@@ -11,8 +11,8 @@ from checkpoint_schedules import Forward, MultistageCheckpointSchedule
 
 from diffsim.analysis.program import LoweredProgram
 from diffsim.analysis.ranges import Ranges
-from diffsim.codegen.kernels import StageSet, carry_of, checkpoint_of, parameter_adjoints, tapes_of
 from diffsim.codegen.layout import Layout
+from diffsim.codegen.stages import StageSet, all_adjoints, parameter_adjoints, tapes_of
 from diffsim.errors import ConfigError, GradientError
 from diffsim.ir import Buffer, For, Stage, walk
 from diffsim.runtime import RuntimeInfo
@@ -20,7 +20,17 @@ from diffsim.runtime import RuntimeInfo
 __all__ = ["MODES", "Plan", "make_plan", "parse_bytes"]
 
 MODES = ("auto", "step", "fused")
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+    "tib": 1 << 40,
+}
 _CACHE_WINDOW = 8 << 20  # bytes of a window that still profits from the processor's caches
 _MOST_SEGMENTS = 4096
 
@@ -83,7 +93,11 @@ class Plan:
             ("worlds", f"{self.worlds:,} in {self.layout.groups:,} lane(s)"),
             ("checkpoints", f"{self.checkpoints:,} ({self.schedule})"),
             ("recomputation", f"{self.recomputation:.2f} forward steps per step of the gradient"),
-            ("memory", f"{show_bytes(self.total_bytes)} of {show_bytes(self.budget)}; at least {show_bytes(self.smallest)}"),
+            (
+                "memory",
+                f"{show_bytes(self.total_bytes)} of {show_bytes(self.budget)}; at least "
+                f"{show_bytes(self.smallest)}",
+            ),
         ]
         rows += [(f"  {name}", show_bytes(size)) for name, size in self.bytes.items() if size]
         return "\n".join(f"{name:16s} {text}" for name, text in rows)
@@ -111,7 +125,10 @@ def parse_bytes(memory: int | str) -> int:
         if match and match[2].lower() in _UNITS:
             size = float(match[1]) * _UNITS[match[2].lower()]
     if not math.isfinite(size) or size < 1:
-        raise ConfigError(f"memory must be a number of bytes or a size like '512MiB', got {memory!r}; use '1GiB' where unsure")
+        raise ConfigError(
+            "memory must be a number of bytes or a size like '512MiB', "
+            f"got {memory!r}; use '1GiB' where unsure"
+        )
     return int(size)
 
 
@@ -147,8 +164,9 @@ def make_plan(
     smallest = sizes.total(1, 1) if steps > 1 else sizes.total(1, 0)
     if smallest > budget:
         raise ConfigError(
-            f"memory must hold at least one step and one checkpoint, {smallest} bytes ({show_bytes(smallest)}) here, got "
-            f"{budget} ({show_bytes(budget)}); raise the budget, or use fewer worlds"
+            f"memory must hold at least one step and one checkpoint, {smallest} bytes "
+            f"({show_bytes(smallest)}) here, got {budget} ({show_bytes(budget)}); "
+            "raise the budget, or use fewer worlds"
         )
     length, kept, factor = _choose_window(sizes, steps, budget, window)
     layout = sizes.layout(length, kept)
@@ -172,13 +190,18 @@ def _groups(info: RuntimeInfo, worlds: int) -> int:
     return min(worlds, 1 if info.threads == 1 else 4 * info.threads)
 
 
-def _choose_mode(lowered: LoweredProgram, info: RuntimeInfo, worlds: int, mode: str, steps: int) -> tuple[str, str]:
+def _choose_mode(
+    lowered: LoweredProgram, info: RuntimeInfo, worlds: int, mode: str, steps: int
+) -> tuple[str, str]:
     if mode != "auto":
         return mode, "asked for"
     work = sum(_work(s, steps) for s in lowered.step + lowered.running)
     if info.on_cpu:
         if info.threads >= 8 and worlds < info.threads and work > 200_000:
-            return "step", f"{work:,} loop iterations a step fill {info.threads} threads, {worlds} world(s) do not"
+            return (
+                "step",
+                f"{work:,} loop iterations a step fill {info.threads} threads, {worlds} world(s) do not",
+            )
         return "fused", f"{work:,} loop iterations a step are faster in one launch than in many"
     if worlds >= 64 or work <= 4096:
         return "fused", f"{worlds} world(s) with {work:,} loop iterations a step fit one launch"
@@ -204,13 +227,17 @@ class _Sizes:
     """The memory of a rollout as a function of its window and its checkpoints."""
 
     def __init__(
-        self, lowered: LoweredProgram, stages: StageSet, steps: int, worlds: int, groups: int, world_last: bool
+        self,
+        lowered: LoweredProgram,
+        stages: StageSet,
+        steps: int,
+        worlds: int,
+        groups: int,
+        world_last: bool,
     ) -> None:
         self.lowered, self.stages = lowered, stages
         self.steps, self.worlds, self.groups, self.world_last = steps, worlds, groups, world_last
-        self.tapes = sorted(
-            {t for s in all_adjoints(stages) for t in tapes_of(s)}, key=lambda b: b.name
-        )
+        self.tapes = sorted({t for s in all_adjoints(stages) for t in tapes_of(s)}, key=lambda b: b.name)
         one, two = self.total(1, 1), self.total(2, 1)
         self.per_step = two - one
         self.per_checkpoint = self.total(1, 2) - one
@@ -243,15 +270,10 @@ class _Sizes:
             "scratch": size(b for b in with_adjoints if b.kind == "scratch"),
             "parameters": size([*parameters, *initial, *(b.adjoint for b in initial)])
             + sum(one_group.bytes(b) for b in reduced),
-            "checkpoints": size(checkpoint_of(b) for b in states) if layout.checkpoints else 0,
-            "carried": size(carry_of(b) for b in states) + 8 * layout.worlds,
+            "checkpoints": size(lowered.kept[b] for b in states) if layout.checkpoints else 0,
+            "carried": size(lowered.carried[b] for b in states) + 8 * layout.worlds,
             "tapes": sum(layout.bytes(b, lanes=max(layout.groups, layout.worlds)) for b in self.tapes),
         }
-
-
-def all_adjoints(stages: StageSet) -> list[Stage]:
-    """Return the adjoint stages of a program."""
-    return stages.begin_adj + stages.step_adj + stages.running_adj + stages.terminal_adj
 
 
 def size_tapes(stages: StageSet, steps: int) -> None:
@@ -267,8 +289,9 @@ def size_tapes(stages: StageSet, steps: int) -> None:
             length = lengths[id(tape.source)]
             if not math.isfinite(length):
                 raise GradientError(
-                    f"{tape.source.where}: a loop that carries values must have a bound that is known before it runs, got "
-                    "one that depends on computed numbers; loop to a fixed maximum with an `if` around the body"
+                    f"{tape.source.where}: a loop that carries values must have a bound that is known before "
+                    "it runs, got one that depends on computed numbers; loop to a fixed "
+                    "maximum with an `if` around the body"
                 )
             tape.shape = (max(1, int(length)),)
 
@@ -293,7 +316,8 @@ def _choose_window(sizes: _Sizes, steps: int, budget: int, forced: int | None) -
             best = key
     if best is None:
         raise ConfigError(
-            f"memory must hold the window and a checkpoint, {sizes.total(forced or 1, 1)} bytes here, got {budget}; raise it"
+            f"memory must hold the window and a checkpoint, {sizes.total(forced or 1, 1)} "
+            f"bytes here, got {budget}; raise it"
         )
     _, _, window, kept = best
     return window, kept, recomputation(steps, window, kept)

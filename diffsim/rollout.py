@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from diffsim import runtime
+from diffsim.diagnosis import explain_not_finite
 from diffsim.engine.engine import Engine, plan_program
 from diffsim.errors import ConfigError, GradientError, StateError
-from diffsim.fields import Control, Field, Param, Scratch, State, _Valued
-from diffsim.ir import Buffer
+from diffsim.fields import Control, Field, Scratch, State, Valued
+from diffsim.ir import Accumulate, Buffer, walk
+from diffsim.leaves import Leaf, Wrt, resolve
 from diffsim.plan import MODES, Plan
-from diffsim.simulator import Part, Simulator, fields_within
+from diffsim.simulator import Simulator
 from diffsim.trace import Program, trace
 
-__all__ = ["Leaf", "Rollout", "plan"]
+__all__ = ["Rollout", "plan"]
 
-Wrt = Any
 Cost = Any  # a float, or an array with one number per world
 
 
 def _checked(steps: Any, worlds: Any, mode: Any) -> None:
     for name, value in (("steps", steps), ("worlds", worlds)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value < 2**31 - 1:
-            raise ConfigError(f"{name} must be a positive integer of 31 bits, got {value!r}; use {name}=1 at least")
+            raise ConfigError(
+                f"{name} must be a positive integer of 31 bits, got {value!r}; use {name}=1 at least"
+            )
     if mode not in MODES:
         raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {mode!r}; use 'auto' where unsure")
 
@@ -60,60 +63,22 @@ def plan(
     return plan_program(trace(simulator), info, int(steps), int(worlds), memory, mode, None)[2]
 
 
-class Leaf:
-    """Values that an optimiser changes, on the device, with their gradient.
-
-    Attributes:
-        key: The attribute path from the simulator.
-        field: The declaration.
-        values: Scalar Taichi fields, one per vector component.
-        grads: Their gradients, of the same shapes, filled by `Rollout.evaluate`.
-    """
-
-    def __init__(self, rollout: Rollout, field: _Valued, value: Buffer) -> None:
-        self.key, self.field = field.key, field
-        self._rollout, self._value = weakref.ref(rollout), value
-        engine = rollout._engine
-        self._gradient = engine.gradient_buffer(value)
-        self.values: tuple[Any, ...] = engine.storage.fields(value)
-        self.grads: tuple[Any, ...] = engine.storage.fields(self._gradient)
-
-    def numpy(self) -> NDArray[Any]:
-        """Return a copy of the values on the host."""
-        return self.field.numpy()
-
-    def set(self, array: ArrayLike) -> None:
-        """Set the values from the host."""
-        self.field.set(array)
-
-    def gradient(self) -> NDArray[Any]:
-        """Return a copy of the gradient on the host.
-
-        Raises:
-            StateError: The rollout was closed.
-        """
-        rollout = self._rollout()
-        if rollout is None or rollout.closed:
-            raise StateError(f"the rollout of {self.key} must be open to read a gradient, got a closed one; make a new one")
-        return rollout._engine.storage.read(self._gradient, self.field.type.shape)
-
-
 class Rollout:
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
-    The cost is differentiable with respect to every Param and Control and to the initial value of every State.
+    The cost is differentiable with respect to Params, Controls and the initial values of States.
 
     Args:
         simulator: What to run. Its Python attributes are frozen here: kernels see them as they are now.
         steps: The horizon.
         worlds: Copies that run in parallel, each with a cost of its own.
-        memory: The byte budget of all fields, a number or a size like `"512MiB"`. Where it is too small to keep every
-            step, checkpoints are kept and steps are recomputed; the gradient is the same.
-        mode: `step` launches every kernel of every step, `fused` launches whole segments of steps, `auto` chooses.
+        memory: The byte budget of all fields, a number or a size like `"512MiB"`. Where it is too small to
+            keep every step, checkpoints are kept and steps are recomputed; the gradient is the same.
+        mode: `step` launches every kernel of every step, `fused` whole segments of steps; `auto` chooses.
         window: Force so many steps in memory; for tests.
 
     Raises:
-        ConfigError: An argument is not allowed, or the budget is too small for one step (it says what is needed).
+        ConfigError: An argument is not allowed, or the budget is too small for one step.
         TraceError: A step or kernel cannot be traced.
         GradientError: A kernel cannot be differentiated rightly.
         StateError: The runtime was not started.
@@ -136,7 +101,9 @@ class Rollout:
         info = runtime.info()
         self.sim, self.steps, self.worlds = simulator, int(steps), int(worlds)
         self._program: Program = trace(simulator)
-        lowered, stages, chosen = plan_program(self._program, info, self.steps, self.worlds, memory, mode, window)
+        lowered, stages, chosen = plan_program(
+            self._program, info, self.steps, self.worlds, memory, mode, window
+        )
         self._info = info
         self._runtime_program = runtime.register(self)
         self._engine = Engine(lowered, stages, chosen, info)
@@ -166,7 +133,7 @@ class Rollout:
             return
         if self._runtime_program is runtime.current_program():
             for field, _ in self._inputs():
-                if isinstance(field, _Valued) and field.held_by(self._token):
+                if isinstance(field, Valued) and field.held_by(self._token):
                     field.numpy()
             self._engine.close()
         self.closed = True
@@ -175,7 +142,7 @@ class Rollout:
         if not ending() and not getattr(self, "closed", True):
             self.close()
 
-    # -- results ------------------------------------------------------------------------------------------------
+    # ---- results ----
 
     def value(self) -> Cost:
         """Return the cost: a float, or an array with one number per world where there is more than one.
@@ -191,12 +158,12 @@ class Rollout:
         """Return the cost and its gradients.
 
         Args:
-            wrt: Params, Controls, parts (all their Params and Controls) and States (their initial values), or their
-                keys; one or a list. None: every Param and Control.
+            wrt: Params, Controls, parts (all their Params and Controls) and States (their initial values), or
+                their keys; one or a list. None: every Param and Control.
 
         Returns:
-            The cost as `value` gives it, and a dict from attribute paths (`"policy.w0"`) to arrays of the shape of
-            the declaration. The gradient of what worlds share is the sum over worlds.
+            The cost as `value` gives it, and a dict from attribute paths (`"policy.w0"`) to arrays of the
+            shape of the declaration. The gradient of what worlds share is the sum over worlds.
 
         Raises:
             ConfigError: `wrt` names something without a gradient.
@@ -210,8 +177,9 @@ class Rollout:
             if not np.all(np.isfinite(gradient)):
                 index = np.argwhere(~np.isfinite(gradient))[0].tolist()
                 raise GradientError(
-                    f"the gradient of {key} must be finite, got {gradient[tuple(index)]} at index {index} while the cost is "
-                    "finite; look for sqrt, norm, division, log or pow at a point where their slope is infinite, or for growth"
+                    f"the gradient of {key} must be finite, got {gradient[tuple(index)]} at index {index} "
+                    "while the cost is finite; look for sqrt, norm, division, log or pow at a point where "
+                    "their slope is infinite, or for growth"
                 )
         return cost, gradients
 
@@ -224,12 +192,12 @@ class Rollout:
         self._prepare()
         if not (self._program.running_cost or self._program.terminal_cost or self._adds_cost()):
             name = type(self.sim).__name__
-            raise StateError(f"{name} must have a cost to differentiate, got none; define terminal_cost or running_cost")
+            raise StateError(
+                f"{name} must have a cost to differentiate, got none; define terminal_cost or running_cost"
+            )
         return self._cost(self._engine.backward())
 
     def _adds_cost(self) -> bool:
-        from diffsim.ir import Accumulate, walk
-
         return any(
             isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"
             for stage in self._engine.lowered.step
@@ -284,7 +252,11 @@ class Rollout:
         field: Field = buffer.source
         if buffer.kind == "control":
             values = np.stack(self._engine.storage.arrays(buffer), axis=-1)
-            whole = np.swapaxes(values, 0, 1) if buffer.per_world else np.repeat(values[:, None], self.worlds, axis=1)
+            whole = (
+                np.swapaxes(values, 0, 1)
+                if buffer.per_world
+                else np.repeat(values[:, None], self.worlds, axis=1)
+            )
             whole = whole[::every]
         else:
             whole = np.concatenate(parts)
@@ -296,12 +268,14 @@ class Rollout:
         if buffer is None or not isinstance(field, State | Scratch | Control):
             known = [k for k, f in self._program.fields.items() if isinstance(f, State | Scratch | Control)]
             raise ConfigError(
-                f"trajectory must be of a State, Scratch or Control of {type(self.sim).__name__}, got {field!r}; it has "
-                f"{', '.join(known)}"
+                f"trajectory must be of a State, Scratch or Control of {type(self.sim).__name__}, got "
+                f"{field!r}; it has {', '.join(known)}"
             )
         return buffer
 
-    def check_grad(self, wrt: Wrt = None, directions: int = 5, seed: int = 0, tolerance: float | None = None) -> Any:
+    def check_grad(
+        self, wrt: Wrt = None, directions: int = 5, seed: int = 0, tolerance: float | None = None
+    ) -> Any:
         """Compare gradients with central finite differences along random directions.
 
         Args:
@@ -321,7 +295,7 @@ class Rollout:
 
         return check_grad(self, wrt, directions, seed, tolerance)
 
-    # -- parameters ---------------------------------------------------------------------------------------------
+    # ---- parameters ----
 
     def leaves(self, wrt: Wrt = None) -> list[Leaf]:
         """Return what `wrt` names, on the device and up to date.
@@ -329,122 +303,62 @@ class Rollout:
         Raises:
             ConfigError: `wrt` names something without a gradient.
         """
-        fields = self._resolve(wrt)
+        fields = resolve(self._program, wrt)
         self._prepare()
-        return [Leaf(self, field, self._value_buffer(field)) for field in fields]
+        return [Leaf(self, self._engine, field, self._value_buffer(field)) for field in fields]
 
     def touch(self, leaves: Iterable[Leaf]) -> None:
         """Say that the device values of leaves were changed, so that the host's copies are old."""
+        read = self._engine.storage.read
         for leaf in leaves:
-            value, shape = leaf._value, leaf.field.type.shape
-            storage = self._engine.storage
-            leaf.field.fetched_from(self._token, lambda value=value, shape=shape: storage.read(value, shape))
+            leaf.field.fetched_from(self._token, functools.partial(read, leaf.buffer, leaf.field.type.shape))
             self._seen[id(leaf.field)] = leaf.field.version
-
-    def _resolve(self, wrt: Wrt) -> list[_Valued]:
-        fields = self._program.fields
-        if wrt is None:
-            return [f for f in fields.values() if isinstance(f, Param | Control)]
-        items = list(wrt) if isinstance(wrt, list | tuple | set) else [wrt]
-        found: dict[int, _Valued] = {}
-        for item in items:
-            for field in self._named(item):
-                found[id(field)] = field
-        if not found:
-            raise ConfigError("wrt must name at least one Param, Control, part or State, got nothing; leave it out for all")
-        return list(found.values())
-
-    def _named(self, item: Any) -> list[_Valued]:
-        fields = self._program.fields
-        if isinstance(item, str) and item in fields:
-            item = fields[item]
-        if isinstance(item, Param | Control | State) and id(item) in {id(f) for f in fields.values()}:
-            return [item]
-        if isinstance(item, Part):
-            own = {id(f) for f in fields.values()}
-            inside = [f for f in fields_within(item) if isinstance(f, Param | Control) and id(f) in own]
-            if inside:
-                return inside
-        known = [k for k, f in fields.items() if isinstance(f, Param | Control | State)]
-        raise ConfigError(
-            f"wrt must name Params, Controls, parts or States of {type(self.sim).__name__}, got {item!r}; it has "
-            f"{', '.join(known)}"
-        )
 
     def _value_buffer(self, field: Field) -> Buffer:
         lowered = self._engine.lowered
         return lowered.initial[field.key] if isinstance(field, State) else lowered.buffers.by_field[id(field)]
 
     def _inputs(self) -> list[tuple[Field, Buffer]]:
-        return [(f, self._value_buffer(f)) for f in self._program.fields.values() if isinstance(f, _Valued)]
+        return [(f, self._value_buffer(f)) for f in self._program.fields.values() if isinstance(f, Valued)]
 
     def _prepare(self) -> None:
         """Check that the rollout can run, and bring changed values to the device."""
         if self.closed:
             raise StateError("the rollout must be open, got a closed one; make a new Rollout")
         if self._runtime_program is not runtime.current_program():
-            raise StateError("the rollout must live on the running Taichi program, got another ti.init since; make it anew")
+            raise StateError(
+                "the rollout must live on the running Taichi program, got another ti.init since; make it anew"
+            )
         for owner, name, value in self._engine.lowered.buffers.captured.values():
             now = getattr(owner, name, None)
             if now is not value and now != value:
                 raise StateError(
-                    f"{type(owner).__name__}.{name} must stay as kernels saw it when the rollout was made ({value!r}), got "
-                    f"{now!r}; make a new Rollout, or declare it as ds.Constant to change it between runs"
+                    f"{type(owner).__name__}.{name} must stay as kernels saw it when the rollout was made "
+                    f"({value!r}), got {now!r}; make a new Rollout, or declare it "
+                    "as ds.Constant to change it between runs"
                 )
         for field, buffer in self._inputs():
-            assert isinstance(field, _Valued)  # noqa: S101  (see _inputs)
+            assert isinstance(field, Valued)  # noqa: S101  (see _inputs)
             if self._seen.get(id(field)) != field.version:
                 self._upload(field, buffer)
                 self._seen[id(field)] = field.version
 
-    def _upload(self, field: _Valued, buffer: Buffer) -> None:
+    def _upload(self, field: Valued, buffer: Buffer) -> None:
         values = field.host_values()
         shape = field.element_shape
         time = (self.steps,) if isinstance(field, Control) else ()
         allowed = [(), (*time, *shape)] + ([(self.worlds, *time, *shape)] if field.per_world else [])
         if values.shape not in allowed:
             wanted = " or ".join(str(s) for s in allowed[1:])
-            raise ConfigError(f"{field.label} must have shape {wanted} in this rollout, got {values.shape}; call .set() with it")
+            raise ConfigError(
+                f"{field.label} must have shape {wanted} in this rollout, "
+                f"got {values.shape}; call .set() with it"
+            )
         self._engine.storage.write(buffer, values, field.type.shape)
 
-    # -- trouble ------------------------------------------------------------------------------------------------
+    # ---- trouble ----
 
     def _cost(self, cost: NDArray[np.float64]) -> Cost:
         if not np.all(np.isfinite(cost)):
-            raise StateError(self._explain_not_finite(cost))
+            raise StateError(explain_not_finite(self._engine, cost))
         return float(cost[0]) if self.worlds == 1 else cost
-
-    def _explain_not_finite(self, cost: NDArray[np.float64]) -> str:
-        world = int(np.flatnonzero(~np.isfinite(cost))[0])
-        where = f" of world {world}" if self.worlds > 1 else ""
-        found = self._first_not_finite()
-        if found is None:
-            return (
-                f"the cost{where} must be finite, got {cost[world]}; all States are finite, so look at the kernels of "
-                "running_cost and terminal_cost"
-            )
-        step, key, index = found
-        return (
-            f"the cost{where} must be finite, got {cost[world]}: State {key} is first not finite at step {step} "
-            f"(index {list(index)}); a smaller time step, or parameters nearer to a stable run, may help"
-        )
-
-    def _first_not_finite(self) -> tuple[int, str, tuple[int, ...]] | None:
-        states = [(f.key, self._timed_buffer(f)) for f in self._program.fields.values() if isinstance(f, State)]
-        history = self.plan.layout.history
-        found: list[tuple[int, str, tuple[int, ...]]] = []
-
-        def observe(t0: int, n: int, last: bool) -> None:
-            if found:
-                return
-            for key, buffer in states:
-                for array in self._engine.storage.arrays(buffer):
-                    part = array[:, history - 1 : history + n]
-                    bad = np.argwhere(~np.isfinite(part))
-                    if len(bad):
-                        first = bad[np.argmin(bad[:, 1])]
-                        index = (int(first[0]), *map(int, first[2:])) if self.worlds > 1 else tuple(map(int, first[2:]))
-                        found.append((t0 + int(first[1]), key, index))
-
-        self._engine.forward(observe)
-        return min(found, default=None)

@@ -68,7 +68,7 @@ def init(
         arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu` or `cuda`.
         precision: 32 or 64 bits for `ds.real`.
         seed: A non-negative integer from which parts draw their initial weights.
-        threads: CPU threads for parallel loops; None for all cores. One thread makes every run repeat bit for bit.
+        threads: CPU threads for parallel loops; None for all cores. With one, runs repeat bit for bit.
         cache: Keep compiled kernels on disk, so that the next run of the same program starts at once.
 
     Returns:
@@ -83,7 +83,9 @@ def init(
     if arch == "auto":
         chosen = "cuda" if _taichi.has_arch("cuda") else "cpu"
     elif arch == "cuda" and not _taichi.has_arch("cuda"):
-        raise ConfigError("arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'")
+        raise ConfigError(
+            "arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'"
+        )
     if _runtime.users:
         gc.collect()
     alive = [user for user in _runtime.users if not user.closed]
@@ -104,9 +106,13 @@ def _check_arguments(arch: str, precision: int, seed: int, threads: int | None) 
     if precision not in (32, 64) or isinstance(precision, bool):
         raise ConfigError(f"precision must be 32 or 64, got {precision!r}; use 64 to check gradients")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-        raise ConfigError(f"seed must be an integer from 0 to 2**31 - 1, got {seed!r}; use 0 where it does not matter")
+        raise ConfigError(
+            f"seed must be an integer from 0 to 2**31 - 1, got {seed!r}; use 0 where it does not matter"
+        )
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise ConfigError(f"threads must be a positive integer or None, got {threads!r}; use None for all cores")
+        raise ConfigError(
+            f"threads must be a positive integer or None, got {threads!r}; use None for all cores"
+        )
 
 
 def info() -> RuntimeInfo:
@@ -118,12 +124,14 @@ def info() -> RuntimeInfo:
     if _runtime.info is None:
         if _taichi.current_program() is not None:
             raise StateError(
-                "the runtime must be started by diffsim, got one started by ti.init; call diffsim.init() instead, "
-                "which sets the options that right gradients need"
+                "the runtime must be started by diffsim, got one started by ti.init; call diffsim.init() "
+                "instead, which sets the options that right gradients need"
             )
         raise StateError("the runtime must be started first, got no call of init; call diffsim.init()")
     if _runtime.program is not _taichi.current_program():
-        raise StateError("the runtime must stay as diffsim started it, got another ti.init; call diffsim.init() again")
+        raise StateError(
+            "the runtime must stay as diffsim started it, got another ti.init; call diffsim.init() again"
+        )
     return _runtime.info
 
 

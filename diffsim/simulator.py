@@ -19,7 +19,7 @@ _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("dif
 
 @contextlib.contextmanager
 def recording(record: Recorder) -> Iterator[None]:
-    """While active, hand every kernel call, of parts or of plain Taichi, to `record(function, owner, args)`."""
+    """While active, hand every kernel call, of a part or plain Taichi, to `record(function, owner, args)`."""
     token = _recorder.set(record)
     try:
         with _taichi.recording(record):
@@ -44,8 +44,9 @@ class BoundKernel:
         record = _recorder.get()
         if record is None:
             raise StateError(
-                f"kernel {type(self.owner).__name__}.{self.__name__} must be called from step, reset, running_cost or "
-                "terminal_cost, got a call by hand; make ds.Rollout(simulator, steps=...) and call its value()"
+                f"kernel {type(self.owner).__name__}.{self.__name__} must be called from step, reset, "
+                "running_cost or terminal_cost, got a call by hand; make ds.Rollout(simulator, "
+                "steps=...) and call its value()"
             )
         if kwargs:
             code = self.function.__code__
@@ -66,9 +67,9 @@ class _KernelMethod:
 
 
 class Part:
-    """Base of anything with kernels of its own that a simulator's step may call: a controller, a contact model.
+    """Base of what has kernels of its own that a simulator's step may call: a controller, a contact model.
 
-    A subclass declares fields in `__init__` and writes `@ti.kernel` methods; `ti.data_oriented` is not needed.
+    A subclass declares fields in `__init__` and writes `@ti.kernel` methods, without `ti.data_oriented`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -83,8 +84,8 @@ class Simulator(Part):
     """Base of simulators: what one step does, written as plain Taichi kernels.
 
     A subclass declares its fields and parts in `__init__` and defines `step(self, t)`; `reset(self)`,
-    `running_cost(self, t)` and `terminal_cost(self, t)` are optional. All four are traced once into a list of kernel
-    calls, so that Python in them runs once, whatever the horizon.
+    `running_cost(self, t)` and `terminal_cost(self, t)` are optional. All four are traced once into a list of
+    kernel calls, so that Python in them runs once, whatever the horizon.
     """
 
     @property

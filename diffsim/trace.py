@@ -14,7 +14,7 @@ __all__ = ["KernelCall", "Program", "Time", "trace"]
 
 
 class Time:
-    """The symbolic step index that `step(self, t)` is traced with: `t`, `t + 1` and `t - 1` can be passed to kernels."""
+    """The symbolic step index that `step(self, t)` is traced with; kernels may get `t`, `t + 1`, `t - 1`."""
 
     def __init__(self, offset: int = 0) -> None:
         self.offset = offset
@@ -38,8 +38,8 @@ class Time:
 
     def _refuse(self, verb: str) -> NoReturn:
         raise TraceError(
-            f"t must only be passed on to kernels (as t, t + 1, t - 1) in step, got {verb}; step is traced once for all "
-            "steps, so put the `if` or the arithmetic inside a kernel"
+            f"t must only be passed on to kernels (as t, t + 1, t - 1) in step, got {verb}; step is traced "
+            "once for all steps, so put the `if` or the arithmetic inside a kernel"
         )
 
 
@@ -99,13 +99,17 @@ def trace(simulator: Simulator) -> Program:
     """Run a simulator's methods once and record the kernels they call.
 
     Raises:
-        TraceError: `simulator` is not a Simulator, a method is missing or fails, compares `t`, or calls no kernel.
+        TraceError: `simulator` is not a Simulator; a method is missing, fails or calls no kernel.
     """
     if not isinstance(simulator, Simulator):
-        raise TraceError(f"simulator must be a ds.Simulator, got {type(simulator).__name__}; inherit from ds.Simulator")
+        raise TraceError(
+            f"simulator must be a ds.Simulator, got {type(simulator).__name__}; inherit from ds.Simulator"
+        )
     fields = named_fields(simulator)
     if type(simulator).step is Simulator.step:
-        raise TraceError(f"{type(simulator).__name__} must define step(self, t), got none; call its kernels in there")
+        raise TraceError(
+            f"{type(simulator).__name__} must define step(self, t), got none; call its kernels in there"
+        )
     step = _record(simulator, "step", Time())
     if not step:
         raise TraceError(f"{type(simulator).__name__}.step must call at least one kernel, got none")

@@ -1,4 +1,4 @@
-"""Names for the element types of fields: scalars, small vectors and small matrices of the working precision."""
+"""The element types of fields: scalars, small vectors and small matrices of the working precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Make the pictures of the README: train robot B and draw it before and after. Run: python docs/make_pictures.py."""
+"""Make the pictures of the README: train robot B and draw it before and after.
+
+Run: python docs/make_pictures.py.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-import diffsim  # noqa: F401  (before any test imports Taichi, whose banner it silences)
+import diffsim  # noqa: F401, ICN001  (before any test imports Taichi, whose banner it silences)
 
 if TYPE_CHECKING:
     from diffsim.runtime import RuntimeInfo

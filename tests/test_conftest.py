@@ -58,7 +58,7 @@ def test_stray_output_fails_a_test(tmp_path: Path) -> None:
     shutil.copy(HERE.parent / "pyproject.toml", tmp_path / "pyproject.toml")
     (tmp_path / "test_suite.py").write_text(SUITE, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "test_suite.py"]
-    environment = {"PATH": "", "DIFFSIM_TEST_ARCH": "cpu"}
+    environment = {"PATH": "", "HOME": str(tmp_path), "DIFFSIM_TEST_ARCH": "cpu"}  # Taichi dies without HOME
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     failed = set(re.findall(r"^FAILED \S+::(\w+)", done.stdout, re.M))
     passed = set(re.findall(r"^PASSED \S+::(\w+)", done.stdout, re.M))

@@ -1,8 +1,8 @@
-"""Random small simulators: their values against plain Python, their gradients against differences and each other.
+"""Random small simulators: values against plain Python, gradients against differences and each other.
 
-Each program is drawn as source text with the constructs on which autodiff goes wrong: locals carried through inner
-loops, statements after loops, branches, scatters, functions with loops, vectors. `DIFFSIM_FUZZ=200` draws that many
-more programs than the few of the suite.
+Each program is drawn as source text with the constructs on which autodiff goes wrong: locals carried through
+inner loops, statements after loops, branches, scatters, functions with loops, vectors. `DIFFSIM_FUZZ=200`
+draws that many more programs than the few of the suite.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ import diffsim as ds
 
 N, STEPS = 4, 3
 
-HEAD = '''
+HEAD = """
 import numpy as np
 import taichi as ti
 import diffsim as ds
@@ -80,9 +80,19 @@ class Program(ds.Simulator):
 
     def terminal_cost(self, t):
         self.ending(t)
-'''
+"""
 
-SCALARS = ["s", "w[0]", "w[1]", "self.x[t, i]", "self.p[i]", "self.m[i, k]", "self.x[t, self.j[i]]", "0.7", "self.v[t, k].x"]
+SCALARS = [
+    "s",
+    "w[0]",
+    "w[1]",
+    "self.x[t, i]",
+    "self.p[i]",
+    "self.m[i, k]",
+    "self.x[t, self.j[i]]",
+    "0.7",
+    "self.v[t, k].x",
+]
 
 
 @st.composite
@@ -123,12 +133,30 @@ def bodies(draw, depth=2):
     """Draw statements that change the locals `s` and `w`; `k` is an index in scope."""
     lines = []
     for _ in range(draw(st.integers(1, 2))):
-        kind = draw(st.sampled_from(["s", "s", "w", "component", "if", "loop", "loop", "static"] if depth else ["s", "w"]))
+        kind = draw(
+            st.sampled_from(
+                ["s", "s", "w", "component", "if", "loop", "loop", "static"] if depth else ["s", "w"]
+            )
+        )
         value = bounded(draw(expressions(depth=1)))
         if kind == "s":
-            lines.append(draw(st.sampled_from(["s = 0.9 * s + {v}", "s += {v}", "s *= 1.0 + 0.1 * {v}", "s = {v}"])).format(v=value))
+            lines.append(
+                draw(
+                    st.sampled_from(["s = 0.9 * s + {v}", "s += {v}", "s *= 1.0 + 0.1 * {v}", "s = {v}"])
+                ).format(v=value)
+            )
         elif kind == "w":
-            lines.append(draw(st.sampled_from(["w = turn(w, {v})", "w = 0.8 * w + ti.Vector([{v}, s])", "w += {v} * w.normalized(0.5)"])).format(v=value))
+            lines.append(
+                draw(
+                    st.sampled_from(
+                        [
+                            "w = turn(w, {v})",
+                            "w = 0.8 * w + ti.Vector([{v}, s])",
+                            "w += {v} * w.normalized(0.5)",
+                        ]
+                    )
+                ).format(v=value)
+            )
         elif kind == "component":
             lines.append(f"w[{draw(st.integers(0, 1))}] = {value}")
         elif kind == "if":
@@ -142,7 +170,10 @@ def bodies(draw, depth=2):
             span = draw(st.sampled_from(["3", "i", "self.count[i]", "1, N", "N"])) if kind == "loop" else "2"
             name = f"k{depth}"
             lines.append(f"for {name} in {'ti.static(range(2))' if kind == 'static' else f'range({span})'}:")
-            inner = [text.replace("k]", f"{name}]").replace("[k,", f"[{name},").replace("k >", f"{name} >") for text in draw(bodies(depth=depth - 1))]
+            inner = [
+                text.replace("k]", f"{name}]").replace("[k,", f"[{name},").replace("k >", f"{name} >")
+                for text in draw(bodies(depth=depth - 1))
+            ]
             lines += indented(inner)
     return lines
 
@@ -156,13 +187,28 @@ def programs(draw):
     """Draw a whole simulator as text."""
     first = ["for i in range(N):", "    k = N - 1 - i", "    s = self.x[t, i]", "    w = self.v[t, i] * 0.5"]
     first += indented(draw(bodies()))
-    first += indented(draw(st.sampled_from([["self.a[t, self.j[i]] += s", "self.b[t, i] += w"], ["self.a[t, i] = s", "self.b[t, self.j[i]] -= w"]])))
+    first += indented(
+        draw(
+            st.sampled_from(
+                [
+                    ["self.a[t, self.j[i]] += s", "self.b[t, i] += w"],
+                    ["self.a[t, i] = s", "self.b[t, self.j[i]] -= w"],
+                ]
+            )
+        )
+    )
     second = ["total = 0.0"] if draw(st.booleans()) else []
     if second:
         second += ["for i in range(N):", "    total += self.a[t, i] * self.p[i]"]
     second += ["for i in range(N):", "    k = i // 2", "    s = 0.1 + self.a[t, i]", "    w = self.b[t, i]"]
     second += indented(draw(bodies()))
-    second += indented([f"self.x[t + 1, i] = self.x[t, i] + 0.1 * s{' + 0.01 * total' if second[0].startswith('total') else ''}", "self.v[t + 1, i] = 0.9 * self.v[t, i] + 0.1 * w"])
+    whole = " + 0.01 * total" if second[0].startswith("total") else ""
+    second += indented(
+        [
+            f"self.x[t + 1, i] = self.x[t, i] + 0.1 * s{whole}",
+            "self.v[t + 1, i] = 0.9 * self.v[t, i] + 0.1 * w",
+        ]
+    )
     return {
         "first": textwrap.indent("\n".join(first), " " * 8),
         "second": textwrap.indent("\n".join(second), " " * 8),
@@ -180,7 +226,7 @@ def load(source, folder, name):
     return module.Program
 
 
-# -- the same program in plain Python -------------------------------------------------------------------------------
+# ---- the same program in plain Python ----
 
 
 class Vector:
@@ -237,7 +283,15 @@ class Array:
 class Taichi:
     """The functions of `ti` that the programs use, in plain Python."""
 
-    sin, cos, tanh, exp, sqrt, log, atan2 = math.sin, math.cos, math.tanh, math.exp, math.sqrt, math.log, math.atan2
+    sin, cos, tanh, exp, sqrt, log, atan2 = (
+        math.sin,
+        math.cos,
+        math.tanh,
+        math.exp,
+        math.sqrt,
+        math.log,
+        math.atan2,
+    )
     i32, max = int, max
     Vector = Vector
 
@@ -265,21 +319,21 @@ class Stub:
     real, vec2 = "real", "vec2"
 
     @staticmethod
-    def State(kind, n, init):  # noqa: N802
+    def State(kind, n, init):
         values = np.zeros((STEPS + 1, *np.shape(init)))
         values[0] = init
         return Array(values, kind == "vec2")
 
     @staticmethod
-    def Scratch(kind, n):  # noqa: N802
+    def Scratch(kind, n):
         return Array(np.zeros((STEPS, n, 2) if kind == "vec2" else (STEPS, n)), kind == "vec2")
 
     @staticmethod
-    def Param(values):  # noqa: N802
+    def Param(values):
         return Array(values, False)
 
     @staticmethod
-    def Constant(values):  # noqa: N802
+    def Constant(values):
         return [int(v) for v in values]
 
 

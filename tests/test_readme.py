@@ -19,7 +19,8 @@ def test_the_simulator_of_the_readme(tmp_path):
     assert run.stdout.startswith("gradient with respect to torque")  # no banner before it
     assert "passed" in run.stdout
     first, best = re.search(r"cost (\S+) -> (\S+),", run.stdout).groups()
-    assert float(first) == 9.87 and float(best) < 0.1
+    assert float(first) == 9.87
+    assert float(best) < 0.1
 
 
 def test_links_of_the_documents():

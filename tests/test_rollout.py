@@ -71,7 +71,8 @@ def test_value_and_shapes(rollout):
     want, _ = reference(rollout.sim, 12)
     assert rollout.value() == pytest.approx(want, rel=1e-12)
     cost, grads = rollout.value_and_grad()
-    assert isinstance(cost, float) and cost == pytest.approx(want, rel=1e-12)
+    assert isinstance(cost, float)
+    assert cost == pytest.approx(want, rel=1e-12)
     assert {k: g.shape for k, g in grads.items()} == {"k": (2,), "u": (12, 2)}
     _, grads = rollout.value_and_grad(wrt=[rollout.sim.x, "v", rollout.sim.k])
     assert {k: g.shape for k, g in grads.items()} == {"x": (2,), "v": (2, 2), "k": (2,)}
@@ -161,7 +162,8 @@ def test_smallest_budget_is_enough(runtime):
     needed = int("".join(c for c in str(caught.value).split(" bytes")[0] if c.isdigit()))
     rollout = ds.Rollout(sim, steps=12, memory=needed, mode="step")
     assert rollout.plan.total_bytes <= needed
-    assert rollout.plan.window == 1 and rollout.plan.checkpoints == 1
+    assert rollout.plan.window == 1
+    assert rollout.plan.checkpoints == 1
     want = ds.Rollout(sim, steps=12, mode="step").value_and_grad()
     got = rollout.value_and_grad()
     assert got[0] == want[0]

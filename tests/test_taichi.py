@@ -20,7 +20,8 @@ from diffsim import _taichi
 if sys.argv[1] == "ours":
     diffsim.init(arch="cpu", precision=64, cache=False)
 else:
-    ti.init(arch=ti.cpu, default_fp=ti.f64, offline_cache=False, force_scalarize_matrix=True, log_level=ti.ERROR)
+    options = {"offline_cache": False, "force_scalarize_matrix": True, "log_level": ti.ERROR}
+    ti.init(arch=ti.cpu, default_fp=ti.f64, **options)
 a, b = ti.field(ti.f64, shape=(4, 1)), ti.field(ti.f64, shape=(4, 3))
 kernel = _taichi.build_kernel('''
 def sums(n: ti.i32):
@@ -64,6 +65,24 @@ def test_dtype_names(runtime):
     assert _taichi.dtype_name("text") is None
 
 
+def test_types_are_told_apart(runtime):
+    assert _taichi.is_scalar_type(ti.f32)
+    assert _taichi.is_vector_type(ti.math.vec3)
+    assert _taichi.is_vector_type(ti.types.matrix(2, 2, ti.f32))
+    assert not _taichi.is_scalar_type(ti.math.vec3)
+    assert not _taichi.is_vector_type(ti.f32)
+
+
+def test_kinds_of_types():
+    scalars = [ti.f32, ti.f64, ti.i32, ti.u8]
+    vectors = [ti.math.vec3, ti.math.mat2, ti.types.vector(2, ti.f64), ti.types.matrix(2, 3, ti.f32)]
+    others = [float, ti.Vector([1.0, 2.0]), ti.sin, None]
+    assert [_taichi.is_scalar_type(t) for t in scalars + vectors + others] == [True] * 4 + [False] * 8
+    assert [_taichi.is_vector_type(t) for t in scalars + vectors + others] == [False] * 4 + [True] * 4 + [
+        False
+    ] * 4
+
+
 @ti.kernel
 def plain_kernel(t: ti.i32):
     pass
@@ -89,10 +108,12 @@ def test_functions_behind_decorators():
     assert _taichi.kernel_function(plain_kernel).__name__ == "plain_kernel"
     assert _taichi.kernel_function(print) is None
     function, owner = _taichi.taichi_function(plain_function)
-    assert function.__name__ == "plain_function" and owner is None
+    assert function.__name__ == "plain_function"
+    assert owner is None
     thing = Owner()
     function, owner = _taichi.taichi_function(thing.helper)
-    assert function.__name__ == "helper" and owner is thing
+    assert function.__name__ == "helper"
+    assert owner is thing
     assert _taichi.taichi_function(len) is None
 
 

@@ -1,7 +1,7 @@
-"""Kernels on which Taichi's own reverse mode is silently wrong, dies or refuses: here their gradients are right.
+"""Kernels on which Taichi's own reverse mode is wrong, dies or refuses: here their gradients are right.
 
-Each kernel maps `x` (a State) and `w` (a Param) to `f` (a Scratch); the cost is a weighted sum of `f`. The numbers
-are central differences in f64; where plain Python can say the value too, it does.
+Each kernel maps `x` (a State) and `w` (a Param) to `f` (a Scratch); the cost is a weighted sum of `f`. The
+numbers are central differences in f64; where plain Python can say the value too, it does.
 """
 
 import numpy as np
@@ -66,7 +66,9 @@ class SiblingLoops(Trap):
         for _ in range(1):
             for r in range(3):
                 for i in range(N):
-                    self.g[t, r, i] = ti.sin(self.x[t, i] * (r + 1)) if r == 0 else ti.sin(self.g[t, r - 1, i])
+                    self.g[t, r, i] = (
+                        ti.sin(self.x[t, i] * (r + 1)) if r == 0 else ti.sin(self.g[t, r - 1, i])
+                    )
                 for i in range(N):
                     self.f[t, i] += self.w[r, i] * self.g[t, r, i]
 
@@ -122,6 +124,21 @@ class ConditionalCarry(Trap):
                 if j > 1:
                     s += a * self.x[t, j]
             self.f[t, i] = s + q * q
+
+
+class BranchCarry(Trap):
+    @ti.kernel
+    def trap(self, t: ti.i32):
+        for i in range(N):
+            s = self.x[t, i]
+            q = self.w[i, 0]
+            for j in range(N):
+                if j > 1:
+                    q = 0.8 * q + s * self.w[i, j]
+                    s = 0.9 * s + ti.sin(self.x[t, j])
+                else:
+                    s = ti.sin(self.w[j, i])
+            self.f[t, i] = q  # s matters only through q, and only in one branch
 
 
 class LoopInBranch(Trap):
@@ -237,7 +254,13 @@ class Piecewise(Trap):
     def trap(self, t: ti.i32):
         for i in range(N):
             a = 3.0 * self.x[t, i] + 0.05
-            self.f[t, i] = ti.floor(a) * a + a % 0.7 + ti.cast(ti.cast(a, ti.i32), ti.f64) * a + ti.abs(a) + ti.tan(0.3 * a)
+            self.f[t, i] = (
+                ti.floor(a) * a
+                + a % 0.7
+                + ti.cast(ti.cast(a, ti.i32), ti.f64) * a
+                + ti.abs(a)
+                + ti.tan(0.3 * a)
+            )
 
 
 class Gather(Trap):
@@ -285,6 +308,7 @@ TRAPS = [
     LongCarry,
     CarriedVectors,
     ConditionalCarry,
+    BranchCarry,
     LoopInBranch,
     LocalVectorIndex,
     FieldComponentIndex,
@@ -319,7 +343,7 @@ def test_gradient_is_right(runtime, trap):
 
 
 def test_values_of_a_miscompiled_vector(runtime):
-    """Taichi's defaults compute another value here (a vector assigned under an `if`, then one component stored)."""
+    """Taichi's defaults compute another value here (a vector set under an `if`, then a component stored)."""
 
     class Vectors(Trap):
         @ti.kernel

@@ -1,1 +1,1 @@
-"""Reading kernels: their syntax trees become the intermediate form, and what would break gradients is refused."""
+"""Reading kernels: syntax trees become the intermediate form; what would break gradients is refused."""

@@ -1,7 +1,7 @@
 """The global data access rule: no value may be overwritten after a kernel of the step read it.
 
-Adjoints are computed from the values that memory holds when the backward pass comes by. A place that was read and
-then written holds another value by then, and the gradient would be silently wrong.
+Adjoints are computed from the values that memory holds when the backward pass comes by. A place that was read
+and then written holds another value by then, and the gradient would be silently wrong.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ def _refuse(buffer: Buffer, time: int | None, read: Access, write: Access) -> No
     label = buffer.source.label
     shift = f"t{time:+d}".replace("+0", "") if time else "t"
     raise GradientError(
-        f"{write.where}: {label} [{shift}, ...] must not be written after it was read (at {read.where}), which would make "
-        "its gradient wrong; write the new value to another field (a Scratch), or to an element that nobody reads before"
+        f"{write.where}: {label} [{shift}, ...] must not be written after it was read (at {read.where}), "
+        "which would make its gradient wrong; write the new value to another field (a Scratch), or to an "
+        "element that nobody reads before"
     )
 
 
@@ -91,8 +92,8 @@ def _check_written_first(buffer: Buffer, accesses: list[Access]) -> None:
     first = min(accesses, key=lambda a: a.order)
     if not first.write:
         raise TraceError(
-            f"{first.where}: {buffer.source.label} [t + 1, ...] must be written before it is read, got a read first; "
-            "call the kernel that writes it earlier in step, or read [t, ...]"
+            f"{first.where}: {buffer.source.label} [t + 1, ...] must be written before it is read, got a "
+            "read first; call the kernel that writes it earlier in step, or read [t, ...]"
         )
 
 
@@ -154,7 +155,9 @@ class _Collector:
             nest = (number, top if isinstance(op, For) else -1)
             self._op(op, nest, (), ranges, lets)
 
-    def _op(self, op: Op, nest: tuple[int, int], loops: tuple[For, ...], ranges: Ranges, lets: dict[Value, Let]) -> None:
+    def _op(
+        self, op: Op, nest: tuple[int, int], loops: tuple[For, ...], ranges: Ranges, lets: dict[Value, Let]
+    ) -> None:
         if isinstance(op, Let):
             lets[op.result] = op
         elif isinstance(op, Load):
@@ -170,7 +173,12 @@ class _Collector:
             self._branches -= 1
 
     def _block(
-        self, block: Block, nest: tuple[int, int], loops: tuple[For, ...], ranges: Ranges, lets: dict[Value, Let]
+        self,
+        block: Block,
+        nest: tuple[int, int],
+        loops: tuple[For, ...],
+        ranges: Ranges,
+        lets: dict[Value, Let],
     ) -> None:
         for op in block.ops:
             self._op(op, nest, loops, ranges, lets)
@@ -194,8 +202,9 @@ class _Collector:
             sometimes = index.exact and not self._branches and (low < 0 or high >= n)
             if always or sometimes:
                 raise TraceError(
-                    f"{where}: indices of {ref.buffer.label} must lie in 0 .. {n - 1}, got {_span(low, high)} on an axis of "
-                    f"length {n}; change the loop's range, or put the access in an `if`"
+                    f"{where}: indices of {ref.buffer.label} must lie in 0 .. {n - 1}, got "
+                    f"{_span(low, high)} on an axis of length {n}; change the loop's "
+                    "range, or put the access in an `if`"
                 )
         if ref.buffer.kind in ("state", "scratch"):
             access = Access(write, self._order, nest, loops, indices, where)

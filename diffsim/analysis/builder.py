@@ -1,4 +1,4 @@
-"""Building the intermediate form: arithmetic with constants folded, repeated work shared, types promoted as Taichi does."""
+"""Building the intermediate form: constants folded, repeated work shared, types as Taichi promotes them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,24 @@ from diffsim.ir import (
     is_float,
 )
 
-__all__ = ["Builder", "COMPARISONS", "promote"]
+__all__ = ["COMPARISONS", "Builder", "common_type", "promote"]
 
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 _READ_ONLY = ("param", "control", "constant", "external")
 BITWISE = ("bit_and", "bit_or", "bit_xor", "shl", "shr")
-_RANK = {"u1": 0, "i8": 1, "u8": 2, "i16": 3, "u16": 4, "i32": 5, "u32": 6, "i64": 7, "u64": 8, "f32": 9, "f64": 10}
+_RANK = {
+    "u1": 0,
+    "i8": 1,
+    "u8": 2,
+    "i16": 3,
+    "u16": 4,
+    "i32": 5,
+    "u32": 6,
+    "i64": 7,
+    "u64": 8,
+    "f32": 9,
+    "f64": 10,
+}
 
 _FOLD: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b,
@@ -61,9 +73,14 @@ _FOLD: dict[str, Callable[..., Any]] = {
 
 
 def promote(a: str, b: str) -> str:
-    """Return the type of an arithmetic operation on two scalar types: the larger; two booleans make an integer."""
+    """Return the type of arithmetic on two scalar types: the larger; two booleans make an integer."""
     larger = a if _RANK[a] >= _RANK[b] else b
     return "i32" if larger == "u1" else larger
+
+
+def common_type(a: str, b: str) -> str:
+    """Return the type that holds values of two scalar types; unlike `promote`, two booleans stay booleans."""
+    return a if a == b else promote(a, b)
 
 
 class Builder:
@@ -88,7 +105,7 @@ class Builder:
 
     @contextlib.contextmanager
     def inside(self, block: Block, loop: bool = False) -> Iterator[Block]:
-        """Append to `block` while active. In a loop, only what a step never writes is still known from outside."""
+        """Append to `block` while active; in a loop, only what no step writes is still known from outside."""
         self._blocks.append(block)
         self._pure.append({})
         self._loads.append({})
@@ -105,7 +122,7 @@ class Builder:
         """Append an operation as it is."""
         self.block.ops.append(op)
 
-    # -- values -------------------------------------------------------------------------------------------------
+    # ---- values ----
 
     def const(self, value: Any, dtype: str | None = None) -> Const:
         """Return a literal: integers are i32, floats are of the working precision, unless told otherwise."""
@@ -163,7 +180,7 @@ class Builder:
         return self._simplified("pow", (self.cast(base, common), self.cast(exponent, common)), common)
 
     def _select(self, cond: Operand, a: Operand, b: Operand) -> Operand:
-        common = a.dtype if a.dtype == b.dtype else promote(a.dtype, b.dtype)
+        common = common_type(a.dtype, b.dtype)
         cond, a, b = self.truth(cond), self.cast(a, common), self.cast(b, common)
         if isinstance(cond, Const):
             return a if cond.value else b
@@ -189,7 +206,7 @@ class Builder:
         self._pure[-1][key] = result
         return result
 
-    # -- memory -------------------------------------------------------------------------------------------------
+    # ---- memory ----
 
     def load(self, ref: Ref) -> Operand:
         """Read memory; what was read or stored at the same place before in this block is used again."""
@@ -221,7 +238,7 @@ class Builder:
                 if not _distinct(other, ref):
                     del known[other]
 
-    # -- control ------------------------------------------------------------------------------------------------
+    # ---- control ----
 
     def branch(self, cond: Operand, then: Block, orelse: Block) -> list[Value]:
         """Append an `If` whose blocks yield as many values each, and return its results."""
@@ -236,7 +253,22 @@ class Builder:
         return op.results
 
 
-_REAL_ONLY = ("div", "sqrt", "rsqrt", "sin", "cos", "tan", "asin", "acos", "atan2", "tanh", "exp", "log", "floor", "ceil")
+_REAL_ONLY = (
+    "div",
+    "sqrt",
+    "rsqrt",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan2",
+    "tanh",
+    "exp",
+    "log",
+    "floor",
+    "ceil",
+)
 
 
 def _finite(value: Any) -> bool:
@@ -272,7 +304,10 @@ def _identity(fn: str, args: tuple[Operand, ...]) -> Operand | None:
 
 
 def _distinct(a: Ref, b: Ref) -> bool:
-    """Tell whether two places in one buffer are certainly different: another component or another literal index."""
+    """Tell whether two places in a buffer certainly differ: another component or another literal index."""
     if a.component != b.component:
         return True
-    return any(isinstance(i, Const) and isinstance(j, Const) and i != j for i, j in zip(a.indices, b.indices, strict=True))
+    return any(
+        isinstance(i, Const) and isinstance(j, Const) and i != j
+        for i, j in zip(a.indices, b.indices, strict=True)
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -17,11 +18,13 @@ from diffsim.errors import TraceError
 from diffsim.fields import Field
 from diffsim.ir import Buffer, Const, Location, Operand, Value
 
-__all__ = ["Buffers", "Context", "Frame"]
+__all__ = ["Buffers", "Context", "Frame", "restore"]
+
+_ITERABLES = (tuple, list, range, np.ndarray, zip, enumerate)
 
 
 class Buffers:
-    """The memory of a program: one buffer for each declared field, and for each Taichi field that a kernel reads."""
+    """The memory of a program: a buffer for each declared field and each Taichi field that kernels read."""
 
     def __init__(self, fields: dict[str, Field], real: str) -> None:
         self.real = real
@@ -35,16 +38,22 @@ class Buffers:
 
     def add(self, declared: Field, key: str) -> Buffer:
         """Make the buffer of a declared field."""
-        dtype = "i32" if getattr(declared, "integer", False) else "f64" if declared.kind == "cost" else self.real
+        dtype = (
+            "i32" if getattr(declared, "integer", False) else "f64" if declared.kind == "cost" else self.real
+        )
         name = self._unique(key)
         buffer = Buffer(name, declared.kind, dtype, declared.shape, declared.type.components, declared)
         if declared.differentiable:
-            buffer.adjoint = Buffer(name + "_adj", declared.kind, dtype, declared.shape, buffer.components, declared)
+            buffer.adjoint = Buffer(
+                name + "_adj", declared.kind, dtype, declared.shape, buffer.components, declared
+            )
             buffer.adjoint.is_adjoint = True
         self.by_field[id(declared)] = buffer
         return buffer
 
-    def add_external(self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str) -> Buffer:
+    def add_external(
+        self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str
+    ) -> Buffer:
         """Make the buffer of a Taichi field that the user allocated: read only, without gradient."""
         if id(obj) not in self.external:
             self.external[id(obj)] = Buffer(self._unique(name), "external", dtype, shape, components, obj)
@@ -84,21 +93,24 @@ class Context:
     Attributes:
         builder: Where operations go.
         buffers: The program's memory.
+        call: Lowers a call of a Taichi function.
+        run: Lowers statements in order.
         phase: `reset`, `step`, `running_cost` or `terminal_cost`: what may be read and written.
         t: The step index as a number.
         frames: The kernel and the functions inlined into it, innermost last.
         depth: How many dynamic loops and branches surround the statement.
-        call: Lowers a call of a Taichi function, set by `lower`.
+        loops: How many loops of any kind surround it.
     """
 
     builder: Builder
     buffers: Buffers
+    call: Callable[..., Abstract]
+    run: Callable[[Context, list[ast.stmt]], None]
     phase: str
     t: Value
     frames: list[Frame] = field(default_factory=list)
     depth: int = 0
     loops: int = 0
-    call: Callable[..., Abstract] | None = None
 
     @property
     def frame(self) -> Frame:
@@ -110,7 +122,11 @@ class Context:
         return self.frame.source.at(node)
 
     def error(self, node: ast.AST, message: str) -> NoReturn:
-        """Refuse a construct, with its position."""
+        """Refuse a construct.
+
+        Raises:
+            TraceError: Always, with the position of the construct.
+        """
         raise TraceError(f"{self.at(node)}: {message}")
 
     def text(self, node: ast.AST) -> str:
@@ -123,7 +139,15 @@ class Context:
         unique = {id(v): v for frame in self.frames for v in frame.variables.values()}
         return list(unique.values())
 
-    # -- turning what is known at compile time into operands ----------------------------------------------------
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Let the names that are introduced while active end with it."""
+        names = set(self.frame.variables)
+        yield
+        for name in set(self.frame.variables) - names:
+            del self.frame.variables[name]
+
+    # ---- turning what is known at compile time into operands ----
 
     def number(self, value: Abstract, node: ast.AST) -> Operand:
         """Return a scalar operand.
@@ -134,7 +158,9 @@ class Context:
         value = self.runtime(value, node)
         if isinstance(value, Value | Const):
             return value
-        self.error(node, f"{self.text(node)} must be a number, got a vector or matrix; take one of its components")
+        self.error(
+            node, f"{self.text(node)} must be a number, got a vector or matrix; take one of its components"
+        )
 
     def runtime(self, value: Abstract, node: ast.AST) -> Abstract:
         """Return scalars for numbers, vectors and the time; refuse other Python objects.
@@ -162,8 +188,27 @@ class Context:
         kind = type(obj).__name__
         if isinstance(obj, Field):
             self.error(node, f"{obj.label} must be indexed before it is computed with, as in {_example(obj)}")
-        self.error(node, f"{self.text(node)} must be a number or a vector in a kernel, got a Python {kind}; index it or "
-                   "declare it as ds.Constant")
+        self.error(
+            node,
+            f"{self.text(node)} must be a number or a vector in a kernel, got a Python {kind}; index it or "
+            "declare it as ds.Constant",
+        )
+
+    def unpacked(self, value: Abstract, node: ast.AST) -> list[Abstract]:
+        """Return the items of a tuple, list or vector.
+
+        Raises:
+            TraceError: The value has no items.
+        """
+        if isinstance(value, Sequence):
+            return list(value.items)
+        if isinstance(value, Matrix):
+            if len(value.shape) == 1:
+                return list(value.entries)
+            return [Matrix(row, (len(row),)) for row in value.rows]
+        if isinstance(value, Object) and isinstance(value.value, _ITERABLES):
+            return [Object(item) for item in value.value]
+        self.error(node, f"{self.text(node)} must be a tuple or a vector to be unpacked")
 
     def _stacked(self, rows: list[Abstract], node: ast.AST) -> Matrix:
         if rows and all(isinstance(row, Value | Const) for row in rows):
@@ -173,6 +218,12 @@ class Context:
             if len({v.shape for v in vectors}) == 1:
                 return Matrix(tuple(e for v in vectors for e in v.entries), (len(rows), vectors[0].shape[0]))
         self.error(node, f"{self.text(node)} must have rows of equal length made of numbers")
+
+
+def restore(variables: list[Variable], values: list[Abstract]) -> None:
+    """Give variables the values that they had before."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.current = value
 
 
 def _example(declared: Field) -> str:

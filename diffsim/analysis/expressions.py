@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import ast
-import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from diffsim import _taichi
 from diffsim.analysis import matrices, places
+from diffsim.analysis.builder import common_type
 from diffsim.analysis.calls import evaluate_call
 from diffsim.analysis.context import Context
-from diffsim.analysis.values import Abstract, FieldPlace, Matrix, Object, Sequence, TimeIndex, entries_of, like
+from diffsim.analysis.operators import binary, compare, unary
+from diffsim.analysis.values import (
+    Abstract,
+    FieldPlace,
+    Matrix,
+    Object,
+    Sequence,
+    Variable,
+    entries_of,
+    like,
+)
 from diffsim.fields import Field
-from diffsim.ir import Block, Const, Operand, Value
+from diffsim.ir import Block, Const, Operand
 
-__all__ = ["evaluate", "place_of"]
-
-BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
-    ast.Add: ("add", operator.add),
-    ast.Sub: ("sub", operator.sub),
-    ast.Mult: ("mul", operator.mul),
-    ast.Div: ("div", operator.truediv),
-    ast.FloorDiv: ("floordiv", operator.floordiv),
-    ast.Mod: ("mod", operator.mod),
-    ast.Pow: ("pow", operator.pow),
-    ast.BitAnd: ("bit_and", operator.and_),
-    ast.BitOr: ("bit_or", operator.or_),
-    ast.BitXor: ("bit_xor", operator.xor),
-    ast.LShift: ("shl", operator.lshift),
-    ast.RShift: ("shr", operator.rshift),
-    ast.MatMult: ("matmul", operator.matmul),
-}
-COMPARE: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
-    ast.Lt: ("lt", operator.lt),
-    ast.LtE: ("le", operator.le),
-    ast.Gt: ("gt", operator.gt),
-    ast.GtE: ("ge", operator.ge),
-    ast.Eq: ("eq", operator.eq),
-    ast.NotEq: ("ne", operator.ne),
-    ast.Is: ("is", operator.is_),
-    ast.IsNot: ("is not", operator.is_not),
-    ast.In: ("in", lambda a, b: a in b),
-    ast.NotIn: ("not in", lambda a, b: a not in b),
-}
+__all__ = ["chosen_component", "evaluate", "known_object", "place_of"]
 
 
 def evaluate(ctx: Context, node: ast.expr) -> Abstract:
@@ -56,7 +36,10 @@ def evaluate(ctx: Context, node: ast.expr) -> Abstract:
     """
     handler = _HANDLERS.get(type(node))
     if handler is None:
-        ctx.error(node, f"kernels must not use {type(node).__name__}, got {ctx.text(node)}; move it out of the kernel")
+        ctx.error(
+            node,
+            f"kernels must not use {type(node).__name__}, got {ctx.text(node)}; move it out of the kernel",
+        )
     return handler(ctx, node)
 
 
@@ -82,7 +65,9 @@ def _name(ctx: Context, node: ast.Name) -> Abstract:
     names = ctx.frame.source.names
     if node.id in names:
         return Object(names[node.id])
-    ctx.error(node, f"{node.id} must be defined before it is used; a name assigned in a loop or branch ends with it")
+    ctx.error(
+        node, f"{node.id} must be defined before it is used; a name assigned in a loop or branch ends with it"
+    )
 
 
 def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
@@ -112,7 +97,7 @@ def _taken(base: Matrix, picked: tuple[int, ...]) -> Abstract:
 
 
 def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
-    """Return the place in memory that an expression means: `x[t, i]`, `x[t, i][0]`, `x[t, i].x`; else None."""
+    """Return the place in memory that an expression means (`x[t, i]`, `x[t, i][0]`, `x[t, i].x`), or None."""
     if isinstance(node, ast.Subscript):
         inner = place_of(ctx, node.value) if isinstance(node.value, ast.Subscript) else None
         if inner is not None:
@@ -135,7 +120,7 @@ def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
 
 
 def chosen_component(ctx: Context, node: ast.expr) -> tuple[FieldPlace, Operand] | None:
-    """Return the place and the component that `x[t, i][d]` means where `d` is known only when the kernel runs."""
+    """Return the place and component that `x[t, i][d]` means where `d` is known only when the kernel runs."""
     if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Subscript):
         return None
     inner = place_of(ctx, node.value)
@@ -146,7 +131,9 @@ def chosen_component(ctx: Context, node: ast.expr) -> tuple[FieldPlace, Operand]
 
 
 def _component(place: FieldPlace, shape: tuple[int, ...], positions: list[int]) -> FieldPlace:
-    return FieldPlace(place.buffer, place.indices, place.time, shape, tuple(place.components[p] for p in positions))
+    return FieldPlace(
+        place.buffer, place.indices, place.time, shape, tuple(place.components[p] for p in positions)
+    )
 
 
 def _is_field(obj: Any) -> bool:
@@ -198,36 +185,30 @@ def _python_item(ctx: Context, node: ast.Subscript, container: Any, index: Abstr
         index = Object(tuple(i.value for i in index.items))  # type: ignore[union-attr]
     if not isinstance(index, Object):
         kind = type(container).__name__
-        ctx.error(node, f"{ctx.text(node.value)} must be a field to be indexed while the kernel runs, got a Python {kind}; "
-                  "declare it as ds.Constant(...)")
+        ctx.error(
+            node,
+            f"{ctx.text(node.value)} must be a field to be indexed while the kernel runs, got a Python "
+            f"{kind}; declare it as ds.Constant(...)",
+        )
     try:
         return Object(container[index.value])
     except (TypeError, KeyError, IndexError) as error:
-        ctx.error(node, f"{ctx.text(node)} must exist when the kernel compiles, got {type(error).__name__}: {error}")
+        ctx.error(
+            node, f"{ctx.text(node)} must exist when the kernel compiles, got {type(error).__name__}: {error}"
+        )
 
 
 def _sequence(ctx: Context, node: ast.Tuple | ast.List) -> Abstract:
-    items = []
+    items: list[Abstract] = []
     for element in node.elts:
         if isinstance(element, ast.Starred):
-            items += unpacked(ctx, evaluate(ctx, element.value), element)
+            items += ctx.unpacked(evaluate(ctx, element.value), element)
         else:
             items.append(evaluate(ctx, element))
-    if all(isinstance(item, Object) for item in items):
-        known = [item.value for item in items]
+    known = [item.value for item in items if isinstance(item, Object)]
+    if len(known) == len(items):
         return Object(tuple(known) if isinstance(node, ast.Tuple) else known)
     return Sequence(tuple(items))
-
-
-def unpacked(ctx: Context, value: Abstract, node: ast.AST) -> list[Abstract]:
-    """Return the items of a tuple, list or vector."""
-    if isinstance(value, Sequence):
-        return list(value.items)
-    if isinstance(value, Matrix):
-        return list(value.entries) if len(value.shape) == 1 else [Matrix(r, (len(r),)) for r in value.rows]
-    if isinstance(value, Object) and isinstance(value.value, tuple | list | range | np.ndarray | zip | enumerate):
-        return [Object(item) for item in value.value]
-    ctx.error(node, f"{ctx.text(node)} must be a tuple or a vector to be unpacked")
 
 
 def _slice(ctx: Context, node: ast.Slice) -> Abstract:
@@ -240,67 +221,12 @@ def _slice(ctx: Context, node: ast.Slice) -> Abstract:
     return Object(slice(*bounds))
 
 
-def binary(ctx: Context, node: ast.AST, op: ast.operator, left: Abstract, right: Abstract) -> Abstract:
-    """Apply a binary operator."""
-    name, python = BINARY[type(op)]
-    if isinstance(left, Object) and isinstance(right, Object) and not _vectors(left, right):
-        try:
-            return Object(python(left.value, right.value))
-        except (TypeError, ArithmeticError, ValueError) as error:
-            ctx.error(node, f"{ctx.text(node)} must be computable, got {type(error).__name__}: {error}")
-    shifted = _shifted_time(name, left, right)
-    if shifted is not None:
-        return shifted
-    x, y = ctx.runtime(left, node), ctx.runtime(right, node)
-    try:
-        if name == "matmul":
-            if not isinstance(x, Matrix) or not isinstance(y, Matrix):
-                raise ValueError("@ needs matrices or vectors")
-            return matrices.matmul(ctx.builder, x, y)
-        return _arithmetic(ctx, name, x, y)
-    except ValueError as error:
-        ctx.error(node, f"{ctx.text(node)} must combine values that fit: {error}")
-
-
-def _arithmetic(ctx: Context, name: str, x: Abstract, y: Abstract) -> Abstract:
-    b = ctx.builder
-    if name in ("mod", "floordiv") and any(e.dtype in ("f32", "f64") for v in (x, y) for e in entries_of(v)):
-        quotient = matrices.elementwise(b, "floor", matrices.elementwise(b, "div", x, y))
-        if name == "floordiv":
-            return quotient
-        return matrices.elementwise(b, "sub", x, matrices.elementwise(b, "mul", y, quotient))
-    return matrices.elementwise(b, name, x, y)
-
-
-def _vectors(*values: Object) -> bool:
-    return any(isinstance(v.value, _taichi.ti.Matrix | list | tuple | np.ndarray) for v in values)
-
-
-def _shifted_time(name: str, left: Abstract, right: Abstract) -> TimeIndex | None:
-    for time, other in ((left, right), (right, left)):
-        if isinstance(time, TimeIndex) and isinstance(other, Object) and type(other.value) is int:
-            if name == "add":
-                return TimeIndex(time.offset + other.value)
-            if name == "sub" and time is left:
-                return TimeIndex(time.offset - other.value)
-    return None
-
-
 def _binop(ctx: Context, node: ast.BinOp) -> Abstract:
     return binary(ctx, node, node.op, evaluate(ctx, node.left), evaluate(ctx, node.right))
 
 
 def _unary(ctx: Context, node: ast.UnaryOp) -> Abstract:
-    value = evaluate(ctx, node.operand)
-    python = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_, ast.Invert: operator.invert}
-    if isinstance(value, Object) and not _vectors(value):
-        return Object(python[type(node.op)](value.value))
-    operand = ctx.runtime(value, node)
-    if isinstance(node.op, ast.UAdd):
-        return operand
-    if isinstance(node.op, ast.Invert):
-        return matrices.elementwise(ctx.builder, "bit_xor", operand, ctx.builder.const(-1))
-    return matrices.elementwise(ctx.builder, "neg" if isinstance(node.op, ast.USub) else "not", operand)
+    return unary(ctx, node, node.op, evaluate(ctx, node.operand))
 
 
 def _boolop(ctx: Context, node: ast.BoolOp) -> Abstract:
@@ -322,13 +248,7 @@ def _compare(ctx: Context, node: ast.Compare) -> Abstract:
     result: Abstract | None = None
     for op, comparator in zip(node.ops, node.comparators, strict=True):
         right = evaluate(ctx, comparator)
-        name, python = COMPARE[type(op)]
-        if isinstance(left, Object) and isinstance(right, Object):
-            one: Abstract = Object(bool(python(left.value, right.value)))
-        elif " " in name or name in ("is", "in"):
-            ctx.error(node, f"`{name}` must compare what is known when the kernel compiles, got {ctx.text(node)}")
-        else:
-            one = matrices.elementwise(ctx.builder, name, ctx.runtime(left, node), ctx.runtime(right, node))
+        one = compare(ctx, node, op, left, right)
         if result is None:
             result = one
         else:
@@ -351,7 +271,9 @@ def _ifexp(ctx: Context, node: ast.IfExp) -> Abstract:
     with ctx.builder.inside(orelse):
         b = ctx.runtime(evaluate(ctx, node.orelse), node.orelse)
     ctx.depth -= 1
-    if isinstance(a, Matrix) != isinstance(b, Matrix) or (isinstance(a, Matrix) and isinstance(b, Matrix) and a.shape != b.shape):
+    if isinstance(a, Matrix) != isinstance(b, Matrix) or (
+        isinstance(a, Matrix) and isinstance(b, Matrix) and a.shape != b.shape
+    ):
         ctx.error(node, f"both sides of {ctx.text(node)} must have one shape")
     if not then.ops and not orelse.ops:
         pairs = zip(entries_of(a), entries_of(b), strict=True)
@@ -362,10 +284,8 @@ def _ifexp(ctx: Context, node: ast.IfExp) -> Abstract:
 
 def _join(ctx: Context, then: Block, a: tuple[Operand, ...], orelse: Block, b: tuple[Operand, ...]) -> None:
     """Make two blocks yield scalars of common types."""
-    from diffsim.analysis.builder import promote
-
     for p, q in zip(a, b, strict=True):
-        common = p.dtype if p.dtype == q.dtype else promote(p.dtype, q.dtype)
+        common = common_type(p.dtype, q.dtype)
         with ctx.builder.inside(then):
             then.yields.append(ctx.builder.cast(p, common))
         with ctx.builder.inside(orelse):
@@ -377,12 +297,10 @@ def _comprehension(ctx: Context, node: ast.ListComp | ast.GeneratorExp) -> Abstr
         ctx.error(node, "comprehensions in kernels must have one `for` with one name")
     generator = node.generators[0]
     name = generator.target.id  # type: ignore[attr-defined]
-    items = unpacked(ctx, evaluate(ctx, generator.iter), generator.iter)
+    items = ctx.unpacked(evaluate(ctx, generator.iter), generator.iter)
     variables = ctx.frame.variables
     saved = variables.get(name)
     results = []
-    from diffsim.analysis.values import Variable
-
     for item in items:
         variables[name] = Variable(item)
         tests = [evaluate(ctx, test) for test in generator.ifs]
@@ -422,5 +340,3 @@ _HANDLERS: dict[type[ast.AST], Callable[[Context, Any], Abstract]] = {
     ast.JoinedStr: _joined,
     ast.Call: _call,
 }
-__all__ += ["binary", "unpacked"]
-_ = Value

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
+from diffsim import _taichi
 from diffsim.analysis.builder import Builder
 from diffsim.analysis.context import Buffers, Context, Frame
 from diffsim.analysis.source import read_source
 from diffsim.analysis.statements import Returned, run
-from diffsim.analysis.values import Abstract, Object, Variable, entries_of, Matrix
+from diffsim.analysis.values import Abstract, Matrix, Object, TimeIndex, Variable, entries_of
 from diffsim.errors import TraceError
 from diffsim.ir import Const, Stage, Value
 from diffsim.trace import KernelCall, Time
-from diffsim.analysis.values import TimeIndex
 
 __all__ = ["lower"]
 
@@ -36,7 +37,7 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     source = read_source(call.function)
     builder = Builder(buffers.real)
     t = Value("i32")
-    ctx = Context(builder, buffers, phase, t, call=_inline)
+    ctx = Context(builder, buffers, _inline, run, phase, t)
     frame = Frame(source, call.owner)
     ctx.frames.append(frame)
     arguments: list[Abstract] = [_bound(call, argument) for argument in call.args]
@@ -45,14 +46,12 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     names = [a.arg for a in source.node.args.args]
     if len(names) != len(arguments):
         raise TraceError(
-            f"{source.at(source.node)}: kernel {call.name} must be called with its {len(names) - (call.owner is not None)} "
-            f"argument(s), got {len(call.args)}"
+            f"{source.at(source.node)}: kernel {call.name} must be called with its "
+            f"{len(names) - (call.owner is not None)} argument(s), got {len(call.args)}"
         )
     frame.variables = {name: Variable(value) for name, value in zip(names, arguments, strict=True)}
-    try:
+    with contextlib.suppress(Returned):  # a bare `return` at the end of a kernel
         run(ctx, source.node.body)
-    except Returned:
-        pass  # a bare `return` at the end of a kernel
     return Stage(call.name, t, builder.block, source.at(source.node))
 
 
@@ -73,7 +72,9 @@ def _inline(
 ) -> Abstract:
     """Lower the body of a Taichi function at its call and return its value."""
     if len(ctx.frames) > _MAX_DEPTH:
-        ctx.error(node, f"functions must not call each other more than {_MAX_DEPTH} deep, got {ctx.text(node.func)}")
+        ctx.error(
+            node, f"functions must not call each other more than {_MAX_DEPTH} deep, got {ctx.text(node.func)}"
+        )
     source = read_source(function)
     if owner is not None:
         arguments = [Object(owner), *arguments]
@@ -106,20 +107,14 @@ def _inline(
 
 
 def _by_reference(annotation: Any) -> bool:
-    return type(annotation).__name__.lower() in ("template", "template_type") or annotation is _template()
-
-
-def _template() -> Any:
-    from diffsim._taichi import ti
-
-    return ti.template
+    return (
+        type(annotation).__name__.lower() in ("template", "template_type")
+        or annotation is _taichi.ti.template
+    )
 
 
 def _copied(ctx: Context, node: ast.AST, value: Abstract) -> Variable:
     """Bind an argument as a variable of the function, with a type of its own."""
-    number = isinstance(value, Object) and isinstance(value.value, bool | int | float)
     if isinstance(value, Value | Const | Matrix):
         return Variable(value, tuple(e.dtype for e in entries_of(value)))
-    if number:
-        return Variable(value)
     return Variable(value)

@@ -37,14 +37,22 @@ def total(b: Builder, entries: tuple[Operand, ...]) -> Operand:
 
 
 def dot(b: Builder, x: Matrix, y: Matrix) -> Operand:
-    """Return the sum of products of two vectors or matrices of one shape."""
+    """Return the sum of products of two vectors or matrices of one shape.
+
+    Raises:
+        ValueError: Their shapes differ.
+    """
     if x.shape != y.shape:
         raise ValueError(f"dot needs equal shapes, got {x.shape} and {y.shape}")
     return total(b, tuple(b.op("mul", p, q) for p, q in zip(x.entries, y.entries, strict=True)))
 
 
 def matmul(b: Builder, x: Matrix, y: Matrix) -> Scalars:
-    """Return the product of matrices, or of a matrix and a vector."""
+    """Return the product of matrices, or of a matrix and a vector.
+
+    Raises:
+        ValueError: Their shapes do not fit together.
+    """
     if len(x.shape) == 1:
         if len(y.shape) == 1:
             return dot(b, x, y)
@@ -88,7 +96,11 @@ def normalized(b: Builder, x: Matrix, eps: Operand | None = None) -> Scalars:
 
 
 def cross(b: Builder, x: Matrix, y: Matrix) -> Scalars:
-    """Return the cross product in 2D (a number) or 3D (a vector)."""
+    """Return the cross product in 2D (a number) or 3D (a vector).
+
+    Raises:
+        ValueError: The arguments are not two vectors of 2 or of 3 components.
+    """
 
     def minor(i: int, j: int) -> Operand:
         return b.op("sub", b.op("mul", x.entries[i], y.entries[j]), b.op("mul", x.entries[j], y.entries[i]))
@@ -102,7 +114,9 @@ def cross(b: Builder, x: Matrix, y: Matrix) -> Scalars:
 
 def outer_product(b: Builder, x: Matrix, y: Matrix) -> Matrix:
     """Return the matrix of products `x[i] * y[j]`."""
-    return Matrix(tuple(b.op("mul", p, q) for p in x.entries for q in y.entries), (len(x.entries), len(y.entries)))
+    return Matrix(
+        tuple(b.op("mul", p, q) for p in x.entries for q in y.entries), (len(x.entries), len(y.entries))
+    )
 
 
 def trace(b: Builder, x: Matrix) -> Operand:
@@ -128,7 +142,11 @@ def determinant(b: Builder, x: Matrix) -> Operand:
 
 
 def inverse(b: Builder, x: Matrix) -> Matrix:
-    """Return the inverse of a square matrix by cofactors."""
+    """Return the inverse of a square matrix by cofactors.
+
+    Raises:
+        ValueError: The matrix is not square, or larger than 4 x 4.
+    """
     n = _square(x, "inverse")
     if n > 4:
         raise ValueError(f"inverse needs at most 4 x 4, got {n} x {n}")

@@ -29,8 +29,11 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
     if isinstance(base, Field):
         buffer = ctx.buffers.by_field.get(id(base))
         if buffer is None:
-            ctx.error(node, f"{ctx.text(node.value)} must be a field of the simulator or of one of its parts, got one that "
-                      "no attribute path from the simulator leads to; assign it to an attribute")
+            ctx.error(
+                node,
+                f"{ctx.text(node.value)} must be a field of the simulator or of one of its parts, got one "
+                "that no attribute path from the simulator leads to; assign it to an attribute",
+            )
         shape = base.type.shape
     else:
         buffer, shape = _external(ctx, node, base)
@@ -70,7 +73,11 @@ def _index_list(ctx: Context, node: ast.Subscript, evaluate: Evaluate) -> list[A
 def _integer(ctx: Context, node: ast.AST, index: Abstract) -> Operand:
     operand = ctx.number(index, node)
     if is_float(operand.dtype):
-        ctx.error(node, f"indices must be integers, got a float in {ctx.text(node)}; use ti.cast(..., ti.i32) or ti.floor")
+        ctx.error(
+            node,
+            f"indices must be integers, got a float in {ctx.text(node)}; "
+            "use ti.cast(..., ti.i32) or ti.floor",
+        )
     return operand
 
 
@@ -81,8 +88,11 @@ def _time_of(ctx: Context, node: ast.Subscript, declared: Field, index: Abstract
         offset = index.offset
     else:
         rule = "0 in reset" if ctx.phase == "reset" else "t, t + 1 or t - 1"
-        ctx.error(node, f"the first index of {declared.label} must be {rule}, got {ctx.text(node)}; the library decides "
-                  "where time lives, so other steps are not readable")
+        ctx.error(
+            node,
+            f"the first index of {declared.label} must be {rule}, got {ctx.text(node)}; the library decides "
+            "where time lives, so other steps are not readable",
+        )
     _check_time(ctx, node, declared, offset)
     return offset
 
@@ -90,20 +100,39 @@ def _time_of(ctx: Context, node: ast.Subscript, declared: Field, index: Abstract
 def _check_time(ctx: Context, node: ast.AST, declared: Field, offset: int) -> None:
     if declared.kind != "state":
         if ctx.phase == "terminal_cost" and declared.kind == "control":
-            ctx.error(node, f"{declared.label} must not be read in terminal_cost, got {ctx.text(node)}; it has no value at the end")
+            ctx.error(
+                node,
+                f"{declared.label} must not be read in terminal_cost, got {ctx.text(node)}; "
+                "it has no value at the end",
+            )
         if ctx.phase == "reset":
-            ctx.error(node, f"{declared.label} must not be used in reset, got {ctx.text(node)}; only States live before step 0")
+            ctx.error(
+                node,
+                f"{declared.label} must not be used in reset, got {ctx.text(node)}; "
+                "only States live before step 0",
+            )
         if offset != 0:
-            ctx.error(node, f"{declared.label} must be indexed at t, got {ctx.text(node)}; it lives within one step: make it a State")
+            ctx.error(
+                node,
+                f"{declared.label} must be indexed at t, got {ctx.text(node)}; it "
+                "lives within one step: make it a State",
+            )
         return
     oldest = 1 - getattr(declared, "history", 1)
     newest = 1 if ctx.phase in ("step", "running_cost") else 0
     if offset < oldest:
-        ctx.error(node, f"{declared.label} must be read no further back than t - {-oldest}, got {ctx.text(node)}; declare it "
-                  f"with history={1 - offset}" if oldest else f"{declared.label} must not be read before t, got {ctx.text(node)}; "
-                  f"declare it with history={1 - offset}")
+        ctx.error(
+            node,
+            f"{declared.label} must be read no further back than t - {-oldest}, got {ctx.text(node)}; "
+            f"declare it with history={1 - offset}"
+            if oldest
+            else f"{declared.label} must not be read before t, got {ctx.text(node)}; "
+            f"declare it with history={1 - offset}",
+        )
     if offset > newest:
-        ctx.error(node, f"{declared.label} must not be used after t + {newest} in {ctx.phase}, got {ctx.text(node)}")
+        ctx.error(
+            node, f"{declared.label} must not be used after t + {newest} in {ctx.phase}, got {ctx.text(node)}"
+        )
 
 
 def _external(ctx: Context, node: ast.Subscript, base: Any) -> tuple[Buffer, tuple[int, ...]]:
@@ -117,14 +146,18 @@ def _external(ctx: Context, node: ast.Subscript, base: Any) -> tuple[Buffer, tup
     return buffer, shape
 
 
-# -- reading and writing --------------------------------------------------------------------------------------------
+# ---- reading and writing ----
 
 
 def load(ctx: Context, place: FieldPlace, node: ast.AST) -> Abstract:
     """Read a place."""
     buffer = place.buffer
     if buffer.kind == "cost":
-        ctx.error(node, "the cost must only be added to (self.cost[None] += ...), got a read; keep partial sums in a Scratch")
+        ctx.error(
+            node,
+            "the cost must only be added to (self.cost[None] += ...), got "
+            "a read; keep partial sums in a Scratch",
+        )
     ctx.builder.where = ctx.at(node)
     entries = tuple(ctx.builder.load(Ref(buffer, place.indices, c, place.time)) for c in place.components)
     return Matrix(entries, place.shape) if place.shape else entries[0]
@@ -157,7 +190,9 @@ def accumulate(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST, 
         ctx.builder.accumulate(Ref(place.buffer, place.indices, component, place.time), amount)
 
 
-def write_any(ctx: Context, place: FieldPlace, position: Operand, value: Abstract, node: ast.AST, sign: int = 0) -> None:
+def write_any(
+    ctx: Context, place: FieldPlace, position: Operand, value: Abstract, node: ast.AST, sign: int = 0
+) -> None:
     """Write a number to the component of a place that an index chooses while the kernel runs.
 
     Args:
@@ -183,7 +218,11 @@ def _fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> 
     value = ctx.runtime(value, node)
     if isinstance(value, Value | Const):
         return (value,) * len(place.components)
-    if isinstance(value, Matrix) and len(value.entries) == len(place.components) and _same(value.shape, place.shape):
+    if (
+        isinstance(value, Matrix)
+        and len(value.entries) == len(place.components)
+        and _same(value.shape, place.shape)
+    ):
         return value.entries
     shape = value.shape if isinstance(value, Matrix) else ()
     ctx.error(node, f"the value must have the shape of its target, {place.shape or 'a number'}, got {shape}")
@@ -196,31 +235,43 @@ def _same(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 def _check_writable(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
     buffer = place.buffer
     if buffer.kind == "external":
-        ctx.error(node, f"{ctx.text(node)} must go into a declared field, got a field allocated by hand, which carries no "
-                  "gradient; declare it as ds.State or ds.Scratch")
+        ctx.error(
+            node,
+            f"{ctx.text(node)} must go into a declared field, got a field allocated by hand, which carries "
+            "no gradient; declare it as ds.State or ds.Scratch",
+        )
     label = buffer.source.label
     if buffer.kind in ("param", "control", "constant"):
-        ctx.error(node, f"{label} must not be written by kernels, got {ctx.text(node)}; declare a State or Scratch")
+        ctx.error(
+            node, f"{label} must not be written by kernels, got {ctx.text(node)}; declare a State or Scratch"
+        )
     if buffer.kind == "state" and ctx.phase in ("step", "running_cost") and place.time != 1:
-        ctx.error(node, f"{label} must be written at t + 1 in a step, got {ctx.text(node)}; the value at t was read by others "
-                  "and its gradient would be lost")
+        ctx.error(
+            node,
+            f"{label} must be written at t + 1 in a step, got {ctx.text(node)}; the value at t was read by "
+            "others and its gradient would be lost",
+        )
     if buffer.kind == "state" and ctx.phase in ("running_cost", "terminal_cost"):
-        ctx.error(node, f"{label} must not be written in {ctx.phase}, got {ctx.text(node)}; move the kernel to step")
+        ctx.error(
+            node, f"{label} must not be written in {ctx.phase}, got {ctx.text(node)}; move the kernel to step"
+        )
 
 
-# -- components -----------------------------------------------------------------------------------------------------
+# ---- components ----
 
 
 def components_of(shape: tuple[int, ...], name: str) -> tuple[int, ...] | None:
-    """Return the components that `.x`, `.xy`, `.rgb` ... mean for a vector, or None where they mean nothing."""
+    """Return the components that `.x`, `.xy`, `.rgb` ... mean for a vector, or None for another name."""
     for table in SWIZZLES:
         if len(shape) == 1 and name and all(c in table and table[c] < shape[0] for c in name):
             return tuple(table[c] for c in name)
     return None
 
 
-def pick(ctx: Context, node: ast.Subscript, shape: tuple[int, ...], index: Abstract) -> tuple[tuple[int, ...], list[Any]]:
-    """Resolve `v[i]`, `m[i, j]` or `v[a:b]` on components: return the picked shape and, per component, its position.
+def pick(
+    ctx: Context, node: ast.Subscript, shape: tuple[int, ...], index: Abstract
+) -> tuple[tuple[int, ...], list[Any]]:
+    """Resolve `v[i]`, `m[i, j]` or `v[a:b]`: return the shape picked and the position of each component.
 
     A position is an int, or the operand of a dynamic index, which then stands alone.
     """
@@ -232,9 +283,11 @@ def pick(ctx: Context, node: ast.Subscript, shape: tuple[int, ...], index: Abstr
     if len(items) != len(shape):
         ctx.error(node, f"a value of shape {shape} must have {len(shape)} indices, got {ctx.text(node)}")
     if not all(isinstance(item, Object | Const) for item in items):
-        linear = ctx.builder.const(0)
+        linear: Operand = ctx.builder.const(0)
         for item, n in zip(items, shape, strict=True):
-            linear = ctx.builder.op("add", ctx.builder.op("mul", linear, ctx.builder.const(n)), ctx.number(item, node))
+            linear = ctx.builder.op(
+                "add", ctx.builder.op("mul", linear, ctx.builder.const(n)), ctx.number(item, node)
+            )
         return (), [linear]
     axes = [_positions(ctx, node, item, n) for item, n in zip(items, shape, strict=True)]
     if len(shape) == 1:
@@ -250,7 +303,11 @@ def _positions(ctx: Context, node: ast.AST, item: Abstract, n: int) -> tuple[tup
     if isinstance(item, Const) and not is_float(item.dtype):
         item = Object(int(item.value))
     if not isinstance(item, Object):
-        ctx.error(node, f"indices of a matrix must be known when the kernel compiles, got {ctx.text(node)}; use ti.static")
+        ctx.error(
+            node,
+            "indices of a matrix must be known when the kernel compiles, "
+            f"got {ctx.text(node)}; use ti.static",
+        )
     if isinstance(item.value, slice):
         return tuple(range(n))[item.value], True
     if not isinstance(item.value, int) or not -n <= item.value < n:

@@ -1,4 +1,4 @@
-"""Lowering a traced program as a whole: its stages, what must be zeroed, and what is implied but not written."""
+"""Lowering a traced program as a whole: its stages, what must be zeroed, what is implied but not written."""
 
 from __future__ import annotations
 
@@ -11,10 +11,25 @@ from diffsim.analysis.context import Buffers
 from diffsim.analysis.lower import lower
 from diffsim.errors import TraceError
 from diffsim.fields import State
-from diffsim.ir import Accumulate, Block, Buffer, Const, For, If, Load, Op, Operand, Ref, Stage, Store, Value, walk
+from diffsim.ir import (
+    Accumulate,
+    Block,
+    Buffer,
+    Const,
+    For,
+    If,
+    Load,
+    Op,
+    Operand,
+    Ref,
+    Stage,
+    Store,
+    Value,
+    walk,
+)
 from diffsim.trace import Program
 
-__all__ = ["LoweredProgram", "lower_program"]
+__all__ = ["LoweredProgram", "clear_stage", "lower_program"]
 
 
 @dataclass
@@ -27,6 +42,8 @@ class LoweredProgram:
         initial: For each State, the buffer of its initial value.
         begin: Stages before step 0: initial values are copied in, then `reset`.
         step, running, terminal: The stages of each.
+        carried: For each State, the buffer that carries its adjoint from segment to segment.
+        kept: For each State, the buffer of its checkpoints.
         clear: Places (buffer, time) to zero before each step; `clear_terminal` before the terminal cost.
         history: Past steps that are readable, the largest of all States.
     """
@@ -39,6 +56,8 @@ class LoweredProgram:
     running: list[Stage]
     terminal: list[Stage]
     history: int
+    carried: dict[Buffer, Buffer] = field(default_factory=dict)
+    kept: dict[Buffer, Buffer] = field(default_factory=dict)
     clear: list[tuple[Buffer, int]] = field(default_factory=list)
     clear_terminal: list[tuple[Buffer, int]] = field(default_factory=list)
     clear_adjoint: list[tuple[Buffer, int]] = field(default_factory=list)
@@ -79,6 +98,9 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     check_access(step + running, steps)
     check_access(terminal, steps)
     lowered = LoweredProgram(program, buffers, initial, begin, step, running, terminal, history)
+    for buffer in lowered.states:
+        lowered.carried[buffer] = _companion(buffer, "carry", "carry")
+        lowered.kept[buffer] = _companion(buffer, "kept", "checkpoint")
     _plan_clearing(lowered)
     _check_cost(lowered)
     return lowered
@@ -86,11 +108,19 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
 
 def _check_cost(lowered: LoweredProgram) -> None:
     stages = lowered.step + lowered.running + lowered.terminal
-    adds = [op for s in stages for op in walk(s.body) if isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"]
+    adds = [
+        op
+        for s in stages
+        for op in walk(s.body)
+        if isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"
+    ]
     has_methods = lowered.program.running_cost or lowered.program.terminal_cost
     if has_methods and not adds:
         name = type(lowered.program.simulator).__name__
-        raise TraceError(f"{name}'s cost kernels must add to self.cost[None], got none that does; write self.cost[None] += ...")
+        raise TraceError(
+            f"{name}'s cost kernels must add to self.cost[None], got none "
+            "that does; write self.cost[None] += ..."
+        )
 
 
 def _initial_buffer(state: State, target: Buffer, real: str) -> Buffer:
@@ -98,6 +128,10 @@ def _initial_buffer(state: State, target: Buffer, real: str) -> Buffer:
     buffer.adjoint = Buffer(buffer.name + "_adj", "param", real, state.shape, state.type.components, state)
     buffer.adjoint.is_adjoint = True
     return buffer
+
+
+def _companion(state: Buffer, suffix: str, kind: str) -> Buffer:
+    return Buffer(f"{state.name}_{suffix}", kind, state.dtype, state.shape, state.components)
 
 
 def _initial_stage(state: State, source: Buffer, target: Buffer, real: str, history: int) -> Stage:
@@ -168,7 +202,7 @@ def _refs(block: Block) -> list[Ref]:
 
 
 def covered(buffer: Buffer, time: int, stages: list[Stage]) -> bool:
-    """Tell whether stages certainly store every element of a buffer at a time before anything else touches it."""
+    """Tell whether stages certainly store each element of a buffer at a time before anything touches it."""
     stored: set[int] = set()
     for stage in stages:
         for op in stage.body.ops:
@@ -183,7 +217,9 @@ def covered(buffer: Buffer, time: int, stages: list[Stage]) -> bool:
 def _covered_components(op: Op, buffer: Buffer, time: int, loops: list[For]) -> set[int]:
     """Return the components that an operation stores at every element, whatever happens."""
     if isinstance(op, For):
-        if not (isinstance(op.start, Const) and isinstance(op.stop, Const) and op.stop.value > op.start.value):
+        if not (
+            isinstance(op.start, Const) and isinstance(op.stop, Const) and op.stop.value > op.start.value
+        ):
             return set()
         found: set[int] = set()
         touched: set[int] = set()
@@ -191,16 +227,27 @@ def _covered_components(op: Op, buffer: Buffer, time: int, loops: list[For]) -> 
             new = _covered_components(inner, buffer, time, [*loops, op])
             found |= new - touched
             if not isinstance(inner, Store):
-                touched |= {r.component for r in _refs(Block([inner])) if r.buffer is buffer and (r.time or 0) == time}
+                touched |= {
+                    r.component for r in _refs(Block([inner])) if r.buffer is buffer and (r.time or 0) == time
+                }
         return found
-    if isinstance(op, If) or not isinstance(op, Store) or op.ref.buffer is not buffer or (op.ref.time or 0) != time:
+    if (
+        isinstance(op, If)
+        or not isinstance(op, Store)
+        or op.ref.buffer is not buffer
+        or (op.ref.time or 0) != time
+    ):
         return set()
     by_index = {loop.index: loop for loop in loops}
     if len(set(op.ref.indices)) != len(op.ref.indices):
         return set()
     for index, n in zip(op.ref.indices, buffer.shape, strict=True):
         loop = by_index.get(index) if isinstance(index, Value) else None
-        full = (loop.start, loop.stop) == (Const(0, "i32"), Const(n, "i32")) if loop is not None else n == 1 and index == Const(0, "i32")
+        full = (
+            (loop.start, loop.stop) == (Const(0, "i32"), Const(n, "i32"))
+            if loop is not None
+            else n == 1 and index == Const(0, "i32")
+        )
         if not full:
             return set()
     return {op.ref.component}

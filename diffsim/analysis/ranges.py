@@ -71,7 +71,11 @@ class Ranges:
                 self.exact.add(op.result)
             elif isinstance(op, For):
                 self._known[op.index] = (self.of(op.start)[0], self.of(op.stop)[1] - 1)
-                if isinstance(op.start, Const) and isinstance(op.stop, Const) and op.stop.value > op.start.value:
+                if (
+                    isinstance(op.start, Const)
+                    and isinstance(op.stop, Const)
+                    and op.stop.value > op.start.value
+                ):
                     self.exact.add(op.index)
                 self._visit(op.body)
             elif isinstance(op, If):

@@ -58,13 +58,16 @@ def _parsed(function: Callable[..., Any]) -> tuple[ast.FunctionDef, str, int, in
         file = inspect.getsourcefile(function) or "<unknown>"
     except (OSError, TypeError) as error:
         raise TraceError(
-            f"kernel {function.__name__} must have readable source, got none ({error}); define it in a file or notebook"
+            f"kernel {function.__name__} must have readable source, got none ({error}); "
+            "define it in a file or notebook"
         ) from error
     text = "".join(lines)
     tree = ast.parse(textwrap.dedent(text))
     node = tree.body[0]
     if not isinstance(node, ast.FunctionDef):
-        raise TraceError(f"kernel {function.__name__} must be a plain function definition, got {type(node).__name__}")
+        raise TraceError(
+            f"kernel {function.__name__} must be a plain function definition, got {type(node).__name__}"
+        )
     if os.path.isabs(file):
         relative = os.path.relpath(file)
         file = file if relative.startswith("..") else relative

@@ -1,4 +1,4 @@
-"""What expressions mean while a kernel is lowered: Python objects, scalars, small matrices, places in memory."""
+"""What expressions mean while a kernel is lowered: Python objects, scalars, matrices, places in memory."""
 
 from __future__ import annotations
 
@@ -69,7 +69,11 @@ Abstract = Union[Object, TimeIndex, Matrix, Sequence, Value, Const]
 
 
 def entries_of(value: Abstract) -> tuple[Operand, ...]:
-    """Return the scalars of a scalar or matrix."""
+    """Return the scalars of a scalar or matrix.
+
+    Raises:
+        TypeError: It is neither.
+    """
     if isinstance(value, Matrix):
         return value.entries
     if isinstance(value, Value | Const):

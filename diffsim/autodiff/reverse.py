@@ -1,8 +1,8 @@
 """The adjoint of a stage: its values are recomputed, then its operations are visited backward.
 
-The adjoint of a block recomputes the block's pure operations and loads (memory still holds what they read, because no
-kernel overwrites what was read), then adds up the adjoint of each value from its uses. A loop that carries values
-records them on a tape while it is recomputed and reads them back while it runs backward.
+The adjoint of a block recomputes the block's pure operations and loads (memory still holds what they read,
+because no kernel overwrites what was read), then adds up the adjoint of each value from its uses. A loop that
+carries values records them on a tape while it is recomputed and reads them back while it runs backward.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from diffsim.ir import (
     Stage,
     Store,
     Value,
-    is_float,
 )
 
 __all__ = ["adjoint"]
@@ -39,7 +38,7 @@ Adjoints = dict[Value, Operand]
 
 @dataclass
 class Scope:
-    """What is known in one block of the adjoint: recomputed values, loops that could be taped, adjoints so far."""
+    """What is known in a block of the adjoint: recomputed values, loops that may need tapes, adjoints."""
 
     values: dict[Value, Operand]
     loops: dict[int, For] = field(default_factory=dict)
@@ -75,7 +74,7 @@ class _Reverser:
         self._recompute(self.stage.body, scope)
         self._reverse(self.stage.body, scope)
 
-    # -- the forward part ---------------------------------------------------------------------------------------
+    # ---- the forward part ----
 
     def _recompute(self, block: Block, scope: Scope) -> None:
         for op in block.ops:
@@ -95,7 +94,9 @@ class _Reverser:
                 with b.inside(new):
                     self._recompute(old, inner)
                 new.yields = [_mapped(inner.values, y) for y in old.yields]
-            for old_result, result in zip(op.results, b.branch(_mapped(values, op.cond), then, orelse), strict=True):
+            for old_result, result in zip(
+                op.results, b.branch(_mapped(values, op.cond), then, orelse), strict=True
+            ):
                 values[old_result] = result
         elif isinstance(op, For):
             loop = self._loop_like(op, values)
@@ -114,7 +115,7 @@ class _Reverser:
         loop.parallel, loop.where = op.parallel, op.where
         return loop
 
-    # -- the backward part --------------------------------------------------------------------------------------
+    # ---- the backward part ----
 
     def _reverse(self, block: Block, scope: Scope) -> None:
         for op in reversed(block.ops):
@@ -147,7 +148,9 @@ class _Reverser:
         try:
             shares = contributions(self.builder, op.fn, args, scope.values[op.result], g)
         except KeyError as error:
-            raise GradientError(f"{self.stage.where}: function {op.fn} has no known derivative; use others") from error
+            raise GradientError(
+                f"{self.stage.where}: function {op.fn} has no known derivative; use others"
+            ) from error
         for argument, share in zip(op.args, shares, strict=True):
             if share is not None and isinstance(argument, Value) and argument in self.active:
                 self._add(scope.adjoints, argument, share())
@@ -175,7 +178,9 @@ class _Reverser:
         for old in (op.then, op.orelse):
             new = Block()
             with b.inside(new):
-                inner = Scope(dict(scope.values), {}, {v: scope.adjoints[v] for v in free if v in scope.adjoints})
+                inner = Scope(
+                    dict(scope.values), {}, {v: scope.adjoints[v] for v in free if v in scope.adjoints}
+                )
                 self._recompute(old, inner)
                 for k, amount in g.items():
                     self._add(inner.adjoints, old.yields[k], amount)
@@ -214,7 +219,7 @@ class _Reverser:
             self._add(scope.adjoints, op.inits[k], result)
 
     def _read_tape(self, op: For, scope: Scope, loop: For, inner: Scope) -> None:
-        """Let the recomputed loop record what it carries and the backward loop read it; what is unused goes later."""
+        """Let the recomputed loop record what it carries and the backward loop read it."""
         b, forward = self.builder, scope.loops[id(op)]
         for param, taped in zip(op.params, forward.params, strict=True):
             self.tapes += 1
@@ -244,6 +249,3 @@ def _again(b: Builder, op: Let, args: list[Operand]) -> Operand:
     if op.fn.startswith("cast_"):
         return b.cast(args[0], op.fn[5:])
     return b.op("pow" if op.fn == "powi" else op.fn, *args)
-
-
-_ = is_float

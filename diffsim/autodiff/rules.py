@@ -1,7 +1,8 @@
 """Derivatives of the scalar functions that kernels may use.
 
-At kinks the convention is Taichi's: `abs` has slope 0 at 0; of two equal arguments, `max` and `min` pass the gradient
-to the second. The gradient of an exponent at a base that is not positive is 0.
+At kinks the convention is Taichi's: `abs` has slope 0 at 0; of two equal arguments, `max` and `min` pass the
+gradient to the second. The gradient of an exponent at a base that is not positive is 0, and so is that of
+`sqrt` where what comes from behind is 0.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ Contribution = Callable[[], Operand]
 Rule = Callable[[Builder, tuple[Operand, ...], Operand, Operand], tuple[Contribution | None, ...]]
 
 FLAT = frozenset(
-    "floor ceil lt le gt ge eq ne and or not bit_and bit_or bit_xor shl shr floordiv mod".split()
-    + ["cast_i32", "cast_i64", "cast_u8", "cast_u32", "cast_u64", "cast_i8", "cast_i16", "cast_u16", "cast_u1"]
+    (
+        "floor ceil lt le gt ge eq ne and or not bit_and bit_or bit_xor shl shr floordiv mod "
+        "cast_i8 cast_i16 cast_i32 cast_i64 cast_u1 cast_u8 cast_u16 cast_u32 cast_u64"
+    ).split()
 )
 
 
 def contributions(
     b: Builder, fn: str, args: tuple[Operand, ...], result: Operand, g: Operand
 ) -> tuple[Contribution | None, ...]:
-    """Return, for each argument, what computes its share of the adjoint `g` of `result`, or None where it has none.
+    """Return, for each argument, what computes its share of the adjoint `g` of `result`, or None.
 
     Raises:
         KeyError: The function has no known derivative.
@@ -36,7 +39,9 @@ def contributions(
 
 
 def _linear(fn: str) -> Rule:
-    def rule(b: Builder, args: tuple[Operand, ...], r: Operand, g: Operand) -> tuple[Contribution | None, ...]:
+    def rule(
+        b: Builder, args: tuple[Operand, ...], r: Operand, g: Operand
+    ) -> tuple[Contribution | None, ...]:
         return (lambda: g), (lambda: g if fn == "add" else b.op("neg", g))
 
     return rule
@@ -45,7 +50,9 @@ def _linear(fn: str) -> Rule:
 def _unary(derivative: Callable[[Builder, Operand, Operand, Operand], Operand]) -> Rule:
     """Make a rule of a function that computes `g * f'(x)` from x, the result and g."""
 
-    def rule(b: Builder, args: tuple[Operand, ...], r: Operand, g: Operand) -> tuple[Contribution | None, ...]:
+    def rule(
+        b: Builder, args: tuple[Operand, ...], r: Operand, g: Operand
+    ) -> tuple[Contribution | None, ...]:
         return (lambda: derivative(b, args[0], r, g),)
 
     return rule
@@ -79,7 +86,9 @@ def _rsqrt(b: Builder, x: Operand, r: Operand, g: Operand) -> Operand:
 
 
 def _sqrt(b: Builder, x: Operand, r: Operand, g: Operand) -> Operand:
-    return b.op("div", b.op("mul", _number(b, 0.5, g), g), r)
+    """Take nothing times the infinite slope at 0 as nothing: `x / (norm(x) + eps)` is right at x = 0."""
+    zero = _number(b, 0.0, g)
+    return b.op("select", b.op("eq", g, zero), zero, b.op("div", b.op("mul", _number(b, 0.5, g), g), r))
 
 
 def _mul(b: Builder, args: tuple[Operand, ...], r: Operand, g: Operand) -> tuple[Contribution | None, ...]:
@@ -127,7 +136,9 @@ def _atan2(b: Builder, args: tuple[Operand, ...], r: Operand, g: Operand) -> tup
 
 
 def _extremum(fn: str) -> Rule:
-    def rule(b: Builder, args: tuple[Operand, ...], r: Operand, g: Operand) -> tuple[Contribution | None, ...]:
+    def rule(
+        b: Builder, args: tuple[Operand, ...], r: Operand, g: Operand
+    ) -> tuple[Contribution | None, ...]:
         first = b.op("gt" if fn == "max" else "lt", args[0], args[1])
         zero = _number(b, 0.0, g)
         return (lambda: b.op("select", first, g, zero)), (lambda: b.op("select", first, zero, g))

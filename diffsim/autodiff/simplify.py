@@ -1,8 +1,9 @@
-"""Removing what an adjoint does not need: values that nobody uses, tapes that nobody reads, carried constants."""
+"""Removing what an adjoint does not need: unused values, tapes that nobody reads, carried constants."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from diffsim.ir import (
     Accumulate,
@@ -96,17 +97,23 @@ def _drop_results(op: Op, uses: Counter[Value]) -> bool:
 
 def _only_feeds_itself(op: For, k: int) -> bool:
     """Tell whether a carried value is used for nothing but its own next value."""
-    param = op.params[k]
-    tainted: set[Value] = {param}
+    tainted: set[Value] = {op.params[k]}
+    before = 0
+    while len(tainted) > before:
+        before = len(tainted)
+        for inner in walk(op.body):
+            if isinstance(inner, Let) and not tainted.isdisjoint(_values(inner.args)):
+                tainted.add(inner.result)
     for inner in walk(op.body):
-        if any(o in tainted for o in operands_of(inner) if isinstance(o, Value)):
-            if not isinstance(inner, Let):
-                return False
-            tainted.add(inner.result)
-        for nested in blocks_of(inner):
-            if any(y in tainted for y in nested.yields if isinstance(y, Value)):
-                return False
-    return not any(y in tainted for j, y in enumerate(op.body.yields) if j != k and isinstance(y, Value))
+        if not isinstance(inner, Let) and not tainted.isdisjoint(_values(operands_of(inner))):
+            return False
+        if any(not tainted.isdisjoint(_values(nested.yields)) for nested in blocks_of(inner)):
+            return False
+    return tainted.isdisjoint(_values(y for j, y in enumerate(op.body.yields) if j != k))
+
+
+def _values(operands: Iterable[Operand]) -> set[Value]:
+    return {o for o in operands if isinstance(o, Value)}
 
 
 def _drop_invariant(block: Block) -> bool:
@@ -171,7 +178,7 @@ def _substitute(block: Block, same: dict[Value, Operand]) -> None:
 def _order_is_free(op: For) -> bool:
     """Tell whether a backward loop may as well run upward, which vectorises better.
 
-    It may when its carried values are plain sums and no memory is both written and read by different iterations.
+    It may when its carried values are plain sums and no iteration reads what another writes.
     """
     for k, (param, end) in enumerate(zip(op.params, op.body.yields, strict=True)):
         if not _is_sum(op, k, param, end):
@@ -200,6 +207,8 @@ def _is_sum(op: For, k: int, param: Value, end: Operand) -> bool:
 
 def _same_element_each_time(op: For, slot: tuple[Buffer, int | None]) -> bool:
     """Tell whether a loop touches, in each iteration, only the elements that its own index names."""
-    places = [o.ref for o in walk(op.body) if isinstance(o, Load | Store | Accumulate) and _slot(o.ref) == slot]
+    places = [
+        o.ref for o in walk(op.body) if isinstance(o, Load | Store | Accumulate) and _slot(o.ref) == slot
+    ]
     axes = {tuple(k for k, i in enumerate(ref.indices) if i is op.index) for ref in places}
     return len(axes) == 1 and axes != {()}

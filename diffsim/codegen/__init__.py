@@ -1,1 +1,1 @@
-"""Printing stages as Taichi kernels: one kernel per stage (`step` mode) or whole segments of steps (`fused` mode)."""
+"""Printing stages as Taichi kernels: one per stage (mode `step`) or segments of steps (mode `fused`)."""

@@ -37,7 +37,7 @@ class Layout:
         return self.window + self.history
 
     def axes(self, buffer: Buffer) -> tuple[str, ...]:
-        """Return the axes before the spatial ones, from the slowest: `world`, `group`, `lane`, `slot`, `time`, ..."""
+        """Return the axes before the spatial ones, slowest first: `world`, `group`, `lane`, `slot`, ..."""
         kind = buffer.kind
         if kind == "state":
             return ("world", "slot")

@@ -1,7 +1,7 @@
 """Moving memory traffic out of inner loops: what a loop reads again and again, and sums it adds to one place.
 
-The compiler behind Taichi cannot do this itself, since all fields share one allocation and might overlap for all it
-knows. Here different buffers, and different times of one buffer, are known to be apart.
+The compiler behind Taichi cannot do this itself, since all fields share one allocation and might overlap for
+all it knows. Here different buffers, and different times of one buffer, are known to be apart.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _slot(ref: Ref) -> Slot:
 
 
 def _invariant(loop: For, inside: set[Value]) -> list[Op]:
-    """Take loads (and what their indices need) out of the body of a loop that does not change what they read."""
+    """Take loads (and what their indices need) out of a loop that does not change what they read."""
     written = {_slot(o.ref) for o in walk(loop.body) if isinstance(o, Store | Accumulate)}
     moved: list[Op] = []
     kept: list[Op] = []
@@ -111,7 +111,11 @@ def _sums(loop: For, inside: set[Value]) -> list[Op]:
     kept: list[Op] = []
     for op in loop.body.ops:
         alone = isinstance(op, Accumulate) and _only_components(loop, op)
-        if isinstance(op, Accumulate) and alone and not any(i in inside for i in op.ref.indices if isinstance(i, Value)):
+        if (
+            isinstance(op, Accumulate)
+            and alone
+            and not any(i in inside for i in op.ref.indices if isinstance(i, Value))
+        ):
             dtype = op.ref.buffer.dtype
             param, end, result = Value(dtype), Value(dtype), Value(dtype)
             kept.append(Let(end, "add", (param, op.value)))
@@ -129,7 +133,11 @@ def _sums(loop: For, inside: set[Value]) -> list[Op]:
 def _only_components(loop: For, op: Accumulate) -> bool:
     """Tell whether a loop touches a place by this one operation only, other components aside."""
     for other in walk(loop.body):
-        if other is op or not isinstance(other, Load | Store | Accumulate) or _slot(other.ref) != _slot(op.ref):
+        if (
+            other is op
+            or not isinstance(other, Load | Store | Accumulate)
+            or _slot(other.ref) != _slot(op.ref)
+        ):
             continue
         if other.ref.component == op.ref.component:
             return False

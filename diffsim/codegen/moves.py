@@ -1,4 +1,4 @@
-"""Printing the kernels that move whole States and gradients: between slots, to checkpoints, to a window's end."""
+"""Printing the kernels that move whole States and gradients: between slots, to and from checkpoints."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from diffsim.analysis.program import LoweredProgram
-from diffsim.codegen.kernels import KernelText, KernelWriter, carry_of, checkpoint_of, parameter_adjoints
 from diffsim.codegen.layout import Layout
+from diffsim.codegen.stages import parameter_adjoints
+from diffsim.codegen.writer import KernelText, KernelWriter
 from diffsim.ir import Buffer, Const
 
 __all__ = ["move_kernels", "reduce_kernel"]
@@ -24,7 +25,9 @@ def _over(w: KernelWriter, axes: Sequence[tuple[str, int]], on_cpu: bool) -> Ite
         w.line("ti.loop_config(serialize=True)")
     names = ", ".join(name for name, _ in axes)
     ranges = ", ".join(str(n) for _, n in axes)
-    with w.inside(f"for {names} in ti.ndrange({ranges}):" if len(axes) > 1 else f"for {names} in range({ranges}):"):
+    with w.inside(
+        f"for {names} in ti.ndrange({ranges}):" if len(axes) > 1 else f"for {names} in range({ranges}):"
+    ):
         yield
 
 
@@ -58,7 +61,7 @@ def _copy_history(
 
 
 def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: bool) -> dict[str, KernelText]:
-    """Print `shift`, `save`, `restore`, `zero_cost`, `zero_parameters`, `seed` and `carry`, all `(n, last)`."""
+    """Print `shift`, `save`, `restore`, `zero_cost`, `zero_parameters`, `seed`, `carry`, all `(n, last)`."""
 
     def kernel(name: str, body: Callable[[KernelWriter], None]) -> KernelText:
         w = KernelWriter(name, ("n", "last"), layout, real)
@@ -66,7 +69,9 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         w.line("pass")
         return w.finish()
 
-    def copies(source: Callable[[Buffer], Place], target: Callable[[Buffer], Place]) -> Callable[[KernelWriter], None]:
+    def copies(
+        source: Callable[[Buffer], Place], target: Callable[[Buffer], Place]
+    ) -> Callable[[KernelWriter], None]:
         def body(w: KernelWriter) -> None:
             for state in lowered.states:
                 _copy_history(w, state, source(state), target(state), on_cpu)
@@ -85,13 +90,15 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         for state in lowered.states:
             adjoint = _adjoint(state)
             _zero(w, adjoint, [("w", layout.worlds), ("z", layout.slots)], on_cpu)
-            _copy_history(w, state, (carry_of(state), ["w", "z"]), (adjoint, ["w", "n + z"]), on_cpu, "last == 0")
+            _copy_history(
+                w, state, (lowered.carried[state], ["w", "z"]), (adjoint, ["w", "n + z"]), on_cpu, "last == 0"
+            )
 
     def start(state: Buffer) -> Place:
         return state, ["w", "z"]
 
     def kept(state: Buffer) -> Place:
-        return checkpoint_of(state), ["n", "w", "z"]
+        return lowered.kept[state], ["n", "w", "z"]
 
     return {
         "shift": kernel("shift", copies(lambda s: (s, ["w", "n + z"]), start)),
@@ -100,7 +107,9 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         "zero_cost": kernel("zero_cost", zero_cost),
         "zero_parameters": kernel("zero_parameters", zero_parameters),
         "seed": kernel("seed", seed),
-        "carry": kernel("carry", copies(lambda s: (_adjoint(s), ["w", "z"]), lambda s: (carry_of(s), ["w", "z"]))),
+        "carry": kernel(
+            "carry", copies(lambda s: (_adjoint(s), ["w", "z"]), lambda s: (lowered.carried[s], ["w", "z"]))
+        ),
     }
 
 

@@ -99,7 +99,7 @@ class Printer:
         self.lines.append("    " * self.indent + text)
 
     def fresh(self, prefix: str = "v") -> str:
-        """Return a name that is not used yet; names are numbered in order, so that equal programs print equally."""
+        """Return an unused name; names are numbered in order, so that equal programs print equally."""
         self._count += 1
         return f"{prefix}{self._count}"
 
@@ -107,15 +107,15 @@ class Printer:
         """Say what a value is called."""
         self._names[value] = text
 
-    # -- operations ---------------------------------------------------------------------------------------------
+    # ---- operations ----
 
     def block(self, block: Block, lane: Lane) -> None:
         """Print the operations of a block."""
-        self._plan_inlining(block)
-        self._ops(block.ops, lane)
+        self.plan_inlining(block)
+        self.operations(block.ops, lane)
 
-    def _plan_inlining(self, block: Block) -> None:
-        """Find pure operations used once, in the block that defines them: they are printed where they are used."""
+    def plan_inlining(self, block: Block) -> None:
+        """Find pure operations used once, in the block that defines them: they are printed in place."""
         uses: Counter[Value] = Counter()
         owner: dict[Value, int] = {}
         for inner in _all_blocks(block):
@@ -133,7 +133,8 @@ class Printer:
                 if isinstance(op, Let) and uses[op.result] == 1 and owner[op.result] == id(inner):
                     self._inline[op.result] = op
 
-    def _ops(self, ops: list[Op], lane: Lane) -> None:
+    def operations(self, ops: list[Op], lane: Lane) -> None:
+        """Print operations in order."""
         for op in ops:
             self.op(op, lane)
 
@@ -184,7 +185,7 @@ class Printer:
         index = self.fresh("i")
         depth = self.indent
         if op.descending:
-            # an index in a loop of one iteration is a bare loop variable to the compiler, which then vectorises
+            # an index in a loop of one iteration is a bare loop variable to the compiler: it vectorises
             down = self.fresh("r")
             last = f"{stop} - 1 - {down}" if start == "0" else f"{stop} - 1 + {start} - {down}"
             self.line(f"for {down} in range({start}, {stop}):")
@@ -194,7 +195,7 @@ class Printer:
             self.line(f"for {index} in range({start}, {stop}):")
         self._names[op.index] = index
         self.indent += 1
-        self._ops(op.body.ops, lane)
+        self.operations(op.body.ops, lane)
         self._update(names, op.body.yields, lane)
         if not op.body.ops and not names:
             self.line("pass")
@@ -229,14 +230,14 @@ class Printer:
                 continue
             self.line(head)
             self.indent += 1
-            self._ops(block.ops, lane)
+            self.operations(block.ops, lane)
             for name, y in zip(names, block.yields, strict=True):
                 self.line(f"{name} = {self.text(y, lane)}")
             self.indent -= 1
         for result, name in zip(op.results, names, strict=True):
             self._names[result] = name
 
-    # -- expressions --------------------------------------------------------------------------------------------
+    # ---- expressions ----
 
     def text(self, operand: Operand, lane: Lane) -> str:
         """Return the expression of an operand."""
@@ -256,7 +257,9 @@ class Printer:
             if math.isfinite(value):
                 text = repr(float(value))
             else:
-                text = "ti.math.nan" if math.isnan(value) else "ti.math.inf" if value > 0 else "(-ti.math.inf)"
+                text = (
+                    "ti.math.nan" if math.isnan(value) else "ti.math.inf" if value > 0 else "(-ti.math.inf)"
+                )
             text = f"({text})" if text.startswith("-") else text
             return text if const.dtype == self.real else f"ti.cast({text}, ti.{const.dtype})"
         text = str(int(value)) if value >= 0 else f"({int(value)})"
@@ -281,7 +284,9 @@ class Printer:
         indices = [self.text(i, lane) for i in ref.indices]
         if buffer.kind == "external":
             self.used[buffer.name] = (buffer, 0)
-            component = f"[{self._external_component(buffer, ref.component)}]" if buffer.components > 1 else ""
+            component = (
+                f"[{self._external_component(buffer, ref.component)}]" if buffer.components > 1 else ""
+            )
             return f"{buffer.name}[{', '.join(indices) or 'None'}]{component}"
         names = {"world": lane.world, "group": lane.group, "lane": lane.lane, "time": lane.t}
         leading = []

@@ -1,5 +1,6 @@
-"""A multilayer perceptron. (Taichi reads the annotations of kernels, so this module does not postpone them.)"""
+"""A multilayer perceptron."""
 
+# Taichi reads the annotations of kernels, so this module does not postpone them.
 import zlib
 from typing import Any
 
@@ -18,9 +19,9 @@ __all__ = ["MLP"]
 class MLP(Part):
     """Map a field to another through layers `h[k + 1] = tanh(w[k] h[k] + b[k])`.
 
-    The weights are Params `w0`, `b0`, `w1`, ...: `w[k]` of shape `(inputs, outputs)` of its layer, drawn from normals
-    of standard deviation `gains[k] sqrt(2 / (inputs + outputs))` (Glorot and Bengio 2010), biases zero. The map is
-    smooth, so it is differentiable everywhere with respect to weights, biases and inputs.
+    The weights are Params `w0`, `b0`, `w1`, ...: `w[k]` of shape `(inputs, outputs)` of its layer, drawn from
+    normals of standard deviation `gains[k] sqrt(2 / (inputs + outputs))` (Glorot and Bengio 2010), biases
+    zero. The map is smooth, so it is differentiable everywhere with respect to weights, biases and inputs.
 
     Args:
         inputs: A State or Scratch of one axis, read at `t`; vector components count as inputs.
@@ -79,32 +80,37 @@ class MLP(Part):
 
     @ti.kernel
     def start(self, t: ti.i32, k: ti.i32):
+        """Start the sums of layer `k` with its biases."""
         for i in range(self.sizes[k + 1]):
             self.sums[k][t, i] = self.biases[k][i]
 
     @ti.kernel
     def read(self, t: ti.i32):
+        """Add the weighted inputs to the sums of the first layer."""
         for j in range(self.inputs.shape[0]):
             for i in range(self.sizes[1]):
                 if ti.static(self.inputs.type.shape == ()):
-                    self.sums[0][t, i] += self.w0[j, i] * self.inputs[t, j]
+                    self.sums[0][t, i] += self.weights[0][j, i] * self.inputs[t, j]
                 else:
                     for c in ti.static(range(self.parts_in)):
-                        self.sums[0][t, i] += self.w0[j * self.parts_in + c, i] * self.inputs[t, j][c]
+                        self.sums[0][t, i] += self.weights[0][j * self.parts_in + c, i] * self.inputs[t, j][c]
 
     @ti.kernel
     def accumulate(self, t: ti.i32, k: ti.i32):
+        """Add the weighted activations of the layer before to the sums of layer `k`."""
         for j in range(self.sizes[k]):
             for i in range(self.sizes[k + 1]):
                 self.sums[k][t, i] += self.weights[k][j, i] * self.activations[k - 1][t, j]
 
     @ti.kernel
     def activate(self, t: ti.i32, k: ti.i32):
+        """Apply tanh to the sums of a hidden layer."""
         for i in range(self.sizes[k + 1]):
             self.activations[k][t, i] = ti.tanh(self.sums[k][t, i])
 
     @ti.kernel
     def write(self, t: ti.i32):
+        """Write tanh of the last sums to the outputs."""
         for i in range(self.outputs.shape[0]):
             if ti.static(self.outputs.type.shape == ()):
                 self.outputs[t, i] = ti.tanh(self.sums[self.layers - 1][t, i])
@@ -116,6 +122,6 @@ class MLP(Part):
 def _check_field(name: str, field: Any, kinds: Any) -> None:
     if not isinstance(field, kinds) or len(field.shape) != 1 or len(field.type.shape) > 1:
         raise ConfigError(
-            f"MLP {name} must be a field of one axis of numbers or vectors that lives in a step, got {field!r}; copy what "
-            "the network reads or writes into a ds.Scratch(ds.real, n)"
+            f"MLP {name} must be a field of one axis of numbers or vectors that lives in a step, got "
+            f"{field!r}; copy what the network reads or writes into a ds.Scratch(ds.real, n)"
         )

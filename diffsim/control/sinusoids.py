@@ -1,5 +1,6 @@
-"""Phase-shifted sine waves. (Taichi reads the annotations of kernels, so this module does not postpone them.)"""
+"""Phase-shifted sine waves."""
 
+# Taichi reads the annotations of kernels, so this module does not postpone them.
 import math
 from typing import Any
 
@@ -25,12 +26,15 @@ class Sinusoids(Part):
         ConfigError: The waves do not fit the field, or a number is not finite.
     """
 
-    def __init__(self, outputs: Any, count: int = 10, omega: float = 10.0, dt: float = 1.0, offset: int = 0) -> None:
+    def __init__(
+        self, outputs: Any, count: int = 10, omega: float = 10.0, dt: float = 1.0, offset: int = 0
+    ) -> None:
         if not isinstance(outputs, Scratch) or len(outputs.shape) != 1 or outputs.type.shape:
             raise ConfigError(f"Sinusoids outputs must be a Scratch of reals with one axis, got {outputs!r}")
         if count < 1 or offset < 0 or offset + count > outputs.shape[0]:
             raise ConfigError(
-                f"Sinusoids count and offset must fit outputs of {outputs.shape[0]}, got {count} waves from {offset} on"
+                f"Sinusoids count and offset must fit outputs of {outputs.shape[0]}, "
+                f"got {count} waves from {offset} on"
             )
         if not math.isfinite(omega) or not math.isfinite(dt):
             raise ConfigError(f"Sinusoids omega and dt must be finite, got {omega!r} and {dt!r}")
@@ -43,5 +47,8 @@ class Sinusoids(Part):
 
     @ti.kernel
     def write(self, t: ti.i32):
+        """Write each wave."""
         for k in range(self.count):
-            self.outputs[t, self.offset + k] = ti.sin(self.omega * t * self.dt + 2.0 * math.pi * k / self.count)
+            self.outputs[t, self.offset + k] = ti.sin(
+                self.omega * t * self.dt + 2.0 * math.pi * k / self.count
+            )

@@ -42,7 +42,9 @@ def run_forward(executor: Executor, segments: Segments, observe: Observer | None
             executor.shift(n)
 
 
-def run_backward(executor: Executor, segments: Segments, checkpoints: int, forward_done: Callable[[], None]) -> None:
+def run_backward(
+    executor: Executor, segments: Segments, checkpoints: int, forward_done: Callable[[], None]
+) -> None:
     """Run forward and backward under a checkpoint schedule.
 
     Args:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from diffsim.analysis.program import LoweredProgram, lower_program
 from diffsim.autodiff import adjoint
-from diffsim.codegen.kernels import StageSet, carry_of, checkpoint_of, parameter_adjoints
 from diffsim.codegen.moves import reduce_kernel
+from diffsim.codegen.stages import StageSet, parameter_adjoints
 from diffsim.engine.checkpoints import Observer, Segments, run_backward, run_forward
 from diffsim.engine.executors import Executor, make_executor
 from diffsim.engine.launch import Launcher
@@ -44,7 +44,13 @@ def adjoint_stages(lowered: LoweredProgram, real: str, steps: int, prefix: str) 
 
 
 def plan_program(
-    program: Program, info: RuntimeInfo, steps: int, worlds: int, memory: int | str, mode: str, window: int | None
+    program: Program,
+    info: RuntimeInfo,
+    steps: int,
+    worlds: int,
+    memory: int | str,
+    mode: str,
+    window: int | None,
 ) -> tuple[LoweredProgram, StageSet, Plan]:
     """Lower, differentiate and plan a program; nothing is allocated.
 
@@ -84,11 +90,17 @@ class Engine:
         lowered, layout = self.lowered, self.plan.layout
         fields = [*lowered.buffers.by_field.values(), *lowered.initial.values()]
         buffers = fields + [b.adjoint for b in fields if b.adjoint is not None and b.kind != "cost"]
-        buffers += [carry_of(s) for s in lowered.states]
-        buffers += [checkpoint_of(s) for s in lowered.states]
+        buffers += [*lowered.carried.values(), *lowered.kept.values()]
         if layout.groups > 1:
             for shared in (b for b in parameter_adjoints(lowered) if not b.per_world):
-                total = Buffer(shared.name + "_sum", shared.kind, shared.dtype, shared.shape, shared.components, shared.source)
+                total = Buffer(
+                    shared.name + "_sum",
+                    shared.kind,
+                    shared.dtype,
+                    shared.shape,
+                    shared.components,
+                    shared.source,
+                )
                 self._reduced[shared] = total
             buffers += self._reduced.values()
         self.storage.allocate(buffers)
@@ -106,7 +118,9 @@ class Engine:
             stages = self.stages
             if self._executors:  # tapes are not shared between modes
                 stages = adjoint_stages(self.lowered, self.info.real, self.plan.steps, mode)
-            self._executors[mode] = make_executor(mode, stages, self.plan.layout, self.info.real, self.storage)
+            self._executors[mode] = make_executor(
+                mode, stages, self.plan.layout, self.info.real, self.storage
+            )
         return self._executors[mode]
 
     @property
@@ -114,7 +128,7 @@ class Engine:
         """Seconds spent on compiling so far."""
         return sum(e.compile_seconds for e in self._executors.values())
 
-    # -- running ------------------------------------------------------------------------------------------------
+    # ---- running ----
 
     def forward(self, observe: Observer | None = None) -> None:
         """Run the horizon forward."""
@@ -149,10 +163,10 @@ class Engine:
         self._executors.clear()
         self.storage.close()
 
-    # -- trust --------------------------------------------------------------------------------------------------
+    # ---- trust ----
 
     def _verify(self, gradients: bool) -> None:
-        """Compare the first steps with those of `step` mode, values or gradients; fall back to it where they differ."""
+        """Compare values or gradients of the first steps with mode `step`; fall back where they differ."""
         if self.mode == "step" or self._verified >= 1 + gradients:
             return
         self._verified = 1 + gradients
@@ -170,8 +184,8 @@ class Engine:
             self.fallback = f"{self.mode} differed from step mode by {worst:.1e} in {name}"
             self.mode = "step"
             warnings.warn(
-                f"mode {self.plan.mode!r} gave other results than 'step' on the first {n} steps ({self.fallback}); "
-                "running in mode 'step', which is slower; please report the simulator",
+                f"mode {self.plan.mode!r} gave other results than 'step' on the first {n} steps "
+                f"({self.fallback}); running in mode 'step', which is slower; please report the simulator",
                 stacklevel=4,
             )
 
@@ -190,5 +204,7 @@ class Engine:
             self._reduce()
         for value in parameter_adjoints(self.lowered):
             buffer = self._reduced.get(value, value)
-            found[f"the gradient of {value.source.key}"] = np.stack([np.array(a) for a in self.storage.arrays(buffer)])
+            found[f"the gradient of {value.source.key}"] = np.stack(
+                [np.array(a) for a in self.storage.arrays(buffer)]
+            )
         return found

@@ -5,15 +5,12 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 
-from diffsim.codegen.kernels import (
-    KernelText,
-    StageSet,
-    fused_backward,
-    fused_forward,
-    step_kernels,
-)
+from diffsim.codegen.fused import fused_backward, fused_forward
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.moves import move_kernels
+from diffsim.codegen.stages import StageSet
+from diffsim.codegen.stepwise import step_kernels
+from diffsim.codegen.writer import KernelText
 from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
 
@@ -46,7 +43,7 @@ class Executor(abc.ABC):
 
     @abc.abstractmethod
     def forward(self, t0: int, n: int, last: bool) -> None:
-        """Run steps forward; at `t0 = 0` initial values are put in first, at the `last` segment costs are ended."""
+        """Run steps forward; `t0 = 0` puts initial values in first, the `last` segment ends costs."""
 
     @abc.abstractmethod
     def backward(self, t0: int, n: int, last: bool) -> None:

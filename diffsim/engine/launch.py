@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diffsim import _taichi
-from diffsim.codegen.kernels import KernelText
+from diffsim.codegen.writer import KernelText
 from diffsim.engine.storage import Storage
 
 __all__ = ["Launcher"]
@@ -38,7 +38,9 @@ class Launcher:
         self._storage.allocate(self.text.tapes, self.text.tapes)
         scope: dict[str, Any] = {}
         for name, (buffer, component) in self.text.used.items():
-            scope[name] = buffer.source if buffer.kind == "external" else self._storage.fields(buffer)[component]
+            scope[name] = (
+                buffer.source if buffer.kind == "external" else self._storage.fields(buffer)[component]
+            )
         start = time.perf_counter()
         kernel = _taichi.build_kernel(self.text.source, self.text.name, scope)
         kernel(*args)

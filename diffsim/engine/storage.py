@@ -68,10 +68,10 @@ class Storage:
             _taichi.destroy_tree(tree)
         self._trees.clear()
 
-    # -- host ---------------------------------------------------------------------------------------------------
+    # ---- host ----
 
     def arrays(self, buffer: Buffer) -> list[NDArray[Any]]:
-        """Return each component with its axes in the order of the indices, world first; on the CPU without a copy."""
+        """Return each component with axes in the order of the indices, world first; no copy on the CPU."""
         if self.on_cpu:
             _taichi.ti.sync()
             arrays = self._views[buffer]

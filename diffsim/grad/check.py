@@ -66,16 +66,18 @@ class GradientReport:
             for k, d in enumerate(self.directions)
         ]
         verdict = "passed" if self.passed else "FAILED"
-        return "\n".join([*rows, f"{verdict}: largest relative error {self.error:.1e}, allowed {self.tolerance:.0e}"])
+        return "\n".join(
+            [*rows, f"{verdict}: largest relative error {self.error:.1e}, allowed {self.tolerance:.0e}"]
+        )
 
 
 def check_grad(rollout: Any, wrt: Any, directions: int, seed: int, tolerance: float | None) -> GradientReport:
     """Compare a rollout's gradients with central finite differences.
 
     The slope of the cost (summed over worlds) along a direction `d` is `g . d` by the gradient and
-    `(c(p + h d) - c(p - h d)) / 2 h` by differences. Directions are normal random numbers scaled to the root mean
-    square of each parameter; `h` is swept over four sizes and the best agreement counts, since truncation spoils
-    large steps and rounding small ones, while a wrong gradient agrees at none.
+    `(c(p + h d) - c(p - h d)) / 2 h` by differences. Directions are normal random numbers scaled to the root
+    mean square of each parameter; `h` is swept over four sizes and the best agreement counts, since
+    truncation spoils large steps and rounding small ones, while a wrong gradient agrees at none.
 
     Raises:
         ConfigError: `directions` or `tolerance` is not positive.
@@ -90,6 +92,7 @@ def check_grad(rollout: Any, wrt: Any, directions: int, seed: int, tolerance: fl
     leaves = rollout.leaves(wrt)
     _, gradients = rollout.value_and_grad(wrt)
     values = {leaf.key: leaf.numpy() for leaf in leaves}
+    declared = {leaf.key: leaf.field.host_values().copy() for leaf in leaves}  # a scalar stays one
     rng = np.random.default_rng(seed)
     found = []
     try:
@@ -98,7 +101,7 @@ def check_grad(rollout: Any, wrt: Any, directions: int, seed: int, tolerance: fl
             found.append(_compare(rollout, leaves, values, gradients, direction, _STEPS[real]))
     finally:
         for leaf in leaves:
-            leaf.set(values[leaf.key])
+            leaf.set(declared[leaf.key])
     return GradientReport(tuple(values), tuple(found), allowed)
 
 

@@ -15,7 +15,8 @@ from diffsim.optim.base import Optimizer, StepInfo
 from diffsim.optim.memory import NUMBERS, Memory
 
 if TYPE_CHECKING:
-    from diffsim.rollout import Leaf, Rollout
+    from diffsim.leaves import Leaf
+    from diffsim.rollout import Rollout
 
 __all__ = ["OptimizerRun"]
 

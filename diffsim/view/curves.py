@@ -46,8 +46,8 @@ def cost_png(
         table = table[:, None]
     if table.ndim != 2 or table.size == 0:
         raise ConfigError(
-            f"costs must have the shape (iterations,) or (iterations, worlds), got {np.shape(costs)}; "
-            "pass one row or more"
+            "costs must have the shape (iterations,) or (iterations, worlds), got "
+            f"{np.shape(costs)}; pass one row or more"
         )
     if not np.isfinite(table).all():
         row = int(np.flatnonzero(~np.isfinite(table).all(axis=1))[0])

@@ -174,8 +174,8 @@ def check_motion(
     ends = np.asarray(springs, dtype=np.int64)
     if ends.ndim != 2 or ends.shape[1] != 2 or ends.size == 0 or ends.min() < 0 or ends.max() >= n:
         raise ConfigError(
-            f"springs must have the shape (m, 2) and join points from 0 to {n - 1}, got {_show(ends)}; "
-            "pass robot.springs"
+            f"springs must have the shape (m, 2) and join points from 0 to {n - 1}, "
+            f"got {_show(ends)}; pass robot.springs"
         )
     if head is not None and not 0 <= head < n:
         raise ConfigError(f"head must be a point's number from 0 to {n - 1}, got {head}; pass robot.head")

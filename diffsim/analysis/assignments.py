@@ -1,0 +1,185 @@
+"""Lowering assignments: to names, to components of local vectors, to places in memory."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from diffsim import _taichi
+from diffsim.analysis import places
+from diffsim.analysis.context import Context
+from diffsim.analysis.expressions import chosen_component, evaluate, known_object, place_of
+from diffsim.analysis.operators import binary
+from diffsim.analysis.values import Abstract, Matrix, Object, Variable, entries_of, like
+from diffsim.ir import Const, Value, is_float
+
+__all__ = ["assign", "lower_annotated", "lower_assignment", "lower_augmented"]
+
+
+def lower_assignment(ctx: Context, node: ast.Assign) -> None:
+    """Lower `target = value`.
+
+    Raises:
+        TraceError: The target cannot be assigned, or the value does not fit it.
+    """
+    value = evaluate(ctx, node.value)
+    is_static = _is_static(ctx, node.value)
+    for target in node.targets:
+        assign(ctx, target, value, node, is_static)
+
+
+def _is_static(ctx: Context, node: ast.expr) -> bool:
+    """Tell whether a value is written as `ti.static(...)`, which binds the name to a Python object."""
+    return isinstance(node, ast.Call) and known_object(ctx, node.func) is _taichi.ti.static
+
+
+def assign(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt, is_static: bool = False) -> None:
+    """Assign a value to a name, a tuple of targets, or a place.
+
+    Raises:
+        TraceError: The target cannot be assigned, or the value does not fit it.
+    """
+    if isinstance(target, ast.Tuple | ast.List):
+        items = ctx.unpacked(value, node)
+        if len(items) != len(target.elts):
+            ctx.error(node, f"{ctx.text(target)} must have as many names as values, got {len(items)} values")
+        for element, item in zip(target.elts, items, strict=True):
+            assign(ctx, element, item, node, is_static)
+        return
+    if isinstance(target, ast.Name):
+        _assign_name(ctx, target.id, value, node, is_static)
+        return
+    place = place_of(ctx, target)
+    if place is not None:
+        places.store(ctx, place, value, node)
+        return
+    chosen = chosen_component(ctx, target)
+    if chosen is not None:
+        places.write_any(ctx, *chosen, value, node)
+        return
+    _assign_component(ctx, target, value, node)
+
+
+def _assign_name(ctx: Context, name: str, value: Abstract, node: ast.stmt, is_static: bool) -> None:
+    variables = ctx.frame.variables
+    known = variables.get(name)
+    if known is not None and known.dtypes is not None:
+        known.current = _converted(ctx, known, value, node)
+        return
+    if known is not None and ctx.depth and not is_static:
+        ctx.error(
+            node,
+            f"{name} must not be assigned in a loop or branch, got a name bound outside to a Python object "
+            "or to an argument; use another name",
+        )
+    number = isinstance(value, Object) and isinstance(value.value, bool | int | float)
+    if (
+        is_static
+        or (isinstance(value, Object) and not number)
+        or not isinstance(value, Object | Value | Const | Matrix)
+    ):
+        variables[name] = Variable(value)
+        return
+    operand = ctx.runtime(value, node)
+    if any(e.dtype == "u1" for e in entries_of(operand)) and number:
+        operand = like(operand, [ctx.builder.cast(e, "i32") for e in entries_of(operand)])
+    variables[name] = Variable(operand, tuple(e.dtype for e in entries_of(operand)))
+
+
+def _converted(ctx: Context, variable: Variable, value: Abstract, node: ast.stmt) -> Abstract:
+    """Convert a value to the type of a variable, which its first assignment fixed."""
+    operand = ctx.runtime(value, node)
+    old, dtypes = variable.current, variable.dtypes
+    assert dtypes is not None  # noqa: S101  (the caller checked)
+    entries = entries_of(operand)
+    if len(entries) == 1 and isinstance(old, Matrix):
+        entries *= len(dtypes)
+    if len(entries) != len(dtypes):
+        ctx.error(node, f"a variable must keep its shape, got {ctx.text(node)}; use another name")
+    for entry, dtype in zip(entries, dtypes, strict=True):
+        if is_float(entry.dtype) and not is_float(dtype):
+            ctx.error(
+                node,
+                f"an integer variable must not be assigned a float, got {ctx.text(node)}, which would cut "
+                "the value and its gradient; start it with a float (0.0), or cast with ti.cast(..., ti.i32)",
+            )
+    return like(old, [ctx.builder.cast(e, d) for e, d in zip(entries, dtypes, strict=True)])
+
+
+def _assign_component(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt) -> None:
+    """Assign to `v[i]`, `m[i, j]` or `v.x` of a local vector."""
+    if not isinstance(target, ast.Subscript | ast.Attribute) or not isinstance(target.value, ast.Name):
+        ctx.error(
+            node, f"{ctx.text(target)} must be a name, a field element or a component of a local vector"
+        )
+    variable = ctx.frame.variables.get(target.value.id)
+    if variable is None or not isinstance(variable.current, Matrix) or variable.dtypes is None:
+        ctx.error(
+            node,
+            f"{ctx.text(target)} must be a field element or a component of a local vector; kernels cannot "
+            "set attributes or captured values",
+        )
+    old = variable.current
+    entries = list(old.entries)
+    given = ctx.runtime(value, node)
+    if isinstance(target, ast.Attribute):
+        picked = places.components_of(old.shape, target.attr)
+        if picked is None:
+            ctx.error(node, f"{ctx.text(target)} must be a component")
+        positions: list[Any] = list(picked)
+    else:
+        index = evaluate(ctx, target.slice)
+        _, positions = places.pick(
+            ctx, target, old.shape, Object(int(index.value)) if isinstance(index, Const) else index
+        )
+    if len(positions) == 1 and not isinstance(positions[0], int):
+        new = ctx.number(given, node)
+        for k, entry in enumerate(entries):
+            hit = ctx.builder.op("eq", positions[0], ctx.builder.const(k))
+            entries[k] = ctx.builder.op("select", hit, ctx.builder.cast(new, entry.dtype), entry)
+    else:
+        parts = entries_of(given)
+        parts = parts * len(positions) if len(parts) == 1 else parts
+        for position, part in zip(positions, parts, strict=True):
+            entries[position] = part
+    variable.current = _converted(ctx, variable, Matrix(tuple(entries), old.shape), node)
+
+
+def lower_annotated(ctx: Context, node: ast.AnnAssign) -> None:
+    """Lower `name: type = value`, which casts the value.
+
+    Raises:
+        TraceError: There is no value, or it does not fit.
+    """
+    if node.value is None:
+        ctx.error(node, "a declaration must have a value")
+    value = evaluate(ctx, node.value)
+    kind = evaluate(ctx, node.annotation)
+    dtype = _taichi.dtype_name(kind.value) if isinstance(kind, Object) else None
+    if dtype is not None:
+        operand = ctx.runtime(value, node)
+        value = like(operand, [ctx.builder.cast(e, dtype) for e in entries_of(operand)])
+    assign(ctx, node.target, value, node)
+
+
+def lower_augmented(ctx: Context, node: ast.AugAssign) -> None:
+    """Lower `target += value` and the like; sums in memory stay sums, whose gradient needs no old value.
+
+    Raises:
+        TraceError: The target cannot be assigned, or the value does not fit it.
+    """
+    place = place_of(ctx, node.target)
+    value = evaluate(ctx, node.value)
+    if place is not None and isinstance(node.op, ast.Add | ast.Sub):
+        places.accumulate(ctx, place, value, node, sign=1 if isinstance(node.op, ast.Add) else -1)
+        return
+    chosen = chosen_component(ctx, node.target) if place is None else None
+    if chosen is not None and isinstance(node.op, ast.Add | ast.Sub):
+        places.write_any(ctx, *chosen, value, node, sign=1 if isinstance(node.op, ast.Add) else -1)
+        return
+    if place is not None:
+        old = places.load(ctx, place, node)
+        places.store(ctx, place, binary(ctx, node, node.op, old, value), node)
+        return
+    old = evaluate(ctx, node.target)
+    assign(ctx, node.target, binary(ctx, node, node.op, old, value), node)

@@ -1,0 +1,248 @@
+"""Lowering loops: over ranges and fields, whose bodies may change outer variables, and static ones."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+
+from diffsim import _taichi
+from diffsim.analysis.context import Context, restore
+from diffsim.analysis.expressions import evaluate, known_object
+from diffsim.analysis.values import Abstract, Matrix, Object, Sequence, Variable, entries_of, like
+from diffsim.fields import Field
+from diffsim.ir import Block, For, Operand, Value, is_float
+
+__all__ = ["lower_for"]
+
+
+def lower_for(ctx: Context, node: ast.For) -> None:
+    """Lower a loop, whatever it runs over.
+
+    Raises:
+        TraceError: It has an `else`, or runs over something that kernels cannot.
+    """
+    if node.orelse:
+        ctx.error(node, "kernels must not use for-else; move the else part behind the loop")
+    kind, call = _loop_kind(ctx, node.iter)
+    if kind == "static":
+        _static_for(ctx, node, call)
+    elif kind == "range":
+        _range_for(ctx, node, [tuple(evaluate(ctx, a) for a in call.args)], False)  # type: ignore[union-attr]
+    elif kind in ("ndrange", "grouped"):
+        _range_for(ctx, node, _axes(ctx, call), kind == "grouped")  # type: ignore[arg-type]
+    else:
+        _field_for(ctx, node)
+
+
+def _loop_kind(ctx: Context, node: ast.expr) -> tuple[str, ast.Call | None]:
+    if not isinstance(node, ast.Call):
+        return "field", None
+    obj = known_object(ctx, node.func)
+    ti = _taichi.ti
+    if obj is ti.static:
+        return "static", node
+    if obj is range:
+        return "range", node
+    if obj is ti.ndrange:
+        return "ndrange", node
+    if obj is ti.grouped and isinstance(node.args[0], ast.Call):
+        inner, call = _loop_kind(ctx, node.args[0])
+        if inner == "ndrange":
+            return "grouped", call
+        if inner == "static":
+            ctx.error(
+                node, "ti.grouped must stand inside ti.static, as in ti.static(ti.grouped(ti.ndrange(...)))"
+            )
+    if obj in (zip, enumerate, list):
+        return "static", ast.copy_location(ast.Call(node.func, [node], []), node)
+    return "field", None
+
+
+def _static_for(ctx: Context, node: ast.For, call: ast.Call | None) -> None:
+    assert call is not None  # noqa: S101  (a static loop is written as a call)
+    if isinstance(call.args[0], ast.Call) and call.args[0] is node.iter:
+        iterable = evaluate(ctx, node.iter)
+    else:
+        iterable = evaluate(ctx, call.args[0])
+    for item in _static_items(ctx, iterable, node):
+        with ctx.scope():
+            _bind(ctx, node.target, item, node)
+            ctx.run(ctx, node.body)
+
+
+def _static_items(ctx: Context, iterable: Abstract, node: ast.For) -> Iterator[Abstract]:
+    grouped = isinstance(iterable, Object) and isinstance(iterable.value, list)
+    for item in ctx.unpacked(iterable, node.iter):
+        if (
+            grouped
+            and isinstance(item, Object)
+            and isinstance(item.value, tuple)
+            and isinstance(node.target, ast.Name)
+        ):
+            yield ctx.runtime(Sequence(tuple(Object(k) for k in item.value)), node)
+        else:
+            yield item
+
+
+def _bind(ctx: Context, target: ast.expr, item: Abstract, node: ast.stmt) -> None:
+    if isinstance(target, ast.Name):
+        ctx.frame.variables[target.id] = Variable(item)
+    elif isinstance(target, ast.Tuple):
+        for element, part in zip(target.elts, ctx.unpacked(item, node), strict=True):
+            _bind(ctx, element, part, node)
+    else:
+        ctx.error(node, f"loop targets must be names, got {ctx.text(target)}")
+
+
+def _axes(ctx: Context, call: ast.Call) -> list[tuple[Abstract, ...]]:
+    axes: list[tuple[Abstract, ...]] = []
+    for argument in call.args:
+        value = evaluate(ctx, argument)
+        if isinstance(value, Object) and isinstance(value.value, tuple | list):
+            axes.append(tuple(Object(x) for x in value.value))
+        else:
+            axes.append(value.items if isinstance(value, Sequence) else (value,))
+    return axes
+
+
+def _field_for(ctx: Context, node: ast.For) -> None:
+    value = evaluate(ctx, node.iter)
+    ti = _taichi.ti
+    if isinstance(value, Object) and isinstance(value.value, Field | ti.Field):
+        declared = value.value
+        if isinstance(declared, Field) and declared.kind in ("state", "scratch", "control"):
+            ctx.error(
+                node,
+                f"a loop must name its range, got `for ... in {ctx.text(node.iter)}`, a field with a time "
+                f"axis; use ti.ndrange{tuple(declared.shape)}",
+            )
+        _range_for(ctx, node, [(Object(n),) for n in declared.shape], False)
+        return
+    ctx.error(
+        node, f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}"
+    )
+
+
+def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:
+    """Lower a loop over one or more integer ranges."""
+    bounds = [_bounds(ctx, axis, node) for axis in axes]
+    parallel = ctx.depth == 0 and ctx.loops == 0
+    ctx.loops += 1
+    try:
+        _nest(ctx, node, bounds, [], grouped, parallel)
+    finally:
+        ctx.loops -= 1
+
+
+def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Operand, Operand]:
+    numbers = [ctx.number(value, node.iter) for value in axis]
+    for number in numbers:
+        if is_float(number.dtype):
+            ctx.error(
+                node,
+                f"bounds of a loop must be integers, got a float in {ctx.text(node.iter)}; "
+                "use ti.cast(..., ti.i32)",
+            )
+    if len(numbers) == 1:
+        return ctx.builder.const(0), numbers[0]
+    if len(numbers) == 2:
+        return numbers[0], numbers[1]
+    ctx.error(
+        node,
+        f"a loop must have a stop, or a start and a stop, got {ctx.text(node.iter)}; "
+        "compute the index for other steps",
+    )
+
+
+def _nest(
+    ctx: Context,
+    node: ast.For,
+    bounds: list[tuple[Operand, Operand]],
+    indices: list[Value],
+    grouped: bool,
+    parallel: bool,
+) -> None:
+    if not bounds:
+        _bind_indices(ctx, node, indices, grouped)
+        ctx.run(ctx, node.body)
+        return
+    (start, stop), rest = bounds[0], bounds[1:]
+
+    def body(index: Value) -> None:
+        _nest(ctx, node, rest, [*indices, index], grouped, parallel)
+
+    _carry_loop(ctx, node, start, stop, body, parallel)
+
+
+def _bind_indices(ctx: Context, node: ast.For, indices: list[Value], grouped: bool) -> None:
+    item: Abstract
+    if grouped:
+        item = Matrix(tuple(indices), (len(indices),))
+    elif len(indices) == 1:
+        item = indices[0]
+    elif isinstance(node.target, ast.Tuple):
+        item = Sequence(tuple(indices))
+    else:
+        item = Matrix(tuple(indices), (len(indices),))
+    _bind(ctx, node.target, item, node)
+
+
+def _carry_loop(
+    ctx: Context,
+    node: ast.For,
+    start: Operand,
+    stop: Operand,
+    lower_body: Callable[[Value], None],
+    parallel: bool,
+) -> None:
+    """Lower a loop whose body may change variables from outside: those become carried values.
+
+    Which ones is found by trying: the body is lowered with a guess, and again with what it turned out to
+    change.
+    """
+    variables = ctx.variables()
+    before = [v.current for v in variables]
+    names = {id(v): n for n, v in ctx.frame.variables.items()}
+    stored = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    guess = {k for k, v in enumerate(variables) if v.dtypes is not None and names.get(id(v)) in stored}
+    while True:
+        loop = _attempt(ctx, node, start, stop, lower_body, variables, guess)
+        after = [v.current for v in variables]
+        changed = {k for k in range(len(variables)) if k not in guess and after[k] is not before[k]}
+        if not changed:
+            break
+        restore(variables, before)
+        guess |= changed
+    loop.parallel = parallel
+    loop.where = ctx.at(node)
+    results = ctx.builder.loop(loop)
+    restore(variables, before)
+    for k in sorted(guess):
+        count = len(variables[k].dtypes or ())
+        part, results = results[:count], results[count:]
+        variables[k].current = like(before[k], part)
+
+
+def _attempt(
+    ctx: Context,
+    node: ast.For,
+    start: Operand,
+    stop: Operand,
+    lower_body: Callable[[Value], None],
+    variables: list[Variable],
+    carried: set[int],
+) -> For:
+    loop = For(Value("i32"), start, stop, Block())
+    for k in sorted(carried):
+        current = variables[k].current
+        loop.inits += entries_of(current)
+        params = [Value(e.dtype) for e in entries_of(current)]
+        loop.params += params
+        variables[k].current = like(current, params)
+    ctx.depth += 1
+    with ctx.scope(), ctx.builder.inside(loop.body, loop=True):
+        lower_body(loop.index)
+    ctx.depth -= 1
+    for k in sorted(carried):
+        loop.body.yields += entries_of(variables[k].current)
+    return loop

@@ -1,0 +1,46 @@
+"""The stages of a program with their adjoints, and the memory that only those need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffsim.analysis.program import LoweredProgram
+from diffsim.ir import Buffer, Load, Stage, Store, walk
+
+__all__ = ["StageSet", "all_adjoints", "parameter_adjoints", "tapes_of"]
+
+
+@dataclass
+class StageSet:
+    """The stages of a program and their adjoints.
+
+    Attributes:
+        lowered: The forward stages.
+        begin_adj, step_adj, running_adj, terminal_adj: Their adjoints, in the order of the forward stages.
+    """
+
+    lowered: LoweredProgram
+    begin_adj: list[Stage]
+    step_adj: list[Stage]
+    running_adj: list[Stage]
+    terminal_adj: list[Stage]
+
+
+def all_adjoints(stages: StageSet) -> list[Stage]:
+    """Return the adjoint stages of a program."""
+    return stages.begin_adj + stages.step_adj + stages.running_adj + stages.terminal_adj
+
+
+def tapes_of(stage: Stage) -> set[Buffer]:
+    """Return the tapes that a stage uses."""
+    return {
+        op.ref.buffer
+        for op in walk(stage.body)
+        if isinstance(op, Load | Store) and op.ref.buffer.kind == "tape"
+    }
+
+
+def parameter_adjoints(lowered: LoweredProgram) -> list[Buffer]:
+    """Return the adjoint buffers of Params, Controls and initial values."""
+    buffers = [b for b in lowered.buffers.by_field.values() if b.kind in ("param", "control")]
+    return [b.adjoint for b in [*buffers, *lowered.initial.values()] if b.adjoint is not None]
