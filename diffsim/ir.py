@@ -94,6 +94,8 @@ class Buffer:
         source: The declared field, or the external Taichi field that stands behind it.
         adjoint: The buffer that holds the adjoint, for what gradients flow through.
         is_adjoint: This buffer is the adjoint of another.
+        bounds: What the program relies on of an integer Constant: for literal indices (None where an index runs),
+            the smallest and the largest value.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Buffer:
         self.components, self.source = components, source
         self.adjoint: Buffer | None = None
         self.is_adjoint = False
+        self.bounds: dict[tuple[int | None, ...], tuple[float, float]] = {}
 
     @property
     def per_world(self) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from diffsim import runtime
 from diffsim.diagnosis import explain_not_finite
+from diffsim.analysis.ranges import values_at
 from diffsim.engine.engine import Engine, plan_program
 from diffsim.errors import ConfigError, GradientError, StateError
 from diffsim.fields import Control, Field, Scratch, State, Valued
@@ -331,7 +332,7 @@ class Rollout:
             )
         for owner, name, value in self._engine.lowered.buffers.captured.values():
             now = getattr(owner, name, None)
-            if now is not value and now != value:
+            if now is not value and not np.array_equal(now, value):
                 raise StateError(
                     f"{type(owner).__name__}.{name} must stay as kernels saw it when the rollout was made "
                     f"({value!r}), got {now!r}; make a new Rollout, or declare it "
@@ -354,6 +355,13 @@ class Rollout:
                 f"{field.label} must have shape {wanted} in this rollout, "
                 f"got {values.shape}; call .set() with it"
             )
+        for literal, (low, high) in buffer.bounds.items():
+            part = values_at(np.broadcast_to(values, values.shape or shape), literal)
+            if np.min(part) < low or np.max(part) > high:
+                raise ConfigError(
+                    f"{field.label} must stay within {low:g} .. {high:g}, for which this rollout's loops and indices were "
+                    f"checked, got {np.min(part):g} .. {np.max(part):g}; make a new Rollout for other values"
+                )
         self._engine.storage.write(buffer, values, field.type.shape)
 
     # ---- trouble ----

@@ -63,6 +63,8 @@ class Buffers:
         """Note a number that kernels took from a Python attribute, and that must not change any more."""
         if isinstance(value, bool | int | float | str):
             self.captured[id(owner), name] = (owner, name, value)
+        elif isinstance(value, np.ndarray | list | tuple) and _matrix_entries(value) is not None:
+            self.captured[id(owner), name] = (owner, name, np.array(value))
 
     def _unique(self, key: str) -> str:
         base = "f_" + "".join(c if c.isalnum() else "_" for c in key)

@@ -23,7 +23,7 @@ from diffsim.analysis.values import (
     like,
 )
 from diffsim.fields import Field
-from diffsim.ir import Block, Const, Operand
+from diffsim.ir import Block, Const, Load, Operand, walk
 
 __all__ = ["chosen_component", "evaluate", "known_object", "place_of"]
 
@@ -231,15 +231,22 @@ def _unary(ctx: Context, node: ast.UnaryOp) -> Abstract:
 
 def _boolop(ctx: Context, node: ast.BoolOp) -> Abstract:
     is_and = isinstance(node.op, ast.And)
-    result: Abstract | None = None
+    result: Operand | None = None
     for part in node.values:
-        value = evaluate(ctx, part)
-        if isinstance(value, Object):
-            if bool(value.value) != is_and:
+        block = Block()
+        with ctx.builder.inside(block):
+            value = evaluate(ctx, part)
+            condition = None if isinstance(value, Object) else ctx.builder.truth(ctx.number(value, part))
+        if condition is None:
+            if bool(value.value) != is_and:  # type: ignore[union-attr]
                 return Object(not is_and) if result is None else ctx.builder.const(not is_and)
-            continue
-        condition = ctx.builder.truth(ctx.number(value, part))
-        result = condition if result is None else ctx.builder.op("and" if is_and else "or", result, condition)  # type: ignore[arg-type]
+        elif result is None or not any(isinstance(op, Load) for op in walk(block)):
+            ctx.builder.block.ops += block.ops
+            fn = "and" if is_and else "or"
+            result = condition if result is None else ctx.builder.op(fn, result, condition)
+        else:  # what the first part guards must not be read where it fails
+            block.yields, known = [condition], Block(yields=[ctx.builder.const(not is_and)])
+            result = ctx.builder.branch(result, *((block, known) if is_and else (known, block)))[0]
     return Object(is_and) if result is None else result
 
 

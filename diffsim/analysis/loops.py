@@ -86,6 +86,12 @@ def _static_items(ctx: Context, iterable: Abstract, node: ast.For) -> Iterator[A
 
 def _bind(ctx: Context, target: ast.expr, item: Abstract, node: ast.stmt) -> None:
     if isinstance(target, ast.Name):
+        if target.id in ctx.frame.variables:
+            if target.id == "_":
+                return
+            ctx.error(
+                node, f"the name of a loop must be new, got {target.id}, which is in use; use another name"
+            )
         ctx.frame.variables[target.id] = Variable(item)
     elif isinstance(target, ast.Tuple):
         for element, part in zip(target.elts, ctx.unpacked(item, node), strict=True):

@@ -93,7 +93,7 @@ def _inline(
         if _by_reference(parameter.annotation) and position in aliases:
             frame.variables[name] = aliases[position]
         else:
-            frame.variables[name] = _copied(ctx, node, value)
+            frame.variables[name] = _copied(ctx, node, value, _by_reference(parameter.annotation))
     ctx.frames.append(frame)
     depth, ctx.depth = ctx.depth, 0
     try:
@@ -113,8 +113,10 @@ def _by_reference(annotation: Any) -> bool:
     )
 
 
-def _copied(ctx: Context, node: ast.AST, value: Abstract) -> Variable:
-    """Bind an argument as a variable of the function, with a type of its own."""
+def _copied(ctx: Context, node: ast.AST, value: Abstract, template: bool) -> Variable:
+    """Bind an argument as a variable of the function, with a type of its own; templates stay Python objects."""
+    if isinstance(value, Object) and isinstance(value.value, int | float) and not template:
+        value = ctx.runtime(value, node)
     if isinstance(value, Value | Const | Matrix):
         return Variable(value, tuple(e.dtype for e in entries_of(value)))
     return Variable(value)

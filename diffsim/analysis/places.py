@@ -275,7 +275,9 @@ def pick(
 
     A position is an int, or the operand of a dynamic index, which then stands alone.
     """
-    items = index.items if isinstance(index, Sequence) else (index,)
+    items: tuple[Abstract, ...] = index.items if isinstance(index, Sequence) else (index,)
+    if isinstance(index, Object) and isinstance(index.value, tuple):
+        items = tuple(Object(item) for item in index.value)
     if len(items) == 1 and len(shape) == 2 and shape[1] == 1:
         items = (items[0], Object(0))
     if len(items) == 1 and len(shape) == 2:

@@ -97,6 +97,7 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
             step.append(_copy_stage(f"keep {state.key}", target, 0, target, 1, real))
     check_access(step + running, steps)
     check_access(terminal, steps)
+    check_access(begin, steps)
     lowered = LoweredProgram(program, buffers, initial, begin, step, running, terminal, history)
     for buffer in lowered.states:
         lowered.carried[buffer] = _companion(buffer, "carry", "carry")
@@ -195,6 +196,9 @@ def _plan_clearing(lowered: LoweredProgram) -> None:
             used = any(buffer is r.buffer for s in lowered.terminal for r in _refs(s.body))
             if used and not covered(buffer, 0, lowered.terminal):
                 lowered.clear_terminal.append((buffer, 0))
+                # sums of the terminal cost leave their adjoint behind, which the last step must not see
+                if buffer.adjoint is not None and (buffer.adjoint, 0) not in lowered.clear_adjoint:
+                    lowered.clear_adjoint.append((buffer.adjoint, 0))
 
 
 def _refs(block: Block) -> list[Ref]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffsim.ir import Block, Const, For, If, Let, Load, Operand, Value
 
-__all__ = ["Interval", "Ranges"]
+__all__ = ["Interval", "Ranges", "values_at"]
 
 Interval = tuple[float, float]
 ANY: Interval = (-math.inf, math.inf)
@@ -33,6 +35,12 @@ _RULES: dict[str, Callable[..., Interval]] = {
     "select": lambda c, a, b: (min(a[0], b[0]), max(a[1], b[1])),
     "abs": lambda a: (0.0 if a[0] <= 0 <= a[1] else min(abs(a[0]), abs(a[1])), max(abs(a[0]), abs(a[1]))),
 }
+
+
+def values_at(values: NDArray[Any], literal: tuple[int | None, ...]) -> NDArray[Any]:
+    """Return the part of an array (worlds first, where there are any) at literal indices; None takes a whole axis."""
+    part: NDArray[Any] = values[(..., *(slice(None) if i is None else i for i in literal))]
+    return part
 
 
 class Ranges:
@@ -66,9 +74,7 @@ class Ranges:
             if isinstance(op, Let):
                 self._let(op)
             elif isinstance(op, Load) and op.ref.buffer.dtype == "i32" and op.ref.buffer.kind == "constant":
-                values = op.ref.buffer.source.numpy()
-                self._known[op.result] = (float(np.min(values)), float(np.max(values)))
-                self.exact.add(op.result)
+                self._load(op)
             elif isinstance(op, For):
                 self._known[op.index] = (self.of(op.start)[0], self.of(op.stop)[1] - 1)
                 if (
@@ -81,6 +87,16 @@ class Ranges:
             elif isinstance(op, If):
                 self._visit(op.then)
                 self._visit(op.orelse)
+
+    def _load(self, op: Load) -> None:
+        """Look up what an integer Constant holds where it is read, and note that the program relies on it."""
+        buffer = op.ref.buffer
+        literal = tuple(int(i.value) if isinstance(i, Const) else None for i in op.ref.indices)
+        values = values_at(buffer.source.numpy(), literal)
+        self._known[op.result] = buffer.bounds[literal] = (float(np.min(values)), float(np.max(values)))
+        running = [(i, n) for i, n in zip(op.ref.indices, buffer.shape, strict=True) if isinstance(i, Value)]
+        if all(i in self.exact and self._known[i] == (0, n - 1) for i, n in running):
+            self.exact.add(op.result)
 
     def _let(self, op: Let) -> None:
         args = [self.of(a) for a in op.args]

@@ -27,7 +27,9 @@ from diffsim.ir import (
     walk,
 )
 
-__all__ = ["Lane", "Printer"]
+__all__ = ["Lane", "Printer", "Slot", "slot_of"]
+
+_DEEPEST = 24  # nested parentheses; Python gives up at 200
 
 INFIX = {
     "add": "+",
@@ -54,6 +56,14 @@ INFIX = {
 }
 
 
+Slot = tuple[Buffer, "int | None", int]
+
+
+def slot_of(ref: Ref) -> Slot:
+    """Return what tells places apart that can never overlap: the buffer, the time, the component."""
+    return ref.buffer, ref.time, ref.component
+
+
 @dataclass
 class Lane:
     """How the code being printed names its place: the world, the time, the lane of parallel work.
@@ -63,8 +73,8 @@ class Lane:
         slot: Gives the index of `x[t + offset]` among the slots of a State.
         scratch: The index of this step among the slots of a Scratch.
         world, group, lane: The other indices.
-        parallel: The indices of the parallel loop around, each the text of one.
-        atomic: Additions may meet those of other iterations, unless their indices say otherwise.
+        exclusive: Places that each iteration of the parallel loop has to itself.
+        atomic: Additions elsewhere may meet those of other iterations.
     """
 
     t: str = "t"
@@ -73,7 +83,7 @@ class Lane:
     world: str = "0"
     group: str = "0"
     lane: str = "0"
-    parallel: tuple[str, ...] = ()
+    exclusive: frozenset[Slot] = frozenset()
     atomic: bool = False
 
 
@@ -128,10 +138,15 @@ class Printer:
                 if isinstance(y, Value):
                     uses[y] += 1
                     owner[y] = id(inner)
+        depth: Counter[Value] = Counter()
         for inner in _all_blocks(block):
             for op in inner.ops:
                 if isinstance(op, Let) and uses[op.result] == 1 and owner[op.result] == id(inner):
-                    self._inline[op.result] = op
+                    depth[op.result] = 1 + max((depth[a] for a in op.args if isinstance(a, Value)), default=0)
+                    if depth[op.result] > _DEEPEST:
+                        depth[op.result] = 0
+                    else:
+                        self._inline[op.result] = op
 
     def operations(self, ops: list[Op], lane: Lane) -> None:
         """Print operations in order."""
@@ -161,17 +176,10 @@ class Printer:
 
     def _accumulate(self, op: Accumulate, lane: Lane) -> None:
         place, value = self.place(op.ref, lane), self.text(op.value, lane)
-        if lane.atomic and not self._exclusive(op.ref, lane):
+        if lane.atomic and slot_of(op.ref) not in lane.exclusive:
             self.line(f"{place} += {value}")
         else:  # Taichi would make `+=` atomic in every parallel loop
             self.line(f"{place} = {place} + {value}")
-
-    def _exclusive(self, ref: Ref, lane: Lane) -> bool:
-        """Tell whether no other iteration of the parallel loop adds to the same place."""
-        indices = {self.text(i, lane) for i in ref.indices if isinstance(i, Value)}
-        if "world" in self.layout.axes(ref.buffer):
-            indices.add(lane.world)
-        return set(lane.parallel) <= indices
 
     def loop(self, op: For, lane: Lane) -> None:
         """Print a serial loop with its carried values."""

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from diffsim.analysis.program import clear_stage
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.motion import hoisted
-from diffsim.codegen.printer import Lane
+from diffsim.codegen.printer import Lane, Slot, slot_of
 from diffsim.codegen.stages import StageSet, tapes_of
 from diffsim.codegen.writer import KernelText, KernelWriter
-from diffsim.ir import Buffer, Const, For, Op, Stage
+from diffsim.ir import Accumulate, Block, Buffer, Const, For, Load, Op, Stage, Store, Value, walk
 
 __all__ = ["step_kernels"]
 
@@ -119,12 +119,23 @@ def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, o
         "w" if worlds > 1 else "0",
         "0",
         flat,
-        tuple(targets),
+        _exclusive(nest[-1].body, [loop.index for loop in nest], w.layout),
         atomic=not serial,
     )
     with w.inside(head):
         w.operations(nest[-1].body.ops, inner)
         w.line("pass")
+
+
+def _exclusive(body: Block, indices: list[Value], layout: Layout) -> frozenset[Slot]:
+    """Return the places that each iteration has to itself: all accesses name them by the loop's own indices."""
+    found: dict[Slot, set[tuple[int, ...] | None]] = {}
+    for op in walk(body):
+        if isinstance(op, Load | Store | Accumulate):
+            own = layout.worlds == 1 or "world" in layout.axes(op.ref.buffer)
+            axes = tuple(op.ref.indices.index(i) for i in indices if i in op.ref.indices)
+            found.setdefault(slot_of(op.ref), set()).add(axes if own and len(axes) == len(indices) else None)
+    return frozenset(slot for slot, axes in found.items() if len(axes) == 1 and None not in axes)
 
 
 def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, on_cpu: bool) -> None:
@@ -136,7 +147,14 @@ def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, on_cpu: bool) -> N
     w.need_tapes(stage, worlds)
     name = "w" if worlds > 1 else "0"
     inner = Lane(
-        lane.t, lane.slot, lane.scratch, name, "0", name, (name,) if worlds > 1 else (), atomic=not serial
+        lane.t,
+        lane.slot,
+        lane.scratch,
+        name,
+        "0",
+        name,
+        _exclusive(stage.body, [], w.layout),
+        atomic=not serial,
     )
     with w.inside(f"for w in range({worlds}):"):
         w.operations(stage.body.ops, inner)
