@@ -94,8 +94,8 @@ class Buffer:
         source: The declared field, or the external Taichi field that stands behind it.
         adjoint: The buffer that holds the adjoint, for what gradients flow through.
         is_adjoint: This buffer is the adjoint of another.
-        bounds: What the program relies on of an integer Constant: for literal indices (None where an index runs),
-            the smallest and the largest value.
+        bounds: What the program relies on of an integer Constant: for literal indices (None where an index
+            runs), the smallest and the largest value.
     """
 
     def __init__(

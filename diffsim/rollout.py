@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import runtime
-from diffsim.diagnosis import explain_not_finite
 from diffsim.analysis.ranges import values_at
+from diffsim.diagnosis import explain_not_finite
 from diffsim.engine.engine import Engine, plan_program
 from diffsim.errors import ConfigError, GradientError, StateError
 from diffsim.fields import Control, Field, Scratch, State, Valued
@@ -331,7 +331,7 @@ class Rollout:
                 "the rollout must live on the running Taichi program, got another ti.init since; make it anew"
             )
         for owner, name, value in self._engine.lowered.buffers.captured.values():
-            now = getattr(owner, name, None)
+            now: Any = getattr(owner, name, None)
             if now is not value and not np.array_equal(now, value):
                 raise StateError(
                     f"{type(owner).__name__}.{name} must stay as kernels saw it when the rollout was made "
@@ -359,8 +359,9 @@ class Rollout:
             part = values_at(np.broadcast_to(values, values.shape or shape), literal)
             if np.min(part) < low or np.max(part) > high:
                 raise ConfigError(
-                    f"{field.label} must stay within {low:g} .. {high:g}, for which this rollout's loops and indices were "
-                    f"checked, got {np.min(part):g} .. {np.max(part):g}; make a new Rollout for other values"
+                    f"{field.label} must stay within {low:g} .. {high:g}, for which this rollout's loops and "
+                    f"indices were checked, got {np.min(part):g} .. {np.max(part):g}; make a new Rollout for "
+                    "other values"
                 )
         self._engine.storage.write(buffer, values, field.type.shape)
 

@@ -391,7 +391,7 @@ def test_a_planted_fault_in_fused_code_falls_back_to_step(chain, reference, monk
     plain = printer.Printer.loop
 
     def lose_order(self, op, lane):  # backward loops that carry values must run downward
-        if not lane.parallel and op.descending:
+        if op.descending:
             op.descending = False
         plain(self, op, lane)
 

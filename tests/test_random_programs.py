@@ -558,9 +558,8 @@ class Writer:
         self.line(f"for i in range({self.n}):")
         self.indent += 1
         self.line(f"self.y[0, i] {self.pick('=', '+=')} self.x[0, i] * ti.sin({self.leaf(scope)[0]})")
-        self.line(
-            f"self.v[0, self.ids[i]] += 0.3 * ti.Vector([{', '.join(self.leaf(scope)[0] for _ in range(self.d))}])"
-        )
+        entries = ", ".join(self.leaf(scope)[0] for _ in range(self.d))
+        self.line(f"self.v[0, self.ids[i]] += 0.3 * ti.Vector([{entries}])")
         self.indent -= 2
         self.line("")
         self.line("def reset(self):")

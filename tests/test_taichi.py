@@ -73,16 +73,6 @@ def test_types_are_told_apart(runtime):
     assert not _taichi.is_vector_type(ti.f32)
 
 
-def test_kinds_of_types():
-    scalars = [ti.f32, ti.f64, ti.i32, ti.u8]
-    vectors = [ti.math.vec3, ti.math.mat2, ti.types.vector(2, ti.f64), ti.types.matrix(2, 3, ti.f32)]
-    others = [float, ti.Vector([1.0, 2.0]), ti.sin, None]
-    assert [_taichi.is_scalar_type(t) for t in scalars + vectors + others] == [True] * 4 + [False] * 8
-    assert [_taichi.is_vector_type(t) for t in scalars + vectors + others] == [False] * 4 + [True] * 4 + [
-        False
-    ] * 4
-
-
 @ti.kernel
 def plain_kernel(t: ti.i32):
     pass

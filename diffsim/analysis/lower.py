@@ -114,7 +114,7 @@ def _by_reference(annotation: Any) -> bool:
 
 
 def _copied(ctx: Context, node: ast.AST, value: Abstract, template: bool) -> Variable:
-    """Bind an argument as a variable of the function, with a type of its own; templates stay Python objects."""
+    """Bind an argument as a variable with a type of its own; templates stay Python objects."""
     if isinstance(value, Object) and isinstance(value.value, int | float) and not template:
         value = ctx.runtime(value, node)
     if isinstance(value, Value | Const | Matrix):

@@ -38,7 +38,7 @@ _RULES: dict[str, Callable[..., Interval]] = {
 
 
 def values_at(values: NDArray[Any], literal: tuple[int | None, ...]) -> NDArray[Any]:
-    """Return the part of an array (worlds first, where there are any) at literal indices; None takes a whole axis."""
+    """Return the part of an array (worlds first, if any) at literal indices; None takes a whole axis."""
     part: NDArray[Any] = values[(..., *(slice(None) if i is None else i for i in literal))]
     return part
 

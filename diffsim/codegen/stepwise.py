@@ -128,7 +128,7 @@ def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, o
 
 
 def _exclusive(body: Block, indices: list[Value], layout: Layout) -> frozenset[Slot]:
-    """Return the places that each iteration has to itself: all accesses name them by the loop's own indices."""
+    """Return the places that each iteration has to itself: all accesses use the loop's own indices."""
     found: dict[Slot, set[tuple[int, ...] | None]] = {}
     for op in walk(body):
         if isinstance(op, Load | Store | Accumulate):
