@@ -37,7 +37,7 @@ def twin(
         inputs = np.concatenate(
             [np.sin(config.omega * t * config.dt + waves), seen.ravel(), np.array(config.goal) - center]
         )
-        command = np.tanh(w1 @ np.tanh(w0 @ inputs + b0) + b1)
+        command = np.tanh(np.tanh(inputs @ w0 + b0) @ w1 + b1)
         span = x[a] - x[b]
         length = np.hypot(*span.T)
         target = robot.rest_length * (1 + robot.actuation * command)
@@ -119,7 +119,7 @@ def test_time_of_impact_keeps_points_above_the_ground(rollout: ds.Rollout) -> No
     if config.time_of_impact:
         assert deepest > -1e-5
     else:
-        assert deepest < -5e-4, "without it they sink in by up to a step's way"
+        assert deepest < -1e-4, "without it they sink in by up to a step's way"
 
 
 # ---- invariants ----
