@@ -55,11 +55,14 @@ def step_kernels(stages: StageSet, layout: Layout, real: str, on_cpu: bool) -> d
 def _parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, on_cpu: bool) -> None:
     """Print each top-level loop as a loop that Taichi runs in parallel, worlds included."""
     worlds = w.layout.worlds
-    stage = hoisted(stage, outermost=False)
+    nests = [_nest(op) for op in stage.body.ops]
+    small = on_cpu and worlds == 1 and all(nest and _work(nest) <= _SERIAL_WORK for nest in nests)
+    # loops that no threads share are printed as in fused mode, so that both round alike
+    stage = hoisted(stage, outermost=small)
     nests = [_nest(op) for op in stage.body.ops]
     w.name(stage.t, lane.t)
     w.plan_inlining(stage.body)
-    if not all(nests) or not _tapes_fit(stage, nests, worlds):
+    if small or not all(nests) or not _tapes_fit(stage, nests, worlds):
         _serial_worlds(w, stage, lane, on_cpu)
         return
     for nest in nests:
@@ -87,8 +90,12 @@ def _trips(loop: For) -> int:
     return max(0, int(loop.stop.value) - int(loop.start.value))
 
 
+def _work(nest: list[For]) -> int:
+    return math.prod(_trips(loop) for loop in nest)
+
+
 def _tapes_fit(stage: Stage, nests: Sequence[list[For] | None], worlds: int) -> bool:
-    lanes = worlds * max((math.prod(_trips(f) for f in nest) for nest in nests if nest), default=1)
+    lanes = worlds * max((_work(nest) for nest in nests if nest), default=1)
     return sum(8 * lanes * b.shape[0] for b in tapes_of(stage)) <= _PARALLEL_TAPE_BYTES
 
 
@@ -97,7 +104,7 @@ def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, o
     names = [w.fresh("i") for _ in nest]
     for loop, name in zip(nest, names, strict=True):
         w.name(loop.index, name)
-    work = worlds * math.prod(_trips(f) for f in nest)
+    work = worlds * _work(nest)
     serial = on_cpu and work <= _SERIAL_WORK
     if serial:
         w.line("ti.loop_config(serialize=True)")
