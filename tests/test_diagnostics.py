@@ -257,6 +257,30 @@ class UnboundedCarry(Base):
             self.f[t, i] = s
 
 
+class ShadowedName(Base):
+    @ti.kernel
+    def bad(self, t: ti.i32):
+        for i in range(3):
+            k = 0.5
+            for k in range(3):
+                self.f[t, i] += k * self.x[t, i]
+
+
+class ResetInPlace(Base):
+    @ti.kernel
+    def bad(self, t: ti.i32):
+        for i in range(3):
+            self.f[t, i] = self.x[t, i]
+
+    @ti.kernel
+    def square(self):
+        for i in range(3):
+            self.x[0, i] = self.x[0, i] ** 2
+
+    def reset(self):
+        self.square()
+
+
 class NotAFunction(Base):
     @ti.kernel
     def bad(self, t: ti.i32):
@@ -297,6 +321,8 @@ def sum_of_python(x):
         (ForeignField, TraceError, "must be a field of the simulator"),
         (StructFor, TraceError, "a loop must name its range"),
         (UnboundedCarry, GradientError, "must have a bound that is known"),
+        (ShadowedName, TraceError, "the name of a loop must be new, got k"),
+        (ResetInPlace, GradientError, "State x .* must not be written after it was read"),
         (NotAFunction, TraceError, "write it as a @ti.func"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",

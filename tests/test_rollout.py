@@ -291,3 +291,56 @@ def test_missing_backend():
 def test_not_a_simulator(runtime):
     with pytest.raises(TraceError, match=r"must be a ds\.Simulator"):
         ds.Rollout(object(), steps=3)
+
+
+class Indexed(Spring):
+    """Reads through an index array and loops to a count, both of which could lead outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids = ds.Constant([1, 0])
+
+    @ti.kernel
+    def force(self, t: ti.i32):
+        for i in range(self.n):
+            s = self.x[t, self.ids[i]]
+            for _ in range(self.ids[i]):
+                s = ti.sin(s)
+            self.pull[t, i] = s * self.k[i] + self.u[t, i]
+
+
+def test_integers_stay_where_they_were_checked(runtime):
+    sim = Indexed()
+    rollout = ds.Rollout(sim, steps=3, mode="step")
+    rollout.value_and_grad()
+    sim.ids.set([0, 0])
+    rollout.value_and_grad()
+    for bad in ([0, 2], [-1, 0], 7):
+        sim.ids.set(bad)
+        with pytest.raises(ConfigError, match=r"Constant ids must stay within 0 .. 1"):
+            rollout.value_and_grad()
+
+
+def test_sums_of_the_terminal_cost_do_not_leak_into_the_last_step(runtime):
+    class Shared(Spring):
+        @ti.kernel
+        def distance(self, t: ti.i32):
+            for i in range(self.n):
+                self.pull[t, 0] += self.x[t, i]
+
+        @ti.kernel
+        def square(self, t: ti.i32):
+            self.cost[None] += self.pull[t, 0] ** 2
+
+        def terminal_cost(self, t):
+            self.distance(t)
+            self.square(t)
+
+    for mode in ("step", "fused"):
+        assert ds.Rollout(Shared(), steps=4, mode=mode).check_grad(["k", "x", "u"]).passed
+
+
+def test_check_grad_leaves_values_as_they_were(rollout):
+    sim = rollout.sim
+    rollout.check_grad(["u", "k"], directions=1)
+    assert ds.Rollout(sim, steps=5, mode="step").value() > 0  # the control still fits any horizon

@@ -300,7 +300,68 @@ class Functions(Trap):
         return a * self.w[0, 1] + ti.math.mix(a, 2.0, 0.3)
 
 
+class LongSum(Trap):
+    @ti.kernel
+    def trap(self, t: ti.i32):
+        for i in range(N):
+            s = 0.0
+            for k in ti.static(range(260)):
+                s += self.w[i, k % N] * self.x[t, i] * (1.0 / (k + 1.0))
+            self.f[t, i] = s
+
+
+class GuardedNeighbour(Trap):
+    @ti.kernel
+    def trap(self, t: ti.i32):
+        for i in range(N):
+            if i > 0 and self.x[t, i - 1] < 10.0:
+                self.f[t, i] += self.x[t, i - 1] * self.w[i, 0]
+            if i == 0 or self.x[t, i - 1] > 10.0:
+                self.f[t, i] += self.w[i, 1] ** 2
+
+
+class MatrixEntries(Trap):
+    @ti.kernel
+    def trap(self, t: ti.i32):
+        for i in range(N):
+            A = self.m[0]
+            A[0, 1] += self.m[0][2, 0] * self.x[t, i]
+            A[1, 0] = A[0, 1] * self.w[i, i]
+            self.f[t, i] = A[1, 0] + A[i % 3, 1] + A.determinant()
+
+
+@ti.func
+def halved(a, b):
+    for _ in range(2):
+        a = 0.5 * a + b
+    return a
+
+
+class NumberArgument(Trap):
+    @ti.kernel
+    def trap(self, t: ti.i32):
+        for i in range(N):
+            self.f[t, i] = halved(0.3, self.x[t, i]) * halved(self.w[i, 0], 1.5)
+
+
+class Columns(Trap):
+    def __init__(self):
+        super().__init__()
+        self.pairs = ds.Constant([[0, 4], [2, 3], [1, 1]])
+        self.short = ds.Param([1.0, -2.0, 0.5])
+
+    @ti.kernel
+    def trap(self, t: ti.i32):
+        for i in range(3):
+            self.f[t, self.pairs[i, 1]] += self.short[self.pairs[i, 0]] * self.x[t, self.pairs[i, 1]] ** 2
+
+
 TRAPS = [
+    LongSum,
+    GuardedNeighbour,
+    MatrixEntries,
+    NumberArgument,
+    Columns,
     HoistedValue,
     FunctionsInLoops,
     SiblingLoops,
