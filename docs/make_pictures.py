@@ -24,11 +24,11 @@ def main() -> None:
     rollout = ds.Rollout(sim, steps=682)
     fields = {"x": sim.x, "actuation": sim.actuation}
     recordings = {"before training": rollout.trajectories(fields, every=8)}
-    optimizer = ds.optim.SGD(lr=0.1, momentum=0.5, normalize=True)
+    optimizer = ds.optim.SGD(lr=0.05, momentum=0.8, normalize=True)
     result = ds.minimize(rollout, wrt=[sim.policy], optimizer=optimizer, iterations=100)
     for key, values in result.best.items():
         rollout.leaves([key])[0].set(values)
-    recordings["after 100 iterations"] = rollout.trajectories(fields, every=8)
+    recordings["best of 100 iterations"] = rollout.trajectories(fields, every=8)
     robot_png(
         HERE / "robot.png",
         {name: r["x"] for name, r in recordings.items()},
