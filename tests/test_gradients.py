@@ -322,6 +322,206 @@ def test_wave_with_history(runtime, window):
     assert rollout.trajectory(sim.u, every=5).shape == (6, 16)
 
 
+class History(ds.Simulator):
+    """What is rare, in one program: three past steps, statements outside loops, a State that no kernel writes
+    and one written in part and at some steps only, costs in every phase, a Scratch in the terminal cost."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.x = ds.State(ds.real, 3, init=rng.normal(size=3), history=3)
+        self.v = ds.State(ds.mat2, 3, init=rng.normal(size=(3, 2, 2)), history=2)
+        self.kept = ds.State(ds.real, 2, init=rng.normal(size=2))
+        self.z = ds.State(ds.real, 3)
+        self.s = ds.Param(0.3)
+        self.f = ds.Scratch(ds.real, 3)
+        self.u = ds.Control(ds.vec2, 3, init=rng.normal(size=(7, 3, 2)))
+        self.next = ds.Constant([1, 2, 0])
+
+    @ti.kernel
+    def push(self, t: ti.i32):
+        a = self.x[t, 0] * self.s[None]
+        self.f[t, 1] = ti.sin(a)
+        b = a * self.x[t - 2, 2]
+        if b > 0:
+            self.f[t, 2] += b
+        else:
+            self.f[t, 0] -= b
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(3):
+            old = 0.3 * ti.sin(self.x[t - 1, i]) + 0.2 * self.x[t - 2, i] * self.f[t, i]
+            self.x[t + 1, i] = 0.5 * self.x[t, i] - old + self.kept[t, i % 2] * 0.1
+            turn = self.u[t, i].outer_product(self.u[t, (i + 1) % 3])
+            self.v[t + 1, i] = self.v[t, i] @ self.v[t - 1, i] * 0.2 + 0.1 * turn
+            if t % 2 == 0:
+                self.z[t + 1, self.next[i]] = self.x[t, i] * self.z[t, i] + self.x[t + 1, i]
+            self.cost[None] += 0.1 * self.z[t, i] ** 2
+
+    def step(self, t):
+        self.push(t)
+        self.move(t)
+
+    @ti.kernel
+    def running(self, t: ti.i32):
+        for i in range(3):
+            self.cost[None] += self.f[t, i] * self.x[t + 1, i] * self.z[t + 1, i]
+            self.cost[None] += self.x[t - 1, i] * self.u[t, i].sum()
+
+    def running_cost(self, t):
+        self.running(t)
+
+    @ti.kernel
+    def gather(self, t: ti.i32):
+        for i in range(3):
+            self.f[t, self.next[i]] += self.x[t - 2, i] * self.z[t, i]
+
+    @ti.kernel
+    def end(self, t: ti.i32):
+        for i in range(3):
+            self.cost[None] += self.x[t, i] ** 2 + self.x[t - 2, i] * self.f[t, i] + self.v[t - 1, i].sum()
+
+    def terminal_cost(self, t):
+        self.gather(t)
+        self.end(t)
+
+    def by_hand(self, steps):
+        """Return the cost from the same equations in NumPy."""
+        x, v = [self.x.numpy()] * 3, [self.v.numpy()] * 2  # the times before the first are like it
+        z, u, kept, nxt = np.zeros(3), self.u.numpy(), self.kept.numpy(), np.array([1, 2, 0])
+        cost = 0.0
+        for t in range(steps):
+            f = np.zeros(3)
+            a = x[-1][0] * float(self.s.numpy())
+            f[1] = np.sin(a)
+            b = a * x[-3][2]
+            f[2 if b > 0 else 0] += abs(b)
+            old = 0.3 * np.sin(x[-2]) + 0.2 * x[-3] * f
+            new = 0.5 * x[-1] - old + kept[np.arange(3) % 2] * 0.1
+            v.append(v[-1] @ v[-2] * 0.2 + 0.1 * u[t][:, :, None] * u[t][nxt][:, None, :])
+            cost += 0.1 * np.sum(z**2)
+            later = np.zeros(3)
+            if t % 2 == 0:
+                later[nxt] = x[-1] * z + new
+            cost += np.sum(f * new * later) + np.sum(x[-2] * u[t].sum(axis=1))
+            x.append(new)
+            z = later
+        f = np.zeros(3)
+        f[nxt] += x[-3] * z
+        return cost + np.sum(x[-1] ** 2) + np.sum(x[-3] * f) + np.sum(v[-2])
+
+
+@pytest.fixture(scope="module")
+def rare(runtime):
+    """Return the program `History` and its cost and gradients in `step` mode, checked against differences."""
+    sim = History()
+    rollout = ds.Rollout(sim, steps=7, mode="step")
+    assert rollout.value() == pytest.approx(sim.by_hand(7), rel=1e-12)
+    for key in RARE:
+        for adjoint, difference in slopes(rollout, key):
+            assert adjoint == pytest.approx(difference, rel=1e-6, abs=1e-9), key
+    return sim, rollout.value_and_grad(RARE)
+
+
+RARE = ["x", "v", "kept", "z", "s", "u"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "fused"},
+        {"mode": "step", "window": 1},
+        {"mode": "fused", "window": 2},
+        {"mode": "fused", "window": 2, "worlds": 2},
+    ],
+    ids=str,
+)
+def test_rare_programs(rare, options):
+    sim, (cost, want) = rare
+    found, grads = ds.Rollout(sim, steps=7, **options).value_and_grad(RARE)
+    np.testing.assert_allclose(found, cost, rtol=1e-13)
+    assert_close(grads, {k: options.get("worlds", 1) * g for k, g in want.items()}, 1e-10)
+
+
+# ---- Taichi's own tape ----
+
+
+@ti.data_oriented
+class LatticeKernels:
+    """Masses on a ring with nonlinear springs: perfect nests, on which Taichi's own reverse mode is right."""
+
+    @ti.kernel
+    def springs(self, t: ti.i32):
+        for i in range(self.n):
+            for s in ti.static(range(2)):
+                j = (i + s + 1) % self.n
+                gap = self.x[t, j] - self.x[t, i]
+                pull = self.k[i, s] * ti.tanh(gap.norm(1e-2)) * gap
+                self.force[t, i] += pull
+                self.force[t, j] -= ti.max(pull, -0.5)
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(self.n):
+            self.v[t + 1, i] = 0.99 * self.v[t, i] + 0.1 * self.force[t, i]
+            self.x[t + 1, i] = self.x[t, i] + 0.1 * self.v[t, i]
+
+    @ti.kernel
+    def spread(self, t: ti.i32):
+        for i in range(self.n):
+            self.cost[None] += self.x[t, i].norm_sqr() * ti.exp(-0.1 * self.v[t, i][0])
+
+
+class Lattice(LatticeKernels, ds.Simulator):
+    """The kernels as a simulator."""
+
+    def __init__(self, n=8):
+        rng = np.random.default_rng(1)
+        self.n = n
+        self.x = ds.State(ds.vec2, n, init=rng.normal(size=(n, 2)))
+        self.v = ds.State(ds.vec2, n, init=rng.normal(size=(n, 2)))
+        self.k = ds.Param(rng.uniform(0.5, 1.5, size=(n, 2)))
+        self.force = ds.Scratch(ds.vec2, n)
+
+    def step(self, t):
+        self.springs(t)
+        self.move(t)
+
+    def terminal_cost(self, t):
+        self.spread(t)
+
+
+class TapedLattice(LatticeKernels):
+    """The kernels on Taichi's fields with a time axis, as a DiffTaichi program has them."""
+
+    def __init__(self, sim, steps):
+        self.n = sim.n
+        self.x, self.v, self.force = (
+            ti.Vector.field(2, ti.f64, shape=(steps + 1, sim.n), needs_grad=True) for _ in range(3)
+        )
+        self.k = ti.field(ti.f64, shape=(sim.n, 2), needs_grad=True)
+        self.cost = ti.field(ti.f64, shape=(), needs_grad=True)
+        self.k.from_numpy(sim.k.numpy())
+        for i in range(sim.n):
+            self.x[0, i], self.v[0, i] = sim.x.numpy()[i].tolist(), sim.v.numpy()[i].tolist()
+
+
+@pytest.mark.parametrize("mode", ["step", "fused"])
+def test_same_as_taichis_tape(runtime, mode):
+    steps = 9
+    sim = Lattice()
+    cost, grads = ds.Rollout(sim, steps=steps, mode=mode).value_and_grad(["k", "x", "v"])
+    taped = TapedLattice(sim, steps)
+    with ti.ad.Tape(taped.cost):
+        for t in range(steps):
+            taped.springs(t)
+            taped.move(t)
+        taped.spread(steps)
+    assert cost == pytest.approx(taped.cost[None], rel=1e-13)
+    want = {"k": taped.k.grad.to_numpy(), "x": taped.x.grad.to_numpy()[0], "v": taped.v.grad.to_numpy()[0]}
+    assert_close(grads, want, 1e-12)
+
+
 # ---- mass-spring robots ----
 
 

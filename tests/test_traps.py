@@ -4,6 +4,8 @@ Each kernel maps `x` (a State) and `w` (a Param) to `f` (a Scratch); the cost is
 numbers are central differences in f64; where plain Python can say the value too, it does.
 """
 
+import importlib.util
+
 import numpy as np
 import pytest
 import taichi as ti
@@ -427,3 +429,170 @@ def test_values_of_a_miscompiled_vector(runtime):
         v = v + u
         u[0] = 7.0
         assert found[i] == pytest.approx(u.sum() + 10.0 * v.sum(), rel=1e-13)
+
+
+# ---- what kernels may compute with ----
+
+FUNCTIONS = """
+ti.asin(0.4 * a) + ti.acos(0.3 * a)
+ti.max(a, 2, 0.1 * b) + max(a, b, 1) + min(a, b) + ti.min(a, 0.5, b)
+(a > 0) * a * b + (a > 0.0) * 2.0
+a if (a > 0 and b > 0) else b * a
+b**i + (i + 1) ** b + ti.pow(2, b)
+ti.pow(b, 3) + ti.pow(b, -2) + (-b) ** 3
+a**2.0 + a**3.0 + b**0.0 + b**-1.5
+ti.sqrt(b) + ti.rsqrt(b) + ti.raw_div(a, b)
+(ti.math.mod(a, 0.7) + ti.math.fract(a) + ti.floor(a) + ti.ceil(a)) * b
+(ti.math.sign(a) + ti.math.step(0.1, a)) * b
+ti.math.mix(a, b, 0.3) + ti.math.mix(a, b, a) + ti.math.clamp(a, -0.5, 0.5) + ti.math.smoothstep(0.0, 1.0, b)
+ti.math.radians(a) + ti.math.degrees(a)
+ti.math.distance(v, w * 2) + ti.math.length(v) + ti.math.normalize(v)[1] + ti.math.dot(v, w)
+ti.math.reflect(v, w)[0] + ti.math.cross(v, w).y
+ti.math.cmul(q, r).x + ti.math.cdiv(q, r).y + ti.math.cexp(q).y + ti.math.clog(q).y
+ti.math.cinv(q).y + ti.math.cconj(q).y
+ti.math.exp(a) + ti.math.log(b) + ti.math.tanh(a) + ti.math.pow(b, 1.5) + ti.math.atan2(a, b) + ti.math.pi * a
+ti.math.dot(v.xy, q) + v.zyx.dot(w) + v.rgb.norm(1e-3) + v[0:2].sum()
+(m[0:2, 0:2] @ q).sum() + m[0, :].sum() + m[1, 2] * a
+m.norm() + m.norm_sqr() + m.sum() + m.max() + m.min()
+h.inverse()[0, 1] * a + h.determinant() + (h @ h).trace() + (h.transpose() @ q).norm() + (q @ h).sum()
+(q.outer_product(r) @ q).sum() + q.cross(r)
+v.normalized().sum() + v.norm_inv() + (-v).max()
+ti.math.vec2(a, b).norm() + ti.math.vec3(q, a).sum() + ti.math.mat2(a, b, 1.0, 2.0).determinant()
+ti.math.mat2([a, b], [1.0, 2.0]).determinant() + (ti.math.rotation2d(a) @ q)[0] + ti.math.eye(3).trace() * a
+ti.Matrix.cols([q, r]).determinant() + ti.Matrix.rows([q, r])[0, 1]
+ti.Vector.zero(ti.f64, 3).sum() + ti.Vector.one(ti.f64, 3).sum() * a
+ti.atan2(a - a, a - a) + ti.tanh(400.0 * b) + ti.log(1.0 + ti.exp(20.0 * a)) + ti.exp(ti.min(a, 0.0))
+ti.abs(v).sum() + abs(a)
+ti.select(v > 0.0, v, 0.1 * v).sum() + ti.select(a > b, a, 0)
+float(a) + ti.cast(a, float) * b + ti.cast(a, int) * b + int(a) * b + ti.i32(a) * b + ti.f64(i) * b
+(v**2).sum() + (2.0**v).sum() + (v * w).sum() + (1.0 / (7.0 + v)).sum()
+((v // 0.3).sum() + (v % 0.3).sum() + a // 0.3 + a % -0.4) * b
+((i // 2) + (i % 3) + (-i // 2) + (-i % 3) + (i & 1) + (i << 1) + (i ^ 3) + ~i) * b
+(0.0 < a < 1.0) * b + (not (a > 0)) * b + (a < 0 or b > 1) * a
+len(v) * b + v.n * a + [a, b][1] + (a, b)[0]
+ti.sin(m)[0, 1] + v[i % 3] + m[i % 3, 1]
+np.sin(0.3) * a + math.sin(0.3) * b + t * a * 0.1 + ti.cast(t, ti.f64) * a
+""".strip().splitlines()
+
+TABLE = """
+import math
+import numpy as np
+import taichi as ti
+import diffsim as ds
+
+@ti.data_oriented
+class Kernels:
+    @ti.kernel
+    def table(self, t: ti.i32):
+        for i in range(4):
+            a = self.a[t, i]
+            b = self.b[i]
+            v, w = self.v[i], self.v[(i + 1) % 4]
+            q, r = self.q[i], self.q[(i + 1) % 4]
+            m, h = self.m[0], self.h[0]
+{lines}
+
+class Table(Kernels, ds.Simulator):
+    def __init__(self, count):
+        rng = np.random.default_rng(4)
+        self.a = ds.State(ds.real, 4, init=rng.normal(size=4))
+        self.b = ds.Param(rng.uniform(0.4, 1.6, size=4))
+        self.v = ds.Param(ds.vec3, 4, init=rng.normal(size=(4, 3)))
+        self.q = ds.Param(ds.vec2, 4, init=rng.normal(size=(4, 2)))
+        self.m = ds.Param(ds.mat3, 1, init=rng.normal(size=(1, 3, 3)))
+        self.h = ds.Param(ds.mat2, 1, init=rng.normal(size=(1, 2, 2)) + 2.0 * np.eye(2))
+        self.f = ds.Scratch(ds.real, count, 4)
+        self.weights = ds.Constant(rng.normal(size=(count, 4)))
+        self.count = count
+
+    def step(self, t):
+        self.table(t)
+        self.total(t)
+
+    @ti.kernel
+    def total(self, t: ti.i32):
+        for k in range(self.count):
+            for i in range(4):
+                self.cost[None] += self.weights[k, i] * self.f[t, k, i]
+"""
+
+
+@pytest.fixture(scope="module")
+def table(runtime, tmp_path_factory):
+    """Return a module with one kernel of all FUNCTIONS."""
+    path = tmp_path_factory.mktemp("functions") / "functions_of_kernels.py"
+    lines = [f"            self.f[t, {k}, i] = {text}" for k, text in enumerate(FUNCTIONS)]
+    path.write_text(TABLE.format(lines="\n".join(lines)))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_functions_have_taichis_values_and_right_gradients(table):
+    sim = table.Table(len(FUNCTIONS))
+    rollout = ds.Rollout(sim, steps=1, mode="step")
+    found = rollout.trajectory(sim.f)[0]
+    plain = table.Kernels()  # on Taichi's own fields
+    plain.a = ti.field(ti.f64, shape=(1, 4))
+    plain.b = ti.field(ti.f64, shape=4)
+    plain.v, plain.q = ti.Vector.field(3, ti.f64, shape=4), ti.Vector.field(2, ti.f64, shape=4)
+    plain.m, plain.h = ti.Matrix.field(3, 3, ti.f64, shape=1), ti.Matrix.field(2, 2, ti.f64, shape=1)
+    plain.f = ti.field(ti.f64, shape=(1, *found.shape))
+    for key in ("b", "v", "q", "m", "h"):
+        getattr(plain, key).from_numpy(getattr(sim, key).numpy())
+    plain.a.from_numpy(sim.a.numpy()[None])
+    plain.table(0)
+    want = plain.f.to_numpy()[0]
+    for k, text in enumerate(FUNCTIONS):
+        np.testing.assert_allclose(found[k], want[k], rtol=1e-12, atol=1e-13, err_msg=text)
+    for key in ("a", "b", "v", "q", "m", "h"):
+        report = rollout.check_grad([key], directions=3)
+        assert report.passed, f"{key}\n{report}"
+
+
+KINKS = """
+ti.max(a, 0.0)
+ti.max(0.0, a)
+ti.min(a, 0.0)
+ti.max(a, a)
+ti.abs(a)
+ti.atan2(a, a)
+a**2 + a**1.5 + a**1 + a**0
+ti.select(a > 0.0, a, 0.0)
+""".strip().splitlines()
+SLOPES = [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]  # Taichi's conventions
+
+
+def test_slopes_at_kinks(runtime, tmp_path, monkeypatch):
+    path = tmp_path / "kinks_of_functions.py"
+    lines = [f"            self.cost[None] += self.weights[{k}] * ({x})" for k, x in enumerate(KINKS)]
+    text = TABLE[: TABLE.index("@ti.data_oriented")] + KINK_PROGRAM.format(lines="\n".join(lines))
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sim = module.Kinks(len(KINKS))
+    rollout = ds.Rollout(sim, steps=1, mode="step")
+    slopes = []
+    for k in range(len(KINKS)):
+        sim.weights.set(np.eye(len(KINKS))[k])
+        slopes.append(rollout.value_and_grad("a")[1]["a"][0])
+    assert slopes == SLOPES
+
+
+KINK_PROGRAM = """
+class Kinks(ds.Simulator):
+    def __init__(self, count):
+        self.a = ds.State(ds.real, 1)
+        self.weights = ds.Constant(np.ones(count))
+
+    @ti.kernel
+    def step_(self, t: ti.i32):
+        for i in range(1):
+            a = self.a[t, i]
+{lines}
+
+    def step(self, t):
+        self.step_(t)
+"""
