@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -12,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import runtime
-from diffsim.analysis.ranges import values_at
 from diffsim.diagnosis import explain_not_finite
 from diffsim.engine.engine import Engine, plan_program
 from diffsim.errors import ConfigError, GradientError, StateError
-from diffsim.fields import Control, Field, Scratch, State, Valued
+from diffsim.fields import Control, Field, Scratch, State
+from diffsim.frames import collect_frames
+from diffsim.inputs import Inputs
 from diffsim.ir import Accumulate, Buffer, walk
 from diffsim.leaves import Leaf, Wrt, resolve
 from diffsim.plan import MODES, Plan
@@ -108,8 +108,7 @@ class Rollout:
         self._info = info
         self._runtime_program = runtime.register(self)
         self._engine = Engine(lowered, stages, chosen, info)
-        self._seen: dict[int, int] = {}
-        self._token = object()
+        self._inputs = Inputs(self._engine)
         self.closed = False
         for field in self._program.fields.values():
             if isinstance(field, Control):
@@ -133,9 +132,7 @@ class Rollout:
         if self.closed:
             return
         if self._runtime_program is runtime.current_program():
-            for field, _ in self._inputs():
-                if isinstance(field, Valued) and field.held_by(self._token):
-                    field.numpy()
+            self._inputs.bring_home()
             self._engine.close()
         self.closed = True
 
@@ -231,38 +228,7 @@ class Rollout:
             raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
         buffers = {name: self._timed_buffer(field) for name, field in fields.items()}
         self._prepare()
-        frames: dict[str, list[NDArray[Any]]] = {name: [] for name in fields}
-        arrays = self._engine.storage
-        history = self.plan.layout.history
-
-        def observe(t0: int, n: int, last: bool) -> None:
-            for name, buffer in buffers.items():
-                if buffer.kind == "control":
-                    continue
-                times = range(t0, t0 + n + (1 if last and buffer.kind == "state" else 0))
-                shift = history - 1 if buffer.kind == "state" else 0
-                slots = [t - t0 + shift for t in times if t % every == 0]
-                if slots:
-                    stacked = np.stack([a[:, slots] for a in arrays.arrays(buffer)], axis=-1)
-                    frames[name].append(np.swapaxes(stacked, 0, 1))
-
-        self._engine.forward(observe)
-        return {name: self._frames(buffer, frames[name], int(every)) for name, buffer in buffers.items()}
-
-    def _frames(self, buffer: Buffer, parts: list[NDArray[Any]], every: int) -> NDArray[Any]:
-        field: Field = buffer.source
-        if buffer.kind == "control":
-            values = np.stack(self._engine.storage.arrays(buffer), axis=-1)
-            whole = (
-                np.swapaxes(values, 0, 1)
-                if buffer.per_world
-                else np.repeat(values[:, None], self.worlds, axis=1)
-            )
-            whole = whole[::every]
-        else:
-            whole = np.concatenate(parts)
-        whole = whole.reshape(whole.shape[: 2 + len(field.shape)] + field.type.shape)
-        return whole if self.worlds > 1 else whole[:, 0].copy()
+        return collect_frames(self._engine, buffers, int(every))
 
     def _timed_buffer(self, field: Field) -> Buffer:
         buffer = self._engine.lowered.buffers.by_field.get(id(field)) if isinstance(field, Field) else None
@@ -306,21 +272,11 @@ class Rollout:
         """
         fields = resolve(self._program, wrt)
         self._prepare()
-        return [Leaf(self, self._engine, field, self._value_buffer(field)) for field in fields]
+        return [Leaf(self, self._engine, field, self._inputs.buffer(field)) for field in fields]
 
     def touch(self, leaves: Iterable[Leaf]) -> None:
         """Say that the device values of leaves were changed, so that the host's copies are old."""
-        read = self._engine.storage.read
-        for leaf in leaves:
-            leaf.field.fetched_from(self._token, functools.partial(read, leaf.buffer, leaf.field.type.shape))
-            self._seen[id(leaf.field)] = leaf.field.version
-
-    def _value_buffer(self, field: Field) -> Buffer:
-        lowered = self._engine.lowered
-        return lowered.initial[field.key] if isinstance(field, State) else lowered.buffers.by_field[id(field)]
-
-    def _inputs(self) -> list[tuple[Field, Buffer]]:
-        return [(f, self._value_buffer(f)) for f in self._program.fields.values() if isinstance(f, Valued)]
+        self._inputs.touch([(leaf.field, leaf.buffer) for leaf in leaves])
 
     def _prepare(self) -> None:
         """Check that the rollout can run, and bring changed values to the device."""
@@ -330,40 +286,7 @@ class Rollout:
             raise StateError(
                 "the rollout must live on the running Taichi program, got another ti.init since; make it anew"
             )
-        for owner, name, value in self._engine.lowered.buffers.captured.values():
-            now: Any = getattr(owner, name, None)
-            if now is not value and not np.array_equal(now, value):
-                raise StateError(
-                    f"{type(owner).__name__}.{name} must stay as kernels saw it when the rollout was made "
-                    f"({value!r}), got {now!r}; make a new Rollout, or declare it "
-                    "as ds.Constant to change it between runs"
-                )
-        for field, buffer in self._inputs():
-            assert isinstance(field, Valued)  # noqa: S101  (see _inputs)
-            if self._seen.get(id(field)) != field.version:
-                self._upload(field, buffer)
-                self._seen[id(field)] = field.version
-
-    def _upload(self, field: Valued, buffer: Buffer) -> None:
-        values = field.host_values()
-        shape = field.element_shape
-        time = (self.steps,) if isinstance(field, Control) else ()
-        allowed = [(), (*time, *shape)] + ([(self.worlds, *time, *shape)] if field.per_world else [])
-        if values.shape not in allowed:
-            wanted = " or ".join(str(s) for s in allowed[1:])
-            raise ConfigError(
-                f"{field.label} must have shape {wanted} in this rollout, "
-                f"got {values.shape}; call .set() with it"
-            )
-        for literal, (low, high) in buffer.bounds.items():
-            part = values_at(np.broadcast_to(values, values.shape or shape), literal)
-            if np.min(part) < low or np.max(part) > high:
-                raise ConfigError(
-                    f"{field.label} must stay within {low:g} .. {high:g}, for which this rollout's loops and "
-                    f"indices were checked, got {np.min(part):g} .. {np.max(part):g}; make a new Rollout for "
-                    "other values"
-                )
-        self._engine.storage.write(buffer, values, field.type.shape)
+        self._inputs.upload()
 
     # ---- trouble ----
 
