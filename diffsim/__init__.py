@@ -1,11 +1,22 @@
 """Differentiable physics: write one step as Taichi kernels; diffsim plans time, memory and gradients."""
 
-from diffsim import control, errors, optim, runtime
-from diffsim.errors import ConfigError, DiffsimError, GradientError, StateError, TraceError
+from diffsim import control, errors, math, optim, runtime
+from diffsim.adjoints import adjoint_of
+from diffsim.errors import (
+    ConfigError,
+    Diagnostic,
+    DiffsimError,
+    GradientError,
+    GradientWarning,
+    StateError,
+    TraceError,
+)
 from diffsim.fields import Constant, Control, Param, Scratch, State
+from diffsim.intrinsics import at_most, stop_gradient
 from diffsim.optim import minimize
 from diffsim.plan import Plan
-from diffsim.rollout import Rollout, plan
+from diffsim.planning import plan
+from diffsim.rollout import Rollout
 from diffsim.runtime import init
 from diffsim.simulator import Part, Simulator
 from diffsim.types import mat, mat2, mat3, mat4, real, vec, vec2, vec3, vec4
@@ -16,8 +27,10 @@ __all__ = [
     "ConfigError",
     "Constant",
     "Control",
+    "Diagnostic",
     "DiffsimError",
     "GradientError",
+    "GradientWarning",
     "Param",
     "Part",
     "Plan",
@@ -27,6 +40,8 @@ __all__ = [
     "State",
     "StateError",
     "TraceError",
+    "adjoint_of",
+    "at_most",
     "control",
     "errors",
     "init",
@@ -34,11 +49,13 @@ __all__ = [
     "mat2",
     "mat3",
     "mat4",
+    "math",
     "minimize",
     "optim",
     "plan",
     "real",
     "runtime",
+    "stop_gradient",
     "vec",
     "vec2",
     "vec3",

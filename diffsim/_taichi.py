@@ -24,15 +24,20 @@ import numpy as np
 with contextlib.redirect_stdout(sys.__stdout__):
     import taichi as ti
     from taichi.lang import impl, kernel_impl
+    from taichi.lang.ast import ast_transformer_utils
 
 __all__ = [
     "DTYPES",
     "NUMPY",
     "address_views",
+    "brief_positions",
     "build_kernel",
+    "compile_kernel",
     "current_program",
+    "default_real",
     "destroy_tree",
     "dtype_name",
+    "finish",
     "forget_kernel",
     "has_arch",
     "initialise",
@@ -43,6 +48,8 @@ __all__ = [
     "kernel_function",
     "recording",
     "release_source",
+    "struct_members",
+    "struct_methods",
     "taichi_function",
     "ti",
 ]
@@ -84,6 +91,16 @@ def is_vector_type(obj: Any) -> bool:
     return isinstance(obj, ti.lang.matrix.MatrixType)
 
 
+def struct_members(obj: Any) -> dict[str, Any]:
+    """Return the names and types of the parts of a struct type, such as a `@ti.dataclass`; {} for others."""
+    return dict(obj.members) if isinstance(obj, ti.lang.struct.StructType) else {}
+
+
+def struct_methods(obj: Any) -> dict[str, Any]:
+    """Return the Taichi functions that a struct type has as methods."""
+    return dict(obj.methods)
+
+
 def has_arch(arch: str) -> bool:
     """Tell whether this machine and this build of Taichi can run `cuda`, `x64`, ..."""
     ti.set_logging_level(ti.ERROR)  # looking for CUDA warns where there is none
@@ -116,6 +133,12 @@ def initialise(arch: str, precision: int, seed: int, threads: int | None, cache:
     return str(impl.current_cfg().arch).rsplit(".", 1)[-1]
 
 
+def finish() -> None:
+    """End Taichi's program; only then does it write what it compiled to its cache on disk."""
+    if impl.get_runtime().prog is not None:
+        ti.reset()
+
+
 @contextlib.contextmanager
 def _without_environment_overrides() -> Iterator[None]:
     """Hide TI_* variables that would override an option that our results depend on."""
@@ -125,6 +148,22 @@ def _without_environment_overrides() -> Iterator[None]:
         yield
     finally:
         os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def default_real(real: str) -> Iterator[None]:
+    """While active, lower and compile as if Taichi had been started with this precision, `f32` or `f64`.
+
+    Literals take their type from the Python side's default when a kernel is compiled, arithmetic on integers
+    from that of the compiler's options.
+    """
+    runtime, config = impl.get_runtime(), impl.current_cfg()
+    saved = runtime.default_fp  # the option would be a view of itself
+    runtime.default_fp = config.default_fp = DTYPES[real]
+    try:
+        yield
+    finally:
+        runtime.default_fp = config.default_fp = saved
 
 
 def is_initialised() -> bool:
@@ -194,6 +233,31 @@ def build_kernel(source: str, name: str, scope: dict[str, Any]) -> Callable[...,
     exec(compile(source, filename, "exec", dont_inherit=True), namespace)
     kernel: Callable[..., Any] = ti.kernel(namespace[name])
     return kernel
+
+
+def compile_kernel(kernel: Callable[..., Any], args: Sequence[int]) -> None:
+    """Compile a kernel for arguments like these without launching it; its first launch finds it compiled."""
+    primal = kernel._primal  # type: ignore[attr-defined]
+    program = impl.get_runtime().prog
+    program.compile_kernel(
+        program.config(), program.get_device_caps(), primal.compiled_kernels[primal.ensure_compiled(*args)]
+    )
+
+
+@contextlib.contextmanager
+def brief_positions() -> Iterator[None]:
+    """While active, keep Taichi from wrapping the source text of every statement it compiles.
+
+    The text is for messages about a user's line; for generated kernels, whose lines are long, it takes more
+    time than all other work on the syntax tree.
+    """
+    context = ast_transformer_utils.ASTTransformerContext
+    detailed = context.get_pos_info
+    context.get_pos_info = lambda self, node: f"{self.file}:{node.lineno + self.lineno_offset}\n"
+    try:
+        yield
+    finally:
+        context.get_pos_info = detailed
 
 
 def release_source(kernel: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `diffsim list | train | resume | render | plan | check`.
+"""The command line: `diffsim list | train | resume | render | plan | explain | check`.
 
 Whatever a user gets wrong ends in one line on standard error and exit status 2. Taichi and Matplotlib are
 imported only by the commands that need them.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from diffsim.commands import TaskCommand, flag_of, flags_of
 from diffsim.errors import ConfigError, DiffsimError
-from diffsim.options import OptionInfo, Options, option, options_of, unknown_name
+from diffsim.options import Options, option, options_of
 from diffsim.registry import load_task, simulator_names, simulator_target, task_names
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _SMOKE = {"steps": 32, "iterations": 2}  # at most: enough to see that everything works
-_TASK = "diffsim.task"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,114 +67,6 @@ def _usage_message(error: click.UsageError) -> str:
     """Say in one line what is wrong with the words given, and where to look."""
     path = error.ctx.command_path if error.ctx else "diffsim"
     return f"{error.format_message().rstrip('.')}; see {path} --help"
-
-
-# -------------------------------------------------------------------------- options from dataclasses
-
-
-class _Value(click.ParamType):
-    """The value of an `option()`: checked by its own rule, with its own message."""
-
-    def __init__(self, info: OptionInfo) -> None:
-        self.info, self.name = info, info.metavar
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return self.info.parse(value, _flag(self.info.name)) if isinstance(value, str) else value
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _flags(cls: type[Options], only: Sequence[str] | None = None, **defaults: Any) -> list[click.Parameter]:
-    """Make command-line options; those left out have the value None.
-
-    Args:
-        cls: The options.
-        only: Names of those to make; None for all.
-        defaults: What `--help` shows as default where it is not the option's own.
-    """
-    made: list[click.Parameter] = []
-    for info in options_of(cls):
-        if only is not None and info.name not in only:
-            continue
-        default = defaults.get(info.name, info.default)
-        text = info.help
-        if default is not None and default is not dataclasses.MISSING:
-            text += f" [{str(default).lower() if info.kind is bool else default}]"
-        if info.kind is bool:
-            names = [info.name, f"{_flag(info.name)}/{_flag('no_' + info.name)}"]
-            made.append(click.Option(names, default=None, help=text))
-        else:
-            made.append(
-                click.Option(
-                    [info.name, _flag(info.name)], type=_Value(info), metavar=info.metavar, help=text
-                )
-            )
-    return made
-
-
-class _TaskCommand(click.Command):
-    """A command whose first argument is a task; it also takes the options of that task.
-
-    Args:
-        shared: Makes the options that all tasks have, with the defaults of the given task.
-    """
-
-    def __init__(
-        self, *args: Any, shared: Callable[[type[Task] | None], list[click.Parameter]], **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._shared = shared
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        name = self._find(ctx, args)
-        if name is not None:
-            ctx.meta[_TASK] = load_task(name)
-        elif not any(word in ctx.help_option_names for word in args):
-            raise ConfigError(_no_task(args))
-        return super().parse_args(ctx, args)
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        task: type[Task] | None = ctx.meta.get(_TASK)
-        own = _flags(task.Config) if task else []
-        shared = [*self._shared(task), *super().get_params(ctx)]
-        taken = {param.name for param in shared}
-        for param in own:
-            if task and param.name in taken:
-                raise ConfigError(
-                    f"task {task.name} must not have an option {param.name}, which all tasks have; rename it"
-                )
-        return [*own, *shared]
-
-    def _find(self, ctx: click.Context, args: list[str]) -> str | None:
-        """Find the task among the words; its own options are known only then."""
-        known, found = task_names(), None
-        for word in args:
-            if word not in known:
-                continue
-            ctx.meta[_TASK] = load_task(word)
-            try:
-                values, _, _ = self.make_parser(ctx).parse_args(list(args))
-            except click.UsageError:
-                found = found or word  # told properly when the words are parsed in earnest
-            else:
-                if values.get("name") == word:
-                    return word
-        ctx.meta.pop(_TASK, None)
-        return found
-
-
-def _no_task(args: list[str]) -> str:
-    """Say that no task was named, with the word that was probably meant for one."""
-    words = [word for word in args if not word.startswith("-")]
-    after_option = {
-        args[k + 1] for k in range(len(args) - 1) if args[k].startswith("-") and "=" not in args[k]
-    }
-    given = next((word for word in words if word not in after_option), words[0] if words else None)
-    if given is None:
-        return f"NAME must be one of {', '.join(task_names())}, got nothing; diffsim list shows the tasks"
-    return unknown_name("NAME", given, task_names(), "an installed task", "diffsim list shows the tasks")
 
 
 # -------------------------------------------------------------------------------------------- commands
@@ -233,9 +125,9 @@ def _settings(name: str, given: dict[str, Any]) -> tuple[Settings, Task]:
     def pick(cls: type[Options]) -> dict[str, Any]:
         return {info.name: values[info.name] for info in options_of(cls) if info.name in values}
 
-    chosen = RunOptions.read(run | pick(RunOptions), _flag)
+    chosen = RunOptions.read(run | pick(RunOptions), flag_of)
     optimizer = resolve_optimizer(kind, pick(OptimizerOptions))
-    config = kind.Config.read(pick(kind.Config), _flag)
+    config = kind.Config.read(pick(kind.Config), flag_of)
     task = kind(config)
     return Settings(name, chosen, optimizer, config.plain(), task.data()), task
 
@@ -300,7 +192,7 @@ def _report(outcome: Outcome, progress: Any) -> int:
 
 def _plan(name: str, **given: Any) -> int:
     """Show how a rollout of NAME would run under a memory budget, without running it."""
-    from diffsim.rollout import plan
+    from diffsim.planning import plan
 
     settings, task = _settings(name, given)
     simulator = _start(settings, task)
@@ -309,15 +201,26 @@ def _plan(name: str, **given: Any) -> int:
     return 0
 
 
+def _explain(name: str, **given: Any) -> int:
+    """Say what was made of each kernel of NAME: rewrites, tapes, guards, and why; nothing is compiled."""
+    from diffsim.planning import explanation
+
+    settings, task = _settings(name, given)
+    simulator = _start(settings, task)
+    click.echo(str(explanation(simulator, steps=settings.run.steps)))
+    return 0
+
+
 @dataclasses.dataclass(frozen=True)
 class _CheckOptions(Options):
     """What only `check` takes."""
 
     directions: int = option(5, "random directions to compare along", minimum=1)
+    components: int = option(0, "components to compare one by one, drawn at random", minimum=0)
 
 
-def _check(name: str, directions: int | None, **given: Any) -> int:
-    """Compare the gradients of NAME with finite differences; exit status 1 if they differ."""
+def _check(name: str, directions: int | None, components: int | None, **given: Any) -> int:
+    """Compare the gradients of NAME with finite differences and more; exit status 1 if they differ."""
     from diffsim.rollout import Rollout
 
     given["precision"] = given["precision"] or 64
@@ -326,7 +229,7 @@ def _check(name: str, directions: int | None, **given: Any) -> int:
     simulator = _start(settings, task)
     run = settings.run
     rollout = Rollout(simulator, steps=run.steps, worlds=run.worlds, memory=run.memory, mode=run.mode)
-    report = rollout.check_grad(task.wrt(simulator), directions=directions or 5)
+    report = rollout.check_grad(task.wrt(simulator), directions or 5, components=components or 0)
     click.echo(str(report))
     rollout.close()
     return 0 if report.passed else 1
@@ -337,11 +240,11 @@ def _start(settings: Settings, task: Task) -> Any:
     from diffsim import runtime
 
     run = settings.run
-    runtime.init(arch=run.arch, precision=run.precision, seed=run.seed, threads=run.threads)
+    runtime.init(arch=run.arch, precision=run.precision, seed=run.seed, threads=run.threads, guard=run.guard)
     return task.build()
 
 
-_SHARED = ("steps", "seed", "worlds", "memory", "mode", "arch", "precision", "threads")
+_SHARED = ("steps", "seed", "worlds", "memory", "mode", "arch", "precision", "threads", "guard")
 _FOLDER = click.Argument(["folder"], metavar="FOLDER")
 _TRAIN_ONLY: list[click.Parameter] = [
     click.Option(["--out"], metavar="FOLDER", help="run folder to make [runs/NAME]"),
@@ -355,20 +258,20 @@ def _train_options(task: type[Task] | None) -> list[click.Parameter]:
 
     suited = dict(task.optimizer) if task else {}
     chosen = {"optimizer": suited.pop("name", None), **suited}
-    return [_NAME, *_flags(RunOptions, **_own_defaults(task)), *_flags(OptimizerOptions, **chosen)]
+    return [_NAME, *flags_of(RunOptions, **_own_defaults(task)), *flags_of(OptimizerOptions, **chosen)]
 
 
 def _plan_options(task: type[Task] | None) -> list[click.Parameter]:
     from diffsim.runs.settings import RunOptions
 
-    return [_NAME, *_flags(RunOptions, _SHARED, **_own_defaults(task))]
+    return [_NAME, *flags_of(RunOptions, _SHARED, **_own_defaults(task))]
 
 
 def _check_options(task: type[Task] | None) -> list[click.Parameter]:
     from diffsim.runs.settings import RunOptions
 
     steps = task.check_steps if task else None
-    return [_NAME, *_flags(RunOptions, _SHARED, steps=steps, precision=64), *_flags(_CheckOptions)]
+    return [_NAME, *flags_of(RunOptions, _SHARED, steps=steps, precision=64), *flags_of(_CheckOptions)]
 
 
 def _own_defaults(task: type[Task] | None) -> dict[str, Any]:
@@ -384,11 +287,12 @@ def _add(name: str, function: Any, params: list[click.Parameter], shared: Any = 
         "help": text,
         "short_help": text.splitlines()[0].rstrip("."),
     }
-    _cli.add_command(_TaskCommand(name, shared=shared, **common) if shared else click.Command(name, **common))
+    _cli.add_command(TaskCommand(name, shared=shared, **common) if shared else click.Command(name, **common))
 
 
 _add("train", _train, _TRAIN_ONLY, _train_options)
 _add("resume", _resume, [_FOLDER, _QUIET])
 _add("render", _render, [_FOLDER, _QUIET])
 _add("plan", _plan, [], _plan_options)
+_add("explain", _explain, [], _plan_options)
 _add("check", _check, [], _check_options)

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ConfigError", "DiffsimError", "GradientError", "StateError", "TraceError"]
+__all__ = [
+    "ConfigError",
+    "Diagnostic",
+    "DiffsimError",
+    "GradientError",
+    "GradientWarning",
+    "StateError",
+    "TraceError",
+]
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One finding about a kernel.
+
+    Attributes:
+        rule: Its code, such as `OVERWRITE`; docs/rules.md lists them.
+        where: `file:line:column in function`.
+        message: What must hold, what was found, and what to do.
+    """
+
+    rule: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message} [{self.rule}]"
 
 
 class DiffsimError(Exception):
@@ -16,7 +43,13 @@ class ConfigError(DiffsimError, ValueError):
 
 
 class TraceError(DiffsimError):
-    """Say that a step or a kernel cannot be turned into a program, with its file and line."""
+    """Say that a step or a kernel cannot be turned into a program, with its file and line.
+
+    Attributes:
+        diagnostics: The findings behind it, where it comes from reading kernels.
+    """
+
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 class GradientError(DiffsimError):
@@ -24,11 +57,18 @@ class GradientError(DiffsimError):
 
     Attributes:
         report: The gradient check that failed, where there is one.
+        diagnostics: The findings behind it, where it comes from reading kernels.
     """
+
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)
         self.report = report
+
+
+class GradientWarning(UserWarning):
+    """Say that a gradient is probably not what was meant: a cut that nobody acknowledged, for example."""
 
 
 class StateError(DiffsimError, RuntimeError):

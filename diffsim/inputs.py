@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from diffsim.analysis.context import Captured
 from diffsim.analysis.ranges import values_at
+from diffsim.analysis.scatter import first_repeated
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
 from diffsim.fields import Control, Field, State, Valued
@@ -62,12 +64,12 @@ class Inputs:
                 self._seen[id(field)] = field.version
 
     def _check_captured(self) -> None:
-        for owner, name, value in self._engine.lowered.buffers.captured.values():
-            now: Any = getattr(owner, name, None)
-            if now is not value and not np.array_equal(now, value):
+        for captured in self._engine.lowered.buffers.captured.values():
+            now: Any = _read(captured)
+            if now is not captured.value and not np.array_equal(now, captured.value):
                 raise StateError(
-                    f"{type(owner).__name__}.{name} must stay as kernels saw it when the rollout was made "
-                    f"({value!r}), got {now!r}; make a new Rollout, or declare it "
+                    f"{captured.label} must stay as kernels saw it when the rollout was made "
+                    f"({captured.value!r}), got {now!r}; make a new Rollout, or declare it "
                     "as ds.Constant to change it between runs"
                 )
 
@@ -91,4 +93,19 @@ class Inputs:
                     f"indices were checked, got {np.min(part):g} .. {np.max(part):g}; make a new Rollout for "
                     "other values"
                 )
+        for literal in buffer.distinct:
+            twice = first_repeated(np.broadcast_to(values, values.shape or shape), literal)
+            if twice is not None:
+                raise ConfigError(
+                    f"{field.label} must hold distinct numbers, since a parallel loop stores through it, got "
+                    f"{twice} twice; add with += in the kernel, or set a permutation"
+                )
         self._engine.storage.write(buffer, values, field.type.shape)
+
+
+def _read(captured: Captured) -> Any:
+    """Return what a Python value is now, None where it is gone."""
+    try:
+        return captured.read()
+    except (LookupError, AttributeError, ValueError):
+        return None

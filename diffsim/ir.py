@@ -7,7 +7,7 @@ Taichi kernel from it (`codegen`). Vectors and matrices are gone here: each comp
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
@@ -15,6 +15,7 @@ __all__ = [
     "Accumulate",
     "Block",
     "Buffer",
+    "Call",
     "Const",
     "For",
     "If",
@@ -86,8 +87,8 @@ class Buffer:
 
     Attributes:
         name: A Python identifier that is unique within a program.
-        kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `carry`, `checkpoint`, `tape` or
-            `external`.
+        kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `carry`, `checkpoint`, `tape`,
+            `alarm` or `external`.
         dtype: The scalar type.
         shape: The spatial shape, without world, time and component axes.
         components: Scalars per element.
@@ -96,6 +97,7 @@ class Buffer:
         is_adjoint: This buffer is the adjoint of another.
         bounds: What the program relies on of an integer Constant: for literal indices (None where an index
             runs), the smallest and the largest value.
+        distinct: The literal indices at which it must hold no value twice, for the same reason.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Buffer:
         self.adjoint: Buffer | None = None
         self.is_adjoint = False
         self.bounds: dict[tuple[int | None, ...], tuple[float, float]] = {}
+        self.distinct: set[tuple[int | None, ...]] = set()
 
     @property
     def per_world(self) -> bool:
@@ -149,6 +152,7 @@ class Let:
     result: Value
     fn: str
     args: tuple[Operand, ...]
+    where: Location | None = None
 
 
 @dataclass(eq=False)
@@ -219,7 +223,30 @@ class If:
     results: list[Value] = field(default_factory=list)
 
 
-Op = Union[Let, Load, Store, Accumulate, For, If]
+@dataclass(eq=False)
+class Call:
+    """Compute `results` from `args` by a body without memory, whose adjoint is given instead of derived.
+
+    Attributes:
+        name: What the user calls the function.
+        params: What the body calls the arguments.
+        body: Yields as many values as there are results.
+        adjoint: Builds, from (builder, arguments, results, adjoints of the results), the adjoint of each
+            argument, None where there is none.
+        primitive: Forward mode takes the derivative from the adjoint, not from the body.
+    """
+
+    name: str
+    args: list[Operand]
+    params: list[Value]
+    body: Block
+    results: list[Value]
+    adjoint: Callable[..., Sequence[Operand | None]]
+    where: Location | None = None
+    primitive: bool = False
+
+
+Op = Union[Let, Load, Store, Accumulate, For, If, Call]
 
 
 @dataclass(eq=False)
@@ -231,17 +258,21 @@ class Stage:
         t: The global step index, as a value.
         body: The operations.
         where: The kernel's definition.
+        notes: How the kernel was read: what was inlined, unrolled or restructured.
+        adjoint: Makes the stage of the adjoint that the user wrote for this kernel, where there is one.
     """
 
     name: str
     t: Value
     body: Block
     where: Location | None = None
+    adjoint: Callable[[], Stage] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def blocks_of(op: Op) -> tuple[Block, ...]:
     """Return the blocks that an operation owns."""
-    if isinstance(op, For):
+    if isinstance(op, For | Call):
         return (op.body,)
     if isinstance(op, If):
         return (op.then, op.orelse)
@@ -261,6 +292,8 @@ def operands_of(op: Op) -> Iterator[Operand]:
         yield op.start
         yield op.stop
         yield from op.inits
+    elif isinstance(op, Call):
+        yield from op.args
     else:
         yield op.cond
 
@@ -269,7 +302,7 @@ def results_of(op: Op) -> list[Value]:
     """Return the values that an operation defines in its block."""
     if isinstance(op, Let | Load):
         return [op.result]
-    if isinstance(op, For | If):
+    if isinstance(op, For | If | Call):
         return op.results
     return []
 

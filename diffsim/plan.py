@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from checkpoint_schedules import Forward, MultistageCheckpointSchedule
 
+from diffsim.analysis.diagnostics import raise_all
 from diffsim.analysis.program import LoweredProgram
 from diffsim.analysis.ranges import Ranges
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.stages import StageSet, all_adjoints, parameter_adjoints, tapes_of
-from diffsim.errors import ConfigError, GradientError
+from diffsim.errors import ConfigError, Diagnostic
 from diffsim.ir import Buffer, For, Stage, walk
 from diffsim.runtime import RuntimeInfo
 
@@ -282,18 +283,21 @@ def size_tapes(stages: StageSet, steps: int) -> None:
     Raises:
         GradientError: The number of iterations of a loop that carries values is unbounded.
     """
+    found: list[Diagnostic] = []
     for stage in all_adjoints(stages):
         ranges = Ranges(stage.body, stage.t, steps)
         lengths = {id(op): ranges.trips(op) for op in walk(stage.body) if isinstance(op, For)}
         for tape in tapes_of(stage):
             length = lengths[id(tape.source)]
             if not math.isfinite(length):
-                raise GradientError(
-                    f"{tape.source.where}: a loop that carries values must have a bound that is known before "
-                    "it runs, got one that depends on computed numbers; loop to a fixed "
-                    "maximum with an `if` around the body"
+                message = (
+                    "a loop that carries values must have a bound that is known before it runs, got one that "
+                    "depends on computed numbers; name a maximum, as in `for k in range(ds.at_most(n, 64))`"
                 )
+                found.append(Diagnostic("UNBOUNDED", str(tape.source.where), message))
+                continue
             tape.shape = (max(1, int(length)),)
+    raise_all(found)
 
 
 def _choose_window(sizes: _Sizes, steps: int, budget: int, forced: int | None) -> tuple[int, int, float]:

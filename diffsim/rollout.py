@@ -10,58 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim import runtime
-from diffsim.diagnosis import explain_not_finite
+from diffsim import _taichi, runtime
+from diffsim.diagnosis import NanWatch, explain_gradient, explain_not_finite, sensitivity
 from diffsim.engine.engine import Engine, plan_program
 from diffsim.errors import ConfigError, GradientError, StateError
+from diffsim.explain import Explanation, explain
 from diffsim.fields import Control, Field, Scratch, State
 from diffsim.frames import collect_frames
 from diffsim.inputs import Inputs
 from diffsim.ir import Accumulate, Buffer, walk
 from diffsim.leaves import Leaf, Wrt, resolve
-from diffsim.plan import MODES, Plan
+from diffsim.plan import Plan
+from diffsim.planning import check_arguments, warn_of
 from diffsim.simulator import Simulator
 from diffsim.trace import Program, trace
 
-__all__ = ["Rollout", "plan"]
+__all__ = ["Rollout"]
 
 Cost = Any  # a float, or an array with one number per world
-
-
-def _checked(steps: Any, worlds: Any, mode: Any) -> None:
-    for name, value in (("steps", steps), ("worlds", worlds)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value < 2**31 - 1:
-            raise ConfigError(
-                f"{name} must be a positive integer of 31 bits, got {value!r}; use {name}=1 at least"
-            )
-    if mode not in MODES:
-        raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {mode!r}; use 'auto' where unsure")
-
-
-def plan(
-    simulator: Simulator, steps: int, worlds: int = 1, memory: int | str = "1GiB", mode: str = "auto"
-) -> Plan:
-    """Say how a rollout would be run, without allocating or compiling anything.
-
-    Args:
-        simulator: What to run.
-        steps: The horizon.
-        worlds: Copies that run in parallel.
-        memory: The byte budget, a number or a size like `"512MiB"`.
-        mode: `auto`, `step` or `fused`.
-
-    Returns:
-        The plan; print it.
-
-    Raises:
-        ConfigError: An argument is not allowed, or the budget is too small for one step.
-        TraceError: The simulator cannot be traced.
-        GradientError: A kernel cannot be differentiated.
-        StateError: The runtime was not started.
-    """
-    _checked(steps, worlds, mode)
-    info = runtime.info()
-    return plan_program(trace(simulator), info, int(steps), int(worlds), memory, mode, None)[2]
 
 
 class Rollout:
@@ -96,7 +62,7 @@ class Rollout:
         window: int | None = None,
     ) -> None:
         self.closed = True
-        _checked(steps, worlds, mode)
+        check_arguments(steps, worlds, mode)
         if window is not None and (not isinstance(window, int) or window < 1):
             raise ConfigError(f"window must be a positive integer or None, got {window!r}; leave it out")
         info = runtime.info()
@@ -105,6 +71,7 @@ class Rollout:
         lowered, stages, chosen = plan_program(
             self._program, info, self.steps, self.worlds, memory, mode, window
         )
+        warn_of(lowered)
         self._info = info
         self._runtime_program = runtime.register(self)
         self._engine = Engine(lowered, stages, chosen, info)
@@ -121,6 +88,10 @@ class Rollout:
         if self._engine.fallback:
             return dataclasses.replace(chosen, mode="step", reason=self._engine.fallback)
         return chosen
+
+    def explain(self) -> Explanation:
+        """Say what was made of each kernel: what was rewritten, recorded or guarded, and why; print it."""
+        return explain(self._engine.lowered, self._engine.stages)
 
     @property
     def compile_seconds(self) -> float:
@@ -152,33 +123,41 @@ class Rollout:
         self._engine.forward()
         return self._cost(self._engine.cost())
 
-    def value_and_grad(self, wrt: Wrt = None) -> tuple[Cost, dict[str, NDArray[Any]]]:
+    def value_and_grad(
+        self, wrt: Wrt = None, *, debug: str | None = None
+    ) -> tuple[Cost, dict[str, NDArray[Any]]]:
         """Return the cost and its gradients.
 
         Args:
             wrt: Params, Controls, parts (all their Params and Controls) and States (their initial values), or
                 their keys; one or a list. None: every Param and Control.
+            debug: `"nan"` runs kernel by kernel and looks at every number that each of them writes: the first
+                value or adjoint that is not finite becomes an error that names the kernel, the step, the
+                field, the index and the statement. Slow. An infinity counts as not finite, also one that is
+                stored on purpose.
 
         Returns:
             The cost as `value` gives it, and a dict from attribute paths (`"policy.w0"`) to arrays of the
             shape of the declaration. The gradient of what worlds share is the sum over worlds.
 
         Raises:
-            ConfigError: `wrt` names something without a gradient.
-            StateError: The cost is not finite.
-            GradientError: A gradient is not finite.
+            ConfigError: `wrt` names something without a gradient, or `debug` is not known.
+            StateError: The cost is not finite; or a State that is carried on in a long run is NaN.
+            GradientError: A gradient is not finite, or an adjoint that is carried back in a long run.
         """
+        if debug not in (None, "nan"):
+            raise ConfigError(f"debug must be None or 'nan', got {debug!r}; use 'nan' to find a NaN")
         leaves = self.leaves(wrt)
-        cost = self.evaluate(wrt)
+        if debug is None:
+            cost = self.evaluate(wrt)
+        else:
+            self._require_cost()
+            watch = NanWatch(self._engine)
+            cost = self._cost(self._engine.watched_backward(watch, watch.forward_done))
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         for key, gradient in gradients.items():
             if not np.all(np.isfinite(gradient)):
-                index = np.argwhere(~np.isfinite(gradient))[0].tolist()
-                raise GradientError(
-                    f"the gradient of {key} must be finite, got {gradient[tuple(index)]} at index {index} "
-                    "while the cost is finite; look for sqrt, norm, division, log or pow at a point where "
-                    "their slope is infinite, or for growth"
-                )
+                raise GradientError(explain_gradient(key, gradient))
         return cost, gradients
 
     def evaluate(self, wrt: Wrt = None) -> Cost:
@@ -186,14 +165,18 @@ class Rollout:
 
         Raises:
             StateError: The simulator has no cost, or the cost is not finite.
+            GradientError: An adjoint that is carried back in a long run is not finite.
         """
         self._prepare()
+        self._require_cost()
+        return self._cost(self._engine.backward())
+
+    def _require_cost(self) -> None:
         if not (self._program.running_cost or self._program.terminal_cost or self._adds_cost()):
             name = type(self.sim).__name__
             raise StateError(
                 f"{name} must have a cost to differentiate, got none; define terminal_cost or running_cost"
             )
-        return self._cost(self._engine.backward())
 
     def _adds_cost(self) -> bool:
         return any(
@@ -241,26 +224,89 @@ class Rollout:
         return buffer
 
     def check_grad(
-        self, wrt: Wrt = None, directions: int = 5, seed: int = 0, tolerance: float | None = None
+        self,
+        wrt: Wrt = None,
+        directions: int = 5,
+        seed: int = 0,
+        tolerance: float | None = None,
+        *,
+        components: bool | int = False,
+        forward: bool = True,
+        modes: bool = True,
     ) -> Any:
-        """Compare gradients with central finite differences along random directions.
+        """Compare gradients with finite differences, with forward mode and with another mode.
+
+        A rollout in f32 is run once more in f64: the check passes where the gradient is right there, and the
+        one in f32 is near it. Values, gradients and later runs stay as they are.
 
         Args:
             wrt: As for `value_and_grad`.
             directions: How many random directions.
             seed: Of the directions.
             tolerance: Largest relative error that passes; 1e-6 in f64 and 2e-2 in f32 where left out.
+            components: Compare components one by one too: all of them (True), or so many drawn at random.
+            forward: Compare with the derivative by forward mode.
+            modes: Compare with the gradient in mode `step`, where that takes a few seconds at most.
 
         Returns:
-            A report with `.passed`, `.error` and a table as its text.
+            A report with `.passed`, `.error`, `.verdict` in one word, `.worst` and a table as its text that
+            ends with the verdict in a sentence; see `diffsim.grad.GradientReport`.
 
         Raises:
             ConfigError: An argument is not allowed.
             StateError: The cost is not finite.
+            GradientError: A gradient is not finite.
         """
         from diffsim.grad.check import check_grad
 
-        return check_grad(self, wrt, directions, seed, tolerance)
+        return check_grad(
+            self, wrt, directions, seed, tolerance, components=components, forward=forward, modes=modes
+        )
+
+    def health(self, wrt: Wrt = None) -> Any:
+        """Measure how the gradient fares on its way back through time; see `diffsim.grad.GradientHealth`.
+
+        Compiles the backward pass once more, with sums over the adjoint of the States in it, and runs one
+        gradient. The sums take `24 * (steps + 1) * worlds` bytes beside the budget.
+
+        Args:
+            wrt: As for `value_and_grad`.
+
+        Returns:
+            The adjoint norm of each step, its rate of growth, the horizon after which the gradient carries no
+            information, a truncation to use, and what has no effect; print it.
+
+        Raises:
+            ConfigError: `wrt` names something without a gradient.
+            StateError: The cost is not finite. A gradient that is not finite is no error here.
+        """
+        from diffsim.grad.health import make_health
+
+        leaves = self.leaves(wrt)
+        self._require_cost()
+        cost, norms = self._engine.measured_backward()
+        self._cost(cost)
+        return make_health(norms, {leaf.key: leaf.gradient() for leaf in leaves}, self._epsilon)
+
+    def gradient_warning(self, cost: Cost, wrt: Wrt = None) -> str | None:
+        """Judge the last gradient by what its run left behind, in one line; None where nothing looks bad.
+
+        Runs nothing: it tells what is plain to see. `health` measures.
+
+        Args:
+            cost: What `evaluate` or `value_and_grad` returned.
+            wrt: As for them.
+        """
+        from diffsim.grad.health import describe_last
+
+        engine = self._engine
+        gradients = {leaf.key: leaf.gradient() for leaf in self.leaves(wrt)}
+        rounding = self._epsilon * sensitivity(engine, np.atleast_1d(np.asarray(cost, dtype=np.float64)))
+        return describe_last(gradients, engine.lookout.largest, rounding, self.steps, self._epsilon)
+
+    @property
+    def _epsilon(self) -> float:
+        return float(np.finfo(_taichi.NUMPY[self._info.real]).eps)
 
     # ---- parameters ----
 

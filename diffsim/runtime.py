@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import weakref
@@ -14,6 +15,8 @@ from diffsim.errors import ConfigError, StateError
 __all__ = ["RuntimeInfo", "info", "init"]
 
 ARCHES = ("auto", "cpu", "cuda")
+# The largest programs known compile in half a minute, on a busy machine in a few times that.
+GUARD_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,16 @@ class RuntimeInfo:
         precision: 32 or 64, the bits of `ds.real`.
         seed: What random numbers start from.
         threads: CPU threads that parallel loops may use.
+        guard: Seconds that a new kernel may take in the guard's process; 0 where there is no guard.
+        unguarded: Why there is none although it was asked for.
     """
 
     arch: str
     precision: int
     seed: int
     threads: int
+    guard: float = 0.0
+    unguarded: str = ""
 
     @property
     def real(self) -> str:
@@ -61,6 +68,7 @@ def init(
     seed: int = 0,
     threads: int | None = None,
     cache: bool = True,
+    guard: bool | float = False,
 ) -> RuntimeInfo:
     """Start the runtime: choose the backend, the precision of `ds.real` and the random seed.
 
@@ -70,6 +78,11 @@ def init(
         seed: A non-negative integer from which parts draw their initial weights.
         threads: CPU threads for parallel loops; None for all cores. With one, runs repeat bit for bit.
         cache: Keep compiled kernels on disk, so that the next run of the same program starts at once.
+        guard: Compile and run each new kernel in a child process first, so that one that would kill or hang
+            Python becomes a `GradientError`. A number is the seconds that one compilation, and one first run,
+            may take; True allows 300. Kernels that passed are remembered in `~/.cache/diffsim/guard` and cost
+            nothing later. CPU only: on CUDA the child would need the memory of the GPU once more, so there
+            `info().unguarded` says why there is none.
 
     Returns:
         What came up.
@@ -79,6 +92,7 @@ def init(
         StateError: Rollouts of an earlier `init` are still alive; their memory would be lost.
     """
     _check_arguments(arch, precision, seed, threads)
+    limit = _guard_seconds(guard)
     chosen = arch
     if arch == "auto":
         chosen = "cuda" if _taichi.has_arch("cuda") else "cpu"
@@ -94,8 +108,13 @@ def init(
             f"init must come before any rollout, got {len(alive)} live rollout(s); "
             "close them (rollout.close()) or delete them first"
         )
+    if _runtime.info is None:
+        atexit.register(_taichi.finish)  # a script that closes nothing has its kernels cached as well
     name = _taichi.initialise(chosen, precision, seed, threads, cache)
-    _runtime.info = RuntimeInfo(name, precision, seed, threads or os.cpu_count() or 1)
+    unguarded = _why_unguarded(name) if limit else ""
+    _runtime.info = RuntimeInfo(
+        name, precision, seed, threads or os.cpu_count() or 1, 0.0 if unguarded else limit, unguarded
+    )
     _runtime.program = _taichi.current_program()
     return _runtime.info
 
@@ -113,6 +132,30 @@ def _check_arguments(arch: str, precision: int, seed: int, threads: int | None) 
         raise ConfigError(
             f"threads must be a positive integer or None, got {threads!r}; use None for all cores"
         )
+
+
+def _guard_seconds(guard: Any) -> float:
+    if isinstance(guard, bool):
+        return GUARD_SECONDS if guard else 0.0
+    if not isinstance(guard, int | float) or not 0 < guard < 1e6:
+        raise ConfigError(
+            f"guard must be True, False or a number of seconds, got {guard!r}; use True where unsure"
+        )
+    return float(guard)
+
+
+def _why_unguarded(arch: str) -> str:
+    """Say why the guard's process can't be had with a backend; empty where it can."""
+    if arch == "cuda":
+        return "on CUDA the guard's process would need the GPU's memory once more"
+    if os.name != "posix":
+        return "the guard needs the pipes and signals of a POSIX system"
+    return ""
+
+
+def guard_limit() -> float:
+    """Return the seconds that a new kernel may take in the guard's process, 0 where there is no guard."""
+    return _runtime.info.guard if _runtime.info else 0.0
 
 
 def info() -> RuntimeInfo:

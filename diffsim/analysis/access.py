@@ -7,10 +7,13 @@ and then written holds another value by then, and the gradient would be silently
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from diffsim.analysis.ranges import Ranges
-from diffsim.errors import GradientError, TraceError
+from diffsim.analysis.diagnostics import raise_all
+from diffsim.analysis.ranges import Interval, Ranges
+from diffsim.analysis.scatter import Lookups
+from diffsim.errors import Diagnostic
 from diffsim.ir import (
     Accumulate,
     Block,
@@ -23,10 +26,12 @@ from diffsim.ir import (
     Location,
     Op,
     Operand,
-    Ref,
     Stage,
     Store,
     Value,
+    blocks_of,
+    operands_of,
+    results_of,
 )
 
 __all__ = ["check_access"]
@@ -45,14 +50,20 @@ class Index:
 
 @dataclass(frozen=True)
 class Access:
-    """One read or write of a place, where it stands, and in which loops."""
+    """One read or write of a place, where it stands, and in which loops.
+
+    `during` bounds the index of each loop where this happens; `shared` is a parallel loop whose iterations
+    all store here, each a value of its own.
+    """
 
     write: bool
     order: int
     nest: tuple[int, int]
     loops: tuple[For, ...]
+    during: tuple[Interval, ...]
     indices: tuple[Index, ...]
     where: Location | None
+    shared: For | None = None
 
 
 def check_access(stages: list[Stage], steps: int) -> None:
@@ -69,43 +80,75 @@ def check_access(stages: list[Stage], steps: int) -> None:
     collector = _Collector()
     for number, stage in enumerate(stages):
         collector.stage(number, stage, steps)
+    found = collector.found
     for (buffer, time, _), accesses in collector.places.items():
         if buffer.kind == "state" and time == 1:
-            _check_written_first(buffer, accesses)
-        for read in (a for a in accesses if not a.write):
-            for write in (a for a in accesses if a.write):
-                if _may_overwrite(read, write):
-                    _refuse(buffer, time, read, write)
+            found += _read_ahead(buffer, accesses)
+        writes = [a for a in accesses if a.write]
+        found += [_race(buffer, time, write) for write in writes if write.shared is not None]
+        for write in writes:
+            for read in (a for a in accesses if not a.write):
+                verdict = _conflict(read, write)
+                # a write without a place is the library's own, of what no kernel writes
+                if verdict is not None and write.where is not None:
+                    found.append(_overwritten(buffer, time, read, write, verdict))
+                    break  # one reader is enough to tell
+    raise_all(found)
 
 
-def _refuse(buffer: Buffer, time: int | None, read: Access, write: Access) -> None:
-    label = buffer.source.label
-    shift = f"t{time:+d}".replace("+0", "") if time else "t"
-    raise GradientError(
-        f"{write.where}: {label} [{shift}, ...] must not be written after it was read (at {read.where}), "
-        "which would make its gradient wrong; write the new value to another field (a Scratch), or to an "
-        "element that nobody reads before"
-    )
+def _element(buffer: Buffer, time: int | None) -> str:
+    return f"{buffer.source.label} [{f't + {time}' if time else 't'}, ...]"
 
 
-def _check_written_first(buffer: Buffer, accesses: list[Access]) -> None:
-    first = min(accesses, key=lambda a: a.order)
-    if not first.write:
-        raise TraceError(
-            f"{first.where}: {buffer.source.label} [t + 1, ...] must be written before it is read, got a "
-            "read first; call the kernel that writes it earlier in step, or read [t, ...]"
+def _overwritten(buffer: Buffer, time: int | None, read: Access, write: Access, rule: str) -> Diagnostic:
+    place = _element(buffer, time)
+    if rule == "RACE":
+        message = (
+            f"{place} must not be written by one iteration of a kernel's outermost loop and read by another "
+            f"(at {read.where}), since iterations run side by side; split the loop into two kernels, or put "
+            "ti.loop_config(serialize=True) before it"
         )
+    else:
+        message = (
+            f"{place} must not be written after it was read (at {read.where}), which would make its gradient "
+            "wrong; write the new value to another field (a Scratch), or to an element that nobody reads "
+            "before"
+        )
+    return Diagnostic(rule, str(write.where), message)
 
 
-def _may_overwrite(read: Access, write: Access) -> bool:
-    """Tell whether the write may come after the read and hit the same place."""
+def _race(buffer: Buffer, time: int | None, write: Access) -> Diagnostic:
+    message = (
+        f"{_element(buffer, time)} must be stored by one iteration of a kernel's outermost loop, got every "
+        "iteration storing a value of its own at one place; use the loop's index in the subscript, or add "
+        "with +="
+    )
+    return Diagnostic("RACE", str(write.where), message)
+
+
+def _read_ahead(buffer: Buffer, accesses: list[Access]) -> list[Diagnostic]:
+    first = min(accesses, key=lambda a: a.order)
+    message = (
+        f"{buffer.source.label} [t + 1, ...] must be written before it is read, got a "
+        "read first; call the kernel that writes it earlier in step, or read [t, ...]"
+    )
+    return [] if first.write else [Diagnostic("READ-AHEAD", str(first.where), message)]
+
+
+def _conflict(read: Access, write: Access) -> str | None:
+    """Name the rule that is broken where the write may come after the read and hit the same place."""
     if any(_apart(r, w) for r, w in zip(read.indices, write.indices, strict=True)):
-        return False
+        return None
     if read.nest != write.nest:
-        return write.order > read.order
-    for loop, other in zip(read.loops, write.loops, strict=False):
+        return "OVERWRITE" if write.order > read.order else None
+    spans = zip(read.during, write.during, strict=False)
+    for (loop, other), (reading, writing) in zip(
+        zip(read.loops, write.loops, strict=False), spans, strict=False
+    ):
         if loop is not other:
             break
+        if not loop.parallel and writing[1] < reading[0]:
+            return None
         shifts = {
             w.offset - r.offset
             for r, w in zip(read.indices, write.indices, strict=True)
@@ -114,14 +157,15 @@ def _may_overwrite(read: Access, write: Access) -> bool:
         if not shifts:
             if _runs_once(loop):
                 continue
-            return True
+            return "RACE" if loop.parallel and write.order < read.order else "OVERWRITE"
         if shifts == {0}:
             continue
         if len(shifts) > 1:
-            return False
-        forward = shifts.pop() > 0
-        return loop.parallel or not forward
-    return write.order > read.order
+            return None
+        if shifts.pop() < 0:
+            return "OVERWRITE"
+        return "RACE" if loop.parallel else None
+    return "OVERWRITE" if write.order > read.order else None
 
 
 def _span(low: float, high: float) -> str:
@@ -144,6 +188,9 @@ class _Collector:
 
     def __init__(self) -> None:
         self.places: dict[tuple[Buffer, int | None, int], list[Access]] = defaultdict(list)
+        self.found: list[Diagnostic] = []
+        self._follows: dict[Value, frozenset[int]] = {}  # the parallel loops whose index a value follows
+        self._lookups = Lookups()
         self._order = 0
         self._branches = 0
 
@@ -160,17 +207,53 @@ class _Collector:
     ) -> None:
         if isinstance(op, Let):
             lets[op.result] = op
-        elif isinstance(op, Load):
-            self._access(op.ref, False, op.where, nest, loops, ranges, lets)
-        elif isinstance(op, Store | Accumulate):
-            self._access(op.ref, True, op.where, nest, loops, ranges, lets)
+        elif isinstance(op, Load | Store | Accumulate):
+            if isinstance(op, Load):
+                self._lookups.note(op)
+            self._access(op, nest, loops, ranges, lets)
         elif isinstance(op, For):
+            if not ranges.trips(op):
+                return  # an empty loop reads and writes nothing
+            if op.parallel and not _runs_once(op):
+                self._follows[op.index] = frozenset([id(op)])
             self._block(op.body, nest, (*loops, op), ranges, lets)
         elif isinstance(op, If):
             self._branches += 1
-            self._block(op.then, nest, loops, ranges, lets)
-            self._block(op.orelse, nest, loops, ranges, lets)
+            with ranges.assuming(op.cond, True):
+                self._block(op.then, nest, loops, ranges, lets)
+            with ranges.assuming(op.cond, False):
+                self._block(op.orelse, nest, loops, ranges, lets)
             self._branches -= 1
+        sources = [*operands_of(op), *(y for block in blocks_of(op) for y in block.yields)]
+        for result in results_of(op):
+            self._follows[result] = self._union(sources)
+
+    def _union(self, operands: Iterable[Operand]) -> frozenset[int]:
+        return frozenset().union(
+            *(self._follows.get(o, frozenset()) for o in operands if isinstance(o, Value))
+        )
+
+    def _shared(self, op: Load | Store | Accumulate, loops: tuple[For, ...]) -> For | None:
+        """Return the parallel loop whose iterations all store at one place, each a value of its own."""
+        if not isinstance(op, Store) or self._branches:
+            return None
+        place, value = self._union(op.ref.indices), self._union([op.value])
+        return next((loop for loop in loops if id(loop) in value - place), None)
+
+    def _check_scatter(self, op: Store, indices: tuple[Index, ...], loops: tuple[For, ...]) -> None:
+        """Refuse index arrays that send two iterations of a parallel loop to one place."""
+        for loop in loops:
+            if self._branches or id(loop) not in self._union([op.value]):
+                continue
+            following = [i.base for i in indices if i.base is not None and id(loop) in self._union([i.base])]
+            found = self._lookups.repeated(following, loop)
+            if found is not None:
+                message = (
+                    f"{op.ref.buffer.label} must be stored by one iteration of a kernel's outermost loop at "
+                    f"each place, got {found[0]}, which names {found[1]} twice; use distinct indices, or add "
+                    "with +="
+                )
+                self.found.append(Diagnostic("RACE", str(op.where), message))
 
     def _block(
         self,
@@ -185,15 +268,14 @@ class _Collector:
 
     def _access(
         self,
-        ref: Ref,
-        write: bool,
-        where: Location | None,
+        op: Load | Store | Accumulate,
         nest: tuple[int, int],
         loops: tuple[For, ...],
         ranges: Ranges,
         lets: dict[Value, Let],
     ) -> None:
         self._order += 1
+        ref, where = op.ref, op.where
         indices = tuple(_index(i, ranges, lets) for i in ref.indices)
         for operand, index, n in zip(ref.indices, indices, ref.buffer.shape, strict=True):
             low, high = ranges.of(operand)
@@ -201,13 +283,20 @@ class _Collector:
             # a loop index, or a number from a Constant, takes its largest and smallest value for certain
             sometimes = index.exact and not self._branches and (low < 0 or high >= n)
             if always or sometimes:
-                raise TraceError(
-                    f"{where}: indices of {ref.buffer.label} must lie in 0 .. {n - 1}, got "
+                message = (
+                    f"indices of {ref.buffer.label} must lie in 0 .. {n - 1}, got "
                     f"{_span(low, high)} on an axis of length {n}; change the loop's "
                     "range, or put the access in an `if`"
                 )
+                self.found.append(Diagnostic("INDEX", str(where), message))
         if ref.buffer.kind in ("state", "scratch"):
-            access = Access(write, self._order, nest, loops, indices, where)
+            shared = self._shared(op, loops)
+            if isinstance(op, Store):
+                self._check_scatter(op, indices, loops)
+            during = tuple(ranges.of(loop.index) for loop in loops)
+            access = Access(
+                not isinstance(op, Load), self._order, nest, loops, during, indices, where, shared
+            )
             self.places[ref.buffer, ref.time, ref.component].append(access)
 
 

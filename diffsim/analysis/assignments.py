@@ -6,11 +6,12 @@ import ast
 from typing import Any
 
 from diffsim import _taichi
-from diffsim.analysis import places
+from diffsim.analysis import places, writes
 from diffsim.analysis.context import Context
 from diffsim.analysis.expressions import chosen_component, evaluate, known_object, place_of
 from diffsim.analysis.operators import binary
-from diffsim.analysis.values import Abstract, Matrix, Object, Variable, entries_of, like
+from diffsim.analysis.records import with_part
+from diffsim.analysis.values import POISON, Abstract, Matrix, Object, Record, Variable, entries_of, like
 from diffsim.ir import Const, Value, is_float
 
 __all__ = ["assign", "lower_annotated", "lower_assignment", "lower_augmented"]
@@ -42,7 +43,11 @@ def assign(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt, is_s
     if isinstance(target, ast.Tuple | ast.List):
         items = ctx.unpacked(value, node)
         if len(items) != len(target.elts):
-            ctx.error(node, f"{ctx.text(target)} must have as many names as values, got {len(items)} values")
+            ctx.error(
+                node,
+                f"{ctx.text(target)} must have as many names as values, got {len(items)} values",
+                rule="SHAPE",
+            )
         for element, item in zip(target.elts, items, strict=True):
             assign(ctx, element, item, node, is_static)
         return
@@ -51,11 +56,11 @@ def assign(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt, is_s
         return
     place = place_of(ctx, target)
     if place is not None:
-        places.store(ctx, place, value, node)
+        writes.store(ctx, place, value, node)
         return
     chosen = chosen_component(ctx, target)
     if chosen is not None:
-        places.write_any(ctx, *chosen, value, node)
+        writes.write_any(ctx, *chosen, value, node)
         return
     _assign_component(ctx, target, value, node)
 
@@ -63,6 +68,8 @@ def assign(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt, is_s
 def _assign_name(ctx: Context, name: str, value: Abstract, node: ast.stmt, is_static: bool) -> None:
     variables = ctx.frame.variables
     known = variables.get(name)
+    if known is not None and known.current is POISON:
+        return
     if known is not None and known.dtypes is not None:
         known.current = _converted(ctx, known, value, node)
         return
@@ -71,12 +78,13 @@ def _assign_name(ctx: Context, name: str, value: Abstract, node: ast.stmt, is_st
             node,
             f"{name} must not be assigned in a loop or branch, got a name bound outside to a Python object "
             "or to an argument; use another name",
+            rule="NAME",
         )
     number = isinstance(value, Object) and isinstance(value.value, bool | int | float)
     if (
         is_static
         or (isinstance(value, Object) and not number)
-        or not isinstance(value, Object | Value | Const | Matrix)
+        or not isinstance(value, Object | Value | Const | Matrix | Record)
     ):
         variables[name] = Variable(value)
         return
@@ -95,37 +103,67 @@ def _converted(ctx: Context, variable: Variable, value: Abstract, node: ast.stmt
     if len(entries) == 1 and isinstance(old, Matrix):
         entries *= len(dtypes)
     if len(entries) != len(dtypes):
-        ctx.error(node, f"a variable must keep its shape, got {ctx.text(node)}; use another name")
+        ctx.error(
+            node, f"a variable must keep its shape, got {ctx.text(node)}; use another name", rule="NAME"
+        )
     for entry, dtype in zip(entries, dtypes, strict=True):
         if is_float(entry.dtype) and not is_float(dtype):
             ctx.error(
                 node,
                 f"an integer variable must not be assigned a float, got {ctx.text(node)}, which would cut "
                 "the value and its gradient; start it with a float (0.0), or cast with ti.cast(..., ti.i32)",
+                rule="NAME",
             )
     return like(old, [ctx.builder.cast(e, d) for e, d in zip(entries, dtypes, strict=True)])
 
 
 def _assign_component(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt) -> None:
-    """Assign to `v[i]`, `m[i, j]` or `v.x` of a local vector."""
-    if not isinstance(target, ast.Subscript | ast.Attribute) or not isinstance(target.value, ast.Name):
+    """Assign to `v[i]`, `m[i, j]`, `v.x` or `ball.v.x` of a local vector or struct."""
+    if not isinstance(target, ast.Subscript | ast.Attribute):
         ctx.error(
             node, f"{ctx.text(target)} must be a name, a field element or a component of a local vector"
         )
-    variable = ctx.frame.variables.get(target.value.id)
-    if variable is None or not isinstance(variable.current, Matrix) or variable.dtypes is None:
+    old = _local(ctx, target.value)
+    if old is None:
         ctx.error(
             node,
             f"{ctx.text(target)} must be a field element or a component of a local vector; kernels cannot "
             "set attributes or captured values",
         )
-    old = variable.current
+    if isinstance(old, Record) and isinstance(target, ast.Attribute):
+        new: Abstract = with_part(ctx, node, old, target.attr, value)
+    elif isinstance(old, Matrix):
+        new = _with_components(ctx, target, old, ctx.runtime(value, node), node)
+    else:
+        ctx.error(node, f"{ctx.text(target)} must be a component", rule="SHAPE")
+    if isinstance(target.value, ast.Name):
+        variable = ctx.frame.variables[target.value.id]
+        variable.current = _converted(ctx, variable, new, node)
+    else:
+        _assign_component(ctx, target.value, new, node)
+
+
+def _local(ctx: Context, node: ast.expr) -> Abstract | None:
+    """Return the value of a local variable, or of a part of one, that can be assigned to; None for others."""
+    root = node
+    while isinstance(root, ast.Attribute | ast.Subscript):
+        root = root.value
+    variable = ctx.frame.variables.get(root.id) if isinstance(root, ast.Name) else None
+    if variable is None or variable.dtypes is None:
+        return None
+    value = evaluate(ctx, node)
+    return value if isinstance(value, Matrix | Record) else None
+
+
+def _with_components(
+    ctx: Context, target: ast.Subscript | ast.Attribute, old: Matrix, given: Abstract, node: ast.stmt
+) -> Matrix:
+    """Return a vector or matrix with other values for some of its components."""
     entries = list(old.entries)
-    given = ctx.runtime(value, node)
     if isinstance(target, ast.Attribute):
         picked = places.components_of(old.shape, target.attr)
         if picked is None:
-            ctx.error(node, f"{ctx.text(target)} must be a component")
+            ctx.error(node, f"{ctx.text(target)} must be a component", rule="SHAPE")
         positions: list[Any] = list(picked)
     else:
         index = evaluate(ctx, target.slice)
@@ -140,9 +178,15 @@ def _assign_component(ctx: Context, target: ast.expr, value: Abstract, node: ast
     else:
         parts = entries_of(given)
         parts = parts * len(positions) if len(parts) == 1 else parts
+        if len(parts) != len(positions):
+            ctx.error(
+                node,
+                f"{ctx.text(target)} must get {len(positions)} component(s), got {len(parts)}",
+                rule="SHAPE",
+            )
         for position, part in zip(positions, parts, strict=True):
             entries[position] = part
-    variable.current = _converted(ctx, variable, Matrix(tuple(entries), old.shape), node)
+    return Matrix(tuple(entries), old.shape)
 
 
 def lower_annotated(ctx: Context, node: ast.AnnAssign) -> None:
@@ -171,15 +215,15 @@ def lower_augmented(ctx: Context, node: ast.AugAssign) -> None:
     place = place_of(ctx, node.target)
     value = evaluate(ctx, node.value)
     if place is not None and isinstance(node.op, ast.Add | ast.Sub):
-        places.accumulate(ctx, place, value, node, sign=1 if isinstance(node.op, ast.Add) else -1)
+        writes.accumulate(ctx, place, value, node, sign=1 if isinstance(node.op, ast.Add) else -1)
         return
     chosen = chosen_component(ctx, node.target) if place is None else None
     if chosen is not None and isinstance(node.op, ast.Add | ast.Sub):
-        places.write_any(ctx, *chosen, value, node, sign=1 if isinstance(node.op, ast.Add) else -1)
+        writes.write_any(ctx, *chosen, value, node, sign=1 if isinstance(node.op, ast.Add) else -1)
         return
     if place is not None:
         old = places.load(ctx, place, node)
-        places.store(ctx, place, binary(ctx, node, node.op, old, value), node)
+        writes.store(ctx, place, binary(ctx, node, node.op, old, value), node)
         return
     old = evaluate(ctx, node.target)
     assign(ctx, node.target, binary(ctx, node, node.op, old, value), node)

@@ -93,6 +93,7 @@ class Builder:
     def __init__(self, real: str) -> None:
         self.real = real
         self.where: Location | None = None
+        self.count = 0
         self._blocks: list[Block] = [Block()]
         self._pure: list[dict[Any, Value]] = [{}]
         self._loads: list[dict[Ref, Operand]] = [{}]
@@ -121,6 +122,7 @@ class Builder:
     def append(self, op: Op) -> None:
         """Append an operation as it is."""
         self.block.ops.append(op)
+        self.count += 1
 
     # ---- values ----
 
@@ -151,6 +153,10 @@ class Builder:
             return self._select(*args)
         if fn in ("shl", "shr"):
             return self._simplified(fn, args, promote(args[0].dtype, "i32"))
+        if fn in ("isnan", "isinf"):
+            return self._simplified(fn, args, "u1")
+        if fn == "popcnt":
+            return self._simplified(fn, args, "i32")
         common = args[0].dtype
         for a in args[1:]:
             common = promote(common, a.dtype)
@@ -202,7 +208,7 @@ class Builder:
             if key in known:
                 return known[key]
         result = Value(dtype)
-        self.append(Let(result, fn, args))
+        self.append(Let(result, fn, args, self.where))
         self._pure[-1][key] = result
         return result
 
@@ -268,6 +274,7 @@ _REAL_ONLY = (
     "log",
     "floor",
     "ceil",
+    "round",
 )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from diffsim import _taichi
-from diffsim.analysis import matrices
+from diffsim import _taichi, intrinsics
+from diffsim.analysis import algebra, matrices
+from diffsim.analysis.atomics import ATOMICS, atomic_call
 from diffsim.analysis.constructors import (
     Evaluate,
     arguments_of,
@@ -25,15 +26,20 @@ from diffsim.analysis.constructors import (
     vector,
 )
 from diffsim.analysis.context import Context
-from diffsim.analysis.values import Abstract, Matrix, Object, Sequence, TimeIndex
+from diffsim.analysis.records import construct_record, method_of
+from diffsim.analysis.values import Abstract, Matrix, Object, Record, Sequence, TimeIndex
 from diffsim.ir import Const, Value
+from diffsim.math import precision
 from diffsim.types import ElementType
 
 __all__ = ["FUNCTIONS", "evaluate_call"]
 
 ti = _taichi.ti
 
-_NAMES = ("sin cos asin acos tanh exp log sqrt rsqrt floor ceil abs pow atan2 max min select raw_div").split()
+_NAMES = (
+    "sin cos asin acos tanh exp log sqrt rsqrt floor ceil round abs pow atan2 max min select raw_div "
+    "isnan isinf popcnt"
+).split()
 FUNCTIONS: dict[int, tuple[str, int]] = {}
 _ARITY = {"pow": 2, "atan2": 2, "max": 2, "min": 2, "select": 3, "raw_div": 2}
 for _name in _NAMES:
@@ -54,11 +60,6 @@ _NO_RANDOM = (
 _REFUSED = {
     "random": _NO_RANDOM,
     "randn": _NO_RANDOM,
-    "round": "round has no gradient; use ti.floor(x + 0.5) where a cut gradient is meant",
-    "print": "print must stay out of kernels; read values with rollout.trajectory(field)",
-    "atomic_max": "atomic max has no right adjoint; reduce in a loop with an if over a new array",
-    "atomic_min": "atomic min has no right adjoint; reduce in a loop with an if over a new array",
-    "atomic_mul": "atomic mul has no right adjoint; store the factors and multiply them in a loop",
     "sync": "kernels must not synchronise; the library orders the kernels of a step",
 }
 
@@ -75,11 +76,13 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
             return method
     function = evaluate(ctx, node.func)
     if not isinstance(function, Object):
-        ctx.error(node, f"{ctx.text(node.func)} must be a function")
+        ctx.error(node, f"{ctx.text(node.func)} must be a function", rule="FUNCTION")
     obj = function.value
     special = _SPECIAL.get(_key(obj))
     if special is not None:
         return special(ctx, node, evaluate)
+    if _taichi.struct_members(obj):
+        return construct_record(ctx, node, obj, evaluate)
     if isinstance(obj, ElementType) or _taichi.is_vector_type(obj):
         return construct(ctx, node, obj, evaluate)
     dtype = (
@@ -89,6 +92,10 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     )
     if dtype is not None:
         return cast(ctx, node, evaluate(ctx, node.args[0]), dtype)
+    if id(obj) in ATOMICS:
+        return atomic_call(ctx, node, evaluate, ATOMICS[id(obj)])
+    if id(obj) in algebra.DECOMPOSITIONS:
+        return algebra.decomposition(ctx, node, evaluate, algebra.DECOMPOSITIONS[id(obj)])
     if id(obj) in FUNCTIONS:
         return _scalar_function(ctx, node, evaluate, *FUNCTIONS[id(obj)])
     taichi = _taichi.taichi_function(obj)
@@ -113,6 +120,8 @@ def _method_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract |
     name = node.func.attr
     if isinstance(base, Value | Const) and name == "cast":
         return cast(ctx, node, base, dtype_argument(ctx, node, evaluate, 0))
+    if isinstance(base, Record):
+        return _struct_method(ctx, node, evaluate, base, name)
     if not isinstance(base, Matrix):
         return None
     if name == "cast":
@@ -123,13 +132,24 @@ def _method_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract |
             node,
             f"vectors have no method {name!r} that can be differentiated; known are "
             f"{', '.join(sorted(matrices.METHODS))}",
+            rule="FUNCTION",
         )
     arguments = [ctx.runtime(a, node) for a in arguments_of(ctx, node, evaluate)]
     arguments += [ctx.runtime(evaluate(ctx, k.value), node) for k in node.keywords]
     try:
+        if name in algebra.METHODS and not ctx.given:
+            return algebra.METHODS[name](ctx, node, base, *arguments)
         return method(ctx.builder, base, *arguments)
     except (ValueError, TypeError) as error:
-        ctx.error(node, f"{ctx.text(node)} must get arguments that fit: {error}")
+        ctx.error(node, f"{ctx.text(node)} must get arguments that fit: {error}", rule="SHAPE")
+
+
+def _struct_method(ctx: Context, node: ast.Call, evaluate: Evaluate, base: Record, name: str) -> Abstract:
+    function = method_of(base, name)
+    if function is None:
+        ctx.error(node, f"a struct must have the method {name}, got {ctx.text(node)}", rule="FUNCTION")
+    keywords = {k.arg: evaluate(ctx, k.value) for k in node.keywords if k.arg}
+    return ctx.call(ctx, node, function, None, [base, *arguments_of(ctx, node, evaluate)], keywords, {})
 
 
 # ---- functions ----
@@ -138,11 +158,11 @@ def _method_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract |
 def _scalar_function(ctx: Context, node: ast.Call, evaluate: Evaluate, fn: str, arity: int) -> Abstract:
     arguments = arguments_of(ctx, node, evaluate)
     if node.keywords:
-        ctx.error(node, f"{ctx.text(node)} must get its arguments by position")
+        ctx.error(node, f"{ctx.text(node)} must get its arguments by position", rule="SHAPE")
     if fn in ("max", "min") and len(arguments) == 1:
         arguments = ctx.unpacked(arguments[0], node)
     if len(arguments) != arity and not (fn in ("max", "min") and len(arguments) > 2):
-        ctx.error(node, f"{ctx.text(node)} must get {arity} argument(s), got {len(arguments)}")
+        ctx.error(node, f"{ctx.text(node)} must get {arity} argument(s), got {len(arguments)}", rule="SHAPE")
     if all(isinstance(a, Object) and isinstance(a.value, int | float) for a in arguments):
         known = _python_value(fn, [a.value for a in arguments])  # type: ignore[union-attr]
         if known is not None:
@@ -153,7 +173,7 @@ def _scalar_function(ctx: Context, node: ast.Call, evaluate: Evaluate, fn: str, 
             return reduce(lambda a, b: matrices.elementwise(ctx.builder, fn, a, b), operands)
         return matrices.elementwise(ctx.builder, "div" if fn == "raw_div" else fn, *operands)
     except ValueError as error:
-        ctx.error(node, f"{ctx.text(node)} must get arguments that fit: {error}")
+        ctx.error(node, f"{ctx.text(node)} must get arguments that fit: {error}", rule="SHAPE")
 
 
 def _python_value(fn: str, values: list[Any]) -> Any:
@@ -190,7 +210,7 @@ def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> 
     """Call a Python function now, where all its arguments are known now."""
     name = getattr(obj, "__name__", ctx.text(node.func)).lstrip("_")
     if name in _REFUSED:
-        ctx.error(node, _REFUSED[name])
+        ctx.error(node, _REFUSED[name], rule="RANDOM" if name.startswith("rand") else "FUNCTION")
     arguments = arguments_of(ctx, node, evaluate)
     keywords = {k.arg: evaluate(ctx, k.value) for k in node.keywords if k.arg}
     known = [*arguments, *keywords.values()]
@@ -204,14 +224,16 @@ def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> 
                     node,
                     f"{ctx.text(node)} must run when the kernel compiles, "
                     f"got {type(error).__name__}: {error}",
+                    rule="PYTHON",
                 )
     if any(isinstance(a, TimeIndex) for a in known) or callable(obj):
         ctx.error(
             node,
             f"{ctx.text(node.func)} must be a function that kernels can differentiate, got one that diffsim "
             "does not know; write it as a @ti.func of known functions",
+            rule="FUNCTION",
         )
-    ctx.error(node, f"{ctx.text(node.func)} must be a function, got {type(obj).__name__}")
+    ctx.error(node, f"{ctx.text(node.func)} must be a function, got {type(obj).__name__}", rule="FUNCTION")
 
 
 # ---- Taichi's own forms ----
@@ -238,6 +260,48 @@ def _ignored(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     return Object(None)
 
 
+def _loop_config(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
+    for keyword in node.keywords:
+        if keyword.arg == "serialize":
+            value = evaluate(ctx, keyword.value)
+            ctx.serial = isinstance(value, Object) and bool(value.value) and ctx.loops == 0
+    return Object(None)
+
+
+def _at_most(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
+    number, maximum = arguments_of(ctx, node, evaluate)
+    if not isinstance(maximum, Object) or not isinstance(maximum.value, int) or maximum.value < 1:
+        ctx.error(
+            node,
+            f"{ctx.text(node)} must get a positive maximum that is known when the kernel compiles",
+            rule="UNBOUNDED",
+        )
+    ctx.builder.where = ctx.at(node)
+    return ctx.builder.op("at_most", ctx.number(number, node), ctx.builder.const(maximum.value))
+
+
+def _stop_gradient(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
+    return matrices.elementwise(ctx.builder, "stop", ctx.runtime(evaluate(ctx, node.args[0]), node))
+
+
+def _print(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
+    ctx.warn(
+        node,
+        f"print must stay out of kernels, got {ctx.text(node)}, which is passed over; read values with "
+        "rollout.trajectory(field)",
+        "PRINT",
+    )
+    return Object(None)
+
+
+def _quantifier(name: str) -> Callable[[Context, ast.Call, Evaluate], Abstract]:
+    def quantify(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
+        value = ctx.runtime(evaluate(ctx, node.args[0]), node)
+        return matrices.METHODS[name](ctx.builder, value) if isinstance(value, Matrix) else value
+
+    return quantify
+
+
 def _length(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     value = evaluate(ctx, node.args[0])
     if isinstance(value, Sequence):
@@ -252,7 +316,9 @@ def _range(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
         a.value if isinstance(a, Object) else None for a in arguments_of(ctx, node, evaluate)
     ]
     if None in bounds:
-        ctx.error(node, f"{ctx.text(node)} must have bounds known when the kernel compiles here")
+        ctx.error(
+            node, f"{ctx.text(node)} must have bounds known when the kernel compiles here", rule="PYTHON"
+        )
     return Object(range(*bounds))
 
 
@@ -277,7 +343,9 @@ def _ndrange(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
                 range(*argument.value) if isinstance(argument.value, tuple) else range(argument.value)
             )
         else:
-            ctx.error(node, f"{ctx.text(node)} must have bounds known when the kernel compiles here")
+            ctx.error(
+                node, f"{ctx.text(node)} must have bounds known when the kernel compiles here", rule="PYTHON"
+            )
     return Object(list(itertools.product(*ranges)))
 
 
@@ -288,15 +356,22 @@ _SPECIAL: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
     id(math.tan): _tan,
     id(ti.Vector): vector,
     id(ti.Matrix): vector,
-    id(ti.loop_config): _ignored,
+    id(ti.loop_config): _loop_config,
     id(ti.block_local): _ignored,
     id(ti.static_print): _ignored,
     id(len): _length,
+    id(any): _quantifier("any"),
+    id(all): _quantifier("all"),
+    id(print): _print,
     id(range): _range,
     id(zip): _zip,
     id(enumerate): _enumerate,
     id(ti.ndrange): _ndrange,
     id(ti.grouped): _static,
+    id(intrinsics.at_most): _at_most,
+    id(precision.epsilon): algebra.working_epsilon,
+    id(precision.replayed): algebra.replayed,
+    id(intrinsics.stop_gradient): _stop_gradient,
 }
 for _owner in (ti.Vector, ti.Matrix):
     for _name, _fill in (

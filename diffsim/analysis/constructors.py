@@ -12,9 +12,9 @@ from diffsim import _taichi
 from diffsim.analysis import matrices
 from diffsim.analysis.builder import common_type
 from diffsim.analysis.context import Context
-from diffsim.analysis.values import Abstract, Matrix, Object, entries_of
-from diffsim.ir import Operand
-from diffsim.types import ElementType
+from diffsim.analysis.values import Abstract, Matrix, Object, entries_of, like
+from diffsim.ir import Operand, is_float
+from diffsim.types import ElementType, real
 
 __all__ = ["Evaluate", "arguments_of", "assembled", "cast", "construct", "dtype_argument", "filled", "vector"]
 
@@ -46,7 +46,7 @@ def construct(ctx: Context, node: ast.Call, obj: Any, evaluate: Evaluate) -> Abs
     if len(entries) == 1:
         entries *= size
     if len(entries) != size:
-        ctx.error(node, f"{ctx.text(node)} must get {size} components, got {len(entries)}")
+        ctx.error(node, f"{ctx.text(node)} must get {size} components, got {len(entries)}", rule="SHAPE")
     scalars = tuple(ctx.builder.cast(e, dtype) for e in entries)
     return Matrix(scalars, shape) if shape else scalars[0]
 
@@ -55,7 +55,7 @@ def vector(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     """Evaluate `ti.Vector([...], dt)` and `ti.Matrix([[...], ...], dt)`."""
     value = ctx.runtime(evaluate(ctx, node.args[0]), node)
     if not isinstance(value, Matrix):
-        ctx.error(node, f"{ctx.text(node)} must get a list of numbers or of rows")
+        ctx.error(node, f"{ctx.text(node)} must get a list of numbers or of rows", rule="SHAPE")
     if len(node.args) > 1 or node.keywords:
         return cast(ctx, node, value, dtype_argument(ctx, node, evaluate, 1))
     common = reduce(common_type, (e.dtype for e in value.entries))
@@ -70,7 +70,11 @@ def filled(fill: Callable[[int, int], float]) -> Callable[[Context, ast.Call, Ev
         dtype = _taichi.dtype_name(arguments[0]) if arguments else None
         dims = [n for n in arguments[1:] if isinstance(n, int)]
         if dtype is None or not dims or len(dims) != len(arguments) - 1:
-            ctx.error(node, f"{ctx.text(node)} must get a type and sizes known when the kernel compiles")
+            ctx.error(
+                node,
+                f"{ctx.text(node)} must get a type and sizes known when the kernel compiles",
+                rule="SHAPE",
+            )
         identity = isinstance(node.func, ast.Attribute) and node.func.attr == "identity"
         shape = (dims[0], dims[0]) if identity else tuple(dims)
         columns = shape[1] if len(shape) == 2 else 1
@@ -86,7 +90,7 @@ def assembled(by_rows: bool) -> Callable[[Context, ast.Call, Evaluate], Abstract
     def make(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
         value = ctx.runtime(evaluate(ctx, node.args[0]), node)
         if not isinstance(value, Matrix) or len(value.shape) != 2:
-            ctx.error(node, f"{ctx.text(node)} must get a list of vectors")
+            ctx.error(node, f"{ctx.text(node)} must get a list of vectors", rule="SHAPE")
         return value if by_rows else matrices.transpose(ctx.builder, value)
 
     return make
@@ -101,9 +105,16 @@ def dtype_argument(ctx: Context, node: ast.Call, evaluate: Evaluate, position: i
     named: list[ast.expr] = [k.value for k in node.keywords if k.arg in ("dt", "dtype")]
     given = named or node.args[position : position + 1]
     value = evaluate(ctx, given[0]) if given else None
+    if isinstance(value, Object) and value.value == real:
+        return ctx.builder.real
     dtype = _taichi.dtype_name(value.value) if isinstance(value, Object) else None
     if dtype is None:
-        ctx.error(node, f"{ctx.text(node)} must name a scalar type, as in ti.cast(x, ti.f32)")
+        ctx.error(
+            node,
+            f"{ctx.text(node)} must name a scalar type, as in ti.cast(x, ti.f32); known are ds.real and "
+            f"{', '.join(_taichi.DTYPES)}",
+            rule="SHAPE",
+        )
     return dtype
 
 
@@ -112,6 +123,11 @@ def cast(ctx: Context, node: ast.Call, value: Abstract, dtype: str) -> Abstract:
     if isinstance(value, Object) and isinstance(value.value, int | float):
         return Object(float(value.value) if dtype.startswith("f") else int(value.value))
     value = ctx.runtime(value, node)
-    if isinstance(value, Matrix):
-        return Matrix(tuple(ctx.builder.cast(e, dtype) for e in value.entries), value.shape)
-    return ctx.builder.cast(ctx.number(value, node), dtype)
+    if not is_float(dtype) and ctx.frame.source.allows(node, "CUT"):
+        value = like(
+            value, [ctx.builder.op("stop", e) if is_float(e.dtype) else e for e in entries_of(value)]
+        )
+    outer, ctx.builder.where = ctx.builder.where, ctx.at(node)
+    value = like(value, [ctx.builder.cast(e, dtype) for e in entries_of(value)])
+    ctx.builder.where = outer
+    return value

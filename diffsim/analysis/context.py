@@ -12,15 +12,37 @@ import numpy as np
 
 from diffsim import _taichi
 from diffsim.analysis.builder import Builder
+from diffsim.analysis.diagnostics import refuse
 from diffsim.analysis.source import Source
-from diffsim.analysis.values import Abstract, Matrix, Object, Sequence, TimeIndex, Variable
-from diffsim.errors import TraceError
+from diffsim.analysis.values import (
+    POISON,
+    Abstract,
+    Matrix,
+    Object,
+    Poison,
+    Poisoned,
+    Record,
+    Sequence,
+    TimeIndex,
+    Variable,
+)
+from diffsim.errors import Diagnostic
 from diffsim.fields import Field
 from diffsim.ir import Buffer, Const, Location, Operand, Value
 
-__all__ = ["Buffers", "Context", "Frame", "restore"]
+__all__ = ["Buffers", "Captured", "Context", "Frame", "restore"]
 
 _ITERABLES = (tuple, list, range, np.ndarray, zip, enumerate)
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A Python value that kernels saw when they were compiled; holding the owner keeps its id its own."""
+
+    owner: Any
+    label: str
+    value: Any
+    read: Callable[[], Any]
 
 
 class Buffers:
@@ -30,7 +52,8 @@ class Buffers:
         self.real = real
         self.by_field: dict[int, Buffer] = {}
         self.external: dict[int, Buffer] = {}
-        self.captured: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self.captured: dict[tuple[int, Any], Captured] = {}
+        self.warnings: list[Diagnostic] = []
         self._names: set[str] = set()
         self.fields = fields
         for key, declared in fields.items():
@@ -59,12 +82,20 @@ class Buffers:
             self.external[id(obj)] = Buffer(self._unique(name), "external", dtype, shape, components, obj)
         return self.external[id(obj)]
 
-    def capture(self, owner: Any, name: str, value: Any) -> None:
-        """Note a number that kernels took from a Python attribute, and that must not change any more."""
+    def capture(self, owner: Any, name: Any, label: str, value: Any, read: Callable[[], Any]) -> None:
+        """Note a number that kernels took from Python, and that must not change any more.
+
+        Args:
+            owner: What holds it: an object, a namespace, a container.
+            name: Under which name or index.
+            label: What to call it in messages.
+            value: What it was.
+            read: Returns what it is now.
+        """
         if isinstance(value, bool | int | float | str):
-            self.captured[id(owner), name] = (owner, name, value)
+            self.captured[id(owner), name] = Captured(owner, label, value, read)
         elif isinstance(value, np.ndarray | list | tuple) and _matrix_entries(value) is not None:
-            self.captured[id(owner), name] = (owner, name, np.array(value))
+            self.captured[id(owner), name] = Captured(owner, label, np.array(value), read)
 
     def _unique(self, key: str) -> str:
         base = "f_" + "".join(c if c.isalnum() else "_" for c in key)
@@ -81,11 +112,12 @@ class Buffers:
 
 @dataclass
 class Frame:
-    """One function being lowered: its source and its local variables."""
+    """One function being lowered: its source, its local variables, and the loops around the statement."""
 
     source: Source
     owner: Any
     variables: dict[str, Variable] = field(default_factory=dict)
+    loops: int = 0
 
 
 @dataclass
@@ -102,6 +134,10 @@ class Context:
         frames: The kernel and the functions inlined into it, innermost last.
         depth: How many dynamic loops and branches surround the statement.
         loops: How many loops of any kind surround it.
+        given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
+        serial: `ti.loop_config(serialize=True)` asked for the next loop to run in order.
+        found: What was found wrong so far.
+        notes: How the kernel was read, for `Rollout.explain`.
     """
 
     builder: Builder
@@ -113,6 +149,10 @@ class Context:
     frames: list[Frame] = field(default_factory=list)
     depth: int = 0
     loops: int = 0
+    given: bool = False
+    serial: bool = False
+    found: list[Diagnostic] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
 
     @property
     def frame(self) -> Frame:
@@ -123,13 +163,28 @@ class Context:
         """Return the position of a node in the user's file."""
         return self.frame.source.at(node)
 
-    def error(self, node: ast.AST, message: str) -> NoReturn:
+    def error(self, node: ast.AST, message: str, rule: str = "SYNTAX") -> NoReturn:
         """Refuse a construct.
 
         Raises:
             TraceError: Always, with the position of the construct.
         """
-        raise TraceError(f"{self.at(node)}: {message}")
+        refuse(Diagnostic(rule, str(self.at(node)), message))
+
+    def warn(self, node: ast.AST, message: str, rule: str) -> None:
+        """Note what may be meant, unless a comment `# diffsim: allow RULE` says that it is."""
+        if not self.frame.source.allows(node, rule):
+            self.buffers.warnings.append(Diagnostic(rule, str(self.at(node)), message))
+
+    def note(self, node: ast.AST, text: str) -> None:
+        """Keep, once, how a construct was read."""
+        self.notes[f"line {self.at(node).line}: {text}"] = None
+
+    def poison(self, statement: ast.stmt) -> None:
+        """Let every name that a refused statement assigns stand for nothing known."""
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                self.frame.variables[node.id] = Variable(POISON)
 
     def text(self, node: ast.AST) -> str:
         """Return the source of a node for a message."""
@@ -145,9 +200,29 @@ class Context:
     def scope(self) -> Iterator[None]:
         """Let the names that are introduced while active end with it."""
         names = set(self.frame.variables)
-        yield
-        for name in set(self.frame.variables) - names:
-            del self.frame.variables[name]
+        try:
+            yield
+        finally:
+            for name in set(self.frame.variables) - names:
+                del self.frame.variables[name]
+
+    @contextlib.contextmanager
+    def deeper(self) -> Iterator[None]:
+        """Count one more dynamic loop or branch while active."""
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    @contextlib.contextmanager
+    def undifferentiated(self) -> Iterator[None]:
+        """Lower a function whose adjoint is given while active."""
+        saved, self.given = self.given, True
+        try:
+            yield
+        finally:
+            self.given = saved
 
     # ---- turning what is known at compile time into operands ----
 
@@ -161,7 +236,9 @@ class Context:
         if isinstance(value, Value | Const):
             return value
         self.error(
-            node, f"{self.text(node)} must be a number, got a vector or matrix; take one of its components"
+            node,
+            f"{self.text(node)} must be a number, got a vector or matrix; take one of its components",
+            rule="SHAPE",
         )
 
     def runtime(self, value: Abstract, node: ast.AST) -> Abstract:
@@ -170,8 +247,10 @@ class Context:
         Raises:
             TraceError: The value is something that a kernel cannot compute with.
         """
-        if isinstance(value, Value | Const | Matrix):
+        if isinstance(value, Value | Const | Matrix | Record):
             return value
+        if isinstance(value, Poison):
+            raise Poisoned
         if isinstance(value, TimeIndex):
             return self.builder.op("add", self.t, self.builder.const(value.offset))
         if isinstance(value, Sequence):
@@ -181,7 +260,11 @@ class Context:
             obj = obj.item()
         if isinstance(obj, bool | int | float):
             if isinstance(obj, int) and not isinstance(obj, bool) and not -(2**31) <= obj < 2**31:
-                self.error(node, f"integers must fit 32 bits, got {obj} in {self.text(node)}; use a float")
+                self.error(
+                    node,
+                    f"integers must fit 32 bits, got {obj} in {self.text(node)}; use a float",
+                    rule="SHAPE",
+                )
             return self.builder.const(obj)
         entries = _matrix_entries(obj)
         if entries is not None:
@@ -189,11 +272,16 @@ class Context:
             return Matrix(tuple(self.builder.const(x) for x in numbers), shape)
         kind = type(obj).__name__
         if isinstance(obj, Field):
-            self.error(node, f"{obj.label} must be indexed before it is computed with, as in {_example(obj)}")
+            self.error(
+                node,
+                f"{obj.label} must be indexed before it is computed with, as in {_example(obj)}",
+                rule="PYTHON",
+            )
         self.error(
             node,
             f"{self.text(node)} must be a number or a vector in a kernel, got a Python {kind}; index it or "
             "declare it as ds.Constant",
+            rule="PYTHON",
         )
 
     def unpacked(self, value: Abstract, node: ast.AST) -> list[Abstract]:
@@ -210,7 +298,7 @@ class Context:
             return [Matrix(row, (len(row),)) for row in value.rows]
         if isinstance(value, Object) and isinstance(value.value, _ITERABLES):
             return [Object(item) for item in value.value]
-        self.error(node, f"{self.text(node)} must be a tuple or a vector to be unpacked")
+        self.error(node, f"{self.text(node)} must be a tuple or a vector to be unpacked", rule="SHAPE")
 
     def _stacked(self, rows: list[Abstract], node: ast.AST) -> Matrix:
         if rows and all(isinstance(row, Value | Const) for row in rows):
@@ -219,7 +307,7 @@ class Context:
             vectors = [row for row in rows if isinstance(row, Matrix)]
             if len({v.shape for v in vectors}) == 1:
                 return Matrix(tuple(e for v in vectors for e in v.entries), (len(rows), vectors[0].shape[0]))
-        self.error(node, f"{self.text(node)} must have rows of equal length made of numbers")
+        self.error(node, f"{self.text(node)} must have rows of equal length made of numbers", rule="SHAPE")
 
 
 def restore(variables: list[Variable], values: list[Abstract]) -> None:

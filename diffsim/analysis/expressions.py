@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +15,14 @@ from diffsim.analysis.calls import evaluate_call
 from diffsim.analysis.context import Context
 from diffsim.analysis.operators import binary, compare, unary
 from diffsim.analysis.values import (
+    POISON,
     Abstract,
+    AdjointOf,
     FieldPlace,
     Matrix,
     Object,
+    Poisoned,
+    Record,
     Sequence,
     Variable,
     entries_of,
@@ -25,7 +31,7 @@ from diffsim.analysis.values import (
 from diffsim.fields import Field
 from diffsim.ir import Block, Const, Load, Operand, walk
 
-__all__ = ["chosen_component", "evaluate", "known_object", "place_of"]
+__all__ = ["chosen_component", "evaluate", "join", "known_object", "place_of", "same_shape"]
 
 
 def evaluate(ctx: Context, node: ast.expr) -> Abstract:
@@ -61,12 +67,19 @@ def _constant(ctx: Context, node: ast.Constant) -> Abstract:
 def _name(ctx: Context, node: ast.Name) -> Abstract:
     variable = ctx.frame.variables.get(node.id)
     if variable is not None:
+        if variable.current is POISON:
+            raise Poisoned
         return variable.current
     names = ctx.frame.source.names
     if node.id in names:
-        return Object(names[node.id])
+        value = names[node.id]
+        owner, read = ctx.frame.source.reader(node.id)
+        ctx.buffers.capture(owner, node.id, f"{node.id} of {ctx.frame.source.node.name}", value, read)
+        return Object(value)
     ctx.error(
-        node, f"{node.id} must be defined before it is used; a name assigned in a loop or branch ends with it"
+        node,
+        f"{node.id} must be defined before it is used; a name assigned in a loop or branch ends with it",
+        rule="NAME",
     )
 
 
@@ -75,20 +88,28 @@ def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
     if place is not None:
         return places.load(ctx, place, node)
     base = evaluate(ctx, node.value)
+    if isinstance(base, Object) and isinstance(base.value, Field) and node.attr == "grad":
+        return Object(AdjointOf(base.value))
     if isinstance(base, Object):
         try:
             value = getattr(base.value, node.attr)
-            ctx.buffers.capture(base.value, node.attr, value)
+            label = f"{getattr(base.value, '__name__', type(base.value).__name__)}.{node.attr}"
+            read = functools.partial(getattr, base.value, node.attr, None)
+            ctx.buffers.capture(base.value, node.attr, label, value, read)
             return Object(value)
         except AttributeError:
-            ctx.error(node, f"{ctx.text(node.value)} must have an attribute {node.attr!r}, got none")
+            ctx.error(
+                node, f"{ctx.text(node.value)} must have an attribute {node.attr!r}, got none", rule="PYTHON"
+            )
+    if isinstance(base, Record) and node.attr in base.names:
+        return base.items[base.names.index(node.attr)]
     if isinstance(base, Matrix):
         if node.attr in matrices.PROPERTIES:
             return Object(matrices.PROPERTIES[node.attr](base))
         picked = places.components_of(base.shape, node.attr)
         if picked is not None:
             return _taken(base, picked)
-    ctx.error(node, f"{ctx.text(node)} must be a component or a method of a vector")
+    ctx.error(node, f"{ctx.text(node)} must be a component or a method of a vector", rule="SHAPE")
 
 
 def _taken(base: Matrix, picked: tuple[int, ...]) -> Abstract:
@@ -137,7 +158,7 @@ def _component(place: FieldPlace, shape: tuple[int, ...], positions: list[int]) 
 
 
 def _is_field(obj: Any) -> bool:
-    return isinstance(obj, Field | _taichi.ti.Field)
+    return isinstance(obj, Field | AdjointOf | _taichi.ti.Field)
 
 
 def _static_index(ctx: Context, node: ast.expr) -> Abstract:
@@ -158,12 +179,20 @@ def _subscript(ctx: Context, node: ast.Subscript) -> Abstract:
     if isinstance(base, Sequence):
         if isinstance(index, Object) and isinstance(index.value, int):
             return base.items[index.value]
-        ctx.error(node, f"a tuple must be indexed with a number known at compile time, got {ctx.text(node)}")
+        ctx.error(
+            node,
+            f"a tuple must be indexed with a number known at compile time, got {ctx.text(node)}",
+            rule="PYTHON",
+        )
     if isinstance(base, Object) and not isinstance(base.value, _taichi.ti.Matrix):
         return _python_item(ctx, node, base.value, index)
     base = ctx.runtime(base, node)
     if not isinstance(base, Matrix):
-        ctx.error(node, f"{ctx.text(node.value)} must be a field or a vector to be indexed, got a number")
+        ctx.error(
+            node,
+            f"{ctx.text(node.value)} must be a field or a vector to be indexed, got a number",
+            rule="SHAPE",
+        )
     shape, positions = places.pick(ctx, node, base.shape, index)
     if positions and not isinstance(positions[0], int):
         return _dynamic_entry(ctx, base, positions[0])
@@ -189,12 +218,18 @@ def _python_item(ctx: Context, node: ast.Subscript, container: Any, index: Abstr
             node,
             f"{ctx.text(node.value)} must be a field to be indexed while the kernel runs, got a Python "
             f"{kind}; declare it as ds.Constant(...)",
+            rule="PYTHON",
         )
     try:
-        return Object(container[index.value])
+        value = container[index.value]
+        read = functools.partial(operator.getitem, container, index.value)
+        ctx.buffers.capture(container, str(index.value), ctx.text(node), value, read)
+        return Object(value)
     except (TypeError, KeyError, IndexError) as error:
         ctx.error(
-            node, f"{ctx.text(node)} must exist when the kernel compiles, got {type(error).__name__}: {error}"
+            node,
+            f"{ctx.text(node)} must exist when the kernel compiles, got {type(error).__name__}: {error}",
+            rule="PYTHON",
         )
 
 
@@ -216,7 +251,7 @@ def _slice(ctx: Context, node: ast.Slice) -> Abstract:
     for part in (node.lower, node.upper, node.step):
         bound = Object(None) if part is None else _static_index(ctx, part)
         if not isinstance(bound, Object):
-            ctx.error(node, "slices must have bounds known when the kernel compiles")
+            ctx.error(node, "slices must have bounds known when the kernel compiles", rule="PYTHON")
         bounds.append(bound.value)
     return Object(slice(*bounds))
 
@@ -272,24 +307,32 @@ def _ifexp(ctx: Context, node: ast.IfExp) -> Abstract:
         return evaluate(ctx, node.body if test.value else node.orelse)
     cond = ctx.builder.truth(ctx.number(test, node.test))
     then, orelse = Block(), Block()
-    ctx.depth += 1
-    with ctx.builder.inside(then):
-        a = ctx.runtime(evaluate(ctx, node.body), node.body)
-    with ctx.builder.inside(orelse):
-        b = ctx.runtime(evaluate(ctx, node.orelse), node.orelse)
-    ctx.depth -= 1
-    if isinstance(a, Matrix) != isinstance(b, Matrix) or (
-        isinstance(a, Matrix) and isinstance(b, Matrix) and a.shape != b.shape
-    ):
-        ctx.error(node, f"both sides of {ctx.text(node)} must have one shape")
+    with ctx.deeper():
+        with ctx.builder.inside(then):
+            a = ctx.runtime(evaluate(ctx, node.body), node.body)
+        with ctx.builder.inside(orelse):
+            b = ctx.runtime(evaluate(ctx, node.orelse), node.orelse)
+    if not same_shape(a, b):
+        ctx.error(node, f"both sides of {ctx.text(node)} must have one shape", rule="SHAPE")
     if not then.ops and not orelse.ops:
         pairs = zip(entries_of(a), entries_of(b), strict=True)
         return like(a, [ctx.builder.op("select", cond, p, q) for p, q in pairs])
-    _join(ctx, then, entries_of(a), orelse, entries_of(b))
+    join(ctx, then, entries_of(a), orelse, entries_of(b))
     return like(a, ctx.builder.branch(cond, then, orelse))
 
 
-def _join(ctx: Context, then: Block, a: tuple[Operand, ...], orelse: Block, b: tuple[Operand, ...]) -> None:
+def same_shape(a: Abstract, b: Abstract) -> bool:
+    """Tell whether two values are both numbers, or vectors or matrices of one shape."""
+    return _form(a) == _form(b)
+
+
+def _form(value: Abstract) -> Any:
+    if isinstance(value, Record):
+        return id(value.kind)
+    return value.shape if isinstance(value, Matrix) else ()
+
+
+def join(ctx: Context, then: Block, a: tuple[Operand, ...], orelse: Block, b: tuple[Operand, ...]) -> None:
     """Make two blocks yield scalars of common types."""
     for p, q in zip(a, b, strict=True):
         common = common_type(p.dtype, q.dtype)
@@ -312,7 +355,9 @@ def _comprehension(ctx: Context, node: ast.ListComp | ast.GeneratorExp) -> Abstr
         variables[name] = Variable(item)
         tests = [evaluate(ctx, test) for test in generator.ifs]
         if not all(isinstance(test, Object) for test in tests):
-            ctx.error(node, "conditions of a comprehension must be known when the kernel compiles")
+            ctx.error(
+                node, "conditions of a comprehension must be known when the kernel compiles", rule="PYTHON"
+            )
         if all(test.value for test in tests):  # type: ignore[union-attr]
             results.append(evaluate(ctx, node.elt))
     variables.pop(name, None)

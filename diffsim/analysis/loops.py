@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from diffsim import _taichi
 from diffsim.analysis.context import Context, restore
 from diffsim.analysis.expressions import evaluate, known_object
+from diffsim.analysis.flow import LEFT
 from diffsim.analysis.values import Abstract, Matrix, Object, Sequence, Variable, entries_of, like
 from diffsim.fields import Field
 from diffsim.ir import Block, For, Operand, Value, is_float
 
-__all__ = ["lower_for"]
+__all__ = ["MOST", "lower_for", "too_large"]
+
+MOST = 50_000  # operations of one kernel, which take about a minute to compile
 
 
 def lower_for(ctx: Context, node: ast.For) -> None:
@@ -22,7 +26,11 @@ def lower_for(ctx: Context, node: ast.For) -> None:
         TraceError: It has an `else`, or runs over something that kernels cannot.
     """
     if node.orelse:
-        ctx.error(node, "kernels must not use for-else; move the else part behind the loop")
+        ctx.error(
+            node, "kernels must not use for-else; move the else part behind the loop", rule="CONTROL-FLOW"
+        )
+    if isinstance(node.body[0], ast.If) and ast.unparse(node.body[0].test).startswith(LEFT):
+        ctx.note(node, "break is a flag that lets the remaining iterations pass without effect")
     kind, call = _loop_kind(ctx, node.iter)
     if kind == "static":
         _static_for(ctx, node, call)
@@ -64,14 +72,22 @@ def _static_for(ctx: Context, node: ast.For, call: ast.Call | None) -> None:
         iterable = evaluate(ctx, node.iter)
     else:
         iterable = evaluate(ctx, call.args[0])
-    for item in _static_items(ctx, iterable, node):
-        with ctx.scope():
-            _bind(ctx, node.target, item, node)
-            ctx.run(ctx, node.body)
+    ctx.frame.loops += 1
+    items = list(_static_items(ctx, iterable, node))
+    ctx.note(node, f"the loop is unrolled, {len(items)} times")
+    try:
+        for item in items:
+            with ctx.scope():
+                _bind(ctx, node.target, item, node)
+                ctx.run(ctx, node.body)
+    finally:
+        ctx.frame.loops -= 1
 
 
 def _static_items(ctx: Context, iterable: Abstract, node: ast.For) -> Iterator[Abstract]:
     grouped = isinstance(iterable, Object) and isinstance(iterable.value, list)
+    if isinstance(iterable, Object) and isinstance(iterable.value, range) and len(iterable.value) > MOST:
+        too_large(ctx, node)
     for item in ctx.unpacked(iterable, node.iter):
         if (
             grouped
@@ -84,13 +100,25 @@ def _static_items(ctx: Context, iterable: Abstract, node: ast.For) -> Iterator[A
             yield item
 
 
+def too_large(ctx: Context, node: ast.AST) -> NoReturn:
+    """Refuse a kernel that unrolls to more than can be compiled."""
+    ctx.error(
+        node,
+        f"a kernel must not unroll to more than {MOST} operations, got more at this statement; loop with "
+        "range instead of ti.static",
+        rule="TOO-LARGE",
+    )
+
+
 def _bind(ctx: Context, target: ast.expr, item: Abstract, node: ast.stmt) -> None:
     if isinstance(target, ast.Name):
         if target.id in ctx.frame.variables:
             if target.id == "_":
                 return
             ctx.error(
-                node, f"the name of a loop must be new, got {target.id}, which is in use; use another name"
+                node,
+                f"the name of a loop must be new, got {target.id}, which is in use; use another name",
+                rule="NAME",
             )
         ctx.frame.variables[target.id] = Variable(item)
     elif isinstance(target, ast.Tuple):
@@ -121,23 +149,29 @@ def _field_for(ctx: Context, node: ast.For) -> None:
                 node,
                 f"a loop must name its range, got `for ... in {ctx.text(node.iter)}`, a field with a time "
                 f"axis; use ti.ndrange{tuple(declared.shape)}",
+                rule="CONTROL-FLOW",
             )
         _range_for(ctx, node, [(Object(n),) for n in declared.shape], False)
         return
     ctx.error(
-        node, f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}"
+        node,
+        f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}",
+        rule="CONTROL-FLOW",
     )
 
 
 def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:
     """Lower a loop over one or more integer ranges."""
     bounds = [_bounds(ctx, axis, node) for axis in axes]
-    parallel = ctx.depth == 0 and ctx.loops == 0
+    parallel = ctx.depth == 0 and ctx.loops == 0 and not ctx.serial
+    ctx.serial = False
     ctx.loops += 1
+    ctx.frame.loops += 1
     try:
         _nest(ctx, node, bounds, [], grouped, parallel)
     finally:
         ctx.loops -= 1
+        ctx.frame.loops -= 1
 
 
 def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Operand, Operand]:
@@ -148,6 +182,7 @@ def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Op
                 node,
                 f"bounds of a loop must be integers, got a float in {ctx.text(node.iter)}; "
                 "use ti.cast(..., ti.i32)",
+                rule="CONTROL-FLOW",
             )
     if len(numbers) == 1:
         return ctx.builder.const(0), numbers[0]
@@ -157,6 +192,7 @@ def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Op
         node,
         f"a loop must have a stop, or a start and a stop, got {ctx.text(node.iter)}; "
         "compute the index for other steps",
+        rule="CONTROL-FLOW",
     )
 
 
@@ -245,10 +281,8 @@ def _attempt(
         params = [Value(e.dtype) for e in entries_of(current)]
         loop.params += params
         variables[k].current = like(current, params)
-    ctx.depth += 1
-    with ctx.scope(), ctx.builder.inside(loop.body, loop=True):
+    with ctx.deeper(), ctx.scope(), ctx.builder.inside(loop.body, loop=True):
         lower_body(loop.index)
-    ctx.depth -= 1
     for k in sorted(carried):
         loop.body.yields += entries_of(variables[k].current)
     return loop

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import reduce
 
 from diffsim.analysis.builder import Builder
-from diffsim.analysis.values import Abstract, Matrix
+from diffsim.analysis.values import Abstract, Matrix, Record
 from diffsim.ir import Operand
 
 __all__ = ["METHODS", "PROPERTIES", "determinant", "elementwise", "inverse", "matmul"]
@@ -20,6 +20,8 @@ def elementwise(b: Builder, fn: str, *args: Scalars) -> Scalars:
     Raises:
         ValueError: Two arguments are matrices of different shapes.
     """
+    if any(isinstance(a, Record) for a in args):
+        raise ValueError("structs are computed with part by part")
     shapes = {a.shape for a in args if isinstance(a, Matrix)}
     if not shapes:
         return b.op(fn, *args)  # type: ignore[arg-type]
@@ -185,6 +187,8 @@ METHODS: dict[str, Callable[..., Scalars]] = {
     "determinant": determinant,
     "inverse": inverse,
     "sum": lambda b, x: total(b, x.entries),
+    "any": lambda b, x: reduce(lambda p, q: b.op("or", p, q), (b.truth(e) for e in x.entries)),
+    "all": lambda b, x: reduce(lambda p, q: b.op("and", p, q), (b.truth(e) for e in x.entries)),
     "max": lambda b, x: reduce(lambda p, q: b.op("max", p, q), x.entries),
     "min": lambda b, x: reduce(lambda p, q: b.op("min", p, q), x.entries),
     "norm_inv": lambda b, x, eps=None: b.op("div", b.const(1.0), norm(b, x, eps)),

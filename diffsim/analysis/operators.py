@@ -62,7 +62,11 @@ def binary(ctx: Context, node: ast.AST, op: ast.operator, left: Abstract, right:
         try:
             return Object(python(left.value, right.value))
         except (TypeError, ArithmeticError, ValueError) as error:
-            ctx.error(node, f"{ctx.text(node)} must be computable, got {type(error).__name__}: {error}")
+            ctx.error(
+                node,
+                f"{ctx.text(node)} must be computable, got {type(error).__name__}: {error}",
+                rule="PYTHON",
+            )
     shifted = _shifted_time(name, left, right)
     if shifted is not None:
         return shifted
@@ -74,7 +78,7 @@ def binary(ctx: Context, node: ast.AST, op: ast.operator, left: Abstract, right:
             return matrices.matmul(ctx.builder, x, y)
         return _arithmetic(ctx, name, x, y)
     except ValueError as error:
-        ctx.error(node, f"{ctx.text(node)} must combine values that fit: {error}")
+        ctx.error(node, f"{ctx.text(node)} must combine values that fit: {error}", rule="SHAPE")
 
 
 def _arithmetic(ctx: Context, name: str, x: Abstract, y: Abstract) -> Abstract:
@@ -119,7 +123,11 @@ def compare(ctx: Context, node: ast.AST, op: ast.cmpop, left: Abstract, right: A
     if isinstance(left, Object) and isinstance(right, Object):
         return Object(bool(python(left.value, right.value)))
     if " " in name or name in ("is", "in"):
-        ctx.error(node, f"`{name}` must compare what is known when the kernel compiles, got {ctx.text(node)}")
+        ctx.error(
+            node,
+            f"`{name}` must compare what is known when the kernel compiles, got {ctx.text(node)}",
+            rule="PYTHON",
+        )
     return matrices.elementwise(ctx.builder, name, ctx.runtime(left, node), ctx.runtime(right, node))
 
 

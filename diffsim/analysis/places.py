@@ -9,11 +9,11 @@ from typing import Any
 
 from diffsim import _taichi
 from diffsim.analysis.context import Context
-from diffsim.analysis.values import Abstract, FieldPlace, Matrix, Object, Sequence, TimeIndex
+from diffsim.analysis.values import Abstract, AdjointOf, FieldPlace, Matrix, Object, Sequence, TimeIndex
 from diffsim.fields import Field
-from diffsim.ir import Block, Buffer, Const, Operand, Ref, Value, is_float
+from diffsim.ir import Buffer, Const, Operand, Ref, is_float
 
-__all__ = ["accumulate", "components_of", "field_place", "load", "pick", "store", "write_any"]
+__all__ = ["components_of", "field_place", "load", "pick"]
 
 SWIZZLES = ({c: i for i, c in enumerate("xyzw")}, {c: i for i, c in enumerate("rgba")})
 Evaluate = Callable[[Context, ast.expr], Abstract]
@@ -26,6 +26,8 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
         TraceError: The indices do not fit the declaration.
     """
     indices = _index_list(ctx, node, evaluate)
+    adjoint = isinstance(base, AdjointOf)
+    base = base.field if isinstance(base, AdjointOf) else base
     if isinstance(base, Field):
         buffer = ctx.buffers.by_field.get(id(base))
         if buffer is None:
@@ -33,25 +35,54 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
                 node,
                 f"{ctx.text(node.value)} must be a field of the simulator or of one of its parts, got one "
                 "that no attribute path from the simulator leads to; assign it to an attribute",
+                rule="PYTHON",
             )
         shape = base.type.shape
+        buffer = _adjoint_buffer(ctx, node, buffer) if adjoint else buffer
     else:
         buffer, shape = _external(ctx, node, base)
     time = None
     if buffer.timed:
         if not indices:
-            ctx.error(node, f"{ctx.text(node.value)} must be indexed with the time first, as in [t, ...]")
+            ctx.error(
+                node,
+                f"{ctx.text(node.value)} must be indexed with the time first, as in [t, ...]",
+                rule="TIME-INDEX",
+            )
         time = _time_of(ctx, node, base, indices.pop(0))
     scalars = [_integer(ctx, node, index) for index in indices]
     if len(scalars) != len(buffer.shape):
         axes = f"{len(buffer.shape)} index(es)" + (" after t" if buffer.timed else "")
         axes = "None" if not buffer.shape and not buffer.timed else axes
         label = base.label if isinstance(base, Field) else buffer.name
-        ctx.error(node, f"{label} of shape {buffer.shape} must be indexed with {axes}, got {ctx.text(node)}")
+        ctx.error(
+            node,
+            f"{label} of shape {buffer.shape} must be indexed with {axes}, got {ctx.text(node)}",
+            rule="INDEX",
+        )
     for index, n in zip(scalars, buffer.shape, strict=True):
         if isinstance(index, Const) and not 0 <= index.value < n:
-            ctx.error(node, f"index must lie in 0 .. {n - 1}, got {index.value} in {ctx.text(node)}")
+            ctx.error(
+                node, f"index must lie in 0 .. {n - 1}, got {index.value} in {ctx.text(node)}", rule="INDEX"
+            )
     return FieldPlace(buffer, tuple(scalars), time, shape, tuple(range(prod(shape))))
+
+
+def _adjoint_buffer(ctx: Context, node: ast.Subscript, buffer: Buffer) -> Buffer:
+    if ctx.phase != "adjoint":
+        ctx.error(
+            node,
+            f"{ctx.text(node.value)} must stay in adjoints of one's own, got a kernel that is "
+            "differentiated; decorate it with @ds.adjoint_of(...)",
+            rule="ADJOINT",
+        )
+    if buffer.adjoint is None:
+        ctx.error(
+            node,
+            f"{buffer.label} must be differentiable to have an adjoint, got {ctx.text(node)}",
+            rule="ADJOINT",
+        )
+    return buffer.adjoint
 
 
 def _index_list(ctx: Context, node: ast.Subscript, evaluate: Evaluate) -> list[Abstract]:
@@ -77,6 +108,7 @@ def _integer(ctx: Context, node: ast.AST, index: Abstract) -> Operand:
             node,
             f"indices must be integers, got a float in {ctx.text(node)}; "
             "use ti.cast(..., ti.i32) or ti.floor",
+            rule="INDEX",
         )
     return operand
 
@@ -92,6 +124,7 @@ def _time_of(ctx: Context, node: ast.Subscript, declared: Field, index: Abstract
             node,
             f"the first index of {declared.label} must be {rule}, got {ctx.text(node)}; the library decides "
             "where time lives, so other steps are not readable",
+            rule="TIME-INDEX",
         )
     _check_time(ctx, node, declared, offset)
     return offset
@@ -104,22 +137,25 @@ def _check_time(ctx: Context, node: ast.AST, declared: Field, offset: int) -> No
                 node,
                 f"{declared.label} must not be read in terminal_cost, got {ctx.text(node)}; "
                 "it has no value at the end",
+                rule="TIME-INDEX",
             )
         if ctx.phase == "reset":
             ctx.error(
                 node,
                 f"{declared.label} must not be used in reset, got {ctx.text(node)}; "
                 "only States live before step 0",
+                rule="TIME-INDEX",
             )
         if offset != 0:
             ctx.error(
                 node,
                 f"{declared.label} must be indexed at t, got {ctx.text(node)}; it "
                 "lives within one step: make it a State",
+                rule="TIME-INDEX",
             )
         return
     oldest = 1 - getattr(declared, "history", 1)
-    newest = 1 if ctx.phase in ("step", "running_cost") else 0
+    newest = 1 if ctx.phase in ("step", "running_cost", "adjoint") else 0
     if offset < oldest:
         ctx.error(
             node,
@@ -128,10 +164,13 @@ def _check_time(ctx: Context, node: ast.AST, declared: Field, offset: int) -> No
             if oldest
             else f"{declared.label} must not be read before t, got {ctx.text(node)}; "
             f"declare it with history={1 - offset}",
+            rule="TIME-INDEX",
         )
     if offset > newest:
         ctx.error(
-            node, f"{declared.label} must not be used after t + {newest} in {ctx.phase}, got {ctx.text(node)}"
+            node,
+            f"{declared.label} must not be used after t + {newest} in {ctx.phase}, got {ctx.text(node)}",
+            rule="TIME-INDEX",
         )
 
 
@@ -141,120 +180,26 @@ def _external(ctx: Context, node: ast.Subscript, base: Any) -> tuple[Buffer, tup
     shape: tuple[int, ...] = (base.n, base.m)[: base.ndim] if isinstance(base, ti.MatrixField) else ()
     dtype = _taichi.dtype_name(base.dtype)
     if dtype is None:
-        ctx.error(node, f"{ctx.text(node.value)} must hold plain numbers, got {base.dtype}")
+        ctx.error(node, f"{ctx.text(node.value)} must hold plain numbers, got {base.dtype}", rule="PYTHON")
     buffer = ctx.buffers.add_external(base, ctx.text(node.value), tuple(base.shape), prod(shape), dtype)
     return buffer, shape
-
-
-# ---- reading and writing ----
 
 
 def load(ctx: Context, place: FieldPlace, node: ast.AST) -> Abstract:
     """Read a place."""
     buffer = place.buffer
+    if buffer.kind == "cost" and buffer.is_adjoint:
+        return ctx.builder.const(1.0, buffer.dtype)
     if buffer.kind == "cost":
         ctx.error(
             node,
             "the cost must only be added to (self.cost[None] += ...), got "
             "a read; keep partial sums in a Scratch",
+            rule="COST",
         )
     ctx.builder.where = ctx.at(node)
     entries = tuple(ctx.builder.load(Ref(buffer, place.indices, c, place.time)) for c in place.components)
     return Matrix(entries, place.shape) if place.shape else entries[0]
-
-
-def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> None:
-    """Overwrite a place.
-
-    Raises:
-        TraceError: The place may not be written, or the value's shape does not fit.
-    """
-    _check_writable(ctx, place, node)
-    if place.buffer.kind == "cost":
-        ctx.error(node, f"the cost must be added to, got {ctx.text(node)}; write self.cost[None] += ...")
-    ctx.builder.where = ctx.at(node)
-    for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
-        ctx.builder.store(Ref(place.buffer, place.indices, component, place.time), entry)
-
-
-def accumulate(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST, sign: int = 1) -> None:
-    """Add a value to a place, or subtract it.
-
-    Raises:
-        TraceError: The place may not be written, or the value's shape does not fit.
-    """
-    _check_writable(ctx, place, node)
-    ctx.builder.where = ctx.at(node)
-    for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
-        amount = entry if sign > 0 else ctx.builder.op("neg", entry)
-        ctx.builder.accumulate(Ref(place.buffer, place.indices, component, place.time), amount)
-
-
-def write_any(
-    ctx: Context, place: FieldPlace, position: Operand, value: Abstract, node: ast.AST, sign: int = 0
-) -> None:
-    """Write a number to the component of a place that an index chooses while the kernel runs.
-
-    Args:
-        ctx: The state of lowering.
-        place: The vector or matrix in memory.
-        position: The component.
-        value: The number.
-        node: Where this stands.
-        sign: 0 stores, 1 adds, -1 subtracts.
-    """
-    for k, component in enumerate(place.components):
-        one = FieldPlace(place.buffer, place.indices, place.time, (), (component,))
-        then = Block()
-        with ctx.builder.inside(then):
-            if sign:
-                accumulate(ctx, one, value, node, sign)
-            else:
-                store(ctx, one, value, node)
-        ctx.builder.branch(ctx.builder.op("eq", position, ctx.builder.const(k)), then, Block())
-
-
-def _fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> tuple[Operand, ...]:
-    value = ctx.runtime(value, node)
-    if isinstance(value, Value | Const):
-        return (value,) * len(place.components)
-    if (
-        isinstance(value, Matrix)
-        and len(value.entries) == len(place.components)
-        and _same(value.shape, place.shape)
-    ):
-        return value.entries
-    shape = value.shape if isinstance(value, Matrix) else ()
-    ctx.error(node, f"the value must have the shape of its target, {place.shape or 'a number'}, got {shape}")
-
-
-def _same(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return tuple(n for n in a if n != 1) == tuple(n for n in b if n != 1)
-
-
-def _check_writable(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
-    buffer = place.buffer
-    if buffer.kind == "external":
-        ctx.error(
-            node,
-            f"{ctx.text(node)} must go into a declared field, got a field allocated by hand, which carries "
-            "no gradient; declare it as ds.State or ds.Scratch",
-        )
-    label = buffer.source.label
-    if buffer.kind in ("param", "control", "constant"):
-        ctx.error(
-            node, f"{label} must not be written by kernels, got {ctx.text(node)}; declare a State or Scratch"
-        )
-    if buffer.kind == "state" and ctx.phase in ("step", "running_cost") and place.time != 1:
-        ctx.error(
-            node,
-            f"{label} must be written at t + 1 in a step, got {ctx.text(node)}; the value at t was read by "
-            "others and its gradient would be lost",
-        )
-    if buffer.kind == "state" and ctx.phase in ("running_cost", "terminal_cost"):
-        ctx.error(
-            node, f"{label} must not be written in {ctx.phase}, got {ctx.text(node)}; move the kernel to step"
-        )
 
 
 # ---- components ----
@@ -283,13 +228,17 @@ def pick(
     if len(items) == 1 and len(shape) == 2:
         items = (items[0], Object(slice(None)))
     if len(items) != len(shape):
-        ctx.error(node, f"a value of shape {shape} must have {len(shape)} indices, got {ctx.text(node)}")
+        ctx.error(
+            node,
+            f"a value of shape {shape} must have {len(shape)} indices, got {ctx.text(node)}",
+            rule="INDEX",
+        )
     if not all(isinstance(item, Object | Const) for item in items):
         linear: Operand = ctx.builder.const(0)
+        ctx.builder.where = ctx.at(node)
         for item, n in zip(items, shape, strict=True):
-            linear = ctx.builder.op(
-                "add", ctx.builder.op("mul", linear, ctx.builder.const(n)), ctx.number(item, node)
-            )
+            index = ctx.builder.op("inside", ctx.number(item, node), ctx.builder.const(n))
+            linear = ctx.builder.op("add", ctx.builder.op("mul", linear, ctx.builder.const(n)), index)
         return (), [linear]
     axes = [_positions(ctx, node, item, n) for item, n in zip(items, shape, strict=True)]
     if len(shape) == 1:
@@ -309,9 +258,14 @@ def _positions(ctx: Context, node: ast.AST, item: Abstract, n: int) -> tuple[tup
             node,
             "indices of a matrix must be known when the kernel compiles, "
             f"got {ctx.text(node)}; use ti.static",
+            rule="PYTHON",
         )
     if isinstance(item.value, slice):
         return tuple(range(n))[item.value], True
     if not isinstance(item.value, int) or not -n <= item.value < n:
-        ctx.error(node, f"component index must lie in 0 .. {n - 1}, got {item.value!r} in {ctx.text(node)}")
+        ctx.error(
+            node,
+            f"component index must lie in 0 .. {n - 1}, got {item.value!r} in {ctx.text(node)}",
+            rule="INDEX",
+        )
     return (item.value % n,), False

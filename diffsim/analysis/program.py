@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from diffsim.analysis.access import check_access
+from diffsim.analysis.alarms import Alarms, guarded
 from diffsim.analysis.builder import Builder
 from diffsim.analysis.context import Buffers
+from diffsim.analysis.diagnostics import raise_all
 from diffsim.analysis.lower import lower
-from diffsim.errors import TraceError
+from diffsim.errors import Diagnostic, GradientError, TraceError
 from diffsim.fields import State
 from diffsim.ir import (
     Accumulate,
@@ -18,6 +20,7 @@ from diffsim.ir import (
     Const,
     For,
     If,
+    Let,
     Load,
     Op,
     Operand,
@@ -45,6 +48,7 @@ class LoweredProgram:
         carried: For each State, the buffer that carries its adjoint from segment to segment.
         kept: For each State, the buffer of its checkpoints.
         clear: Places (buffer, time) to zero before each step; `clear_terminal` before the terminal cost.
+        alarms: What kernels look at while they run.
         history: Past steps that are readable, the largest of all States.
     """
 
@@ -60,12 +64,18 @@ class LoweredProgram:
     kept: dict[Buffer, Buffer] = field(default_factory=dict)
     clear: list[tuple[Buffer, int]] = field(default_factory=list)
     clear_terminal: list[tuple[Buffer, int]] = field(default_factory=list)
+    alarms: Alarms = field(default_factory=Alarms)
     clear_adjoint: list[tuple[Buffer, int]] = field(default_factory=list)
 
     @property
     def states(self) -> list[Buffer]:
         """The buffers of the States."""
         return [b for b in self.buffers.by_field.values() if b.kind == "state"]
+
+    @property
+    def costs(self) -> list[Buffer]:
+        """The buffer of the cost; a tangent program has another, of the cost's derivative."""
+        return [b for b in self.buffers.by_field.values() if b.kind == "cost"]
 
 
 def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
@@ -86,10 +96,8 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
         source = _initial_buffer(state, target, real)
         initial[state.key] = source
         begin.append(_initial_stage(state, source, target, real, history))
-    begin += [lower(call, "reset", buffers) for call in program.reset]
-    step = [lower(call, "step", buffers) for call in program.step]
-    running = [lower(call, "running_cost", buffers) for call in program.running_cost]
-    terminal = [lower(call, "terminal_cost", buffers) for call in program.terminal_cost]
+    reset, step, running, terminal = _lowered_calls(program, buffers)
+    begin += reset
     written = {op.ref.buffer for s in step for op in walk(s.body) if isinstance(op, Store | Accumulate)}
     for state in states:
         target = buffers.by_field[id(state)]
@@ -98,13 +106,44 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     check_access(step + running, steps)
     check_access(terminal, steps)
     check_access(begin, steps)
-    lowered = LoweredProgram(program, buffers, initial, begin, step, running, terminal, history)
+    alarms = Alarms()
+    begin, step, running, terminal = (
+        [_guarded(stage, steps, alarms) for stage in stages] for stages in (begin, step, running, terminal)
+    )
+    lowered = LoweredProgram(
+        program, buffers, initial, begin, step, running, terminal, history, alarms=alarms
+    )
     for buffer in lowered.states:
         lowered.carried[buffer] = _companion(buffer, "carry", "carry")
         lowered.kept[buffer] = _companion(buffer, "kept", "checkpoint")
     _plan_clearing(lowered)
     _check_cost(lowered)
     return lowered
+
+
+def _guarded(stage: Stage, steps: int, alarms: Alarms) -> Stage:
+    safe, given = guarded(stage, steps, alarms), stage.adjoint
+    if given is not None:
+        safe.adjoint = lambda: guarded(given(), steps, alarms, silent=True)
+    return safe
+
+
+def _lowered_calls(program: Program, buffers: Buffers) -> list[list[Stage]]:
+    """Lower every call, and tell of all that is wrong in all of them at once."""
+    found: list[Diagnostic] = []
+    groups: list[list[Stage]] = []
+    for phase in ("reset", "step", "running_cost", "terminal_cost"):
+        stages = []
+        for call in getattr(program, phase):
+            try:
+                stages.append(lower(call, phase, buffers))
+            except (TraceError, GradientError) as error:
+                if not error.diagnostics:
+                    raise
+                found += error.diagnostics
+        groups.append(stages)
+    raise_all(found)
+    return groups
 
 
 def _check_cost(lowered: LoweredProgram) -> None:
@@ -228,6 +267,8 @@ def _covered_components(op: Op, buffer: Buffer, time: int, loops: list[For]) -> 
         found: set[int] = set()
         touched: set[int] = set()
         for inner in op.body.ops:
+            if isinstance(inner, Let):
+                continue
             new = _covered_components(inner, buffer, time, [*loops, op])
             found |= new - touched
             if not isinstance(inner, Store):

@@ -6,9 +6,43 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Union
 
+from diffsim.errors import TraceError
+from diffsim.fields import Field
 from diffsim.ir import Buffer, Const, Operand, Value
 
-__all__ = ["Abstract", "FieldPlace", "Matrix", "Object", "Sequence", "TimeIndex", "Variable"]
+__all__ = [
+    "POISON",
+    "Abstract",
+    "AdjointOf",
+    "FieldPlace",
+    "Matrix",
+    "Object",
+    "Poison",
+    "Poisoned",
+    "Record",
+    "Sequence",
+    "TimeIndex",
+    "Variable",
+]
+
+
+class Poisoned(TraceError):
+    """Say that an expression depends on one that was refused already, so that nothing new is known of it."""
+
+
+@dataclass(frozen=True)
+class Poison:
+    """What a name stands for whose value was refused."""
+
+
+POISON = Poison()
+
+
+@dataclass(frozen=True)
+class AdjointOf:
+    """The adjoint of a declared field, `field.grad`, in the adjoint that a user wrote for a kernel."""
+
+    field: Field
 
 
 @dataclass(frozen=True)
@@ -40,6 +74,15 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Record:
+    """A struct: named parts, each a scalar, a vector, a matrix or a struct."""
+
+    kind: Any
+    names: tuple[str, ...]
+    items: tuple[Abstract, ...]
+
+
+@dataclass(frozen=True)
 class FieldPlace:
     """An element of a field, or some of its components, that can be read and written."""
 
@@ -65,23 +108,32 @@ class Sequence:
     items: tuple[Abstract, ...]
 
 
-Abstract = Union[Object, TimeIndex, Matrix, Sequence, Value, Const]
+Abstract = Union[Object, TimeIndex, Matrix, Record, Sequence, Value, Const, Poison]
 
 
 def entries_of(value: Abstract) -> tuple[Operand, ...]:
-    """Return the scalars of a scalar or matrix.
+    """Return the scalars of a scalar, matrix or struct.
 
     Raises:
+        Poisoned: It was refused already.
         TypeError: It is neither.
     """
+    if isinstance(value, Poison):
+        raise Poisoned
     if isinstance(value, Matrix):
         return value.entries
     if isinstance(value, Value | Const):
         return (value,)
+    if isinstance(value, Record):
+        return tuple(entry for item in value.items for entry in entries_of(item))
     raise TypeError(value)
 
 
 def like(value: Abstract, entries: Iterable[Operand]) -> Abstract:
     """Return other scalars in the shape of `value`."""
     scalars = tuple(entries)
+    if isinstance(value, Record):
+        rest = iter(scalars)
+        items = tuple(like(item, [next(rest) for _ in entries_of(item)]) for item in value.items)
+        return Record(value.kind, value.names, items)
     return Matrix(scalars, value.shape) if isinstance(value, Matrix) else scalars[0]

@@ -1,5 +1,7 @@
-"""Reverse-mode differentiation of stages: from the intermediate form of a kernel to that of its adjoint."""
+"""Differentiation of stages: from the intermediate form of a kernel to that of its adjoint or its tangent."""
 
+from diffsim.autodiff.expand import expanded
+from diffsim.autodiff.forward import tangent
 from diffsim.autodiff.reverse import adjoint
 
-__all__ = ["adjoint"]
+__all__ = ["adjoint", "expanded", "tangent"]

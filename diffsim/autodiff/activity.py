@@ -6,6 +6,7 @@ from diffsim.autodiff.rules import differentiable
 from diffsim.ir import (
     Accumulate,
     Block,
+    Call,
     For,
     If,
     Let,
@@ -46,6 +47,9 @@ def _spread(block: Block, active: set[Value]) -> None:
         elif isinstance(op, Let):
             if differentiable(op.fn, op.result.dtype):
                 mark(op.result, list(op.args))
+        elif isinstance(op, Call):
+            for result in op.results:
+                mark(result, op.args)
         elif isinstance(op, For):
             for param, init, end in zip(op.params, op.inits, op.body.yields, strict=True):
                 mark(param, [init, end])
@@ -64,14 +68,9 @@ def free_values(op: Op) -> list[Value]:
     defined: set[Value] = set()
     used: dict[Value, None] = {}
     for block in blocks_of(op):
-        if isinstance(op, For):
-            defined.add(op.index)
-            defined.update(op.params)
+        defined.update(_names_of(op))
         for inner in walk(block):
-            defined.update(results_of(inner))
-            if isinstance(inner, For):
-                defined.add(inner.index)
-                defined.update(inner.params)
+            defined.update([*results_of(inner), *_names_of(inner)])
         for inner in walk(block):
             for operand in operands_of(inner):
                 if isinstance(operand, Value):
@@ -80,6 +79,13 @@ def free_values(op: Op) -> list[Value]:
                 used.update({y: None for y in nested.yields if isinstance(y, Value)})
         used.update({y: None for y in block.yields if isinstance(y, Value)})
     return [v for v in used if v not in defined]
+
+
+def _names_of(op: Op) -> list[Value]:
+    """Return what the blocks of an operation call what they are given."""
+    if isinstance(op, For):
+        return [op.index, *op.params]
+    return op.params if isinstance(op, Call) else []
 
 
 def touches(op: Op) -> bool:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from diffsim.analysis.builder import Builder
 from diffsim.autodiff.activity import active_values, free_values, touches
+from diffsim.autodiff.expand import expanded
+from diffsim.autodiff.masks import all_zero, hazards, masked
+from diffsim.autodiff.renaming import again, renamed, renamed_ref
 from diffsim.autodiff.rules import contributions, differentiable
 from diffsim.autodiff.simplify import simplify
 from diffsim.errors import GradientError
@@ -18,7 +21,7 @@ from diffsim.ir import (
     Accumulate,
     Block,
     Buffer,
-    Const,
+    Call,
     For,
     If,
     Let,
@@ -29,6 +32,7 @@ from diffsim.ir import (
     Stage,
     Store,
     Value,
+    is_float,
 )
 
 __all__ = ["adjoint"]
@@ -56,17 +60,35 @@ def adjoint(stage: Stage, real: str, name: str) -> Stage:
     Raises:
         GradientError: A function has no known derivative.
     """
-    reverser = _Reverser(stage, real, name)
+    if stage.adjoint is not None:
+        return _with_given_adjoint(stage, stage.adjoint(), real, name)
+    reverser = _Reverser(stage, real, name, active_values(stage.body))
     reverser.run()
     simplify(reverser.builder.block)
     return Stage(stage.name, stage.t, reverser.builder.block, stage.where)
 
 
+def _with_given_adjoint(stage: Stage, given: Stage, real: str, name: str) -> Stage:
+    """Return the adjoint that the user wrote, followed by zeroing the adjoints of what the kernel stores."""
+    reverser = _Reverser(stage, real, name, set())
+    reverser.run()
+    simplify(reverser.builder.block)
+    zeroing = expanded(Stage(stage.name, stage.t, reverser.builder.block))
+    body = Block([*expanded(given).body.ops, *_renamed(zeroing, given.t).body.ops])
+    return Stage(stage.name, given.t, body, given.where)
+
+
+def _renamed(stage: Stage, t: Value) -> Stage:
+    """Return a stage in terms of another name for the time."""
+    call = Call("", [t], [stage.t], stage.body, [], lambda *_: ())
+    return expanded(Stage(stage.name, t, Block([call])))
+
+
 class _Reverser:
-    def __init__(self, stage: Stage, real: str, name: str) -> None:
-        self.stage, self.name = stage, name
+    def __init__(self, stage: Stage, real: str, name: str, active: set[Value]) -> None:
+        self.stage, self.name, self.active = stage, name, active
         self.builder = Builder(real)
-        self.active = active_values(stage.body)
+        self.hazards = hazards(stage.body) if active else set()
         self.tapes = 0
 
     def run(self) -> None:
@@ -83,19 +105,19 @@ class _Reverser:
     def _recompute_op(self, op: Op, scope: Scope) -> None:
         b, values = self.builder, scope.values
         if isinstance(op, Let):
-            values[op.result] = _again(b, op, [_mapped(values, a) for a in op.args])
+            values[op.result] = again(b, op, [renamed(values, a) for a in op.args])
         elif isinstance(op, Load):
             b.where = op.where
-            values[op.result] = b.load(_mapped_ref(values, op.ref))
+            values[op.result] = b.load(renamed_ref(values, op.ref))
         elif isinstance(op, If):
             then, orelse = Block(), Block()
             for old, new in ((op.then, then), (op.orelse, orelse)):
                 inner = Scope(dict(values))
                 with b.inside(new):
                     self._recompute(old, inner)
-                new.yields = [_mapped(inner.values, y) for y in old.yields]
+                new.yields = [renamed(inner.values, y) for y in old.yields]
             for old_result, result in zip(
-                op.results, b.branch(_mapped(values, op.cond), then, orelse), strict=True
+                op.results, b.branch(renamed(values, op.cond), then, orelse), strict=True
             ):
                 values[old_result] = result
         elif isinstance(op, For):
@@ -103,14 +125,21 @@ class _Reverser:
             inner = Scope({**values, op.index: loop.index, **dict(zip(op.params, loop.params, strict=True))})
             with b.inside(loop.body, loop=True):
                 self._recompute(op.body, inner)
-            loop.body.yields = [_mapped(inner.values, y) for y in op.body.yields]
+            loop.body.yields = [renamed(inner.values, y) for y in op.body.yields]
             for old_result, result in zip(op.results, b.loop(loop), strict=True):
                 values[old_result] = result
             scope.loops[id(op)] = loop
+        elif isinstance(op, Call):
+            inner = Scope(
+                {**values, **dict(zip(op.params, (renamed(values, a) for a in op.args), strict=True))}
+            )
+            self._recompute(op.body, inner)
+            for old_result, y in zip(op.results, op.body.yields, strict=True):
+                values[old_result] = renamed(inner.values, y)
 
     def _loop_like(self, op: For, values: dict[Value, Operand]) -> For:
-        inits = [_mapped(values, i) for i in op.inits]
-        loop = For(Value("i32"), _mapped(values, op.start), _mapped(values, op.stop), Block(), inits)
+        inits = [renamed(values, i) for i in op.inits]
+        loop = For(Value("i32"), renamed(values, op.start), renamed(values, op.stop), Block(), inits)
         loop.params = [Value(p.dtype) for p in op.params]
         loop.parallel, loop.where = op.parallel, op.where
         return loop
@@ -130,6 +159,8 @@ class _Reverser:
                 self._reverse_write(op, scope)
             elif isinstance(op, If):
                 self._reverse_if(op, scope)
+            elif isinstance(op, Call):
+                self._reverse_call(op, scope)
             else:
                 self._reverse_for(op, scope)
 
@@ -144,16 +175,37 @@ class _Reverser:
         g = scope.adjoints.get(op.result)
         if g is None or not differentiable(op.fn, op.result.dtype):
             return
-        args = tuple(_mapped(scope.values, a) for a in op.args)
+        args = tuple(renamed(scope.values, a) for a in op.args)
         try:
             shares = contributions(self.builder, op.fn, args, scope.values[op.result], g)
         except KeyError as error:
             raise GradientError(
-                f"{self.stage.where}: function {op.fn} has no known derivative; use others"
+                f"{op.where or self.stage.where}: function {op.fn} has no known derivative; write an adjoint "
+                "of your own for it (ds.adjoint_of) [FUNCTION]"
             ) from error
         for argument, share in zip(op.args, shares, strict=True):
             if share is not None and isinstance(argument, Value) and argument in self.active:
-                self._add(scope.adjoints, argument, share())
+                amount = share()
+                if op.result in self.hazards:
+                    amount = masked(self.builder, op.fn, g, amount)
+                self._add(scope.adjoints, argument, amount)
+
+    def _reverse_call(self, op: Call, scope: Scope) -> None:
+        if not any(r in scope.adjoints for r in op.results):
+            return
+        b, values = self.builder, scope.values
+        incoming = [
+            scope.adjoints.get(r, b.const(0.0, r.dtype)) if is_float(r.dtype) else None for r in op.results
+        ]
+        args, results = ([renamed(values, v) for v in group] for group in (op.args, op.results))
+        amounts = [g for g in incoming if g is not None]
+        risky = not self.hazards.isdisjoint(op.results)
+        nothing = all_zero(b, amounts) if risky else None
+        for argument, share in zip(op.args, op.adjoint(b, args, results, incoming), strict=True):
+            if share is not None and argument in self.active:
+                if nothing is not None:
+                    share = b.op("select", nothing, b.const(0.0, share.dtype), share)
+                self._add(scope.adjoints, argument, share)
 
     def _reverse_write(self, op: Store | Accumulate, scope: Scope) -> None:
         buffer = op.ref.buffer
@@ -187,7 +239,7 @@ class _Reverser:
                 self._reverse(old, inner)
                 new.yields = [inner.adjoints.get(v, b.const(0.0, v.dtype)) for v in free]
             blocks.append(new)
-        results = b.branch(_mapped(scope.values, op.cond), *blocks)
+        results = b.branch(renamed(scope.values, op.cond), *blocks)
         for value, result in zip(free, results, strict=True):
             scope.adjoints[value] = result
 
@@ -230,22 +282,7 @@ class _Reverser:
             inner.values[param] = b.load(Ref(tape, (b.op("sub", loop.index, loop.start),)))
 
 
-def _mapped(values: dict[Value, Operand], operand: Operand) -> Operand:
-    return operand if isinstance(operand, Const) else values[operand]
-
-
-def _mapped_ref(values: dict[Value, Operand], ref: Ref) -> Ref:
-    return Ref(ref.buffer, tuple(_mapped(values, i) for i in ref.indices), ref.component, ref.time)
-
-
 def _adjoint_ref(values: dict[Value, Operand], ref: Ref) -> Ref:
     target = ref.buffer.adjoint
     assert target is not None  # noqa: S101  (the callers checked)
-    return Ref(target, tuple(_mapped(values, i) for i in ref.indices), ref.component, ref.time)
-
-
-def _again(b: Builder, op: Let, args: list[Operand]) -> Operand:
-    """Build the same operation on other operands."""
-    if op.fn.startswith("cast_"):
-        return b.cast(args[0], op.fn[5:])
-    return b.op("pow" if op.fn == "powi" else op.fn, *args)
+    return Ref(target, tuple(renamed(values, i) for i in ref.indices), ref.component, ref.time)

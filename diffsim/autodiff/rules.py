@@ -1,8 +1,8 @@
 """Derivatives of the scalar functions that kernels may use.
 
 At kinks the convention is Taichi's: `abs` has slope 0 at 0; of two equal arguments, `max` and `min` pass the
-gradient to the second. The gradient of an exponent at a base that is not positive is 0, and so is that of
-`sqrt` where what comes from behind is 0.
+gradient to the second. The gradient of an exponent at a base that is not positive is 0. Infinite slopes stay
+infinite here; `diffsim.autodiff.masks` says where they count as nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ Rule = Callable[[Builder, tuple[Operand, ...], Operand, Operand], tuple[Contribu
 
 FLAT = frozenset(
     (
-        "floor ceil lt le gt ge eq ne and or not bit_and bit_or bit_xor shl shr floordiv mod "
+        "stop inside at_most isnan isinf popcnt round floor ceil lt le gt ge eq ne and or not "
+        "bit_and bit_or bit_xor shl shr floordiv mod "
         "cast_i8 cast_i16 cast_i32 cast_i64 cast_u1 cast_u8 cast_u16 cast_u32 cast_u64"
     ).split()
 )
@@ -86,9 +87,7 @@ def _rsqrt(b: Builder, x: Operand, r: Operand, g: Operand) -> Operand:
 
 
 def _sqrt(b: Builder, x: Operand, r: Operand, g: Operand) -> Operand:
-    """Take nothing times the infinite slope at 0 as nothing: `x / (norm(x) + eps)` is right at x = 0."""
-    zero = _number(b, 0.0, g)
-    return b.op("select", b.op("eq", g, zero), zero, b.op("div", b.op("mul", _number(b, 0.5, g), g), r))
+    return b.op("div", b.op("mul", _number(b, 0.5, g), g), r)
 
 
 def _mul(b: Builder, args: tuple[Operand, ...], r: Operand, g: Operand) -> tuple[Contribution | None, ...]:
@@ -173,6 +172,7 @@ _RULES: dict[str, Rule] = {
     "max": _extremum("max"),
     "min": _extremum("min"),
     "select": _select,
+    "replay": lambda b, args, r, g: (None, lambda: g),
 }
 
 

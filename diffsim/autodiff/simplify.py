@@ -1,10 +1,10 @@
-"""Removing what an adjoint does not need: unused values, tapes that nobody reads, carried constants."""
+"""Simplifying adjoints: what is not used goes, values that never change are not carried, loops run upward."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
+from diffsim.autodiff.liveness import drop_unused, keep_carried, keep_results
 from diffsim.ir import (
     Accumulate,
     Block,
@@ -13,14 +13,12 @@ from diffsim.ir import (
     If,
     Let,
     Load,
-    Op,
     Operand,
     Ref,
     Store,
     Value,
     blocks_of,
     operands_of,
-    results_of,
     walk,
 )
 
@@ -29,70 +27,12 @@ __all__ = ["simplify"]
 
 def simplify(block: Block) -> None:
     """Simplify a block in place until nothing changes."""
-    while _drop_invariant(block) or _drop_unused(block):
-        pass
+    drop_unused(block)
+    while _drop_invariant(block):
+        drop_unused(block)
     for op in walk(block):
         if isinstance(op, For) and op.descending:
             op.descending = not _order_is_free(op)
-
-
-def _drop_unused(block: Block) -> bool:
-    uses: Counter[Value] = Counter()
-    read_tapes: set[Buffer] = set()
-    for op in walk(block):
-        uses.update(o for o in operands_of(op) if isinstance(o, Value))
-        for inner in blocks_of(op):
-            uses.update(y for y in inner.yields if isinstance(y, Value))
-        if isinstance(op, Load) and op.ref.buffer.kind == "tape":
-            read_tapes.add(op.ref.buffer)
-    return _sweep(block, uses, read_tapes)
-
-
-def _sweep(block: Block, uses: Counter[Value], read_tapes: set[Buffer]) -> bool:
-    changed = False
-    kept: list[Op] = []
-    for op in block.ops:
-        for inner in blocks_of(op):
-            changed |= _sweep(inner, uses, read_tapes)
-        changed |= _drop_results(op, uses)
-        if _needed(op, uses, read_tapes):
-            kept.append(op)
-        else:
-            changed = True
-    block.ops = kept
-    return changed
-
-
-def _needed(op: Op, uses: Counter[Value], read_tapes: set[Buffer]) -> bool:
-    if isinstance(op, Let | Load):
-        return uses[op.result] > 0
-    if isinstance(op, Store) and op.ref.buffer.kind == "tape":
-        return op.ref.buffer in read_tapes
-    if isinstance(op, Store | Accumulate):
-        return True
-    return bool(results_of(op)) or any(inner.ops for inner in blocks_of(op))
-
-
-def _drop_results(op: Op, uses: Counter[Value]) -> bool:
-    """Drop results of branches that nobody uses, and carried values that only keep themselves alive."""
-    if isinstance(op, If):
-        keep = [k for k, r in enumerate(op.results) if uses[r] > 0]
-        if len(keep) == len(op.results):
-            return False
-        op.results = [op.results[k] for k in keep]
-        for inner in (op.then, op.orelse):
-            inner.yields = [inner.yields[k] for k in keep]
-        return True
-    if isinstance(op, For):
-        keep = [k for k, r in enumerate(op.results) if uses[r] > 0 or not _only_feeds_itself(op, k)]
-        if len(keep) == len(op.results):
-            return False
-        op.body.yields = [op.body.yields[k] for k in keep]
-        op.inits = [op.inits[k] for k in keep]
-        op.params = [op.params[k] for k in keep]
-        op.results = [op.results[k] for k in keep]
-        return True
-    return False
 
 
 def _only_feeds_itself(op: For, k: int) -> bool:
@@ -128,25 +68,16 @@ def _drop_invariant(block: Block) -> bool:
                     same[param] = same[op.results[k]] = op.inits[k]
                 else:
                     keep.append(k)
-            _keep_carried(op, keep)
+            keep_carried(op, keep)
         elif isinstance(op, If):
             keep = [k for k in range(len(op.results)) if op.then.yields[k] != op.orelse.yields[k]]
             for k in set(range(len(op.results))) - set(keep):
                 same[op.results[k]] = op.then.yields[k]
-            op.results = [op.results[k] for k in keep]
-            for inner in (op.then, op.orelse):
-                inner.yields = [inner.yields[k] for k in keep]
+            keep_results(op, keep)
     if not same:
         return False
     _substitute(block, same)
     return True
-
-
-def _keep_carried(op: For, keep: list[int]) -> None:
-    op.params = [op.params[k] for k in keep]
-    op.inits = [op.inits[k] for k in keep]
-    op.results = [op.results[k] for k in keep]
-    op.body.yields = [op.body.yields[k] for k in keep]
 
 
 def _substitute(block: Block, same: dict[Value, Operand]) -> None:
@@ -169,8 +100,10 @@ def _substitute(block: Block, same: dict[Value, Operand]) -> None:
         elif isinstance(op, For):
             op.start, op.stop = new(op.start), new(op.stop)
             op.inits = [new(i) for i in op.inits]
-        else:
+        elif isinstance(op, If):
             op.cond = new(op.cond)
+        else:
+            op.args = [new(a) for a in op.args]
         for inner in blocks_of(op):
             inner.yields = [new(y) for y in inner.yields]
 

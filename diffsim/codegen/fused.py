@@ -79,13 +79,14 @@ def _begin_lane(lane: Lane, history: int) -> Lane:
 def fused_forward(lowered: LoweredProgram, layout: Layout, real: str) -> KernelText:
     """Print `forward(t0, n, last)`: steps `t0 .. t0 + n - 1` of every world in one launch."""
     w = KernelWriter("forward", ("t0", "n", "last"), layout, real)
-    cost = lowered.buffers.by_field[id(lowered.program.simulator.cost)]
+    w.program = type(lowered.program.simulator).__name__
     clears = [clear_stage(b, time, real) for b, time in lowered.clear]
     stages = clears + lowered.step + lowered.running
     ending = [clear_stage(b, time, real) for b, time in lowered.clear_terminal] + lowered.terminal
     with _lanes(w) as lane, _worlds(w, lane):
         with w.inside("if t0 == 0:"):
-            w.line(f"{w.at(cost, 0, [lane.world])} = {w.zero_of(cost)}")
+            for cost in lowered.costs:
+                w.line(f"{w.at(cost, 0, [lane.world])} = {w.zero_of(cost)}")
             for stage in lowered.begin:
                 w.stage(stage, _begin_lane(lane, layout.history))
         with _time(w, ["for s0 in range(n):"], stages):
@@ -102,6 +103,7 @@ def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
     """Print `backward(t0, n, last)`: the adjoints of those steps, last step first, in one launch."""
     lowered = stages.lowered
     w = KernelWriter("backward", ("t0", "n", "last"), layout, real)
+    w.program = type(lowered.program.simulator).__name__
     clears = [clear_stage(b, time, real) for b, time in lowered.clear_adjoint]
     body = clears + stages.running_adj[::-1] + stages.step_adj[::-1]
     ending = clears + stages.terminal_adj[::-1]

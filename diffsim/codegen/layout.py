@@ -48,7 +48,9 @@ class Layout:
             if buffer.per_world:
                 return ("world", *time)
             return ("group", *time) if buffer.is_adjoint and self.groups > 1 else time
-        if kind == "cost":
+        if kind in ("cost", "norms"):
+            return ("world",)
+        if kind == "alarm":
             return ("world",)
         if kind == "carry":
             return ("world", "history")

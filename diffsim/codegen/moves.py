@@ -61,7 +61,7 @@ def _copy_history(
 
 
 def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: bool) -> dict[str, KernelText]:
-    """Print `shift`, `save`, `restore`, `zero_cost`, `zero_parameters`, `seed`, `carry`, all `(n, last)`."""
+    """Print `shift`, `zero_cost`, `save`, `restore`, `zero_parameters`, `seed`, `carry`, all `(n, last)`."""
 
     def kernel(name: str, body: Callable[[KernelWriter], None]) -> KernelText:
         w = KernelWriter(name, ("n", "last"), layout, real)
@@ -79,7 +79,8 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         return body
 
     def zero_cost(w: KernelWriter) -> None:
-        _zero(w, lowered.buffers.by_field[id(lowered.program.simulator.cost)], [("w", layout.worlds)], on_cpu)
+        for cost in lowered.costs:
+            _zero(w, cost, [("w", layout.worlds)], on_cpu)
 
     def zero_parameters(w: KernelWriter) -> None:
         sizes = {"world": ("w", layout.worlds), "group": ("g", layout.groups), "time": ("z", layout.steps)}
@@ -100,11 +101,15 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
     def kept(state: Buffer) -> Place:
         return lowered.kept[state], ["n", "w", "z"]
 
-    return {
+    moves = {
         "shift": kernel("shift", copies(lambda s: (s, ["w", "n + z"]), start)),
+        "zero_cost": kernel("zero_cost", zero_cost),
+    }
+    if any(state.adjoint is None for state in lowered.states):  # a program that only runs forward
+        return moves
+    return moves | {
         "save": kernel("save", copies(start, kept)),
         "restore": kernel("restore", copies(kept, start)),
-        "zero_cost": kernel("zero_cost", zero_cost),
         "zero_parameters": kernel("zero_parameters", zero_parameters),
         "seed": kernel("seed", seed),
         "carry": kernel(

@@ -154,7 +154,11 @@ class Printer:
             self.op(op, lane)
 
     def op(self, op: Op, lane: Lane) -> None:
-        """Print one operation."""
+        """Print one operation.
+
+        Raises:
+            TypeError: It is a call, which should have been expanded.
+        """
         if isinstance(op, Let):
             if op.result not in self._inline:
                 self._define(op.result, self.expression(op, lane))
@@ -166,8 +170,10 @@ class Printer:
             self._accumulate(op, lane)
         elif isinstance(op, For):
             self.loop(op, lane)
-        else:
+        elif isinstance(op, If):
             self._branch(op, lane)
+        else:
+            raise TypeError(op.name)  # calls are expanded before they are printed
 
     def _define(self, value: Value, text: str) -> None:
         name = self.fresh()
@@ -280,6 +286,12 @@ class Printer:
             return f"({args[0]} {INFIX[op.fn]} {args[1]})"
         if op.fn == "neg":
             return f"(-{args[0]})"
+        if op.fn in ("isnan", "isinf", "popcnt"):
+            return f"ti.math.{op.fn}({args[0]})"
+        if op.fn in ("stop", "replay", "inside"):
+            return args[0]
+        if op.fn == "at_most":
+            return f"ti.min({args[0]}, {args[1]})"
         if op.fn == "not":
             return f"({args[0]} == 0)"
         if op.fn.startswith("cast_"):

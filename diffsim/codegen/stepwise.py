@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from diffsim.analysis.program import clear_stage
+from diffsim.autodiff import expanded
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.motion import hoisted
 from diffsim.codegen.printer import Lane, Slot, slot_of
@@ -27,6 +28,7 @@ def step_kernels(stages: StageSet, layout: Layout, real: str, on_cpu: bool) -> d
     def kernel(name: str, parts: list[Stage], lane: Lane) -> KernelText:
         w = KernelWriter(name, ("t", "s0"), layout, real)
         for part in parts:
+            w.comes_from(part)
             _parallel_stage(w, part, lane, on_cpu)
         w.line("pass")
         return w.finish()
@@ -55,6 +57,7 @@ def step_kernels(stages: StageSet, layout: Layout, real: str, on_cpu: bool) -> d
 def _parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, on_cpu: bool) -> None:
     """Print each top-level loop as a loop that Taichi runs in parallel, worlds included."""
     worlds = w.layout.worlds
+    stage = expanded(stage)
     nests = [_nest(op) for op in stage.body.ops]
     small = on_cpu and worlds == 1 and all(nest and _work(nest) <= _SERIAL_WORK for nest in nests)
     # loops that no threads share are printed as in fused mode, so that both round alike

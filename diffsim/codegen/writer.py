@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from diffsim.autodiff import expanded
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.motion import hoisted
 from diffsim.codegen.printer import Lane, Printer
@@ -24,12 +25,18 @@ class KernelText:
         source: Its text.
         used: Names of fields in the text: the buffer and the component of each.
         tapes: Lanes that each tape needs.
+        real: The type of its float literals.
+        program: The user's class, of a text that holds all of its kernels.
+        origins: The user's kernels behind the text, with their places; none where it only moves memory.
     """
 
     name: str
     source: str
     used: dict[str, tuple[Buffer, int]]
     tapes: dict[Buffer, int] = field(default_factory=dict)
+    real: str = "f64"
+    program: str = ""
+    origins: tuple[str, ...] = ()
 
 
 class KernelWriter(Printer):
@@ -38,12 +45,23 @@ class KernelWriter(Printer):
     def __init__(self, name: str, arguments: Sequence[str], layout: Layout, real: str) -> None:
         super().__init__(layout, real)
         self.kernel_name = name
+        self.program = ""
+        self.origins: list[str] = []
         self.tapes: dict[Buffer, int] = {}
         self.lines.append(f"def {name}({', '.join(f'{a}: ti.i32' for a in arguments)}):")
 
     def finish(self) -> KernelText:
         """Return what was printed."""
-        return KernelText(self.kernel_name, "\n".join(self.lines) + "\n", dict(self.used), dict(self.tapes))
+        text = "\n".join(self.lines) + "\n"
+        return KernelText(
+            self.kernel_name,
+            text,
+            dict(self.used),
+            dict(self.tapes),
+            self.real,
+            self.program,
+            tuple(dict.fromkeys(self.origins)),
+        )
 
     @contextmanager
     def inside(self, head: str) -> Iterator[None]:
@@ -58,11 +76,17 @@ class KernelWriter(Printer):
         for buffer in tapes_of(stage):
             self.tapes[buffer] = max(lanes, self.tapes.get(buffer, 1))
 
+    def comes_from(self, stage: Stage) -> None:
+        """Note the kernel behind a stage, for messages."""
+        if stage.where is not None:
+            self.origins.append(f"{stage.name} ({stage.where})")
+
     def stage(self, stage: Stage, lane: Lane) -> None:
         """Print a stage with serial loops."""
+        self.comes_from(stage)
         self.name(stage.t, lane.t)
         self.need_tapes(stage, self.layout.groups)
-        self.block(hoisted(stage, outermost=True).body, lane)
+        self.block(hoisted(expanded(stage), outermost=True).body, lane)
 
     def zero(self, buffer: Buffer, leading: Sequence[str]) -> None:
         """Print loops that zero all elements of a buffer at given leading indices."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,15 @@ from numpy.typing import NDArray
 
 from diffsim.analysis.program import LoweredProgram, lower_program
 from diffsim.autodiff import adjoint
+from diffsim.autodiff.cuts import cuts_of
 from diffsim.codegen.moves import reduce_kernel
-from diffsim.codegen.stages import StageSet, parameter_adjoints
+from diffsim.codegen.stages import StageSet, all_adjoints, parameter_adjoints
+from diffsim.engine.alarms import AlarmBoard
 from diffsim.engine.checkpoints import Observer, Segments, run_backward, run_forward
-from diffsim.engine.executors import Executor, make_executor
+from diffsim.engine.executors import Executor, Measured, Step, Watch, make_executor
 from diffsim.engine.launch import Launcher
+from diffsim.engine.lookout import Lookout
+from diffsim.engine.measure import measuring, norms_of
 from diffsim.engine.storage import Storage
 from diffsim.ir import Buffer
 from diffsim.plan import Plan, make_plan, size_tapes
@@ -61,6 +67,8 @@ def plan_program(
     """
     lowered = lower_program(program, info.real, steps)
     stages = adjoint_stages(lowered, info.real, steps, "")
+    for stage in lowered.begin + lowered.step + lowered.running + lowered.terminal:
+        lowered.buffers.warnings += cuts_of(stage)
     return lowered, stages, make_plan(lowered, stages, info, worlds, memory, mode, steps, window)
 
 
@@ -71,17 +79,28 @@ class Engine:
         lowered: The program.
         stages: Its stages and their adjoints.
         plan: What was decided.
-        info: How the runtime was started.
+        info: How the runtime was started; another precision than its own makes a program of that precision.
+        verify: Compare the first steps with mode `step` when it first runs.
     """
 
-    def __init__(self, lowered: LoweredProgram, stages: StageSet, plan: Plan, info: RuntimeInfo) -> None:
+    def __init__(
+        self,
+        lowered: LoweredProgram,
+        stages: StageSet,
+        plan: Plan,
+        info: RuntimeInfo,
+        verify: bool = True,
+    ) -> None:
         self.lowered, self.stages, self.plan, self.info = lowered, stages, plan, info
         self.storage = Storage(plan.layout, info.on_cpu)
         self.segments = Segments(plan.steps, plan.window)
         self.mode = plan.mode
         self.fallback = ""
-        self._verified = 0
+        self._verified = 0 if verify else 2
+        self.lookout = Lookout(lowered, self.storage, plan.layout)
         self._executors: dict[str, Executor] = {}
+        self._board = AlarmBoard(lowered.alarms, self.storage)
+        self._measured: dict[str, tuple[Executor, Buffer]] = {}
         self._reduced: dict[Buffer, Buffer] = {}
         self._reduce: Launcher | None = None
         self._allocate()
@@ -91,6 +110,7 @@ class Engine:
         fields = [*lowered.buffers.by_field.values(), *lowered.initial.values()]
         buffers = fields + [b.adjoint for b in fields if b.adjoint is not None and b.kind != "cost"]
         buffers += [*lowered.carried.values(), *lowered.kept.values()]
+        buffers += [lowered.alarms.buffer] if lowered.alarms.all else []
         if layout.groups > 1:
             for shared in (b for b in parameter_adjoints(lowered) if not b.per_world):
                 total = Buffer(
@@ -116,7 +136,7 @@ class Engine:
     def _executor(self, mode: str) -> Executor:
         if mode not in self._executors:
             stages = self.stages
-            if self._executors:  # tapes are not shared between modes
+            if self._executors and all_adjoints(stages):  # tapes are not shared between modes
                 stages = adjoint_stages(self.lowered, self.info.real, self.plan.steps, mode)
             self._executors[mode] = make_executor(
                 mode, stages, self.plan.layout, self.info.real, self.storage
@@ -126,23 +146,90 @@ class Engine:
     @property
     def compile_seconds(self) -> float:
         """Seconds spent on compiling so far."""
-        return sum(e.compile_seconds for e in self._executors.values())
+        every = [*self._executors.values(), *(executor for executor, _ in self._measured.values())]
+        return sum(e.compile_seconds for e in every)
 
     # ---- running ----
 
     def forward(self, observe: Observer | None = None) -> None:
         """Run the horizon forward."""
         self._verify(gradients=False)
-        run_forward(self.executor, self.segments, observe)
+        self._board.clear()
+        # who observes wants to see what becomes of a State, NaN or not
+        run_forward(self.executor, self.segments, observe, None if observe else self.lookout.states)
+        self._board.check()
 
-    def backward(self) -> NDArray[np.float64]:
-        """Run forward and backward; gradients are left on the device. Return the cost of each world."""
+    def backward(self, mode: str | None = None) -> NDArray[np.float64]:
+        """Run forward and backward; gradients are left on the device. Return the cost of each world.
+
+        Args:
+            mode: Run in this mode, for once.
+        """
         self._verify(gradients=True)
+        return self._backward(self._executor(mode or self.mode))
+
+    def _backward(
+        self,
+        executor: Executor,
+        adjoints: Callable[[int], object] | None = None,
+        done: Callable[[], None] | None = None,
+    ) -> NDArray[np.float64]:
+        """Run forward and backward by an executor; a cost that is not finite has no gradient, and ends it."""
         cost: list[NDArray[np.float64]] = []
-        run_backward(self.executor, self.segments, self.plan.checkpoints, lambda: cost.append(self.cost()))
+
+        def forward_done() -> bool:
+            self._board.check()
+            cost.append(self.cost())
+            if done is not None:
+                done()
+            return not np.all(np.isfinite(cost[0]))
+
+        lookout = self.lookout
+        lookout.largest.clear()
+        self._board.clear()
+        run_backward(
+            executor,
+            self.segments,
+            self.plan.checkpoints,
+            forward_done,
+            lookout.states,
+            adjoints or lookout.adjoints,
+        )
         if self._reduce is not None:
             self._reduce()
         return cost[0]
+
+    def watched_backward(self, watch: Watch, done: Callable[[], None]) -> NDArray[np.float64]:
+        """Run forward and backward in mode `step` while somebody looks at what each kernel writes.
+
+        Args:
+            watch: Who looks.
+            done: Called when the cost is complete and before anything is recomputed.
+        """
+        executor = self._executor("step")
+        assert isinstance(executor, Step)  # noqa: S101  (its mode says so)
+        executor.watch = watch
+        try:
+            return self._backward(executor, done=done)
+        finally:
+            executor.watch = None
+
+    def measured_backward(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Run forward and backward; return the costs and the adjoint norm per world and step, 0 .. steps.
+
+        Gradients are left on the device, finite or not.
+        """
+        self._verify(gradients=True)
+        mode = self.mode
+        if mode not in self._measured:
+            values = self._executor(mode)
+            stages, norms = measuring(values.stages, self.plan.steps)
+            self.storage.allocate([norms])
+            adjoints = make_executor(mode, stages, self.plan.layout, self.info.real, self.storage)
+            self._measured[mode] = Measured(values, adjoints), norms
+        executor, norms = self._measured[mode]
+        cost = self._backward(executor, self.lookout.measure)
+        return cost, norms_of(self.storage.arrays(norms))
 
     def cost(self) -> NDArray[np.float64]:
         """Return the cost of each world, as memory holds it."""
@@ -154,13 +241,25 @@ class Engine:
         assert value.adjoint is not None  # noqa: S101  (only differentiable buffers are asked for)
         return self._reduced.get(value.adjoint, value.adjoint)
 
+    def seconds(self, mode: str) -> float:
+        """Estimate the seconds of one gradient in a mode from its first steps, run twice."""
+        executor, n = self._executor(mode), min(_VERIFIED_STEPS, self.plan.window, self.plan.steps)
+        for _ in range(2):  # the first one compiles
+            start = time.perf_counter()
+            executor.forward(0, n, True)
+            executor.backward(0, n, True)
+            self.cost()
+        return (time.perf_counter() - start) / n * self.plan.steps * (1.0 + self.plan.recomputation) / 2.0
+
     def close(self) -> None:
         """Free all memory."""
-        for executor in self._executors.values():
+        for executor in [*self._executors.values(), *(e for e, _ in self._measured.values())]:
             executor.close()
+        self.lookout.close()
         if self._reduce is not None:
             self._reduce.close()
         self._executors.clear()
+        self._measured.clear()
         self.storage.close()
 
     # ---- trust ----
@@ -171,6 +270,8 @@ class Engine:
             return
         self._verified = 1 + gradients
         n = min(_VERIFIED_STEPS, self.plan.window, self.plan.steps)
+        for mode in (self.mode, "step"):
+            self._executor(mode).announce(gradients)
         mine, reference = self._first_steps(self.mode, n, gradients), self._first_steps("step", n, gradients)
         worst, name = 0.0, ""
         for key, want in reference.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from typing import Protocol
 
 from diffsim.codegen.fused import fused_backward, fused_forward
 from diffsim.codegen.layout import Layout
@@ -13,8 +14,24 @@ from diffsim.codegen.stepwise import step_kernels
 from diffsim.codegen.writer import KernelText
 from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
+from diffsim.ir import Stage
 
-__all__ = ["Executor", "Fused", "Step", "make_executor"]
+__all__ = ["Executor", "Fused", "Measured", "Step", "Watch", "make_executor"]
+
+
+class Watch(Protocol):
+    """Who looks at what each kernel of mode `step` writes."""
+
+    def run(self, launch: Callable[[int, int], None], stage: Stage, phase: str, t: int, s: int) -> None:
+        """Launch the kernel of a stage, or of its adjoint, and look at what it wrote.
+
+        Args:
+            launch: Launches it.
+            stage: What it computes.
+            phase: `begin`, `step`, `terminal`, or those with `_adj`.
+            t: The step.
+            s: The step's place in the window.
+        """
 
 
 class Executor(abc.ABC):
@@ -40,6 +57,9 @@ class Executor(abc.ABC):
     def compile_seconds(self) -> float:
         """Seconds spent on compiling so far, the first run of each kernel included."""
         return sum(launcher.compile_seconds for launcher in self._launchers)
+
+    def announce(self, gradients: bool) -> None:  # noqa: B027  (most have nothing to add)
+        """Print what will be needed, so that the guard's process can begin with it."""
 
     @abc.abstractmethod
     def forward(self, t0: int, n: int, last: bool) -> None:
@@ -74,20 +94,40 @@ class Fused(Executor):
         """Run steps forward in one launch."""
         self._forward(t0, n, int(last))
 
+    def announce(self, gradients: bool) -> None:
+        """Print the backward pass too, if it will be needed."""
+        if gradients and self._backward is None:
+            self._backward = self._launcher(fused_backward(self.stages, self.layout, self.real))
+
     def backward(self, t0: int, n: int, last: bool) -> None:
         """Run adjoints in one launch."""
-        if self._backward is None:
-            self._backward = self._launcher(fused_backward(self.stages, self.layout, self.real))
+        self.announce(gradients=True)
+        assert self._backward is not None  # noqa: S101  (printed by the line above)
         self._backward(t0, n, int(last))
 
 
 class Step(Executor):
-    """One launch per kernel per step."""
+    """One launch per kernel per step.
+
+    Attributes:
+        watch: Who looks at what each kernel writes; None for nobody.
+    """
+
+    watch: Watch | None = None
 
     def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
         super().__init__(stages, layout, real, storage)
         kernels = step_kernels(stages, layout, real, storage.on_cpu)
         self._kernels = {name: [self._launcher(k) for k in group] for name, group in kernels.items()}
+        lowered = stages.lowered
+        self._stages = {
+            "begin": lowered.begin,
+            "step": lowered.step + lowered.running,
+            "terminal": lowered.terminal,
+            "begin_adj": stages.begin_adj[::-1],
+            "step_adj": stages.running_adj[::-1] + stages.step_adj[::-1],
+            "terminal_adj": stages.terminal_adj[::-1],
+        }
 
     def forward(self, t0: int, n: int, last: bool) -> None:
         """Run steps forward, kernel by kernel."""
@@ -113,8 +153,38 @@ class Step(Executor):
             self._run("begin_adj", 0, 0)
 
     def _run(self, group: str, t: int, s: int) -> None:
-        for launch in self._kernels[group]:
+        kernels = self._kernels[group]
+        if self.watch is None:
+            for launch in kernels:
+                launch(t, s)
+            return
+        stages = self._stages[group]
+        zeroing = len(kernels) - len(stages)  # the kernel that zeroes comes first, where there is one
+        for launch in kernels[:zeroing]:
             launch(t, s)
+        for launch, stage in zip(kernels[zeroing:], stages, strict=True):
+            self.watch.run(launch, stage, group, t, s)
+
+
+class Measured(Executor):
+    """Run forward by one executor and backward by another of the same mode, whose adjoints do more.
+
+    Args:
+        values: Runs forward, and moves States.
+        adjoints: Runs backward.
+    """
+
+    def __init__(self, values: Executor, adjoints: Executor) -> None:
+        self._values, self._adjoints = values, adjoints
+        self._launchers, self._moves = adjoints._launchers, values._moves
+
+    def forward(self, t0: int, n: int, last: bool) -> None:
+        """Run steps forward as the first executor does."""
+        self._values.forward(t0, n, last)
+
+    def backward(self, t0: int, n: int, last: bool) -> None:
+        """Run adjoints as the second executor does."""
+        self._adjoints.backward(t0, n, last)
 
 
 def make_executor(mode: str, stages: StageSet, layout: Layout, real: str, storage: Storage) -> Executor:

@@ -201,7 +201,7 @@ class OptimizerRun:
         return GradientError(
             f"the gradient {where} must be finite, got infinity or NaN in iteration {self.iteration} (the "
             "parameters are as they were); look for a root or a division at zero, or shorten the horizon if "
-            "the gradient grows with every step"
+            'the gradient grows with every step; rollout.value_and_grad(debug="nan") finds the place'
         )
 
 

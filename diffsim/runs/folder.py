@@ -103,7 +103,7 @@ class RunFolder:
         if snapshot.digest != self.settings.digest():
             raise ConfigError(
                 f"{self.path / 'config.toml'} must be what the run was started with, got other values "
-                "(only iterations and threads may change); undo the change or start a new run"
+                "(only iterations, threads and guard may change); undo the change or start a new run"
             )
         return snapshot
 

@@ -26,6 +26,7 @@ class Problem:
         arch: The backend that came up: `cpu` or `cuda`.
         backend: Backend, precision and threads, for the manifest.
         plan: How the rollout runs, for the manifest.
+        warning: What looks bad about the gradient that `begin` computed, in one line, or None.
 
     Raises:
         ConfigError: A setting is not allowed, or the backend is not there.
@@ -39,7 +40,9 @@ class Problem:
         run = settings.run
         self.task = settings.open_task()
         self._optimizer = make_optimizer(settings.optimizer)
-        info = runtime.init(arch=run.arch, precision=run.precision, seed=run.seed, threads=run.threads)
+        info = runtime.init(
+            arch=run.arch, precision=run.precision, seed=run.seed, threads=run.threads, guard=run.guard
+        )
         self.arch = "cpu" if info.on_cpu else info.arch
         self.backend = {"arch": info.arch, "precision": info.precision, "threads": info.threads}
         simulator = self.task.build()
@@ -48,6 +51,7 @@ class Problem:
             simulator, steps=run.steps, worlds=run.worlds, memory=run.memory, mode=run.mode
         )
         self.plan = {"mode": str(self.rollout.plan.mode), "text": str(self.rollout.plan)}
+        self.warning: str | None = None
         self._run: Any = None
 
     def begin(self, snapshot: Snapshot | None) -> None:
@@ -58,7 +62,8 @@ class Problem:
         """
         self._run = self._optimizer.start(self.rollout, self._wrt)
         state = self._run.state() if snapshot is None else snapshot.optimizer
-        self._run.step()  # compiles all that an iteration needs; taken back by the next line
+        info = self._run.step()  # compiles all that an iteration needs; taken back below
+        self.warning = self.rollout.gradient_warning(info.cost, self._wrt)
         self._run.load(state)
 
     def step(self) -> tuple[Any, float]:

@@ -40,6 +40,7 @@ class RunOptions(Options):
     threads: int | None = option(
         None, "CPU threads; 1 makes runs repeat bit for bit", minimum=1, maximum=1024
     )
+    guard: bool = option(True, "try new kernels in a child process, so that none can kill this one")
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,11 @@ class Settings:
     def digest(self) -> str:
         """Return a fingerprint of what must not change between stopping and going on.
 
-        More iterations, and another number of threads, may be asked for at any time.
+        More iterations, another number of threads, and the guard may be asked for at any time.
         """
         table = self._table()
         table["run"] = {
-            key: table["run"][key] for key in table["run"] if key not in ("iterations", "threads")
+            key: value for key, value in table["run"].items() if key not in ("iterations", "threads", "guard")
         }
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 

@@ -122,6 +122,8 @@ def _work(
     if snapshot is None or snapshot.iteration < folder.settings.run.iterations:
         progress.say("compiling ...")
         problem.begin(snapshot)
+        if snapshot is None and problem.warning:  # a run that goes on has been warned
+            progress.say(f"warning: {problem.warning}")
         if snapshot is None:
             first = problem.params()
             snapshot = Snapshot(

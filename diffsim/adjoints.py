@@ -1,0 +1,95 @@
+"""Adjoints that a user writes: for Taichi functions, and for kernels of simulators and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from diffsim import _taichi
+from diffsim.errors import ConfigError
+
+__all__ = ["adjoint_of", "given_adjoint", "is_primitive"]
+
+_ATTRIBUTE = "_diffsim_adjoint"
+_PRIMITIVE = "_diffsim_primitive"
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def adjoint_of(target: Callable[..., Any], primitive: bool = False) -> Callable[[Decorated], Decorated]:
+    """Say that the decorated function or kernel is the adjoint of another one, in place of the derived one.
+
+    The adjoint of a `@ti.func` takes the function's arguments, then its results, then the adjoints of the
+    results, and returns the adjoint of each argument that is not a `ti.template()` (a tuple where there are
+    several; that of an integer is ignored). Neither may touch fields:
+
+        @ti.func
+        def cube(x):
+            return x * x * x
+
+        @ds.adjoint_of(cube)
+        @ti.func
+        def cube_adjoint(x, y, y_adj):
+            return 3.0 * x * x * y_adj
+
+    The adjoint of a `@ti.kernel` is a kernel of the same arguments. It reads fields, finds the adjoint of
+    each as `field.grad[...]`, and adds (`+=`) to the adjoints of what the kernel reads. The adjoints of what
+    the kernel overwrites are zeroed afterwards by the library:
+
+        @ds.adjoint_of(integrate)
+        @ti.kernel
+        def integrate_adjoint(self, t: ti.i32):
+            for i in range(self.n):
+                self.x.grad[t, i] += self.x.grad[t + 1, i]
+
+    Args:
+        target: The `@ti.func` or `@ti.kernel` to differentiate, named before it is bound to an object.
+        primitive: For a `@ti.func` whose body has no derivative of use, as that of an iteration: forward mode
+            takes it from the adjoint too. `check_grad` then tests the adjoint by differences only.
+
+    Returns:
+        A decorator that returns what it decorates.
+
+    Raises:
+        ConfigError: The two are not both functions or both kernels of Taichi, or there is an adjoint already.
+    """
+    known = _python_function(target)
+    if known is None:
+        raise ConfigError(f"adjoint_of must get a @ti.func or @ti.kernel, got {target!r}; decorate it first")
+    kind, function = known
+
+    def decorate(adjoint: Decorated) -> Decorated:
+        given = _python_function(adjoint)
+        if given is None or given[0] != kind:
+            raise ConfigError(
+                f"the adjoint of {function.__name__} must be a @ti.{kind} like it, got {adjoint!r}; write "
+                f"@ti.{kind} below @ds.adjoint_of(...)"
+            )
+        if getattr(function, _ATTRIBUTE, None) is not None:
+            raise ConfigError(
+                f"{function.__name__} must have one adjoint, got a second one, {given[1].__name__}; "
+                "remove one of them"
+            )
+        setattr(function, _ATTRIBUTE, given[1])
+        setattr(given[1], _PRIMITIVE, primitive)
+        return adjoint
+
+    return decorate
+
+
+def given_adjoint(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return the Python function of the adjoint that a user gave, or None."""
+    found: Callable[..., Any] | None = getattr(function, _ATTRIBUTE, None)
+    return found
+
+
+def is_primitive(adjoint: Callable[..., Any]) -> bool:
+    """Tell whether forward mode uses a given adjoint too."""
+    return bool(getattr(adjoint, _PRIMITIVE, False))
+
+
+def _python_function(obj: Any) -> tuple[str, Callable[..., Any]] | None:
+    kernel = _taichi.kernel_function(obj)
+    if kernel is not None:
+        return "kernel", kernel
+    function = _taichi.taichi_function(obj)
+    return ("func", function[0]) if function is not None else None

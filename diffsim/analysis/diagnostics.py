@@ -1,0 +1,69 @@
+"""What the analysis finds wrong in kernels: each finding with a rule, a position, a reason and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NoReturn
+
+from diffsim.errors import Diagnostic, GradientError, TraceError
+
+__all__ = ["GRADIENT_RULES", "RULES", "raise_all", "refuse"]
+
+# What each rule asks for; docs/rules.md tells more of each, and a test compares the two.
+RULES = {
+    "OVERWRITE": "a value must not be overwritten after a kernel of the step read it",
+    "RACE": "iterations of a kernel's outermost loop must not write what others read or write",
+    "READ-AHEAD": "x[t + 1] must be written before it is read",
+    "WRITE-TIME": "a step must write States at t + 1 and Scratches at t",
+    "READ-ONLY": "Params, Controls, Constants and fields made by hand must not be written",
+    "TIME-INDEX": "the first index of a field with a time axis must be t, t + 1 or t - 1",
+    "INDEX": "indices must be integers, as many as the field has axes, and lie inside it",
+    "UNBOUNDED": "a loop that carries differentiable values must have a known bound",
+    "CONTROL-FLOW": "kernels must not use while, nor return from inside a loop",
+    "SYNTAX": "kernels must use the part of Python that Taichi knows",
+    "NAME": "names must be assigned before they are used, and keep their type and shape",
+    "SHAPE": "operands, arguments and targets must have shapes and types that fit",
+    "PYTHON": "Python objects in kernels must be known when the kernel compiles",
+    "FUNCTION": "functions must have a known derivative",
+    "RANDOM": "kernels must not draw random numbers",
+    "ATOMIC": "sums are the only atomic operation on fields, and their result must not be used",
+    "COST": "the cost must only be added to",
+    "ADJOINT": "an adjoint of one's own must read values, and add to adjoints only",
+    "TOO-LARGE": "a kernel must not unroll to too many operations",
+    "CUT": "a differentiable value should not lose its gradient in an integer cast (a warning)",
+    "PRINT": "print in kernels has no effect (a warning)",
+}
+GRADIENT_RULES = frozenset(("OVERWRITE", "RACE", "UNBOUNDED"))
+
+
+def raise_all(found: Iterable[Diagnostic]) -> None:
+    """Raise one error with every finding, each once; nothing where there is none.
+
+    Raises:
+        GradientError: All findings say that a gradient would be wrong.
+        TraceError: Any other finding is among them.
+    """
+    unique = list(dict.fromkeys(found))
+    if unique:
+        raise _error(unique)
+
+
+def _error(unique: list[Diagnostic]) -> TraceError | GradientError:
+    """Return the error that tells of findings."""
+    kind = GradientError if all(d.rule in GRADIENT_RULES for d in unique) else TraceError
+    text = str(unique[0])
+    if len(unique) > 1:
+        text = "\n".join([f"kernels must follow the rules, got {len(unique)} faults:", *map(str, unique)])
+    error = kind(text)
+    error.diagnostics = tuple(unique)
+    return error
+
+
+def refuse(diagnostic: Diagnostic) -> NoReturn:
+    """Raise the error of one finding.
+
+    Raises:
+        GradientError: It says that a gradient would be wrong.
+        TraceError: It says anything else.
+    """
+    raise _error([diagnostic])

@@ -1,0 +1,179 @@
+"""One cheap look per segment at what is carried on: a long run ends where its numbers do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim.analysis.program import LoweredProgram
+from diffsim.codegen.checks import check_kernel
+from diffsim.codegen.layout import Layout
+from diffsim.engine.launch import Launcher
+from diffsim.engine.storage import Storage
+from diffsim.errors import GradientError, StateError
+from diffsim.ir import Buffer
+
+__all__ = ["NAN_HINT", "Lookout", "first_bad_state"]
+
+NAN_HINT = 'value_and_grad(debug="nan") names the kernel, the field and the statement'
+_STEPS_APART = 16  # where windows are shorter, not every one is looked at
+
+
+class Lookout:
+    """Look at the States and the adjoints that go from one segment to the next.
+
+    A State ends the run only where it is NaN: an infinity may be meant (a minimum begins with one). An
+    adjoint ends it where it is not finite. On the CPU both are read in place; on a GPU a kernel reduces them
+    to two numbers, which are fetched.
+
+    Args:
+        lowered: The program.
+        storage: Its memory.
+        layout: The sizes of everything in memory.
+
+    Attributes:
+        largest: The largest adjoint carried over, by the step that it is of, from the last backward pass.
+    """
+
+    def __init__(self, lowered: LoweredProgram, storage: Storage, layout: Layout) -> None:
+        self.lowered, self.storage, self.layout = lowered, storage, layout
+        self.largest: dict[int, float] = {}
+        self._every = max(1, _STEPS_APART // layout.window)
+        self._found = Buffer("found", "found", "f64", (), 2)
+        self._launchers: dict[str, Launcher] = {}
+
+    def close(self) -> None:
+        """Let go of all kernels."""
+        for launcher in self._launchers.values():
+            launcher.close()
+
+    def _due(self, t0: int) -> bool:
+        return (t0 // self.layout.window) % self._every == self._every - 1
+
+    def states(self, t0: int, n: int) -> None:
+        """Look at the States behind a segment, which is still in memory.
+
+        Args:
+            t0: The first step of the segment.
+            n: Its length.
+
+        Raises:
+            StateError: One is NaN.
+        """
+        if not self._due(t0):
+            return
+        kept = self.layout.history
+        if self.storage.on_cpu:
+            spoiled = any(
+                np.isnan(array[:, n : n + kept]).any()
+                for state in self.lowered.states
+                for array in self.storage.arrays(state)
+            )
+        else:
+            spoiled = self._reduced("states", n)[0] > 0
+        if not spoiled:
+            return
+        found = first_bad_state(self.lowered.states, self.storage, self.layout, t0, n, np.isnan)
+        assert found is not None  # noqa: S101  (the look found one in the same memory)
+        step, state, index, value = found
+        raise StateError(
+            f"{state.label} must stay finite, got {value} at index {list(index)} in step {step}, so that the "
+            f"run ended after step {t0 + n} of {self.layout.steps}; {NAN_HINT}; a smaller time step, or "
+            "parameters nearer to a stable run, may help"
+        )
+
+    def adjoints(self, t0: int) -> None:
+        """Look at the adjoints that a segment hands to the one before it.
+
+        Args:
+            t0: The first step of the segment.
+
+        Raises:
+            GradientError: One is not finite.
+        """
+        if t0 > 0 and not self._due(t0):
+            return
+        largest = self.measure(t0)
+        if t0 == 0 or math.isfinite(largest):  # at the start the gradients tell, which come from them
+            return
+        for state, carried in self.lowered.carried.items():
+            for array in self.storage.arrays(carried):
+                bad = np.argwhere(~np.isfinite(array))
+                if len(bad):
+                    place = tuple(map(int, bad[0]))
+                    step = t0 - (self.layout.history - 1 - place[1])
+                    raise GradientError(
+                        f"the adjoint of {state.label} must stay finite, got {array[place]} at index "
+                        f"{_index(place, self.layout)} in step {step} of the backward pass, so that it ended "
+                        f"{self.layout.steps - t0} steps from the end; {NAN_HINT}; rollout.health() tells "
+                        "whether gradients explode"
+                    )
+
+    def measure(self, t0: int) -> float:
+        """Note and return the largest adjoint that was carried to step `t0`; NaN where one is."""
+        if self.storage.on_cpu:
+            sizes = [
+                float(np.abs(array).max())
+                for carried in self.lowered.carried.values()
+                for array in self.storage.arrays(carried)
+            ]
+            largest = math.nan if any(map(math.isnan, sizes)) else max(sizes, default=0.0)
+        else:
+            spoiled, size = self._reduced("adjoints", 0)
+            largest = math.nan if spoiled else size
+        self.largest[t0] = largest
+        return largest
+
+    def _reduced(self, name: str, n: int) -> tuple[float, float]:
+        """Run a kernel that finds out whether a number is NaN, and the largest."""
+        if name not in self._launchers:
+            self.storage.allocate([self._found])
+            places = self.lowered.states if name == "states" else list(self.lowered.carried.values())
+            text = check_kernel(name, self.layout, places, self._found)
+            self._launchers[name] = Launcher(text, self.storage)
+        self._launchers[name](n)
+        spoiled, size = (float(array) for array in self.storage.arrays(self._found))
+        return spoiled, size
+
+
+def first_bad_state(
+    states: Iterable[Buffer],
+    storage: Storage,
+    layout: Layout,
+    t0: int,
+    n: int,
+    bad: Callable[[NDArray[Any]], NDArray[np.bool_]] = lambda a: ~np.isfinite(a),
+) -> tuple[int, Buffer, tuple[int, ...], float] | None:
+    """Find the first State of a window that is not finite.
+
+    Args:
+        states: The buffers to look at, in this order.
+        storage: The memory.
+        layout: The sizes of everything in memory.
+        t0: The first step in the window.
+        n: Its length.
+        bad: Tells which numbers are looked for.
+
+    Returns:
+        The step, the State, the index (world first, where there are many) and the number; None where there is
+        none.
+    """
+    best: tuple[int, Buffer, tuple[int, ...], float] | None = None
+    for state in states:
+        for array in storage.arrays(state):
+            part = array[:, layout.history - 1 : layout.history + n]
+            places = np.argwhere(bad(part))
+            if len(places):
+                first = tuple(map(int, places[np.argmin(places[:, 1])]))
+                if best is None or t0 + first[1] < best[0]:
+                    best = (t0 + first[1], state, tuple(_index(first, layout)), float(part[first]))
+    return best
+
+
+def _index(place: tuple[int, ...], layout: Layout) -> list[int]:
+    """Turn (world, slot, *space) into what a user knows: the world only where there are many."""
+    return [*place[:1], *place[2:]] if layout.worlds > 1 else list(place[2:])
