@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("mass_spring", "training", "long")
+NAMES = ("mass_spring", "training", "long", "analysis")
 
 
 def main(words: list[str]) -> int:
