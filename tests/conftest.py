@@ -12,6 +12,9 @@ or runs in both, the tests (and the module's own fixtures that use ``runtime``) 
     @pytest.mark.parametrize("precision", [32, 64], scope="module")
     def test_value(runtime, precision): ...
 
+A module whose programs nobody knows beforehand sets the fixture ``guard`` to True: a kernel that would kill
+the process fails its test instead.
+
 Simulators are compiled once per module: put them in fixtures of module scope that use ``runtime``. They are
 torn down before the precision changes, because a new runtime ends all fields of the old one.
 
@@ -99,8 +102,14 @@ def threads() -> int:
 
 
 @pytest.fixture(scope="module")
-def runtime(precision: int, threads: int) -> RuntimeInfo:
-    """Taichi's runtime with this module's precision and threads, started again only when they change."""
+def guard() -> bool:
+    """Whether new kernels are tried in a child process first; override for programs that are not known."""
+    return False
+
+
+@pytest.fixture(scope="module")
+def runtime(precision: int, threads: int, guard: bool) -> RuntimeInfo:
+    """Taichi's runtime with this module's precision, threads and guard, started again when they change."""
     import diffsim as ds
     from diffsim.errors import StateError
 
@@ -108,8 +117,10 @@ def runtime(precision: int, threads: int) -> RuntimeInfo:
         info = ds.runtime.info()
     except StateError:
         info = None
-    wanted = (precision, 0, threads) if ARCH == "cpu" else (precision, 0)
-    if info is None or (info.precision, info.seed, info.threads)[: len(wanted)] != wanted:
+    wanted = (precision, 0, guard, threads) if ARCH == "cpu" else (precision, 0)
+    # a guard that the backend cannot have counts as there
+    guarded = info is not None and bool(info.guard or info.unguarded)
+    if info is None or (info.precision, info.seed, guarded, info.threads)[: len(wanted)] != wanted:
         for name in (
             "last_exc",
             "last_value",
@@ -117,7 +128,13 @@ def runtime(precision: int, threads: int) -> RuntimeInfo:
         ):  # a failed test's frames keep its rollouts alive
             vars(sys).pop(name, None)
         gc.collect()
-        ds.init(arch=ARCH, precision=precision, seed=0, threads=threads if ARCH == "cpu" else None)
+        ds.init(
+            arch=ARCH,
+            precision=precision,
+            seed=0,
+            threads=threads if ARCH == "cpu" else None,
+            guard=guard,
+        )
         info = ds.runtime.info()
     return info
 

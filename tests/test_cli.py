@@ -114,6 +114,7 @@ MISUSE = [
     ("plan mass_spring --steps 0", "--steps must be"),
     ("check mass_sprig", "did you mean mass_spring"),
     ("check mass_spring --directions 0", "--directions must be a whole number of at least 1"),
+    ("check mass_spring --components=-1", "--components must be a whole number of at least 0"),
 ]
 
 
@@ -429,10 +430,12 @@ def test_plan_answers_at_once_for_a_million_steps(tmp_path: Path) -> None:
 
 
 def test_check_passes_for_the_robot(tmp_path: Path, arch: str) -> None:
-    words = ["check", "mass_spring", "--steps", "8", "--directions", "2", "--arch", arch]
+    words = ["check", "mass_spring", "--steps", "8", "--directions", "2", "--components", "3", "--arch", arch]
     done = python("-m", "diffsim", *words, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+    assert "the worst of 3 components" in done.stdout
     assert "passed" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("right: the gradient agrees with central differences")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -131,7 +131,7 @@ import importlib, pkgutil, sys
 import diffsim, diffsim.kernels, diffsim.demos
 for package in (diffsim, diffsim.kernels, diffsim.demos):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if module.name not in ("diffsim.cli", "diffsim.__main__"):
+        if module.name not in ("diffsim.cli", "diffsim.commands", "diffsim.__main__"):
             importlib.import_module(module.name)
 print(*[name for name in {HEAVY} if name in sys.modules])
 try:

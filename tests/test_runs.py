@@ -105,6 +105,21 @@ def test_config_toml_is_complete_and_says_what_was_resolved(tmp_path: Path) -> N
     assert runs.Settings.from_toml(read.to_toml(), "config.toml") == read
 
 
+def test_a_bad_gradient_is_told_once_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    progress = Progress()
+    monkeypatch.setattr(progress, "say", said.append)
+    runs.train(settings(), tmp_path / "good", progress)
+    assert not any(line.startswith("warning") for line in said)
+    monkeypatch.setattr(importlib.import_module("diffsim_fake").FakeProblem, "warning", "gradients explode")
+    runs.train(settings(), tmp_path / "run", progress)
+    assert [line for line in said if line.startswith("warning")] == ["warning: gradients explode"]
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace("iterations = 8", "iterations = 9"))
+    runs.resume(tmp_path / "run", progress)
+    assert len([line for line in said if line.startswith("warning")]) == 1
+
+
 def test_the_seconds_column_rises(tmp_path: Path) -> None:
     runs.train(settings(), tmp_path / "run", Progress())
     with open(tmp_path / "run" / "history.csv", newline="") as file:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import taichi as ti
 
 import diffsim as ds
 from diffsim.kernels.mass_spring import MassSpring
@@ -41,3 +42,43 @@ def test_check_grad_has_a_wider_tolerance(robot):
     report = ds.Rollout(robot, steps=30).check_grad([robot.policy], directions=2)
     assert report.tolerance == 2e-2
     assert report.passed, str(report)
+
+
+class Steep(ds.Simulator):
+    """x' = a x."""
+
+    def __init__(self):
+        self.x = ds.State(ds.real, 3, init=[1.0, 2.0, 3.0])
+        self.a = ds.Param([1.0])
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(3):
+            self.x[t + 1, i] = self.a[0] * self.x[t, i]
+
+    @ti.kernel
+    def last(self, t: ti.i32):
+        for i in range(3):
+            self.cost[None] += self.x[t, i]
+
+    def step(self, t):
+        self.move(t)
+
+    def terminal_cost(self, t):
+        self.last(t)
+
+
+def test_gradient_health(runtime):
+    rollout = ds.Rollout(Steep(), steps=30)
+    rollout.sim.a.set(1e-3)
+    health = rollout.health()
+    norms = health.adjoint_norms[-10:]  # their squares would leave the range of 32 bits
+    np.testing.assert_allclose(norms, np.sqrt(3.0) * 1e-3 ** np.arange(9.0, -1.0, -1.0), rtol=1e-5)
+    assert health.epsilon == np.finfo(np.float32).eps
+    assert health.vanishes
+    rollout.sim.a.set(4.0)
+    assert rollout.health().horizon == 11  # 23 bits, two of them lost in each step
+    rollout.sim.a.set(-1.0)
+    rollout.sim.x.set([1.0, np.nan, 1.0])
+    with pytest.raises(ds.StateError, match=r"the initial value of State x must be finite .* index \[1\]"):
+        rollout.value_and_grad(debug="nan")

@@ -1,5 +1,6 @@
 """What diffsim relies on in Taichi, pinned: each test fails where a new Taichi behaves otherwise."""
 
+import os
 import subprocess
 import sys
 
@@ -146,6 +147,17 @@ def test_kernels_are_built_of_text(runtime):
     assert field[2] == 2.5
 
 
+def test_a_compiled_kernel_is_not_launched(runtime):
+    field = ti.field(ti.f64, shape=3)
+    source = "def fill(n: ti.i32):\n    for i in range(3):\n        f[i] = n * 0.5\n"
+    kernel = _taichi.build_kernel(source, "fill", {"f": field})
+    _taichi.compile_kernel(kernel, (4,))
+    _taichi.release_source(kernel)  # nothing is left to be read
+    assert field[2] == 0.0
+    kernel(4)
+    assert field[2] == 2.0
+
+
 def test_destroying_a_tree_leaves_other_kernels_compiled(runtime):
     kept, gone = ti.field(ti.f64), ti.field(ti.f64)
     builders = ti.FieldsBuilder(), ti.FieldsBuilder()
@@ -165,3 +177,91 @@ def test_destroying_a_tree_leaves_other_kernels_compiled(runtime):
     kernels[0](6)
     assert kept[1] == 3.0
     _taichi.destroy_tree(trees[0])
+
+
+@pytest.mark.parametrize("started", ["f32", "f64"])
+def test_kernels_of_either_precision(runtime, started):
+    """Literals, and floats made of integers, are exact in f64 although Taichi was started in f32."""
+    source = (
+        "def fill(n: ti.i32):\n    for i in range(1):\n"
+        "        f[0] = 0.1\n        f[1] = n * 0.1\n        f[2] = ti.sqrt(n)\n        f[3] = n / 3\n"
+    )
+    exact = np.array([0.1, 2 * 0.1, np.sqrt(2.0), 2 / 3])
+    with _taichi.default_real(started):
+        single, double = ti.field(ti.f64, shape=4), ti.field(ti.f64, shape=4)
+        coarse = _taichi.build_kernel(source, "fill", {"f": single})
+        with _taichi.default_real("f32"):
+            coarse(2)
+        fine = _taichi.build_kernel(source, "fill", {"f": double})
+        with _taichi.default_real("f64"):
+            fine(2)
+            assert _taichi.dtype_name(float) == "f64"
+        assert _taichi.dtype_name(float) == started
+        np.testing.assert_array_equal(double.to_numpy(), exact)
+        np.testing.assert_array_equal(single.to_numpy(), exact.astype(np.float32).astype(np.float64))
+        double.fill(0.0)
+        fine(2)  # launched again outside: it stays as it was compiled
+        np.testing.assert_array_equal(double.to_numpy(), exact)
+    assert _taichi.dtype_name(float) == "f64"
+
+
+def test_struct_types_tell_their_members_and_methods():
+    @ti.dataclass
+    class Ball:
+        r: ti.f64
+        v: ti.math.vec3
+
+        @ti.func
+        def energy(self):
+            return self.r * self.v.norm_sqr()
+
+    assert list(_taichi.struct_members(Ball)) == ["r", "v"]
+    assert _taichi.dtype_name(_taichi.struct_members(Ball)["r"]) == "f64"
+    assert _taichi.is_vector_type(_taichi.struct_members(Ball)["v"])
+    assert _taichi.taichi_function(_taichi.struct_methods(Ball)["energy"])[0].__name__ == "energy"
+    assert _taichi.struct_members(ti.math.vec3) == {}
+    assert _taichi.struct_members(3) == {}
+
+
+def test_brief_positions_keep_kernels_right_and_end(runtime):
+    from taichi.lang.ast.ast_transformer_utils import ASTTransformerContext
+
+    detailed = ASTTransformerContext.get_pos_info
+    out = ti.field(ti.f64, shape=())
+    kernel = _taichi.build_kernel("def put(k: ti.i32):\n    out[None] = k * 2.5\n", "put", {"out": out})
+    with _taichi.brief_positions():
+        assert ASTTransformerContext.get_pos_info is not detailed
+        kernel(4)
+    assert ASTTransformerContext.get_pos_info is detailed
+    assert out[None] == 10.0
+
+
+CACHED = """
+import diffsim as ds, taichi as ti
+class Still(ds.Simulator):
+    def __init__(self):
+        self.x = ds.State(ds.real, 3)
+    @ti.kernel
+    def stay(self, t: ti.i32):
+        for i in range(3):
+            self.x[t + 1, i] = self.x[t, i]
+    def step(self, t):
+        self.stay(t)
+ds.init(arch="cpu")
+rollout = ds.Rollout(Still(), steps=2)  # never closed
+rollout.value()
+"""
+
+
+@pytest.mark.cpu
+def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(CACHED)
+    environment = {name: os.environ[name] for name in ("PATH",) if name in os.environ} | {
+        "HOME": str(tmp_path)
+    }
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list((tmp_path / ".cache" / "taichi").rglob("*.tic"))

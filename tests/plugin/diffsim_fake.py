@@ -73,6 +73,7 @@ class FakeProblem:
     """Gradient descent with momentum on a bowl, with noise drawn anew in each iteration."""
 
     arch = "cpu"
+    warning: str | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.task = settings.open_task()
