@@ -46,6 +46,7 @@ __all__ = [
     "is_scalar_type",
     "is_vector_type",
     "kernel_function",
+    "outside_tables",
     "recording",
     "release_source",
     "struct_members",
@@ -68,6 +69,10 @@ DTYPES = {
     "u1": ti.u1,
 }
 NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
+
+
+_MAX_SNODES = 1024  # taichi_max_num_snodes in its C++ source
+_DENSE = ("SNodeType.root", "SNodeType.dense", "SNodeType.place")
 
 
 def dtype_name(dtype: Any) -> str | None:
@@ -99,6 +104,19 @@ def struct_members(obj: Any) -> dict[str, Any]:
 def struct_methods(obj: Any) -> dict[str, Any]:
     """Return the Taichi functions that a struct type has as methods."""
     return dict(obj.methods)
+
+
+def outside_tables(field: Any) -> bool:
+    """Tell whether a field has a sparse SNode that Taichi's runtime keeps no room for.
+
+    Its tables have 1024 entries and SNodes are numbered without end: the first access would end the process.
+    """
+    node = field.snode.ptr
+    while node is not None:
+        if str(node.type) not in _DENSE and node.id >= _MAX_SNODES:
+            return True
+        node = node.parent
+    return False
 
 
 def has_arch(arch: str) -> bool:

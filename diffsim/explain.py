@@ -97,10 +97,11 @@ def _origin(stage: Stage) -> list[str]:
     if stage.adjoint is not None:
         return ["its adjoint is the one that was given with adjoint_of"]
     notes = ["its adjoint is derived from its syntax tree: values are computed again, then visited backward"]
-    given = Counter(op.name for op in walk(stage.body) if isinstance(op, Call))
+    given = Counter((op.name.lstrip("_"), op.primitive) for op in walk(stage.body) if isinstance(op, Call))
     notes += [
-        f"{name} keeps the adjoint that was given for it" + (f" ({n} calls)" if n > 1 else "")
-        for name, n in given.items()
+        f"{name} {'has the gradient of diffsim.math' if ours else 'keeps the adjoint that was given for it'}"
+        + (f" ({n} calls)" if n > 1 else "")
+        for (name, ours), n in given.items()
     ]
     cuts = [op.where for op in walk(stage.body) if isinstance(op, Let) and op.fn == "stop"]
     return notes + [f"{_at(where)}: no gradient flows through stop_gradient" for where in dict.fromkeys(cuts)]

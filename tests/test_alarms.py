@@ -75,10 +75,19 @@ def line_of(text):
     return next(k for k, line in enumerate(source, 1) if text in line)
 
 
+class Shift(Base):
+    @ti.kernel
+    def act(self, t: ti.i32):
+        for i in range(N):
+            whole = ti.cast(ds.stop_gradient(self.x[t, i]), ti.i32)
+            self.f[t, i] = self.w[i] * (1 << whole) * self.x[t, i]
+
+
 CASES = [
     (Gather, r"indices of Param w must lie in 0 .. 4, got 5 at step 1", "self.w[ti.cast(ds.stop"),
     (Scatter, r"indices of Scratch f must lie in 0 .. 4, got 5 at step 1", "self.f[t, ti.cast(ti.floor"),
     (Divide, r"integers must be divided by numbers other than 0, got 0 at step 7", "(7 // (whole"),
+    (Shift, r"counts of a shift must lie in 0 .. 31, got -1 at step 7", "(1 << whole"),
     (AtMost, r"at_most must get a number up to 4, got 5 at step 1", "range(ds.at_most"),
 ]
 
@@ -88,8 +97,8 @@ CASES = [
 def test_alarms(runtime, kind, words, text, mode):
     sim = kind()
     rollout = ds.Rollout(sim, steps=12, mode=mode)
-    sim.rate.set([-0.3] if kind is Divide else [0.6])
-    if kind is Divide:
+    sim.rate.set([-0.3] if kind in (Divide, Shift) else [0.6])
+    if kind in (Divide, Shift):
         sim.x.set([4.0, 4.0, 4.0, 4.0, 0.95])
     for run in (rollout.value, rollout.value_and_grad, lambda: rollout.trajectory(sim.x)):
         with pytest.raises(StateError, match=words) as caught:
@@ -116,7 +125,7 @@ def test_far_outside_and_not_a_number(runtime):
         rollout = ds.Rollout(sim, steps=2)
         for bad in (1e9, -1e9, 1e300, np.nan, np.inf):
             sim.x.set([0.0, 1.0, bad, 3.0, 4.0])
-            with pytest.raises(StateError, match="must lie in 0 .. 4"):
+            with pytest.raises(StateError, match=r"must lie in 0 \.\. 4"):
                 rollout.value_and_grad()
         rollout.close()
 
@@ -188,6 +197,6 @@ def test_local_vectors(runtime, kind):
     rollout = ds.Rollout(sim, steps=2)
     assert rollout.check_grad().passed
     sim.rate.set([0.6])
-    with pytest.raises(StateError, match="indices of a local vector must lie in 0 .. 4, got 5 at step 1"):
+    with pytest.raises(StateError, match=r"indices of a local vector must lie in 0 \.\. 4, got 5 at step 1"):
         rollout.value_and_grad()
     rollout.close()

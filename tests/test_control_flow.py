@@ -1,4 +1,4 @@
-"""Jumps out of loops and functions, loops with named maxima, local atomics: values as in Python, right gradients."""
+"""Jumps, named maxima, local atomics, loops in order: values as in Python, right gradients."""
 
 import math
 

@@ -75,7 +75,7 @@ def guard():
 def mine(monkeypatch, tmp_path, runtime):
     """A guard with a memory of its own, in place of the one that all share."""
     made = Guard(tmp_path / "guard")
-    monkeypatch.setattr(launch, "guard", made)
+    monkeypatch.setattr(launch, "the_guard", lambda: made)
     yield made
     made.close()
 
@@ -148,7 +148,8 @@ def test_texts_that_passed_are_remembered(mine, monkeypatch):
     assert all(re.fullmatch("[0-9a-f]{32}", key) for key in keys)
     no_child(monkeypatch)
     check_gradient()  # by this guard
-    monkeypatch.setattr(launch, "guard", Guard(mine.folder))
+    later = Guard(mine.folder)
+    monkeypatch.setattr(launch, "the_guard", lambda: later)
     check_gradient()  # by that of a later process
     with pytest.raises(AssertionError, match="a child was started"):
         gradient(3)  # other shapes
@@ -359,7 +360,8 @@ def tell(self):
     start(self)
     print(self._process.pid, flush=True)
 child.Child.__init__ = tell
-launch.guard = Guard(t.Path({folder!r}))
+own = Guard(t.Path({folder!r}))
+launch.the_guard = lambda: own
 ds.init(arch="cpu", precision=64, threads=1, guard=True)
 printer = executors.fused_forward
 executors.fused_forward = lambda *args: t.appended(t.HANG_COMPILING)(printer(*args))

@@ -265,3 +265,30 @@ def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list((tmp_path / ".cache" / "taichi").rglob("*.tic"))
+
+
+SPARSE = """
+import diffsim, taichi as ti
+from diffsim import _taichi
+diffsim.init(arch="cpu", precision=64, threads=1)
+for _ in range(3):
+    builder = ti.FieldsBuilder()
+    fields = [ti.field(ti.f64) for _ in range(300)]
+    for field in fields:
+        builder.dense(ti.i, 4).place(field)
+    tree = builder.finalize()
+    fields[0].fill(1.0)
+    tree.destroy()
+late, dense = ti.field(ti.f64), ti.field(ti.f64, shape=3)
+ti.root.pointer(ti.i, 3).place(late)
+assert _taichi.outside_tables(late) and not _taichi.outside_tables(dense)
+late[1] = 0.7
+late.to_numpy()
+"""
+
+
+@pytest.mark.cpu
+def test_sparse_fields_made_late_end_the_process(tmp_path):
+    """If this fails, Taichi has room for more SNodes, and `outside_tables` can go."""
+    done = subprocess.run([sys.executable, "-c", SPARSE], capture_output=True, timeout=300, cwd=tmp_path)
+    assert done.returncode < 0, done.stderr

@@ -279,6 +279,8 @@ class _Collector:
         indices = tuple(_index(i, ranges, lets) for i in ref.indices)
         for operand, index, n in zip(ref.indices, indices, ref.buffer.shape, strict=True):
             low, high = ranges.of(operand)
+            if low > high:
+                return  # what is known contradicts itself: no run comes here
             always = low >= n or high < 0
             # a loop index, or a number from a Constant, takes its largest and smallest value for certain
             sometimes = index.exact and not self._branches and (low < 0 or high >= n)

@@ -103,7 +103,9 @@ class _Guard:
         if isinstance(op, Let) and op.fn == "inside":
             size = op.args[1]
             assert isinstance(size, Const)  # noqa: S101  (the length of a local vector is known)
-            self.renamed[op.result] = self._inside(op.args[0], int(size.value), "a local vector", op.where)
+            self.renamed[op.result] = self._inside(
+                op.args[0], int(size.value), "indices of a local vector", op.where
+            )
         elif isinstance(op, Let):
             self.ops.append(self._let(op))
         elif isinstance(op, Load):
@@ -130,12 +132,12 @@ class _Guard:
 
     def _ref(self, ref: Ref, where: Location | None) -> Ref:
         indices = tuple(
-            self._inside(index, n, ref.buffer.label, where)
+            self._inside(index, n, f"indices of {ref.buffer.label}", where)
             for index, n in zip(ref.indices, ref.buffer.shape, strict=True)
         )
         return replace(ref, indices=indices)
 
-    def _inside(self, index: Operand, n: int, label: str, where: Location | None) -> Operand:
+    def _inside(self, index: Operand, n: int, what: str, where: Location | None) -> Operand:
         low, high = self.ranges.of(index)
         index = self._new(index)
         if low >= 0 and high < n:
@@ -145,8 +147,8 @@ class _Guard:
                 return known[index, n]
         alarm = Alarm(
             where,
-            f"indices of {label} must lie in 0 .. {n - 1}, got",
-            "keep what they are computed from inside, or put the access in an `if`",
+            f"{what} must lie in 0 .. {n - 1}, got",
+            "keep what they are computed from inside, or put the statement in an `if`",
         )
         below, above = self._make("lt", index, _int(0)), self._make("ge", index, _int(n))
         self._raise(self._make("or", below, above), index, alarm)
@@ -166,6 +168,9 @@ class _Guard:
             if self.ranges.of(op.args[0])[1] > self.ranges.of(maximum)[0]:
                 self._raise(self._make("gt", args[0], maximum), args[0], alarm)
             return replace(op, fn="min", args=args)
+        if op.fn in ("shl", "shr"):
+            bits = 64 if op.result.dtype in ("i64", "u64") else 32
+            args = (args[0], self._inside(op.args[1], bits, "counts of a shift", op.where))
         if op.fn in ("floordiv", "mod") and not is_float(op.result.dtype):
             low, high = self.ranges.of(op.args[1])
             if low <= 0 <= high or low <= -1 <= high:

@@ -10,8 +10,8 @@ from diffsim import _taichi
 from diffsim.analysis import matrices
 from diffsim.analysis.constructors import Evaluate, arguments_of
 from diffsim.analysis.context import Context
-from diffsim.analysis.values import Abstract, Matrix, Object
-from diffsim.ir import Operand
+from diffsim.analysis.values import Abstract, Matrix, Object, entries_of
+from diffsim.ir import Operand, Value
 from diffsim.math import eigen, linear, precision, svd, vector
 
 __all__ = ["DECOMPOSITIONS", "METHODS", "decomposition", "replayed", "working_epsilon"]
@@ -27,14 +27,18 @@ DECOMPOSITIONS: dict[int, dict[int, Any]] = {  # by the size of the matrix, as T
 }
 
 
-def decomposition(ctx: Context, node: ast.Call, evaluate: Evaluate, sizes: dict[int, Any]) -> Abstract:
+_BASES = {id(ti.svd): (0, 2), id(ti.sym_eig): (1,)}  # which results are singular vectors or eigenvectors
+
+
+def decomposition(ctx: Context, node: ast.Call, evaluate: Evaluate, key: int) -> Abstract:
     """Evaluate `ti.svd(A)` and the like; a scalar type that they are told must be the working precision.
 
     Raises:
         TraceError: The matrix has a size, or the type is one, that there is no function for.
     """
+    sizes = DECOMPOSITIONS[key]
     arguments = arguments_of(ctx, node, evaluate) + [evaluate(ctx, k.value) for k in node.keywords]
-    wanted = 2 if sizes[2] is linear.solve else 1
+    wanted = 2 if key == id(ti.solve) else 1
     given, dtype = arguments[:wanted], [a.value for a in arguments[wanted:] if isinstance(a, Object)]
     matrix = ctx.runtime(given[0], node) if given else Object(None)
     if len(given) != wanted or not isinstance(matrix, Matrix) or len(set(matrix.shape)) != 1:
@@ -48,7 +52,11 @@ def decomposition(ctx: Context, node: ast.Call, evaluate: Evaluate, sizes: dict[
             f"{ctx.text(node)} must compute in the working precision, {ctx.builder.real}; leave the type out",
             rule="SHAPE",
         )
-    return _called(ctx, node, sizes[matrix.shape[0]], [matrix, *given[1:]])
+    result = _called(ctx, node, sizes[matrix.shape[0]], [matrix, *given[1:]])
+    for k in _BASES.get(key, ()):
+        basis = ctx.unpacked(result, node)[k]
+        ctx.bases.update(e for e in entries_of(basis) if isinstance(e, Value))
+    return result
 
 
 def _called(ctx: Context, node: ast.Call, function: Any, arguments: list[Abstract]) -> Abstract:

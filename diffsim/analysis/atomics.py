@@ -9,6 +9,7 @@ from diffsim.analysis import matrices
 from diffsim.analysis.constructors import Evaluate
 from diffsim.analysis.context import Context
 from diffsim.analysis.values import Abstract, entries_of, like
+from diffsim.ir import is_float
 
 __all__ = ["ATOMICS", "atomic_call"]
 
@@ -48,7 +49,17 @@ def atomic_call(ctx: Context, node: ast.Call, evaluate: Evaluate, fn: str) -> Ab
         )
         ctx.error(node, f"{ctx.text(node.func)} {reason}", rule="ATOMIC")
     old = variable.current
-    new = matrices.elementwise(ctx.builder, fn, old, ctx.runtime(evaluate(ctx, node.args[1]), node))
-    entries = zip(entries_of(new), variable.dtypes, strict=True)
+    try:
+        new = matrices.elementwise(ctx.builder, fn, old, ctx.runtime(evaluate(ctx, node.args[1]), node))
+        entries = list(zip(entries_of(new), variable.dtypes, strict=True))
+    except ValueError as error:
+        ctx.error(node, f"{ctx.text(node)} must get arguments that fit: {error}", rule="SHAPE")
+    if any(is_float(e.dtype) and not is_float(dtype) for e, dtype in entries):
+        ctx.error(
+            node,
+            f"an integer variable must not take in a float, got {ctx.text(node)}, which would cut the value "
+            "and its gradient; start it with a float (0.0)",
+            rule="NAME",
+        )
     variable.current = like(old, [ctx.builder.cast(e, dtype) for e, dtype in entries])
     return old

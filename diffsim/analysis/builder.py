@@ -143,7 +143,13 @@ class Builder:
         return self._let(f"cast_{dtype}", (a,), dtype)
 
     def op(self, fn: str, *args: Operand) -> Operand:
-        """Apply a scalar function, with Taichi's promotions."""
+        """Apply a scalar function, with Taichi's promotions.
+
+        Raises:
+            ValueError: A float is given to what works on bits.
+        """
+        if fn in BITWISE and any(is_float(a.dtype) for a in args):
+            raise ValueError("bits are those of integers, got a float")
         if fn in ("and", "or", "not"):
             return self._simplified(fn, tuple(self.truth(a) for a in args), "u1")
         if fn in COMPARISONS:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import builtins
-import itertools
 import math
+import random
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from diffsim import _taichi, intrinsics
-from diffsim.analysis import algebra, matrices
+from diffsim.analysis import algebra, iterables, matrices
 from diffsim.analysis.atomics import ATOMICS, atomic_call
 from diffsim.analysis.constructors import (
     Evaluate,
@@ -57,6 +57,7 @@ _NO_RANDOM = (
     "kernels must not draw random numbers (the backward pass would draw others); draw them with NumPy and "
     "pass them in as ds.Constant or ds.Control"
 )
+_GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 _REFUSED = {
     "random": _NO_RANDOM,
     "randn": _NO_RANDOM,
@@ -80,6 +81,7 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     obj = function.value
     special = _SPECIAL.get(_key(obj))
     if special is not None:
+        _check_count(ctx, node, special)
         return special(ctx, node, evaluate)
     if _taichi.struct_members(obj):
         return construct_record(ctx, node, obj, evaluate)
@@ -91,17 +93,28 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
         else None
     )
     if dtype is not None:
-        return cast(ctx, node, evaluate(ctx, node.args[0]), dtype)
+        _check_count(ctx, node, _cast_call)
+        value = evaluate(ctx, node.args[0])
+        if isinstance(value, Object) and isinstance(value.value, str):  # float("inf")
+            return _python_call(ctx, node, evaluate, obj)
+        return cast(ctx, node, value, dtype)
     if id(obj) in ATOMICS:
         return atomic_call(ctx, node, evaluate, ATOMICS[id(obj)])
     if id(obj) in algebra.DECOMPOSITIONS:
-        return algebra.decomposition(ctx, node, evaluate, algebra.DECOMPOSITIONS[id(obj)])
+        return algebra.decomposition(ctx, node, evaluate, id(obj))
     if id(obj) in FUNCTIONS:
         return _scalar_function(ctx, node, evaluate, *FUNCTIONS[id(obj)])
     taichi = _taichi.taichi_function(obj)
     if taichi is not None and not _taichi.is_real_function(obj):
         return _inline(ctx, node, evaluate, *taichi)
     return _python_call(ctx, node, evaluate, obj)
+
+
+def _check_count(ctx: Context, node: ast.Call, form: Callable[..., Abstract]) -> None:
+    none = (_ignored, _loop_config, _print, algebra.working_epsilon)
+    wanted = 0 if form in none else 2 if form is _at_most else 1
+    if len(node.args) < wanted:
+        ctx.error(node, f"{ctx.text(node)} must get {wanted} argument(s), got {len(node.args)}", rule="SHAPE")
 
 
 def _key(obj: Any) -> int:
@@ -209,6 +222,8 @@ def _inline(
 def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> Abstract:
     """Call a Python function now, where all its arguments are known now."""
     name = getattr(obj, "__name__", ctx.text(node.func)).lstrip("_")
+    if isinstance(getattr(obj, "__self__", None), _GENERATORS):
+        ctx.error(node, _NO_RANDOM, rule="RANDOM")
     if name in _REFUSED:
         ctx.error(node, _REFUSED[name], rule="RANDOM" if name.startswith("rand") else "FUNCTION")
     arguments = arguments_of(ctx, node, evaluate)
@@ -250,10 +265,8 @@ def _cast_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
 
 def _tan(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     x = ctx.runtime(evaluate(ctx, node.args[0]), node)
-    b = ctx.builder
-    return matrices.elementwise(
-        b, "div", matrices.elementwise(b, "sin", x), matrices.elementwise(b, "cos", x)
-    )
+    sine, cosine = (matrices.elementwise(ctx.builder, fn, x) for fn in ("sin", "cos"))
+    return matrices.elementwise(ctx.builder, "div", sine, cosine)
 
 
 def _ignored(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
@@ -311,44 +324,6 @@ def _length(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     return Object(len(value.value)) if isinstance(value, Object) else _python_call(ctx, node, evaluate, len)
 
 
-def _range(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
-    bounds: list[Any] = [
-        a.value if isinstance(a, Object) else None for a in arguments_of(ctx, node, evaluate)
-    ]
-    if None in bounds:
-        ctx.error(
-            node, f"{ctx.text(node)} must have bounds known when the kernel compiles here", rule="PYTHON"
-        )
-    return Object(range(*bounds))
-
-
-def _zip(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
-    columns = [ctx.unpacked(a, node) for a in arguments_of(ctx, node, evaluate)]
-    return Sequence(tuple(Sequence(row) for row in zip(*columns, strict=False)))
-
-
-def _enumerate(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
-    items = ctx.unpacked(arguments_of(ctx, node, evaluate)[0], node)
-    return Sequence(tuple(Sequence((Object(k), item)) for k, item in enumerate(items)))
-
-
-def _ndrange(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
-    ranges = []
-    for argument in arguments_of(ctx, node, evaluate):
-        if isinstance(argument, Sequence) and all(isinstance(i, Object) for i in argument.items):
-            bounds: list[Any] = [i.value for i in argument.items]  # type: ignore[union-attr]
-            ranges.append(range(*bounds))
-        elif isinstance(argument, Object):
-            ranges.append(
-                range(*argument.value) if isinstance(argument.value, tuple) else range(argument.value)
-            )
-        else:
-            ctx.error(
-                node, f"{ctx.text(node)} must have bounds known when the kernel compiles here", rule="PYTHON"
-            )
-    return Object(list(itertools.product(*ranges)))
-
-
 _SPECIAL: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
     id(ti.static): _static,
     id(ti.cast): _cast_call,
@@ -363,10 +338,10 @@ _SPECIAL: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
     id(any): _quantifier("any"),
     id(all): _quantifier("all"),
     id(print): _print,
-    id(range): _range,
-    id(zip): _zip,
-    id(enumerate): _enumerate,
-    id(ti.ndrange): _ndrange,
+    id(range): iterables.range_items,
+    id(zip): iterables.zip_items,
+    id(enumerate): iterables.enumerate_items,
+    id(ti.ndrange): iterables.ndrange_items,
     id(ti.grouped): _static,
     id(intrinsics.at_most): _at_most,
     id(precision.epsilon): algebra.working_epsilon,

@@ -54,7 +54,7 @@ def construct(ctx: Context, node: ast.Call, obj: Any, evaluate: Evaluate) -> Abs
 def vector(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     """Evaluate `ti.Vector([...], dt)` and `ti.Matrix([[...], ...], dt)`."""
     value = ctx.runtime(evaluate(ctx, node.args[0]), node)
-    if not isinstance(value, Matrix):
+    if not isinstance(value, Matrix) or not value.entries:
         ctx.error(node, f"{ctx.text(node)} must get a list of numbers or of rows", rule="SHAPE")
     if len(node.args) > 1 or node.keywords:
         return cast(ctx, node, value, dtype_argument(ctx, node, evaluate, 1))

@@ -135,6 +135,7 @@ class Context:
         depth: How many dynamic loops and branches surround the statement.
         loops: How many loops of any kind surround it.
         given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
+        bases: Components of singular vectors and eigenvectors.
         serial: `ti.loop_config(serialize=True)` asked for the next loop to run in order.
         found: What was found wrong so far.
         notes: How the kernel was read, for `Rollout.explain`.
@@ -150,6 +151,7 @@ class Context:
     depth: int = 0
     loops: int = 0
     given: bool = False
+    bases: set[Value] = field(default_factory=set)
     serial: bool = False
     found: list[Diagnostic] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from diffsim.analysis.context import Context, Frame
 from diffsim.analysis.source import Source, read_source
 from diffsim.analysis.values import Abstract, Matrix, Object, Record, Variable, entries_of, like
 from diffsim.analysis.values import Sequence as Items
-from diffsim.ir import Accumulate, Block, Call, Const, Load, Operand, Store, Value, walk
+from diffsim.ir import Accumulate, Block, Call, Const, Let, Load, Operand, Store, Value, walk
 
 __all__ = ["call_with_adjoint"]
 
@@ -68,6 +68,10 @@ def call_with_adjoint(
     rule = _Adjoint(ctx, node, adjoint, owner, given, templates, value, lower)
     primitive = is_primitive(adjoint)
     ctx.builder.append(Call(source.node.name, args, params, body, results, rule, ctx.at(node), primitive))
+    made_of = {op.result: op.fn for op in walk(body) if isinstance(op, Let)}
+    if "replay" in made_of.values():  # singular values or eigenvalues; what comes with them are bases
+        pairs = zip(results, body.yields, strict=True)
+        ctx.bases.update(r for r, y in pairs if isinstance(y, Value) and made_of.get(y) != "replay")
     return _renamed([value], results)[0]
 
 

@@ -31,6 +31,7 @@ RULES = {
     "ADJOINT": "an adjoint of one's own must read values, and add to adjoints only",
     "TOO-LARGE": "a kernel must not unroll to too many operations",
     "CUT": "a differentiable value should not lose its gradient in an integer cast (a warning)",
+    "REPEATED": "singular vectors and eigenvectors should stay in the kernel that computes them (a warning)",
     "PRINT": "print in kernels has no effect (a warning)",
 }
 GRADIENT_RULES = frozenset(("OVERWRITE", "RACE", "UNBOUNDED"))

@@ -102,15 +102,22 @@ def _shifted_time(name: str, left: Abstract, right: Abstract) -> TimeIndex | Non
 
 
 def unary(ctx: Context, node: ast.AST, op: ast.unaryop, value: Abstract) -> Abstract:
-    """Apply an operator of one operand."""
-    if isinstance(value, Object) and not _vectors(value):
-        return Object(UNARY[type(op)](value.value))
-    operand = ctx.runtime(value, node)
-    if isinstance(op, ast.UAdd):
-        return operand
-    if isinstance(op, ast.Invert):
-        return matrices.elementwise(ctx.builder, "bit_xor", operand, ctx.builder.const(-1))
-    return matrices.elementwise(ctx.builder, "neg" if isinstance(op, ast.USub) else "not", operand)
+    """Apply an operator of one operand.
+
+    Raises:
+        TraceError: The operand does not fit the operator.
+    """
+    try:
+        if isinstance(value, Object) and not _vectors(value):
+            return Object(UNARY[type(op)](value.value))
+        operand = ctx.runtime(value, node)
+        if isinstance(op, ast.UAdd):
+            return operand
+        if isinstance(op, ast.Invert):
+            return matrices.elementwise(ctx.builder, "bit_xor", operand, ctx.builder.const(-1))
+        return matrices.elementwise(ctx.builder, "neg" if isinstance(op, ast.USub) else "not", operand)
+    except (TypeError, ValueError) as error:
+        ctx.error(node, f"{ctx.text(node)} must be computable, got {error}", rule="SHAPE")
 
 
 def compare(ctx: Context, node: ast.AST, op: ast.cmpop, left: Abstract, right: Abstract) -> Abstract:

@@ -110,7 +110,7 @@ def _integer(ctx: Context, node: ast.AST, index: Abstract) -> Operand:
             "use ti.cast(..., ti.i32) or ti.floor",
             rule="INDEX",
         )
-    return operand
+    return ctx.builder.cast(operand, "i32") if operand.dtype == "u1" else operand
 
 
 def _time_of(ctx: Context, node: ast.Subscript, declared: Field, index: Abstract) -> int:
@@ -181,6 +181,13 @@ def _external(ctx: Context, node: ast.Subscript, base: Any) -> tuple[Buffer, tup
     dtype = _taichi.dtype_name(base.dtype)
     if dtype is None:
         ctx.error(node, f"{ctx.text(node.value)} must hold plain numbers, got {base.dtype}", rule="PYTHON")
+    if _taichi.outside_tables(base):
+        ctx.error(
+            node,
+            f"{ctx.text(node.value)} must be a dense field, got a sparse one made after more than a thousand "
+            "others, which Taichi cannot read; copy it into a ds.Constant, or call ds.init() anew",
+            rule="PYTHON",
+        )
     buffer = ctx.buffers.add_external(base, ctx.text(node.value), tuple(base.shape), prod(shape), dtype)
     return buffer, shape
 

@@ -13,7 +13,7 @@ from diffsim.analysis.expressions import evaluate, join, known_object, same_shap
 from diffsim.analysis.flow import has_return
 from diffsim.analysis.loops import MOST, lower_for, too_large
 from diffsim.analysis.values import Abstract, Object, Poisoned, Sequence, Variable, entries_of, like
-from diffsim.errors import GradientError, TraceError
+from diffsim.errors import Diagnostic, DiffsimError, GradientError, TraceError
 from diffsim.ir import Block, Const, If, Value
 
 __all__ = ["Returned", "run"]
@@ -46,6 +46,23 @@ def run(ctx: Context, statements: list[ast.stmt]) -> None:
                 raise
             ctx.found += error.diagnostics
             ctx.poison(statement)
+        except _UNFORESEEN as error:
+            if isinstance(error, DiffsimError):
+                raise
+            message = f"{_first_line(statement)} must be something that kernels can compute, got "
+            finding = Diagnostic(
+                "SYNTAX", str(ctx.at(statement)), f"{message}{type(error).__name__}: {error}"
+            )
+            ctx.found.append(finding)
+            ctx.poison(statement)
+
+
+# What a form that no rule foresaw ends in: an error of the user's kernel all the same, with its place.
+_UNFORESEEN = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError)
+
+
+def _first_line(statement: ast.stmt) -> str:
+    return ast.unparse(statement).split("\n")[0][:60]
 
 
 def _lower(ctx: Context, statement: ast.stmt) -> None:

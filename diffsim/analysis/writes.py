@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from diffsim.analysis.context import Context
-from diffsim.analysis.values import Abstract, FieldPlace, Matrix
+from diffsim.analysis.values import Abstract, FieldPlace, Matrix, entries_of
 from diffsim.ir import Block, Buffer, Const, Operand, Ref, Value
 
 __all__ = ["accumulate", "store", "write_any"]
@@ -25,8 +25,20 @@ def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> No
             rule="COST",
         )
     ctx.builder.where = ctx.at(node)
+    _warn_of_bases(ctx, place, value, node)
     for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
         ctx.builder.store(Ref(place.buffer, place.indices, component, place.time), entry)
+
+
+def _warn_of_bases(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> None:
+    if isinstance(value, Value | Const | Matrix) and not ctx.bases.isdisjoint(entries_of(value)):
+        ctx.warn(
+            node,
+            "singular vectors and eigenvectors should stay in the kernel that computes them, got them stored "
+            f"in {place.buffer.label}: another kernel cannot tell their gradient where values are equal; "
+            "store what is made of them, as U @ f(S) @ V.transpose(), or use ds.math.polar3",
+            "REPEATED",
+        )
 
 
 def accumulate(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST, sign: int = 1) -> None:

@@ -186,15 +186,12 @@ class _Forward:
         inner: Names = {**values, **dict(zip(op.params, args, strict=True))}
         self.block(op.body, inner, {})
         values.update({r: renamed(inner, y) for r, y in zip(op.results, op.body.yields, strict=True)})
-        moving = [(k, dots[a]) for k, a in enumerate(op.args) if isinstance(a, Value) and a in dots]
+        moving = {k: dots[a] for k, a in enumerate(op.args) if isinstance(a, Value) and a in dots}
         active = [r for r in op.results if r in self.active]
         if not moving or not active:
             return
-        loop = For(Value("i32"), b.const(0), b.const(len(active)), Block())
-        loop.inits = [b.const(0.0, r.dtype) for r in active]
-        loop.params = [Value(r.dtype) for r in active]
-        with b.inside(loop.body, loop=True):
-            chosen = {r: b.op("eq", loop.index, b.const(k)) for k, r in enumerate(active)}
+
+        def derivative(chosen: dict[Value, Operand]) -> Operand:
             ones = [
                 b.op("select", chosen[r], b.const(1.0, r.dtype), b.const(0.0, r.dtype))
                 if r in chosen
@@ -203,9 +200,20 @@ class _Forward:
             ]
             shares = op.adjoint(b, args, [values[r] for r in op.results], ones)
             total: Operand = b.const(0.0)
-            for k, dot in moving:
+            for k, dot in moving.items():
                 share = shares[k]
                 total = total if share is None else b.op("add", total, b.op("mul", share, dot))
+            return total
+
+        if len(active) == 1:
+            dots[active[0]] = b.cast(derivative({active[0]: b.const(True)}), active[0].dtype)
+            return
+        loop = For(Value("i32"), b.const(0), b.const(len(active)), Block())
+        loop.inits = [b.const(0.0, r.dtype) for r in active]
+        loop.params = [Value(r.dtype) for r in active]
+        with b.inside(loop.body, loop=True):
+            chosen = {r: b.op("eq", loop.index, b.const(k)) for k, r in enumerate(active)}
+            total = derivative(chosen)
             loop.body.yields = [
                 b.op("select", chosen[r], b.cast(total, r.dtype), p)
                 for r, p in zip(active, loop.params, strict=True)

@@ -36,7 +36,7 @@ from diffsim.engine.storage import Storage
 from diffsim.errors import GradientError
 from diffsim.ir import Buffer
 
-__all__ = ["Guard", "Trial", "guard"]
+__all__ = ["Guard", "Trial", "the_guard"]
 
 _FORMAT = 1  # of keys; another number forgets all texts
 _SHARE = 0.25  # of the machine's memory: programs above it are not tried, the child needs as much again
@@ -304,7 +304,11 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
-guard = Guard()
-atexit.register(lambda: guard.close())
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: guard.forked())
+@functools.cache
+def the_guard() -> Guard:
+    """Return the guard of this process, made at the first call; its child ends with the process."""
+    made = Guard()
+    atexit.register(made.close)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=made.forked)
+    return made

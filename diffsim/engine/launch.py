@@ -8,7 +8,7 @@ from typing import Any
 
 from diffsim import _taichi
 from diffsim.codegen.writer import KernelText
-from diffsim.engine.guard import guard
+from diffsim.engine.guard import the_guard
 from diffsim.engine.storage import Storage
 
 __all__ = ["Launcher"]
@@ -27,7 +27,7 @@ class Launcher:
         self.compile_seconds = 0.0
         self._storage = storage
         self._kernel: Callable[..., Any] | None = None
-        guard.announce(text, storage)
+        the_guard().announce(text, storage)
 
     def __call__(self, *args: int) -> None:
         """Launch the kernel."""
@@ -44,12 +44,12 @@ class Launcher:
                 buffer.source if buffer.kind == "external" else self._storage.fields(buffer)[component]
             )
         start = time.perf_counter()
-        trial = guard.attempt(self.text, self._storage, args)
+        trial = the_guard().attempt(self.text, self._storage, args)
         kernel = _taichi.build_kernel(self.text.source, self.text.name, scope)
         with _taichi.default_real(self.text.real), _taichi.brief_positions():
             kernel(*args)
         _taichi.ti.sync()
-        guard.remember(trial)
+        the_guard().remember(trial)
         self.compile_seconds = time.perf_counter() - start
         _taichi.release_source(kernel)
         self._kernel = kernel

@@ -23,7 +23,7 @@ def inverse(A):
     return A.inverse()
 
 
-@adjoint_of(inverse)
+@adjoint_of(inverse, primitive=True)
 @ti.func
 def _inverse_adjoint(A, X, X_adj):
     transposed = X.transpose()
@@ -41,7 +41,7 @@ def solve(A, b):
     return _eliminated(A, b)
 
 
-@adjoint_of(solve)
+@adjoint_of(solve, primitive=True)
 @ti.func
 def _solve_adjoint(A, b, x, x_adj):
     y = _eliminated(A.transpose(), x_adj)
@@ -96,7 +96,7 @@ def cholesky(A):
     return L
 
 
-@adjoint_of(cholesky)
+@adjoint_of(cholesky, primitive=True)
 @ti.func
 def _cholesky_adjoint(A, L, L_adj):
     n = ti.static(A.n)
@@ -155,7 +155,7 @@ def qr(A):
     return Q, R
 
 
-@adjoint_of(qr)
+@adjoint_of(qr, primitive=True)
 @ti.func
 def _qr_adjoint(A, Q, R, Q_adj, R_adj):
     n = ti.static(A.n)

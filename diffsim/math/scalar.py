@@ -18,7 +18,7 @@ def sqrt(x):
     return ti.select(x > 0.0, ti.sqrt(ti.max(x, 0.0)), 0.0 * x)
 
 
-@adjoint_of(sqrt)
+@adjoint_of(sqrt, primitive=True)
 @ti.func
 def _sqrt_adjoint(x, y, y_adj):
     return ti.select(y > 0.0, 0.5 * y_adj / y, 0.0 * y_adj)
@@ -35,7 +35,7 @@ def safe_div(a, b):
     return ti.select(b == 0.0, 0.0 * a, a / ti.select(b == 0.0, 1.0, b))
 
 
-@adjoint_of(safe_div)
+@adjoint_of(safe_div, primitive=True)
 @ti.func
 def _safe_div_adjoint(a, b, y, y_adj):
     divisor = ti.select(b == 0.0, 1.0, b)
@@ -53,7 +53,7 @@ def asin(x):
     return ti.asin(ti.min(ti.max(x, -1.0), 1.0))
 
 
-@adjoint_of(asin)
+@adjoint_of(asin, primitive=True)
 @ti.func
 def _asin_adjoint(x, y, y_adj):
     return y_adj * _slope(x)
@@ -69,7 +69,7 @@ def acos(x):
     return ti.acos(ti.min(ti.max(x, -1.0), 1.0))
 
 
-@adjoint_of(acos)
+@adjoint_of(acos, primitive=True)
 @ti.func
 def _acos_adjoint(x, y, y_adj):
     return -y_adj * _slope(x)
@@ -93,7 +93,7 @@ def atan2(y, x):
     return ti.atan2(y, x)
 
 
-@adjoint_of(atan2)
+@adjoint_of(atan2, primitive=True)
 @ti.func
 def _atan2_adjoint(y, x, angle, angle_adj):
     size = ti.max(ti.abs(x), ti.abs(y))
@@ -116,7 +116,7 @@ def pow(x, y):
     return ti.pow(x, y)
 
 
-@adjoint_of(pow)
+@adjoint_of(pow, primitive=True)
 @ti.func
 def _pow_adjoint(x, y, power, power_adj):
     infinite = (x == 0.0) & (y < 1.0)

@@ -19,7 +19,7 @@ def norm(v, eps=0.0):
     return v.norm(eps)
 
 
-@adjoint_of(norm)
+@adjoint_of(norm, primitive=True)
 @ti.func
 def _norm_adjoint(v, eps, length, length_adj):
     share = ti.select(length > 0.0, length_adj / ti.select(length > 0.0, length, 1.0), 0.0)
@@ -37,7 +37,7 @@ def normalized(v):
     return v * ti.select(length > 0.0, 1.0 / ti.select(length > 0.0, length, 1.0), 0.0)
 
 
-@adjoint_of(normalized)
+@adjoint_of(normalized, primitive=True)
 @ti.func
 def _normalized_adjoint(v, u, u_adj):
     length = v.norm()
