@@ -74,7 +74,9 @@ def test_long_rollouts_are_reported(arch: str, tmp_path: Path) -> None:
 def test_a_wrong_command_line_is_refused() -> None:
     done = bench("mass_sprung")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("NAME must be one of mass_spring, training, long, analysis, got mass_sprung")
+    assert done.stderr.startswith(
+        "NAME must be one of mass_spring, training, long, analysis, got mass_sprung"
+    )
     done = bench("mass_spring", "--steps", "0")
     assert done.returncode == 2
     assert "--steps must be at least 1, got 0" in done.stderr

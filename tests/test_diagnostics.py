@@ -632,6 +632,6 @@ def test_index_arrays_must_stay_distinct(runtime):
     sim.ids.set([2, 0, 1])
     rollout.value()
     sim.ids.set([2, 0, 2])
-    with pytest.raises(ConfigError, match="Constant ids must hold distinct numbers.*got 2 twice"):
+    with pytest.raises(ConfigError, match=r"Constant ids must hold distinct numbers.*got 2 twice"):
         rollout.value()
     rollout.close()

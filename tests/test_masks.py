@@ -1,4 +1,4 @@
-"""Infinite slopes on sides that are not taken count as nothing; a factor that is 0 by chance hides nothing."""
+"""Infinite slopes on sides that are not taken count as nothing; a factor that is 0 hides nothing."""
 
 import math
 
