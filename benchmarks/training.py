@@ -25,7 +25,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="seeds (0 1 2 3 4)")
     parser.add_argument("--iterations", type=int, default=100, help="iterations (100)")
     parser.add_argument("--steps", type=int, default=682, help="time steps (682)")
-    parser.add_argument("--lr", type=float, default=0.05, help="length of a step (0.05)")
+    parser.add_argument("--lr", type=float, default=0.06, help="length of a step (0.06)")
     parser.add_argument("--momentum", type=float, default=0.8, help="share of the last step to keep (0.8)")
     parser.add_argument("--precision", type=int, choices=(32, 64), default=32, help="bits of a real number")
     parser.add_argument(

@@ -39,7 +39,7 @@ class MassSpringTask(Task):
     summary = "a planar robot of springs and muscles learns to walk"
     steps = 682
     iterations = 100
-    optimizer: ClassVar[Mapping[str, Any]] = {"name": "sgd", "lr": 0.05, "momentum": 0.8, "normalize": True}
+    optimizer: ClassVar[Mapping[str, Any]] = {"name": "sgd", "lr": 0.06, "momentum": 0.8, "normalize": True}
     cost_label = "cost: −x of the head at the end [m]"
 
     @dataclass(frozen=True)
