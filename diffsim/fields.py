@@ -61,7 +61,10 @@ class Field:
         self, array: ArrayLike, allowed: Callable[[tuple[int, ...]], bool], wanted: str
     ) -> NDArray[Any]:
         try:
-            values = np.array(array, dtype=np.float64)
+            given = np.asarray(array)
+            if given.dtype.kind not in "biuf":  # None would become NaN
+                raise TypeError(f"an array of {given.dtype}")
+            values = np.array(given, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"{self.label} must be set to numbers, got {array!r}; pass an array {wanted}"

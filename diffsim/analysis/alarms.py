@@ -171,6 +171,12 @@ class _Guard:
         if op.fn in ("shl", "shr"):
             bits = 64 if op.result.dtype in ("i64", "u64") else 32
             args = (args[0], self._inside(op.args[1], bits, "counts of a shift", op.where))
+        if op.fn == "pow" and not is_float(op.result.dtype) and self.ranges.of(op.args[1])[0] < 0:
+            rule = "exponents of an integer must not be negative, got"
+            alarm = Alarm(op.where, rule, "write a float as the base, as in 2.0 ** n")
+            zero = Const(0, args[1].dtype)
+            self._raise(self._make("lt", args[1], zero), args[1], alarm)
+            args = (args[0], self._make("max", args[1], zero))
         if op.fn in ("floordiv", "mod") and not is_float(op.result.dtype):
             low, high = self.ranges.of(op.args[1])
             if low <= 0 <= high or low <= -1 <= high:
@@ -179,9 +185,10 @@ class _Guard:
 
     def _divisor(self, a: Operand, b: Operand, where: Location | None) -> Operand:
         """Return a divisor that the processor can divide by: neither 0 nor -1 of the lowest number."""
-        zero = self._make("eq", b, Const(0, b.dtype))
-        lowest = self._make("eq", a, Const(_LOWEST if a.dtype == "i32" else -(2**63), a.dtype))
-        bad = self._make("or", zero, self._make("and", self._make("eq", b, Const(-1, b.dtype)), lowest))
+        bad = self._make("eq", b, Const(0, b.dtype))
+        if b.dtype.startswith("i"):
+            lowest = self._make("eq", a, Const(_LOWEST if a.dtype == "i32" else -(2**63), a.dtype))
+            bad = self._make("or", bad, self._make("and", self._make("eq", b, Const(-1, b.dtype)), lowest))
         rule = "integers must be divided by numbers other than 0, got"
         self._raise(bad, b, Alarm(where, rule, "put the division in an `if`"))
         return self._make("select", bad, Const(1, b.dtype), b)

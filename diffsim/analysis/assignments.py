@@ -107,6 +107,13 @@ def _converted(ctx: Context, variable: Variable, value: Abstract, node: ast.stmt
             node, f"a variable must keep its shape, got {ctx.text(node)}; use another name", rule="NAME"
         )
     for entry, dtype in zip(entries, dtypes, strict=True):
+        if dtype == "u1" and entry.dtype != "u1" and not (isinstance(entry, Const) and entry.value in (0, 1)):
+            ctx.error(
+                node,
+                f"a variable that starts as a condition must not be assigned a number, got {ctx.text(node)}, "
+                "of which only its truth would be kept; start it with a number, as in int(a > b)",
+                rule="NAME",
+            )
         if is_float(entry.dtype) and not is_float(dtype):
             ctx.error(
                 node,

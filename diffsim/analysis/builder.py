@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from diffsim.ir import (
     Accumulate,
     Block,
@@ -29,6 +31,7 @@ __all__ = ["COMPARISONS", "Builder", "common_type", "promote"]
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 _READ_ONLY = ("param", "control", "constant", "external")
 BITWISE = ("bit_and", "bit_or", "bit_xor", "shl", "shr")
+_SMALL = ("i8", "u8", "i16", "u16")
 _RANK = {
     "u1": 0,
     "i8": 1,
@@ -131,13 +134,15 @@ class Builder:
         if dtype is None:
             dtype = "u1" if isinstance(value, bool) else "i32" if isinstance(value, int) else self.real
         if is_float(dtype):
-            return Const(float(value), dtype)
-        return Const(bool(value) if dtype == "u1" else int(value), dtype)
+            return Const(float(value) if dtype == self.real else _held(float(value), dtype), dtype)
+        return Const(bool(value) if dtype == "u1" else _held(int(value), dtype), dtype)
 
     def cast(self, a: Operand, dtype: str) -> Operand:
         """Convert to another scalar type."""
         if a.dtype == dtype:
             return a
+        if dtype == "u1":  # Taichi's own cast of a float to a condition ends the process
+            return self.truth(a)
         if isinstance(a, Const) and _finite(a.value):
             return self.const(a.value if is_float(dtype) else int(a.value), dtype)
         return self._let(f"cast_{dtype}", (a,), dtype)
@@ -157,8 +162,6 @@ class Builder:
             return self._simplified(fn, tuple(self.cast(a, common) for a in args), "u1")
         if fn == "select":
             return self._select(*args)
-        if fn in ("shl", "shr"):
-            return self._simplified(fn, args, promote(args[0].dtype, "i32"))
         if fn in ("isnan", "isinf"):
             return self._simplified(fn, args, "u1")
         if fn == "popcnt":
@@ -166,11 +169,13 @@ class Builder:
         common = args[0].dtype
         for a in args[1:]:
             common = promote(common, a.dtype)
+        if common in _SMALL and fn not in _REAL_ONLY:  # some of Taichi's operations on these end the process
+            return self.cast(self.op(fn, *(self.cast(a, "i32") for a in args)), common)
         if fn == "pow":
             return self._pow(args[0], args[1], common)
         if fn in _REAL_ONLY and not is_float(common):
             common = self.real
-        if common == "u1" and fn not in BITWISE:
+        if common == "u1" and fn not in ("bit_and", "bit_or", "bit_xor"):
             common = "i32"
         return self._simplified(fn, tuple(self.cast(a, common) for a in args), common)
 
@@ -282,6 +287,16 @@ _REAL_ONLY = (
     "ceil",
     "round",
 )
+
+
+def _held(value: Any, dtype: str) -> Any:
+    """Return what a scalar type makes of a number: floats are rounded, integers wrap."""
+    if is_float(dtype):
+        with np.errstate(over="ignore"):
+            return float(np.float32(value) if dtype == "f32" else value)
+    bits = int(dtype[1:])
+    low = -(1 << (bits - 1)) if dtype[0] == "i" else 0
+    return (value - low) % (1 << bits) + low
 
 
 def _finite(value: Any) -> bool:

@@ -121,7 +121,9 @@ def dtype_argument(ctx: Context, node: ast.Call, evaluate: Evaluate, position: i
 def cast(ctx: Context, node: ast.Call, value: Abstract, dtype: str) -> Abstract:
     """Convert a number, vector or matrix to another scalar type."""
     if isinstance(value, Object) and isinstance(value.value, int | float):
-        return Object(float(value.value) if dtype.startswith("f") else int(value.value))
+        if dtype in ("i32", ctx.builder.real):
+            return Object(float(value.value) if dtype.startswith("f") else int(value.value))
+        return ctx.builder.const(value.value, dtype)
     value = ctx.runtime(value, node)
     if not is_float(dtype) and ctx.frame.source.allows(node, "CUT"):
         value = like(

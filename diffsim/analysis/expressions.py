@@ -13,7 +13,7 @@ from diffsim.analysis import matrices, places
 from diffsim.analysis.builder import common_type
 from diffsim.analysis.calls import evaluate_call
 from diffsim.analysis.context import Context
-from diffsim.analysis.operators import binary, compare, unary
+from diffsim.analysis.operators import binary, compare, either, unary
 from diffsim.analysis.values import (
     POISON,
     Abstract,
@@ -29,7 +29,7 @@ from diffsim.analysis.values import (
     like,
 )
 from diffsim.fields import Field
-from diffsim.ir import Block, Const, Load, Operand, walk
+from diffsim.ir import Block, Const, Operand
 
 __all__ = ["chosen_component", "evaluate", "join", "known_object", "place_of", "same_shape"]
 
@@ -257,7 +257,13 @@ def _slice(ctx: Context, node: ast.Slice) -> Abstract:
 
 
 def _binop(ctx: Context, node: ast.BinOp) -> Abstract:
-    return binary(ctx, node, node.op, evaluate(ctx, node.left), evaluate(ctx, node.right))
+    chain = [node]  # a sum of many terms is deep on its left
+    while isinstance(chain[-1].left, ast.BinOp):
+        chain.append(chain[-1].left)
+    value = evaluate(ctx, chain[-1].left)
+    for part in reversed(chain):
+        value = binary(ctx, part, part.op, value, evaluate(ctx, part.right))
+    return value
 
 
 def _unary(ctx: Context, node: ast.UnaryOp) -> Abstract:
@@ -265,24 +271,23 @@ def _unary(ctx: Context, node: ast.UnaryOp) -> Abstract:
 
 
 def _boolop(ctx: Context, node: ast.BoolOp) -> Abstract:
+    """Evaluate `and` and `or`, whose value is that of the part that decides, as in Python."""
     is_and = isinstance(node.op, ast.And)
-    result: Operand | None = None
+    result: Abstract = Object(is_and)
     for part in node.values:
+        if isinstance(result, Object) and bool(result.value) != is_and:
+            break
         block = Block()
         with ctx.builder.inside(block):
             value = evaluate(ctx, part)
-            condition = None if isinstance(value, Object) else ctx.builder.truth(ctx.number(value, part))
-        if condition is None:
-            if bool(value.value) != is_and:  # type: ignore[union-attr]
-                return Object(not is_and) if result is None else ctx.builder.const(not is_and)
-        elif result is None or not any(isinstance(op, Load) for op in walk(block)):
+            if not isinstance(value, Object) or not isinstance(result, Object):
+                value = ctx.number(value, part)
+        if isinstance(result, Object):
             ctx.builder.block.ops += block.ops
-            fn = "and" if is_and else "or"
-            result = condition if result is None else ctx.builder.op(fn, result, condition)
-        else:  # what the first part guards must not be read where it fails
-            block.yields, known = [condition], Block(yields=[ctx.builder.const(not is_and)])
-            result = ctx.builder.branch(result, *((block, known) if is_and else (known, block)))[0]
-    return Object(is_and) if result is None else result
+            result = value
+        else:
+            result = either(ctx.builder, is_and, ctx.number(result, part), ctx.number(value, part), block)
+    return result
 
 
 def _compare(ctx: Context, node: ast.Compare) -> Abstract:

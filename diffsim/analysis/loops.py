@@ -184,6 +184,7 @@ def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Op
                 "use ti.cast(..., ti.i32)",
                 rule="CONTROL-FLOW",
             )
+    numbers = [ctx.builder.cast(number, "i32") for number in numbers]
     if len(numbers) == 1:
         return ctx.builder.const(0), numbers[0]
     if len(numbers) == 2:

@@ -11,10 +11,12 @@ import numpy as np
 
 from diffsim import _taichi
 from diffsim.analysis import matrices
+from diffsim.analysis.builder import Builder, common_type
 from diffsim.analysis.context import Context
 from diffsim.analysis.values import Abstract, Matrix, Object, TimeIndex, entries_of
+from diffsim.ir import Block, Load, Operand, walk
 
-__all__ = ["BINARY", "COMPARE", "UNARY", "binary", "compare", "unary"]
+__all__ = ["BINARY", "COMPARE", "UNARY", "binary", "compare", "either", "unary"]
 
 BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Add: ("add", operator.add),
@@ -113,8 +115,11 @@ def unary(ctx: Context, node: ast.AST, op: ast.unaryop, value: Abstract) -> Abst
         operand = ctx.runtime(value, node)
         if isinstance(op, ast.UAdd):
             return operand
+        if isinstance(op, ast.Invert) and all(e.dtype == "u1" for e in entries_of(operand)):
+            return matrices.elementwise(ctx.builder, "not", operand)  # as Taichi and NumPy have it
         if isinstance(op, ast.Invert):
-            return matrices.elementwise(ctx.builder, "bit_xor", operand, ctx.builder.const(-1))
+            ones = ctx.builder.const(-1, entries_of(operand)[0].dtype)
+            return matrices.elementwise(ctx.builder, "bit_xor", operand, ones)
         return matrices.elementwise(ctx.builder, "neg" if isinstance(op, ast.USub) else "not", operand)
     except (TypeError, ValueError) as error:
         ctx.error(node, f"{ctx.text(node)} must be computable, got {error}", rule="SHAPE")
@@ -136,6 +141,21 @@ def compare(ctx: Context, node: ast.AST, op: ast.cmpop, left: Abstract, right: A
             rule="PYTHON",
         )
     return matrices.elementwise(ctx.builder, name, ctx.runtime(left, node), ctx.runtime(right, node))
+
+
+def either(b: Builder, is_and: bool, first: Operand, second: Operand, block: Block) -> Operand:
+    """Combine two numbers by `and` or `or`; `block` computes the second, which the first may guard."""
+    conditions = first.dtype == second.dtype == "u1"
+    if not any(isinstance(op, Load) for op in walk(block)):
+        b.block.ops += block.ops
+        if conditions:
+            return b.op("and" if is_and else "or", first, second)
+        return b.op("select", first, *((second, first) if is_and else (first, second)))
+    common = common_type(first.dtype, second.dtype)
+    known = Block(yields=[b.const(not is_and) if conditions else b.cast(first, common)])
+    with b.inside(block):  # what the first part guards must not be read where it fails
+        block.yields = [b.cast(second, common)]
+    return b.branch(b.truth(first), *((block, known) if is_and else (known, block)))[0]
 
 
 def _vectors(*values: Object) -> bool:

@@ -110,7 +110,9 @@ def _integer(ctx: Context, node: ast.AST, index: Abstract) -> Operand:
             "use ti.cast(..., ti.i32) or ti.floor",
             rule="INDEX",
         )
-    return ctx.builder.cast(operand, "i32") if operand.dtype == "u1" else operand
+    if operand.dtype in ("i32", "i64"):
+        return operand
+    return ctx.builder.cast(operand, "i64" if operand.dtype in ("u32", "u64") else "i32")
 
 
 def _time_of(ctx: Context, node: ast.Subscript, declared: Field, index: Abstract) -> int:

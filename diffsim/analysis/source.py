@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import inspect
 import os
@@ -105,7 +106,7 @@ def _allowances(lines: list[str]) -> dict[int, frozenset[str]]:
 
 def _visible_names(function: Callable[..., Any]) -> dict[str, Any]:
     closure = inspect.getclosurevars(function)
-    names: dict[str, Any] = dict(closure.builtins)
+    names: dict[str, Any] = dict(vars(builtins))
     names.update(function.__globals__)
     names.update(closure.nonlocals)
     return names

@@ -49,20 +49,21 @@ def run(ctx: Context, statements: list[ast.stmt]) -> None:
         except _UNFORESEEN as error:
             if isinstance(error, DiffsimError):
                 raise
-            message = f"{_first_line(statement)} must be something that kernels can compute, got "
-            finding = Diagnostic(
-                "SYNTAX", str(ctx.at(statement)), f"{message}{type(error).__name__}: {error}"
-            )
-            ctx.found.append(finding)
+            message = f"a statement must be one that kernels can compute, got {type(error).__name__}: {error}"
+            ctx.found.append(Diagnostic("SYNTAX", str(ctx.at(statement)), message))
             ctx.poison(statement)
 
 
 # What a form that no rule foresaw ends in: an error of the user's kernel all the same, with its place.
-_UNFORESEEN = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError)
-
-
-def _first_line(statement: ast.stmt) -> str:
-    return ast.unparse(statement).split("\n")[0][:60]
+_UNFORESEEN = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RecursionError,
+)
 
 
 def _lower(ctx: Context, statement: ast.stmt) -> None:

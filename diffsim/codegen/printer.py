@@ -276,6 +276,8 @@ class Printer:
                 )
             text = f"({text})" if text.startswith("-") else text
             return text if const.dtype == self.real else f"ti.cast({text}, ti.{const.dtype})"
+        if not -(2**31) <= value < 2**31:
+            return f"ti.{const.dtype}({int(value)})"
         text = str(int(value)) if value >= 0 else f"({int(value)})"
         return text if const.dtype == "i32" else f"ti.cast({text}, ti.{const.dtype})"
 
