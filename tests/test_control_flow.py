@@ -316,3 +316,32 @@ def test_python_meaning_of_intrinsics():
     assert ds.stop_gradient(2.5) == 2.5
     with pytest.raises(ds.ConfigError, match="at_most must get a number up to 5, got 6"):
         ds.at_most(6, 5)
+
+
+class Floored(Base):
+    """`//` and `%` of negative numbers round down, whatever the compiler finds to be constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.by = ds.Constant([3, -3, 2, -2, 5, -5])
+        self.quotient, self.rest = ds.Scratch(ds.real, N), ds.Scratch(ds.real, N)
+
+    @ti.kernel
+    def act(self, t: ti.i32):
+        for i in range(N):
+            k = ti.cast(ds.stop_gradient(ti.floor(4.0 * self.x[t, i])), ti.i32)
+            self.quotient[t, i] = k // self.by[i] + 100 * ((i - i - 5) // 3)
+            self.rest[t, i] = k % self.by[i] + 100 * ((i - i - 5) % 3)
+            self.f[t, i] = self.w[0, (i - 1) % N] * self.x[t, i]
+
+
+@pytest.mark.parametrize("mode", ["fused", "step"])
+def test_integers_are_divided_downward(runtime, mode):
+    sim = Floored()
+    rollout = ds.Rollout(sim, steps=1, mode=mode)
+    found = rollout.trajectories({"quotient": sim.quotient, "rest": sim.rest, "f": sim.f})
+    k, by = np.floor(4.0 * sim.x.numpy()).astype(int), sim.by.numpy()
+    np.testing.assert_array_equal(found["quotient"][0], k // by + 100 * (-5 // 3))
+    np.testing.assert_array_equal(found["rest"][0], k % by + 100 * (-5 % 3))
+    np.testing.assert_allclose(found["f"][0], np.roll(sim.w.numpy()[0], 1) * sim.x.numpy(), rtol=1e-15)
+    rollout.close()

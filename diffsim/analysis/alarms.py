@@ -181,7 +181,23 @@ class _Guard:
             low, high = self.ranges.of(op.args[1])
             if low <= 0 <= high or low <= -1 <= high:
                 args = (args[0], self._divisor(args[0], args[1], op.where))
+            if op.result.dtype.startswith("i") and (low <= 0 or self.ranges.of(op.args[0])[0] < 0):
+                return self._floored(op, args[0], args[1], low > 0)
         return replace(op, args=args)
+
+    def _floored(self, op: Let, a: Operand, b: Operand, positive: bool) -> Let:
+        """Round down; constants that Taichi finds late, as in `i - i - 5`, it would round to zero."""
+        zero, rest = Const(0, b.dtype), self._make("mod", a, b)
+        off = self._make("lt", rest, zero)
+        if not positive:
+            below, above = self._make("lt", b, zero), self._make("gt", rest, zero)
+            same = self._make("and", self._make("ge", b, zero), off)
+            off = self._make("or", self._make("and", below, above), same)
+        turned = self._make("add", rest, b)
+        if op.fn == "mod":
+            return replace(op, fn="select", args=(off, turned, rest))
+        exact = self._make("sub", a, self._make("select", off, turned, rest))
+        return replace(op, args=(exact, b))
 
     def _divisor(self, a: Operand, b: Operand, where: Location | None) -> Operand:
         """Return a divisor that the processor can divide by: neither 0 nor -1 of the lowest number."""
@@ -196,7 +212,7 @@ class _Guard:
     # ---- raising ----
 
     def _make(self, fn: str, *args: Operand) -> Value:
-        dtype = args[-1].dtype if fn in ("min", "max", "select") else "u1"
+        dtype = args[-1].dtype if fn in ("min", "max", "select", "mod", "add", "sub") else "u1"
         result = Value(dtype)
         if fn in ("lt", "ge", "gt", "min", "max"):
             args = tuple(replace(a, dtype=args[0].dtype) if isinstance(a, Const) else a for a in args)
