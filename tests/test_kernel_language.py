@@ -124,7 +124,9 @@ K * i + shadowed ; scaled(self.b[i], shift=1.0) ; scaled(self.b[i]) ; scaled(*[s
 max([self.b[i], self.a[i]]) ; min(self.w[i, k] for k in range(3)) ; abs(self.v[i]).sum()
 (self.v[i] ** 2).sum() ; int("3") + i ; ord("a") + i ; int(ds.stop_gradient(self.b[i]) * 3.0) + float(i)
 int(-1.7) + int(ds.stop_gradient(-self.b[i] * 2)) ; float(3) + int(True) ; (2147483647 - i) * 1e-9
-not (i > 2 and self.counts[i] > 0) or i == 0
+not (i > 2 and self.counts[i] > 0) or i == 0 ; (i - i - 5) // 2 ; (i - i - 1) % 4 ; (i - i - 5) // -2
+(i - i + 5) % -3 ; self.b[(i - i - 1) % 4] ; (self.counts[i] - i) // (self.counts[i] - 5)
+(i - 2) % (2 * i - 3)
 """
 OWN_MEANING = {  # Taichi's: integers wrap, ~ of a condition is its opposite
     "(2147483647 + i) * 1e-9": "((2147483647 + i + 2**31) % 2**32 - 2**31) * 1e-9",
@@ -136,6 +138,7 @@ OWN_MEANING = {  # Taichi's: integers wrap, ~ of a condition is its opposite
     "(ti.cast(200 + i, ti.u8) << 1) + 0": "(200 + i) << 1",
     "ti.cast(i - 1, ti.u32) * 1e-9": "((i - 1) % 2**32) * 1e-9",
     "1.0 if ti.cast(i - 1, ti.u32) > 5 else 2.0": "1.0 if (i - 1) % 2**32 > 5 else 2.0",
+    "(ti.cast(i - i + 3, ti.u32) ** ti.cast(i - i + 2, ti.u32)) + 0": "9",
     "ti.cast(i, ti.i64) * 2000000000 * 1e-9": "i * 2.0",
     "(ti.cast(i + 1, ti.i64) << 40) * 1e-12": "((i + 1) << 40) * 1e-12",
     "ti.cast(0.1, ti.f32) + 0.0 * i": "0.10000000149011612",

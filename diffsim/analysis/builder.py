@@ -169,8 +169,9 @@ class Builder:
         common = args[0].dtype
         for a in args[1:]:
             common = promote(common, a.dtype)
-        if common in _SMALL and fn not in _REAL_ONLY:  # some of Taichi's operations on these end the process
-            return self.cast(self.op(fn, *(self.cast(a, "i32") for a in args)), common)
+        wide = "i32" if common in _SMALL else "i64" if fn == "pow" and common in ("u32", "u64") else None
+        if wide is not None and fn not in _REAL_ONLY:  # some of Taichi's operations on these end the process
+            return self.cast(self.op(fn, *(self.cast(a, wide) for a in args)), common)
         if fn == "pow":
             return self._pow(args[0], args[1], common)
         if fn in _REAL_ONLY and not is_float(common):
