@@ -171,10 +171,7 @@ class Builder:
             common = promote(common, a.dtype)
         wide = "i32" if common in _SMALL else "i64" if fn == "pow" and common in ("u32", "u64") else None
         if wide is not None and fn not in _REAL_ONLY:  # some of Taichi's operations on these end the process
-            result = self.op(fn, *(self.cast(a, wide) for a in args))
-            if common == "u32":
-                result = self.op("bit_and", result, self.const(2**32 - 1, "i64"))
-            return self.cast(result, common)
+            return self.cast(self.op(fn, *(self.cast(a, wide) for a in args)), common)
         if fn == "pow":
             return self._pow(args[0], args[1], common)
         if fn in _REAL_ONLY and not is_float(common):
