@@ -10,6 +10,8 @@ import taichi as ti
 
 import diffsim as ds
 from diffsim import diagnosis
+from diffsim.analysis import interpret
+from diffsim.autodiff import rules
 from diffsim.engine.lookout import Lookout
 from diffsim.errors import ConfigError, GradientError, StateError
 
@@ -420,3 +422,42 @@ def test_a_look_that_sees_nothing_lets_the_run_go_on(looked_at, monkeypatch):
     with pytest.raises(StateError, match="the cost must be finite"):
         rollout.value_and_grad()
     assert ("forward", 180) in ran
+
+
+def test_every_function_of_kernels_can_be_run_by_hand():
+    known = {*rules.FLAT, *rules._RULES}
+    assert {fn for fn in known if not fn.startswith("cast_")} <= set(interpret.FUNCTIONS)
+
+
+class Cut(ds.Simulator):
+    """A division behind a cut, a chosen component and a rounding."""
+
+    def __init__(self):
+        self.x = ds.State(ds.real, 2, init=[2.0, 1.0])
+        self.k = ds.Param([1.0, 0.0])
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(2):
+            v = ti.Vector([self.k[0], self.k[1]])
+            whole = ti.cast(ds.stop_gradient(ti.round(self.x[t, i])), ti.i32)
+            self.x[t + 1, i] = self.x[t, i] / v[whole % 2]
+
+    def step(self, t):
+        self.move(t)
+
+    @ti.kernel
+    def end(self, t: ti.i32):
+        for i in range(2):
+            self.cost[None] += self.x[t, i]
+
+    def terminal_cost(self, t):
+        self.end(t)
+
+
+def test_a_statement_behind_a_cut_is_located(runtime):
+    rollout = ds.Rollout(Cut(), steps=2, mode="step")
+    with pytest.raises(StateError, match=r"which computed 1 / 0") as caught:
+        rollout.value_and_grad(debug="nan")
+    assert line_of(Cut.move, "self.x[t + 1, i]") in str(caught.value)
+    rollout.close()

@@ -29,11 +29,11 @@ from diffsim.ir import (
     is_float,
 )
 
-__all__ = ["Culprit", "Place", "Reader", "find_culprit"]
+__all__ = ["FUNCTIONS", "Culprit", "Place", "Reader", "find_culprit"]
 
 _BUDGET = 200_000  # operations, about half a second
 _DTYPES = {"f32": np.float32, "f64": np.float64, "u1": np.bool_}
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
@@ -73,8 +73,15 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "ceil": np.ceil,
     "min": np.minimum,
     "max": np.maximum,
+    "round": np.round,
+    "isnan": np.isnan,
+    "isinf": np.isinf,
+    "popcnt": lambda a: int(a).bit_count() if a >= 0 else (int(a) % 2**32).bit_count(),
     "select": lambda c, a, b: a if c else b,
+    "stop": lambda a: a,
     "replay": lambda a, b: a,
+    "inside": lambda a, n: a,
+    "at_most": np.minimum,
 }
 
 Reader = Callable[[Ref, "tuple[int, ...]"], Any]
@@ -235,9 +242,9 @@ class _Run:
         values = [value for value, _ in pairs]
         if op.fn.startswith("cast_"):
             result = values[0]
-        elif op.fn in _FUNCTIONS:
+        elif op.fn in FUNCTIONS:
             try:
-                result = _FUNCTIONS[op.fn](*values)
+                result = FUNCTIONS[op.fn](*values)
             except (ArithmeticError, ValueError, TypeError) as error:
                 raise _Unknown from error
         else:
