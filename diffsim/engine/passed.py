@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
+
+from diffsim.files import replacing
 
 __all__ = ["PassedTexts", "cache_folder", "write_atomically"]
 
@@ -29,21 +30,14 @@ def cache_folder() -> Path | None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there.
+    """Write a file whole or not at all, and its folder where there is none.
 
     Raises:
         OSError: The folder can't be made or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 class PassedTexts:

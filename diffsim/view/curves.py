@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
-from diffsim.view.files import replacing
+from diffsim.files import replacing
 from diffsim.view.style import GOAL, INK, QUIET, new_figure
 
 if TYPE_CHECKING:

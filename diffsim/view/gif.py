@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.view.files import replacing
+from diffsim.files import replacing
 
 __all__ = ["write_gif"]
 

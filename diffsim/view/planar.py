@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
-from diffsim.view.files import replacing
+from diffsim.files import replacing
 from diffsim.view.gif import write_gif
 from diffsim.view.motion import Floats, Limits, Motion, Place, check_motion, robot_limits
 from diffsim.view.stage import (
