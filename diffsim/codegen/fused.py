@@ -105,8 +105,8 @@ def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
     w = KernelWriter("backward", ("t0", "n", "last"), layout, real)
     w.program = type(lowered.program.simulator).__name__
     clears = [clear_stage(b, time, real) for b, time in lowered.clear_adjoint]
-    body = clears + stages.running_adj[::-1] + stages.step_adj[::-1]
-    ending = clears + stages.terminal_adj[::-1]
+    order = stages.in_order()
+    body, ending = clears + order["step_adj"], clears + order["terminal_adj"]
     with _lanes(w) as lane:
         with w.inside("if last == 1:"):
             for buffer in parameter_adjoints(lowered):
@@ -128,7 +128,7 @@ def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
                     w.stage(stage, _step_lane(lane, layout.history))
             _save_carry(w, lowered, lane)
             with w.inside("if t0 == 0:"):
-                for stage in stages.begin_adj[::-1]:
+                for stage in order["begin_adj"]:
                     w.stage(stage, _begin_lane(lane, layout.history))
                 w.line("pass")
     return w.finish()

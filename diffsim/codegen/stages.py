@@ -25,6 +25,17 @@ class StageSet:
     running_adj: list[Stage]
     terminal_adj: list[Stage]
 
+    def in_order(self) -> dict[str, list[Stage]]:
+        """Return the stages of each phase in the order in which they run; adjoints run last to first."""
+        return {
+            "begin": self.lowered.begin,
+            "step": self.lowered.step + self.lowered.running,
+            "terminal": self.lowered.terminal,
+            "begin_adj": self.begin_adj[::-1],
+            "step_adj": self.running_adj[::-1] + self.step_adj[::-1],
+            "terminal_adj": self.terminal_adj[::-1],
+        }
+
 
 def all_adjoints(stages: StageSet) -> list[Stage]:
     """Return the adjoint stages of a program."""

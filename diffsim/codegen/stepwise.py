@@ -42,15 +42,15 @@ def step_kernels(stages: StageSet, layout: Layout, real: str, on_cpu: bool) -> d
 
     here = Lane("t", lambda o: f"s0 + {o + history - 1}" if o + history - 1 else "s0", "s0")
     start = Lane("t", lambda o: str(o + history - 1), "0")
+    clears = {
+        "step": lowered.clear,
+        "terminal": lowered.clear_terminal,
+        "step_adj": lowered.clear_adjoint,
+        "terminal_adj": lowered.clear_adjoint,
+    }
     return {
-        "begin": many("begin", [], lowered.begin, start),
-        "step": many("step", lowered.clear, lowered.step + lowered.running, here),
-        "terminal": many("terminal", lowered.clear_terminal, lowered.terminal, here),
-        "begin_adj": many("begin_adj", [], stages.begin_adj[::-1], start),
-        "step_adj": many(
-            "step_adj", lowered.clear_adjoint, stages.running_adj[::-1] + stages.step_adj[::-1], here
-        ),
-        "terminal_adj": many("terminal_adj", lowered.clear_adjoint, stages.terminal_adj[::-1], here),
+        phase: many(phase, clears.get(phase, []), parts, start if phase.startswith("begin") else here)
+        for phase, parts in stages.in_order().items()
     }
 
 

@@ -119,15 +119,7 @@ class Step(Executor):
         super().__init__(stages, layout, real, storage)
         kernels = step_kernels(stages, layout, real, storage.on_cpu)
         self._kernels = {name: [self._launcher(k) for k in group] for name, group in kernels.items()}
-        lowered = stages.lowered
-        self._stages = {
-            "begin": lowered.begin,
-            "step": lowered.step + lowered.running,
-            "terminal": lowered.terminal,
-            "begin_adj": stages.begin_adj[::-1],
-            "step_adj": stages.running_adj[::-1] + stages.step_adj[::-1],
-            "terminal_adj": stages.terminal_adj[::-1],
-        }
+        self._stages = stages.in_order()
 
     def forward(self, t0: int, n: int, last: bool) -> None:
         """Run steps forward, kernel by kernel."""
