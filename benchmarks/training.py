@@ -1,7 +1,7 @@
 """Train robots from several seeds: best costs, their median, and the time it takes.
 
 `python -m benchmarks training` runs 100 iterations for seeds 0 to 4 on robots 1 and 2, as `diffsim train`
-does: normalised gradient descent with steps of length 0.2.
+does by default: normalised gradient descent with momentum.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ BARS = {"1": -0.40, "2": -0.48}  # the median best cost that issue 2 asks for
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
+    from diffsim.demos.mass_spring import MassSpringTask
+
+    lr, momentum = (float(MassSpringTask.optimizer[key]) for key in ("lr", "momentum"))
     parser = argparse.ArgumentParser("python -m benchmarks training", description=__doc__)
     parser.add_argument("--robots", nargs="+", default=["1", "2"], help="numbers, names or paths (1 2)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="seeds (0 1 2 3 4)")
     parser.add_argument("--iterations", type=int, default=100, help="iterations (100)")
     parser.add_argument("--steps", type=int, default=682, help="time steps (682)")
-    parser.add_argument("--lr", type=float, default=0.06, help="length of a step (0.06)")
-    parser.add_argument("--momentum", type=float, default=0.8, help="share of the last step to keep (0.8)")
+    parser.add_argument("--lr", type=float, default=lr, help=f"length of a step ({lr})")
+    parser.add_argument(
+        "--momentum", type=float, default=momentum, help=f"share of the last step to keep ({momentum})"
+    )
     parser.add_argument("--precision", type=int, choices=(32, 64), default=32, help="bits of a real number")
     parser.add_argument(
         "--mode", choices=("auto", "step", "fused"), default="auto", help="how to launch (auto)"

@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 
 import diffsim as ds
+from diffsim.demos.mass_spring import MassSpringTask
 from diffsim.kernels.mass_spring import MassSpring, load_robot
 from diffsim.view import robot_png
 
@@ -24,7 +25,8 @@ def main() -> None:
     rollout = ds.Rollout(sim, steps=682)
     fields = {"x": sim.x, "actuation": sim.actuation}
     recordings = {"before training": rollout.trajectories(fields, every=8)}
-    optimizer = ds.optim.SGD(lr=0.05, momentum=0.8, normalize=True)
+    rule = {key: value for key, value in MassSpringTask.optimizer.items() if key != "name"}
+    optimizer = ds.optim.SGD(**rule)
     result = ds.minimize(rollout, wrt=[sim.policy], optimizer=optimizer, iterations=100)
     for key, values in result.best.items():
         rollout.leaves([key])[0].set(values)
