@@ -16,7 +16,7 @@ from diffsim.ir import Block, For, Operand, Value, is_float
 
 __all__ = ["MOST", "lower_for", "too_large"]
 
-MOST = 50_000  # operations of one kernel, which take about a minute to compile
+MOST = 50_000  # operations of one kernel; beyond them compiling does not come to an end in practice
 
 
 def lower_for(ctx: Context, node: ast.For) -> None:
