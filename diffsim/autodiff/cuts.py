@@ -33,6 +33,9 @@ def cuts_of(stage: Stage) -> list[Diagnostic]:
     Not warned of are integers that only index or compare, and what takes the whole part from the number that
     it was cut from, as in `fx = x / dx - ti.cast(base, float)`: its slope is right as it stands.
     """
+    casts = (op for op in walk(stage.body) if isinstance(op, Let) and op.fn.startswith("cast_"))
+    if all(is_float(op.result.dtype) for op in casts):
+        return []
     return _Cuts(stage).found
 
 
