@@ -71,6 +71,27 @@ def test_long_rollouts_are_reported(arch: str, tmp_path: Path) -> None:
     assert "2,000" in data["plan"]
 
 
+def test_reading_kernels_is_measured(tmp_path: Path) -> None:
+    data = results(tmp_path / "out.json", "analysis", "--repeat", "1")
+    rows = [row for rows in data["results"].values() for row in rows]
+    assert data["worst_ms"] == max(row["total_ms"] for row in rows) > 0
+    assert {"TextbookMPM.p2g", "MassSpring.pull"} < {row["kernel"] for row in rows}
+
+
+def test_the_benchmarks_particles_have_the_right_gradient(
+    runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    import diffsim as ds
+    from benchmarks.textbook_mpm import TextbookMPM
+
+    sim = TextbookMPM(particles=30, grid=12)
+    rollout = ds.Rollout(sim, steps=6)
+    report = rollout.check_grad(wrt=[sim.gravity, sim.x, sim.v])
+    assert report.passed, report
+    rollout.close()
+
+
 def test_a_wrong_command_line_is_refused() -> None:
     done = bench("mass_sprung")
     assert (done.returncode, done.stdout) == (2, "")
