@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from diffsim.errors import ConfigError, StateError
 from diffsim.types import ElementType, real
 
-__all__ = ["Constant", "Control", "Cost", "Field", "Param", "Scratch", "State", "Valued"]
+__all__ = ["Constant", "Control", "Cost", "Done", "Field", "Param", "Scratch", "State", "Valued"]
 
 
 class Field:
@@ -24,7 +24,12 @@ class Field:
     differentiable = True
 
     def __init__(self, type_: ElementType, shape: tuple[int, ...], per_world: bool = False) -> None:
-        self.type, self.shape, self.per_world = type_, shape, per_world
+        if not isinstance(per_world, bool | np.bool_):
+            raise ConfigError(
+                f"{type(self).__name__} per_world must be True or False, got {per_world!r}; how many worlds "
+                "there are is told to ds.Rollout"
+            )
+        self.type, self.shape, self.per_world = type_, shape, bool(per_world)
         self.key = ""
         self.version = 0
         self._host: NDArray[Any] | None = None
@@ -130,7 +135,7 @@ class Valued(Field):
         def allowed(given: tuple[int, ...]) -> bool:
             return given == () or given == shape or (self.per_world and given[1:] == shape)
 
-        wanted = str(shape) + (f" or (worlds, {str(shape)[1:]}" if self.per_world else "")
+        wanted = str(shape) + (f" or {_named('worlds', shape)}" if self.per_world else "")
         values = self._check_values(array, allowed, wanted)
         return np.broadcast_to(values, shape).copy() if values.shape == () else values
 
@@ -290,8 +295,9 @@ class Control(Valued):
         def allowed(given: tuple[int, ...]) -> bool:
             return given == () or given[1:] == shape or (self.per_world and given[2:] == shape)
 
-        inner = "".join(f", {n}" for n in shape)
-        wanted = f"(steps{inner})" + (f" or (worlds, steps{inner})" if self.per_world else "")
+        wanted = _named("steps", shape)
+        if self.per_world:
+            wanted += f" or {_named('worlds, steps', shape)}"
         return self._check_values(array, allowed, wanted)
 
     def numpy(self) -> NDArray[Any]:
@@ -318,6 +324,28 @@ class Cost(Field):
     def __init__(self) -> None:
         super().__init__(real, ())
         self.key = "cost"
+
+
+class Done(Field):
+    """The flag that kernels set to end their world, `self.done[None] = True`. Every simulator has one."""
+
+    kind = "done"
+    differentiable = False
+    integer = True
+
+    def __init__(self) -> None:
+        super().__init__(real, ())
+        self.key = "done"
+
+    @property
+    def label(self) -> str:
+        """Name the field in messages."""
+        return "self.done"
+
+
+def _named(axes: str, shape: tuple[int, ...]) -> str:
+    """Return a shape whose first axes have names."""
+    return f"({', '.join([axes, *map(str, shape)])}{'' if shape or ',' in axes else ','})"
 
 
 def _checked_type(kind: str, type_: Any) -> ElementType:

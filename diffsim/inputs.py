@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffsim.analysis.context import Captured
 from diffsim.analysis.ranges import values_at
@@ -39,10 +40,15 @@ class Inputs:
 
     def touch(self, changed: list[tuple[Valued, Buffer]]) -> None:
         """Say that the device values of fields were changed, so that the host's copies are old."""
-        read = self._engine.storage.read
         for field, buffer in changed:
-            field.fetched_from(self._token, functools.partial(read, buffer, field.type.shape))
+            field.fetched_from(self._token, functools.partial(self._read, field, buffer))
             self._seen[id(field)] = field.version
+
+    def _read(self, field: Valued, buffer: Buffer) -> NDArray[Any]:
+        """Return the device values of a field; one world has them in the declared shape, without worlds."""
+        values = self._engine.storage.read(buffer, field.type.shape)
+        alone = field.per_world and self._engine.plan.layout.worlds == 1
+        return values[0] if alone else values
 
     def bring_home(self) -> None:
         """Fetch the values that only the device has, before its memory is freed."""

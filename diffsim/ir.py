@@ -87,8 +87,8 @@ class Buffer:
 
     Attributes:
         name: A Python identifier that is unique within a program.
-        kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `carry`, `checkpoint`, `tape`,
-            `alarm` or `external`.
+        kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `done`, `carry`, `checkpoint`,
+            `tape`, `alarm` or `external`.
         dtype: The scalar type.
         shape: The spatial shape, without world, time and component axes.
         components: Scalars per element.
@@ -260,6 +260,8 @@ class Stage:
         where: The kernel's definition.
         notes: How the kernel was read: what was inlined, unrolled or restructured.
         adjoint: Makes the stage of the adjoint that the user wrote for this kernel, where there is one.
+        ended: Where it is noted when each world ends, if that matters to the stage.
+        runs: Which worlds it is then for: `running`, `ended`, or `end` for all of them, each at its own end.
     """
 
     name: str
@@ -268,6 +270,8 @@ class Stage:
     where: Location | None = None
     adjoint: Callable[[], Stage] | None = None
     notes: tuple[str, ...] = ()
+    ended: Buffer | None = None
+    runs: str = ""
 
 
 def blocks_of(op: Op) -> tuple[Block, ...]:

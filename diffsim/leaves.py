@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.engine.engine import Engine
@@ -37,17 +39,24 @@ class Leaf:
         self._gradient = engine.gradient_buffer(value)
         self.values: tuple[Any, ...] = engine.storage.fields(value)
         self.grads: tuple[Any, ...] = engine.storage.fields(self._gradient)
+        layout = engine.plan.layout
+        worlds = (layout.worlds,) if field.per_world and layout.worlds > 1 else ()
+        time = (layout.steps,) if isinstance(field, Control) else ()
+        self._shape = (*worlds, *time, *field.element_shape)
 
     def numpy(self) -> NDArray[Any]:
-        """Return a copy of the values on the host."""
-        return self.field.numpy()
+        """Return a copy of the values on the host, of the shape of the gradient."""
+        values = self.field.numpy()
+        if values.size == math.prod(self._shape):
+            return values.reshape(self._shape)
+        return np.broadcast_to(values, self._shape).copy()
 
     def set(self, array: ArrayLike) -> None:
         """Set the values from the host."""
         self.field.set(array)
 
     def gradient(self) -> NDArray[Any]:
-        """Return a copy of the gradient on the host.
+        """Return a copy of the gradient on the host, of the declared shape; worlds first if there are many.
 
         Raises:
             StateError: The rollout was closed.
@@ -57,7 +66,7 @@ class Leaf:
             raise StateError(
                 f"the rollout of {self.key} must be open to read a gradient, got a closed one; make a new one"
             )
-        return engine.storage.read(self._gradient, self.field.type.shape)
+        return engine.storage.read(self._gradient, self.field.type.shape).reshape(self._shape)
 
 
 def resolve(program: Program, wrt: Wrt) -> list[Valued]:

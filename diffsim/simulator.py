@@ -9,7 +9,7 @@ from typing import Any
 
 from diffsim import _taichi
 from diffsim.errors import StateError
-from diffsim.fields import Cost, Field
+from diffsim.fields import Cost, Done, Field
 
 __all__ = ["BoundKernel", "Part", "Simulator", "fields_within", "named_fields"]
 
@@ -85,7 +85,8 @@ class Simulator(Part):
 
     A subclass declares its fields and parts in `__init__` and defines `step(self, t)`; `reset(self)`,
     `running_cost(self, t)` and `terminal_cost(self, t)` are optional. All four are traced once into a list of
-    kernel calls, so that Python in them runs once, whatever the horizon.
+    kernel calls, so that Python in them runs once, whatever the horizon. Kernels add to `cost`, and may set
+    `done` to end a world early.
     """
 
     @property
@@ -96,6 +97,30 @@ class Simulator(Part):
             fields["_cost"] = Cost()
         cost: Cost = fields["_cost"]
         return cost
+
+    @property
+    def done(self) -> Done:
+        """The flag that ends a world early: `if self.x[t + 1, 0][1] < 0.0: self.done[None] = True`.
+
+        A world ends with the step `t` in which a kernel of `step` or `running_cost` sets it: the other
+        kernels of that step and its running cost still run, later steps are skipped. From then on its States
+        stay as that step left them, its Scratches are zero, nothing is added to its cost, and
+        `terminal_cost(t)` is called with the number of steps that the world ran as `t`, and finds the States
+        of that time, with `history` also those before them. Value and gradient are those of a rollout of this
+        world alone over so many steps (`Rollout.lengths`). Set in `reset`, it ends the world before any step.
+
+        It is set to True or to a condition, by any number of iterations or kernels, and never back: a world
+        that is done stays done. Later kernels of the step, `running_cost` and `terminal_cost` may read it.
+
+        Differentiability: The moment at which a world ends jumps as parameters change; between jumps it is
+        constant, and the gradient is that of the cost at a fixed number of steps. What the cost would gain by
+        ending earlier or later is not in it.
+        """
+        fields: dict[str, Any] = self.__dict__
+        if "_done" not in fields:
+            fields["_done"] = Done()
+        done: Done = fields["_done"]
+        return done
 
     def step(self, t: Any) -> None:
         """Call the kernels of one step, `x[t] -> x[t + 1]`, in order."""
@@ -129,7 +154,7 @@ def _search(root: Any) -> Iterator[tuple[str, Field]]:
                 continue
             if isinstance(value, Field):
                 seen.add(id(value))
-                if not isinstance(value, Cost):
+                if not isinstance(value, Cost | Done):
                     yield path, value
             elif _may_hold_fields(value):
                 seen.add(id(value))

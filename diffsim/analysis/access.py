@@ -97,12 +97,19 @@ def check_access(stages: list[Stage], steps: int) -> None:
 
 
 def _element(buffer: Buffer, time: int | None) -> str:
+    if buffer.kind == "done":
+        return str(buffer.label)
     return f"{buffer.source.label} [{f't + {time}' if time else 't'}, ...]"
 
 
 def _overwritten(buffer: Buffer, time: int | None, read: Access, write: Access, rule: str) -> Diagnostic:
     place = _element(buffer, time)
-    if rule == "RACE":
+    if buffer.kind == "done":
+        message = (
+            f"{place} must not be set after it was read (at {read.where}), or by another iteration: a step "
+            "that is recomputed would read another value; read it in a later kernel, or in running_cost"
+        )
+    elif rule == "RACE":
         message = (
             f"{place} must not be written by one iteration of a kernel's outermost loop and read by another "
             f"(at {read.where}), since iterations run side by side; split the loop into two kernels, or put "
@@ -291,7 +298,7 @@ class _Collector:
                     "range, or put the access in an `if`"
                 )
                 self.found.append(Diagnostic("INDEX", str(where), message))
-        if ref.buffer.kind in ("state", "scratch"):
+        if ref.buffer.kind in ("state", "scratch", "done"):
             shared = self._shared(op, loops)
             if isinstance(op, Store):
                 self._check_scatter(op, indices, loops)

@@ -11,7 +11,17 @@ from diffsim.analysis.context import Context
 from diffsim.analysis.expressions import chosen_component, evaluate, known_object, place_of
 from diffsim.analysis.operators import binary
 from diffsim.analysis.records import with_part
-from diffsim.analysis.values import POISON, Abstract, Matrix, Object, Record, Variable, entries_of, like
+from diffsim.analysis.values import (
+    POISON,
+    Abstract,
+    FieldPlace,
+    Matrix,
+    Object,
+    Record,
+    Variable,
+    entries_of,
+    like,
+)
 from diffsim.ir import Const, Value, is_float
 
 __all__ = ["assign", "lower_annotated", "lower_assignment", "lower_augmented"]
@@ -228,9 +238,23 @@ def lower_augmented(ctx: Context, node: ast.AugAssign) -> None:
     if chosen is not None and isinstance(node.op, ast.Add | ast.Sub):
         writes.write_any(ctx, *chosen, value, node, sign=1 if isinstance(node.op, ast.Add) else -1)
         return
+    if place is not None and place.buffer.kind == "done":
+        _set_done(ctx, place, value, node)
+        return
     if place is not None:
         old = places.load(ctx, place, node)
         writes.store(ctx, place, binary(ctx, node, node.op, old, value), node)
         return
     old = evaluate(ctx, node.target)
     assign(ctx, node.target, binary(ctx, node, node.op, old, value), node)
+
+
+def _set_done(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AugAssign) -> None:
+    """Lower `self.done[None] |= condition`, which is the same as setting it."""
+    if not isinstance(node.op, ast.BitOr):
+        ctx.error(
+            node,
+            f"self.done must be set, got {ctx.text(node)}; write self.done[None] = True, or |= a condition",
+            rule="DONE",
+        )
+    writes.store(ctx, place, value, node)

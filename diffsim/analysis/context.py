@@ -320,6 +320,8 @@ def restore(variables: list[Variable], values: list[Abstract]) -> None:
 
 def _example(declared: Field) -> str:
     name = declared.key or "field"
+    if declared.kind in ("cost", "done"):
+        return f"self.{name}[None]"
     return f"self.{name}[t, i]" if declared.kind in ("state", "scratch", "control") else f"self.{name}[i]"
 
 

@@ -28,6 +28,7 @@ RULES = {
     "RANDOM": "kernels must not draw random numbers",
     "ATOMIC": "sums are the only atomic operation on fields, and their result must not be used",
     "COST": "the cost must only be added to",
+    "DONE": "done must only be set, to True or to a condition",
     "ADJOINT": "an adjoint of one's own must read values, and add to adjoints only",
     "TOO-LARGE": "a kernel must not unroll to too many operations",
     "CUT": "a differentiable value should not lose its gradient in an integer cast (a warning)",

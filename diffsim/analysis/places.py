@@ -9,6 +9,7 @@ from typing import Any
 
 from diffsim import _taichi
 from diffsim.analysis.context import Context
+from diffsim.analysis.ending import has_ended
 from diffsim.analysis.values import Abstract, AdjointOf, FieldPlace, Matrix, Object, Sequence, TimeIndex
 from diffsim.fields import Field
 from diffsim.ir import Buffer, Const, Operand, Ref, is_float
@@ -206,6 +207,8 @@ def load(ctx: Context, place: FieldPlace, node: ast.AST) -> Abstract:
             "a read; keep partial sums in a Scratch",
             rule="COST",
         )
+    if buffer.kind == "done":
+        return has_ended(ctx, buffer, node)
     ctx.builder.where = ctx.at(node)
     entries = tuple(ctx.builder.load(Ref(buffer, place.indices, c, place.time)) for c in place.components)
     return Matrix(entries, place.shape) if place.shape else entries[0]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from diffsim.analysis.access import check_access
 from diffsim.analysis.alarms import Alarms, guarded
 from diffsim.analysis.builder import Builder
+from diffsim.analysis.clearing import Clearing, clear_stage, plan_clearing
 from diffsim.analysis.context import Buffers
 from diffsim.analysis.diagnostics import raise_all
 from diffsim.analysis.lower import lower
@@ -19,10 +20,7 @@ from diffsim.ir import (
     Buffer,
     Const,
     For,
-    If,
-    Let,
     Load,
-    Op,
     Operand,
     Ref,
     Stage,
@@ -32,7 +30,7 @@ from diffsim.ir import (
 )
 from diffsim.trace import Program
 
-__all__ = ["LoweredProgram", "clear_stage", "lower_program"]
+__all__ = ["LoweredProgram", "lower_program"]
 
 
 @dataclass
@@ -47,9 +45,12 @@ class LoweredProgram:
         step, running, terminal: The stages of each.
         carried: For each State, the buffer that carries its adjoint from segment to segment.
         kept: For each State, the buffer of its checkpoints.
-        clear: Places (buffer, time) to zero before each step; `clear_terminal` before the terminal cost.
+        whole: For each State and Scratch, the buffer that whole windows of it can be kept in.
+        clear: What to zero before each step; `clear_terminal` before the terminal cost.
         alarms: What kernels look at while they run.
         history: Past steps that are readable, the largest of all States.
+        ended: For each world the first step that it does not run; None where no kernel ends worlds.
+        frozen: What a step does to a world that has ended: its States stay, its Scratches are zero.
     """
 
     program: Program
@@ -62,10 +63,13 @@ class LoweredProgram:
     history: int
     carried: dict[Buffer, Buffer] = field(default_factory=dict)
     kept: dict[Buffer, Buffer] = field(default_factory=dict)
-    clear: list[tuple[Buffer, int]] = field(default_factory=list)
-    clear_terminal: list[tuple[Buffer, int]] = field(default_factory=list)
+    whole: dict[Buffer, Buffer] = field(default_factory=dict)
+    clear: list[Clearing] = field(default_factory=list)
+    clear_terminal: list[Clearing] = field(default_factory=list)
     alarms: Alarms = field(default_factory=Alarms)
-    clear_adjoint: list[tuple[Buffer, int]] = field(default_factory=list)
+    clear_adjoint: list[Clearing] = field(default_factory=list)
+    ended: Buffer | None = None
+    frozen: list[Stage] = field(default_factory=list)
 
     @property
     def states(self) -> list[Buffer]:
@@ -87,6 +91,7 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     """
     buffers = Buffers(program.fields, real)
     buffers.add(program.simulator.cost, "cost")
+    ended = buffers.add(program.simulator.done, "done")
     states = [f for f in program.fields.values() if isinstance(f, State)]
     history = max((s.history for s in states), default=1)
     initial: dict[str, Buffer] = {}
@@ -116,9 +121,21 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     for buffer in lowered.states:
         lowered.carried[buffer] = _companion(buffer, "carry", "carry")
         lowered.kept[buffer] = _companion(buffer, "kept", "checkpoint")
-    _plan_clearing(lowered)
+    for buffer in (b for b in buffers.by_field.values() if b.kind in ("state", "scratch")):
+        lowered.whole[buffer] = _companion(buffer, "whole", f"whole {buffer.kind}")
+    plan_clearing(lowered)
+    if any(r.buffer is ended for s in begin + step + running + terminal for r in _refs(s.body)):
+        lowered.ended, lowered.frozen = ended, _frozen_stages(lowered, real)
+    else:
+        del buffers.by_field[id(program.simulator.done)]
     _check_cost(lowered)
     return lowered
+
+
+def _frozen_stages(lowered: LoweredProgram, real: str) -> list[Stage]:
+    buffers = lowered.buffers.by_field.values()
+    stay = [_copy_stage(f"stay {b.name}", b, 0, b, 1, real) for b in lowered.states]
+    return stay + [clear_stage(Clearing(b, 0), real) for b in buffers if b.kind == "scratch"]
 
 
 def _guarded(stage: Stage, steps: int, alarms: Alarms) -> Stage:
@@ -196,18 +213,6 @@ def _copy_stage(
     return Stage(name, Value("i32"), b.block)
 
 
-def clear_stage(buffer: Buffer, time: int, real: str) -> Stage:
-    """Return a stage that zeroes a buffer at one time."""
-    b = Builder(real)
-
-    def clear(indices: tuple[Operand, ...]) -> None:
-        for c in range(buffer.components):
-            b.store(Ref(buffer, indices, c, time), b.const(0.0, buffer.dtype))
-
-    over_elements(b, buffer.shape, clear)
-    return Stage(f"clear {buffer.name}", Value("i32"), b.block)
-
-
 def over_elements(b: Builder, shape: tuple[int, ...], body: Callable[[tuple[Operand, ...]], None]) -> None:
     """Build parallel loops over all elements of a shape."""
 
@@ -223,76 +228,5 @@ def over_elements(b: Builder, shape: tuple[int, ...], body: Callable[[tuple[Oper
     nest(())
 
 
-def _plan_clearing(lowered: LoweredProgram) -> None:
-    for buffer in lowered.buffers.by_field.values():
-        if buffer.kind == "state" and not covered(buffer, 1, lowered.step):
-            lowered.clear.append((buffer, 1))
-        if buffer.kind == "scratch":
-            if not covered(buffer, 0, lowered.step + lowered.running):
-                lowered.clear.append((buffer, 0))
-                if buffer.adjoint is not None:
-                    lowered.clear_adjoint.append((buffer.adjoint, 0))
-            used = any(buffer is r.buffer for s in lowered.terminal for r in _refs(s.body))
-            if used and not covered(buffer, 0, lowered.terminal):
-                lowered.clear_terminal.append((buffer, 0))
-                # sums of the terminal cost leave their adjoint behind, which the last step must not see
-                if buffer.adjoint is not None and (buffer.adjoint, 0) not in lowered.clear_adjoint:
-                    lowered.clear_adjoint.append((buffer.adjoint, 0))
-
-
 def _refs(block: Block) -> list[Ref]:
     return [op.ref for op in walk(block) if isinstance(op, Load | Store | Accumulate)]
-
-
-def covered(buffer: Buffer, time: int, stages: list[Stage]) -> bool:
-    """Tell whether stages certainly store each element of a buffer at a time before anything touches it."""
-    stored: set[int] = set()
-    for stage in stages:
-        for op in stage.body.ops:
-            stored |= _covered_components(op, buffer, time, [])
-            if len(stored) == buffer.components:
-                return True
-            if any(r.buffer is buffer and (r.time or 0) == time for r in _refs(Block([op]))) and not stored:
-                return False
-    return False
-
-
-def _covered_components(op: Op, buffer: Buffer, time: int, loops: list[For]) -> set[int]:
-    """Return the components that an operation stores at every element, whatever happens."""
-    if isinstance(op, For):
-        if not (
-            isinstance(op.start, Const) and isinstance(op.stop, Const) and op.stop.value > op.start.value
-        ):
-            return set()
-        found: set[int] = set()
-        touched: set[int] = set()
-        for inner in op.body.ops:
-            if isinstance(inner, Let):
-                continue
-            new = _covered_components(inner, buffer, time, [*loops, op])
-            found |= new - touched
-            if not isinstance(inner, Store):
-                touched |= {
-                    r.component for r in _refs(Block([inner])) if r.buffer is buffer and (r.time or 0) == time
-                }
-        return found
-    if (
-        isinstance(op, If)
-        or not isinstance(op, Store)
-        or op.ref.buffer is not buffer
-        or (op.ref.time or 0) != time
-    ):
-        return set()
-    by_index = {loop.index: loop for loop in loops}
-    if len(set(op.ref.indices)) != len(op.ref.indices):
-        return set()
-    for index, n in zip(op.ref.indices, buffer.shape, strict=True):
-        loop = by_index.get(index) if isinstance(index, Value) else None
-        full = (
-            (loop.start, loop.stop) == (Const(0, "i32"), Const(n, "i32"))
-            if loop is not None
-            else n == 1 and index == Const(0, "i32")
-        )
-        if not full:
-            return set()
-    return {op.ref.component}

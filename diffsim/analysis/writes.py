@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from diffsim.analysis.context import Context
+from diffsim.analysis.ending import end_world
 from diffsim.analysis.values import Abstract, FieldPlace, Matrix, entries_of
 from diffsim.ir import Block, Buffer, Const, Operand, Ref, Value
 
@@ -24,6 +25,9 @@ def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> No
             f"the cost must be added to, got {ctx.text(node)}; write self.cost[None] += ...",
             rule="COST",
         )
+    if place.buffer.kind == "done":
+        end_world(ctx, place.buffer, value, node)
+        return
     ctx.builder.where = ctx.at(node)
     _warn_of_bases(ctx, place, value, node)
     for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
@@ -48,6 +52,12 @@ def accumulate(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST, 
         TraceError: The place may not be written, or the value's shape does not fit.
     """
     _check_writable(ctx, place, node)
+    if place.buffer.kind == "done":
+        ctx.error(
+            node,
+            f"self.done must be set, got {ctx.text(node)}; write self.done[None] = True, or |= a condition",
+            rule="DONE",
+        )
     ctx.builder.where = ctx.at(node)
     for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
         amount = entry if sign > 0 else ctx.builder.op("neg", entry)

@@ -29,6 +29,8 @@ class MLP(Part):
         hidden: The width of each hidden layer.
         gains: A factor for each layer's initial weights, 1 where left out.
         seed: Of the initial weights; the seed of `init` where left out.
+        per_world: Each world has weights and biases of its own. They begin alike; `set` takes others, worlds
+            first.
 
     Raises:
         ConfigError: A field or a size that is not allowed.
@@ -41,6 +43,7 @@ class MLP(Part):
         hidden: tuple[int, ...] = (32,),
         gains: tuple[float, ...] | None = None,
         seed: int | None = None,
+        per_world: bool = False,
     ) -> None:
         _check_field("inputs", inputs, State | Scratch)
         _check_field("outputs", outputs, Scratch)
@@ -57,8 +60,9 @@ class MLP(Part):
         rng = np.random.default_rng([runtime.seed() if seed is None else seed, zlib.crc32(b"diffsim MLP")])
         weights, biases = [], []
         for k, (n, m) in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True)):
-            weights.append(Param(rng.normal(size=(n, m)) * gains[k] * np.sqrt(2.0 / (n + m))))
-            biases.append(Param(np.zeros(m)))
+            initial = rng.normal(size=(n, m)) * gains[k] * np.sqrt(2.0 / (n + m))
+            weights.append(Param(initial, per_world=per_world))
+            biases.append(Param(np.zeros(m), per_world=per_world))
             setattr(self, f"w{k}", weights[k])
             setattr(self, f"b{k}", biases[k])
         self.weights, self.biases = tuple(weights), tuple(biases)

@@ -24,7 +24,8 @@ class GradientHealth:
         steps: The horizon.
         adjoint_norms: The Euclidean length of the adjoint of all States at t = 0 .. steps, shape
             (steps + 1,); with several worlds (worlds, steps + 1). At `t` it is the derivative of what the
-            cost gets from step `t` on; infinite or NaN where it left the range of the precision.
+            cost gets from step `t` on; infinite or NaN where it left the range of the precision, and zero
+            behind the end of a world that ended early.
         growth: The rate at which they grow per step of backward time, a finite-time Lyapunov exponent:
             `norm[t] ~ exp(growth * (steps - t))`; below zero they shrink. With several worlds one for each.
             NaN where no adjoint is other than zero.

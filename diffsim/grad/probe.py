@@ -79,11 +79,13 @@ class Probe:
         kept = [b for b, _ in self._buffers.values()] + parameter_adjoints(lowered)
         kept += [self.engine.gradient_buffer(b) for b in leaves]
         saved = {b: storage.read(b, (b.components,)) for b in dict.fromkeys(kept)}
+        lengths = self.engine.lengths
         try:
             yield
         finally:
             for buffer, array in saved.items():
                 storage.write(buffer, array, (buffer.components,))
+            self.engine.lengths = lengths
 
     def close(self) -> None:
         """Free all memory of the engine."""

@@ -51,11 +51,13 @@ def tangent_program(lowered: LoweredProgram, real: str) -> tuple[LoweredProgram,
     beside = {b: _beside(b) for b in originals if b.adjoint is not None}
     changes: dict[str, Any] = {
         name: [tangent(stage, real, beside) for stage in getattr(lowered, name)]
-        for name in ("begin", "step", "running", "terminal")
+        for name in ("begin", "step", "running", "terminal", "frozen")
     }
     for name in ("clear", "clear_terminal"):
         cleared = getattr(lowered, name)
-        changes[name] = [(b, time) for value, time in cleared for b in (value, beside.get(value)) if b]
+        changes[name] = [
+            dataclasses.replace(c, buffer=b) for c in cleared for b in (c.buffer, beside.get(c.buffer)) if b
+        ]
     for buffer in beside:
         buffer.adjoint = None
     for buffer in list(lowered.buffers.by_field.values()):
@@ -89,7 +91,7 @@ class Tangents:
         with _taichi.default_real(info.real):
             lowered = lower_program(program, info.real, plan.steps)
         made, self._beside = tangent_program(lowered, info.real)
-        layout = dataclasses.replace(plan.layout, checkpoints=0)
+        layout = dataclasses.replace(plan.layout, checkpoints=0, windows=0)
         chosen = dataclasses.replace(plan, mode=mode, layout=layout)
         self._engine = Engine(made, StageSet(made, [], [], [], []), chosen, info, verify=False)
         self._inputs = Inputs(self._engine)
