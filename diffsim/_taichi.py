@@ -36,6 +36,7 @@ __all__ = [
     "current_program",
     "default_real",
     "destroy_tree",
+    "direct_launch",
     "dtype_name",
     "finish",
     "forget_kernel",
@@ -262,6 +263,34 @@ def compile_kernel(kernel: Callable[..., Any], args: Sequence[int]) -> None:
     )
 
 
+def direct_launch(kernel: Callable[..., Any], count: int) -> Callable[..., None]:
+    """Return a function that launches a compiled kernel of `count` integer arguments.
+
+    Taichi's own call looks at the types of all arguments and for the kernel that was compiled for them, which
+    takes ten times as long as the launch.
+
+    Args:
+        kernel: A kernel of `build_kernel` that was launched before.
+        count: Its arguments.
+    """
+    primal = kernel._primal  # type: ignore[attr-defined]
+    program = impl.get_runtime().prog
+    made = primal.compiled_kernels[primal.ensure_compiled(*[0] * count)]
+    compiled = program.compile_kernel(program.config(), program.get_device_caps(), made)
+    start, places = program.launch_kernel, [(k,) for k in range(count)]
+    # on a CPU a launch is over when it returns, and what holds its arguments can be used again
+    kept = made.make_launch_context() if impl.current_cfg().arch in (ti.x64, ti.arm64) else None
+
+    def launch(*args: int) -> None:
+        context = kept if kept is not None else made.make_launch_context()
+        put = context.set_arg_int
+        for place, value in zip(places, args, strict=True):
+            put(place, value)
+        start(compiled, context)
+
+    return launch
+
+
 @contextlib.contextmanager
 def brief_positions() -> Iterator[None]:
     """While active, keep Taichi from wrapping the source text of every statement it compiles.
@@ -306,19 +335,27 @@ def destroy_tree(tree: Any) -> None:
 
 
 def address_views(
-    fields: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str]
+    fields: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str], outer: int = 0
 ) -> list[np.ndarray]:
     """Return NumPy arrays that share the memory of dense scalar fields. CPU backends only.
 
     Each view is valid as long as its field's tree is.
+
+    Args:
+        fields: The fields.
+        shapes: Their shapes.
+        dtypes: Their scalar types.
+        outer: Leading axes along which other fields may lie between the elements.
     """
-    addresses = np.zeros(len(fields), dtype=np.uint64)
+    addresses = np.zeros((len(fields), 1 + outer), dtype=np.uint64)
     for start in range(0, len(fields), 64):  # a bounded number of statements a kernel compiles fast
         part = fields[start : start + 64]
-        lines = [
-            f"    out[{start + k}] = ti.get_addr(f{k}, [{', '.join(['0'] * len(shapes[start + k]))}])"
-            for k in range(len(part))
-        ]
+        lines = []
+        for k in range(len(part)):
+            shape = shapes[start + k]
+            for axis in range(-1, outer):  # an element, and its neighbour along each outer axis
+                place = ", ".join(str(int(a == axis and n > 1)) for a, n in enumerate(shape))
+                lines.append(f"    out[{start + k}, {axis + 1}] = ti.get_addr(f{k}, [{place}])")
         source = "def addresses(out: ti.types.ndarray()):\n" + "\n".join(lines) + "\n"
         kernel = build_kernel(source, "addresses", {f"f{k}": f for k, f in enumerate(part)})
         kernel(addresses)
@@ -326,8 +363,11 @@ def address_views(
         forget_kernel(kernel)
     ti.sync()
     views = []
-    for address, shape, dtype in zip(addresses, shapes, dtypes, strict=True):
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(NUMPY[dtype]).itemsize
-        memory = (ctypes.c_char * size).from_address(int(address))
-        views.append(np.frombuffer(memory, dtype=NUMPY[dtype]).reshape(shape))
+    for (first, *others), shape, dtype in zip(addresses.tolist(), shapes, dtypes, strict=True):
+        item = np.dtype(NUMPY[dtype]).itemsize
+        strides = [item * int(np.prod(shape[a + 1 :], dtype=np.int64)) for a in range(len(shape))]
+        strides[: len(others)] = [other - first for other in others]
+        size = item + sum(stride * (n - 1) for stride, n in zip(strides, shape, strict=True))
+        memory = (ctypes.c_char * size).from_address(first)
+        views.append(np.ndarray(shape, NUMPY[dtype], memory, strides=strides))
     return views

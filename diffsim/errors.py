@@ -11,6 +11,7 @@ __all__ = [
     "DiffsimError",
     "GradientError",
     "GradientWarning",
+    "PlanWarning",
     "StateError",
     "TraceError",
 ]
@@ -69,6 +70,10 @@ class GradientError(DiffsimError):
 
 class GradientWarning(UserWarning):
     """Say that a gradient is probably not what was meant: a cut that nobody acknowledged, for example."""
+
+
+class PlanWarning(UserWarning):
+    """Say that a plan keeps to its budget at a price: a window of one step, for example."""
 
 
 class StateError(DiffsimError, RuntimeError):

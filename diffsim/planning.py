@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from typing import Any
-
-import numpy as np
 
 from diffsim import runtime
 from diffsim.analysis.program import LoweredProgram
 from diffsim.engine.engine import plan_program
-from diffsim.errors import ConfigError, GradientWarning
+from diffsim.errors import GradientWarning, PlanWarning
 from diffsim.explain import Explanation, explain
-from diffsim.plan import MODES, Plan
+from diffsim.plan import Plan, Request
 from diffsim.simulator import Simulator
 from diffsim.trace import trace
 
-__all__ = ["check_arguments", "explanation", "plan", "warn_of"]
-
-
-def check_arguments(steps: Any, worlds: Any, mode: Any) -> None:
-    """Check what a rollout is asked for.
-
-    Raises:
-        ConfigError: An argument is not allowed.
-    """
-    for name, value in (("steps", steps), ("worlds", worlds)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value < 2**31 - 1:
-            raise ConfigError(
-                f"{name} must be a positive integer of 31 bits, got {value!r}; use {name}=1 at least"
-            )
-    if mode not in MODES:
-        raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {mode!r}; use 'auto' where unsure")
+__all__ = ["explanation", "plan", "warn_of"]
 
 
 def plan(
-    simulator: Simulator, steps: int, worlds: int = 1, memory: int | str = "1GiB", mode: str = "auto"
+    simulator: Simulator,
+    steps: int,
+    worlds: int = 1,
+    memory: int | str = "1GiB",
+    mode: str = "auto",
+    *,
+    window: int | None = None,
+    schedule: str = "auto",
+    host_memory: int | str = 0,
+    spill: str | os.PathLike[str] | None = None,
+    disk_memory: int | str = "16GiB",
+    chunk: int | None = None,
+    iterations: int = 100,
 ) -> Plan:
     """Say how a rollout would be run, without allocating or compiling anything.
 
@@ -43,8 +38,15 @@ def plan(
         simulator: What to run.
         steps: The horizon.
         worlds: Copies that run in parallel.
-        memory: The byte budget, a number or a size like `"512MiB"`.
-        mode: `auto`, `step` or `fused`.
+        memory: The byte budget of all fields, a number or a size like `"512MiB"`.
+        mode: `auto`, `step`, `chunk` or `fused`.
+        window: As for `Rollout`, and so are those below.
+        schedule: The checkpoint schedule, or `auto`.
+        host_memory: The byte budget of checkpoints in the host's memory.
+        spill: A folder that checkpoints may be written to.
+        disk_memory: The byte budget of that folder.
+        chunk: Steps in one launch of mode `chunk`.
+        iterations: How many gradients the time to compile may be spread over.
 
     Returns:
         The plan; print it.
@@ -55,10 +57,12 @@ def plan(
         GradientError: A kernel cannot be differentiated.
         StateError: The runtime was not started.
     """
-    check_arguments(steps, worlds, mode)
+    request = Request(
+        steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory, chunk, iterations
+    ).check()
     info = runtime.info()
-    lowered, _, chosen = plan_program(trace(simulator), info, int(steps), int(worlds), memory, mode, None)
-    warn_of(lowered)
+    lowered, _, chosen = plan_program(trace(simulator), info, request)
+    warn_of(lowered, chosen)
     return chosen
 
 
@@ -78,13 +82,15 @@ def explanation(simulator: Simulator, steps: int) -> Explanation:
         GradientError: A kernel cannot be differentiated.
         StateError: The runtime was not started.
     """
-    check_arguments(steps, 1, "auto")
-    lowered, stages, _ = plan_program(trace(simulator), runtime.info(), int(steps), 1, 1 << 62, "auto", None)
+    request = Request(steps, memory=1 << 62).check()
+    lowered, stages, _ = plan_program(trace(simulator), runtime.info(), request)
     warn_of(lowered)
     return explain(lowered, stages)
 
 
-def warn_of(lowered: LoweredProgram) -> None:
-    """Tell what kernels do that may not be meant, at the line that makes the plan or the rollout."""
+def warn_of(lowered: LoweredProgram, chosen: Plan | None = None) -> None:
+    """Tell what may not be meant, in kernels or plan, at the line that makes the plan or the rollout."""
+    if chosen is not None and chosen.warning:
+        warnings.warn(chosen.warning, PlanWarning, stacklevel=3)
     for warning in dict.fromkeys(lowered.buffers.warnings):
         warnings.warn(str(warning), GradientWarning, stacklevel=3)

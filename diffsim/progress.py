@@ -11,6 +11,7 @@ __all__ = ["Bar", "Lines", "Progress", "format_rate", "format_seconds", "make_pr
 
 _LINE_SHARE = 0.1  # of the iterations between two plain lines ...
 _LINE_SECONDS = 1.0  # ... or so much time, if that is sooner
+_WITHIN_SECONDS = 10.0  # between two plain lines within an iteration
 
 
 class Progress:
@@ -35,6 +36,15 @@ class Progress:
             cost: The last cost.
             best: The lowest cost so far.
             grad_norm: The length of the last gradient.
+        """
+
+    def within(self, done: int, total: int, phase: str) -> None:
+        """Show how far the rollout of an iteration is, where it is run in several segments.
+
+        Args:
+            done: Steps run so far, forward and backward.
+            total: Steps of the whole iteration.
+            phase: `forward` or `backward`.
         """
 
     def end(self) -> None:
@@ -82,6 +92,12 @@ class Lines(Progress):
             f"gradient {grad_norm:.3g}  {format_rate(rate)}  {left} left"
         )
 
+    def within(self, done: int, total: int, phase: str) -> None:
+        now = time.perf_counter()
+        if now - self._last >= _WITHIN_SECONDS:
+            self._last = now
+            self.say(f"{done / total:.0%} of an iteration ({phase})")
+
     def say(self, text: str) -> None:
         self._stream.write(text + "\n")
         self._stream.flush()
@@ -100,13 +116,14 @@ class Bar(Progress):
         self._console = Console(file=stream, highlight=False)
         self._bar: Any = None
         self._task: Any = None
-        self._start, self._from, self._total = 0.0, 0, 0
+        self._start, self._from, self._total, self._done = 0.0, 0, 0, 0
 
     def begin(self, total: int, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
         self._start, self._from, self._total = time.perf_counter(), done, total
+        self._done = done
         self._bar = RichProgress(
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
@@ -122,6 +139,7 @@ class Bar(Progress):
 
     def update(self, done: int, cost: float, best: float, grad_norm: float) -> None:
         rate = (done - self._from) / max(time.perf_counter() - self._start, 1e-9)
+        self._done = done
         self._bar.update(
             self._task,
             completed=done,
@@ -130,6 +148,10 @@ class Bar(Progress):
             rate=format_rate(rate),
             left=f"{format_seconds((self._total - done) / rate)} left",
         )
+
+    def within(self, done: int, total: int, phase: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done + done / total)
 
     def end(self) -> None:
         if self._bar is not None:

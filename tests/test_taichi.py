@@ -267,6 +267,20 @@ def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path):
     assert list((tmp_path / ".cache" / "taichi").rglob("*.tic"))
 
 
+def test_direct_launches_do_what_calls_do(runtime):
+    """Launch contexts, their integer arguments and compiled kernels are where `direct_launch` finds them."""
+    field = ti.field(ti.i32, shape=8)
+    source = "def put(k: ti.i32, value: ti.i32):\n    for i in range(1):\n        out[k] += value\n"
+    kernel = _taichi.build_kernel(source, "put", {"out": field})
+    kernel(0, 3)
+    launch = _taichi.direct_launch(kernel, 2)
+    for k, value in ((0, 4), (5, -7), (7, 2**31 - 1), (5, 1)):
+        launch(k, value)
+    assert field.to_numpy().tolist() == [7, 0, 0, 0, 0, -6, 0, 2**31 - 1]
+    with pytest.raises(ValueError, match="argument"):
+        launch(1)
+
+
 SPARSE = """
 import diffsim, taichi as ti
 from diffsim import _taichi

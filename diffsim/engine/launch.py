@@ -27,14 +27,15 @@ class Launcher:
         self.compile_seconds = 0.0
         self._storage = storage
         self._kernel: Callable[..., Any] | None = None
+        self._launch: Callable[..., None] | None = None
         the_guard().announce(text, storage)
 
     def __call__(self, *args: int) -> None:
         """Launch the kernel."""
-        if self._kernel is None:
+        if self._launch is None:
             self._compile(args)
             return
-        self._kernel(*args)
+        self._launch(*args)
 
     def _compile(self, args: tuple[int, ...]) -> None:
         self._storage.allocate(self.text.tapes, self.text.tapes)
@@ -48,14 +49,15 @@ class Launcher:
         kernel = _taichi.build_kernel(self.text.source, self.text.name, scope)
         with _taichi.default_real(self.text.real), _taichi.brief_positions():
             kernel(*args)
+            launch = _taichi.direct_launch(kernel, len(args))
         _taichi.ti.sync()
         the_guard().remember(trial)
         self.compile_seconds = time.perf_counter() - start
         _taichi.release_source(kernel)
-        self._kernel = kernel
+        self._kernel, self._launch = kernel, launch
 
     def close(self) -> None:
         """Let go of the kernel, before its memory is freed."""
         if self._kernel is not None:
             _taichi.forget_kernel(self._kernel)
-            self._kernel = None
+            self._kernel = self._launch = None

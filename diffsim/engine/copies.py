@@ -1,0 +1,89 @@
+"""Moving States and windows on the CPU, where NumPy copies large arrays faster than serial kernels do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from numpy.typing import NDArray
+
+from diffsim.analysis.program import LoweredProgram
+from diffsim.codegen.layout import Layout
+from diffsim.engine.storage import Storage
+
+__all__ = ["host_copies"]
+
+_LARGE = 2048  # numbers of a State from which on a call of NumPy is cheaper than a kernel's loop
+
+
+def host_copies(lowered: LoweredProgram, storage: Storage, layout: Layout) -> dict[str, Callable[..., None]]:
+    """Return what takes the place of move kernels, by name; nothing where the kernels are faster.
+
+    Args:
+        lowered: The program.
+        storage: Its memory.
+        layout: The sizes of everything in memory.
+    """
+    numbers = [layout.worlds * layout.history * _elements(b.shape) for b in lowered.states]
+    if not storage.on_cpu or layout.world_last or sum(numbers) < _LARGE * len(numbers):
+        return {}
+    copies = _Copies(lowered, storage, layout)
+    names = ["save", "restore", "keep", "load"]
+    if lowered.ended is None:  # else each world shifts by the steps that it ran itself
+        names.append("shift")
+    return {name: getattr(copies, name) for name in names}
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+class _Copies:
+    """Copies between the arrays of a program; arguments are those of the kernels."""
+
+    def __init__(self, lowered: LoweredProgram, storage: Storage, layout: Layout) -> None:
+        self._lowered, self._storage = lowered, storage
+        self._history, self._windows = layout.history, layout.windows
+
+    @cached_property
+    def _states(self) -> list[NDArray[Any]]:
+        return [a for b in self._lowered.states for a in self._storage.arrays(b)]
+
+    @cached_property
+    def _starts(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """The States at the beginning of the window, with the arrays of their checkpoints."""
+        kept = self._lowered.whole if self._windows else self._lowered.kept
+        places = [a for b in self._lowered.states for a in self._storage.arrays(kept[b])]
+        h = self._history
+        return [(view[:, :h], place[:, :, :h]) for view, place in zip(self._states, places, strict=True)]
+
+    @cached_property
+    def _whole(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        arrays = self._storage.arrays
+        return [
+            pair for b, w in self._lowered.whole.items() for pair in zip(arrays(b), arrays(w), strict=True)
+        ]
+
+    def shift(self, n: int, last: int = 0) -> None:
+        for view in self._states:
+            view[:, : self._history] = view[:, n : n + self._history]
+
+    def save(self, slot: int, last: int = 0) -> None:
+        for view, place in self._starts:
+            place[slot] = view
+
+    def restore(self, slot: int, last: int = 0) -> None:
+        for view, place in self._starts:
+            view[...] = place[slot]
+
+    def keep(self, slot: int, last: int = 0) -> None:
+        for view, place in self._whole:
+            place[slot] = view
+
+    def load(self, slot: int, last: int = 0) -> None:
+        for view, place in self._whole:
+            view[...] = place[slot]

@@ -1,0 +1,177 @@
+"""Estimating what a mode costs before anything is compiled: the seconds to compile, and those of a gradient.
+
+Coarse on purpose: compile times come out within a factor of about two on the machines they were fitted on,
+run times tell launches that matter from launches that do not. What is decided by them is measured later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from diffsim.analysis.ranges import Ranges
+from diffsim.autodiff import expanded
+from diffsim.codegen.layout import Layout
+from diffsim.codegen.stages import StageSet
+from diffsim.codegen.stepwise import PHASES, groups_of, worth_sharing
+from diffsim.ir import Accumulate, For, If, Load, Op, Stage, Store, walk
+from diffsim.runtime import RuntimeInfo
+
+__all__ = ["Costs"]
+
+# Seconds of one kernel with n operations, a accesses to memory and b loops and branches, compiled by
+# Taichi 1.7.4 on one core: a least-squares fit to the kernels of a wave, a robot and an MPM, alone, fused and
+# in chunks of 2 to 16 steps. The square is what several passes over all pairs of accesses take.
+_KERNEL, _OPERATION, _PAIR = 0.04, 1e-3, 4.5e-6
+_MOVES = 9  # kernels that move States and gradients, in every mode
+_UNKNOWN_TRIPS = 1000.0  # of a loop whose bounds are computed
+_ITERATION = 8  # operations of an iteration of a loop that a GPU shares, where a world's work is spread
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """Seconds of a launch from Python, of a task that all threads take part in, and of operations."""
+
+    launch: float
+    task: float
+    operation: float  # of a fused launch, by one lane
+    single: float  # of a kernel of one stage, by one thread
+    lanes: int  # that run side by side in a fused launch
+    width: int  # iterations of a task that run side by side
+
+
+@dataclass(frozen=True)
+class _Size:
+    """One stage: its operations, accesses and blocks as printed, those executed, and the loops it shares."""
+
+    operations: int
+    accesses: int
+    blocks: int
+    work: float
+    tasks: int
+
+
+class Costs:
+    """What each mode of a program costs.
+
+    Args:
+        stages: The program and its adjoints.
+        info: How the runtime was started.
+        layout: The sizes of everything in memory.
+        recomputation: Forward steps of one gradient, over the horizon.
+    """
+
+    def __init__(self, stages: StageSet, info: RuntimeInfo, layout: Layout, recomputation: float) -> None:
+        self._layout, self._recomputation = layout, recomputation
+        self._machine = _machine(info)
+        threads = info.threads if info.on_cpu else 0
+        self._groups = {
+            phase: [
+                [_measure(part, layout, threads) for part in group]
+                for group in groups_of(stages, phase, info.real)
+            ]
+            for phase in PHASES
+        }
+
+    @property
+    def work(self) -> int:
+        """Operations of one step forward, in one world."""
+        return int(sum(s.work for group in self._groups["step"] for s in group))
+
+    def compile_seconds(self, mode: str, chunk: int = 0) -> float:
+        """Return the seconds that a mode takes to compile, forward and backward.
+
+        Args:
+            mode: `step`, `chunk` or `fused`.
+            chunk: Steps of one launch of mode `chunk`.
+        """
+        groups = self._groups
+        if mode == "fused":
+            forward = [s for phase in PHASES[:3] for group in groups[phase] for s in group]
+            backward = [s for phase in PHASES[3:] for group in groups[phase] for s in group]
+            texts = [forward, backward]
+        elif mode == "step":
+            texts = [group for phase in PHASES for group in groups[phase]]
+        else:
+            texts = [g for phase in PHASES if not phase.startswith("step") for g in groups[phase]]
+            for phase in ("step", "step_adj"):
+                whole = [s for group in groups[phase] for s in group]
+                texts += [whole * chunk, *([whole] if self._left_over(chunk) else [])]
+        return _MOVES * _KERNEL + sum(_text_seconds(text) for text in texts)
+
+    def run_seconds(self, mode: str, chunk: int = 0) -> float:
+        """Return the seconds of one gradient in a mode.
+
+        Args:
+            mode: `step`, `chunk` or `fused`.
+            chunk: Steps of one launch of mode `chunk`.
+        """
+        layout, machine = self._layout, self._machine
+        segments = layout.steps / layout.window
+        seconds = 0.0
+        for phase, times in (("step", self._recomputation), ("step_adj", 1.0)):
+            sizes = [s for group in self._groups[phase] for s in group]
+            if mode == "fused":
+                rounds = math.ceil(layout.worlds / machine.lanes)
+                step = sum(s.work for s in sizes) * rounds * machine.operation
+                launches = segments
+            else:
+                step = sum(self._stage_seconds(s) for s in sizes)
+                launches = layout.steps * (len(self._groups[phase]) if mode == "step" else 1 / max(1, chunk))
+            seconds += times * (layout.steps * step + launches * machine.launch)
+        return seconds + 5 * segments * machine.launch
+
+    def _stage_seconds(self, size: _Size) -> float:
+        """Return the seconds of a stage in a kernel of its own, the launch left out."""
+        work, machine = self._layout.worlds * size.work, self._machine
+        spread = min(machine.width, max(1.0, work / _ITERATION)) if size.tasks else 1.0
+        return size.tasks * machine.task + work / spread * machine.single
+
+    def _left_over(self, chunk: int) -> bool:
+        layout = self._layout
+        last = layout.steps % layout.window or layout.window
+        return chunk > 1 and any(n % chunk for n in (layout.window, last))
+
+
+def _machine(info: RuntimeInfo) -> _Machine:
+    """Return round figures of the backends; see benchmarks/results."""
+    if info.on_cpu:
+        return _Machine(8e-6, 80e-6, 0.15e-9, 0.3e-9, info.threads, info.threads)
+    return _Machine(15e-6, 4e-6, 4e-9, 4e-9, 16384, 65536)
+
+
+def _text_seconds(sizes: Iterable[_Size]) -> float:
+    sizes = list(sizes)
+    places = sum(s.accesses + s.blocks for s in sizes)
+    return _KERNEL + _OPERATION * sum(s.operations for s in sizes) + _PAIR * places**2
+
+
+def _measure(stage: Stage, layout: Layout, threads: int) -> _Size:
+    stage = expanded(stage)
+    ranges = Ranges(stage.body, stage.t, layout.steps)
+
+    def trips(op: For) -> float:
+        found = ranges.trips(op)
+        return found if math.isfinite(found) else _UNKNOWN_TRIPS
+
+    def work(ops: Iterable[Op]) -> float:
+        total = 0.0
+        for op in ops:
+            if isinstance(op, For):
+                total += trips(op) * max(1.0, work(op.body.ops))
+            elif isinstance(op, If):
+                total += 1.0 + max(work(op.then.ops), work(op.orelse.ops))
+            else:
+                total += 1.0
+        return total
+
+    every = list(walk(stage.body))
+    shared = not threads or worth_sharing(stage.body, layout.worlds, threads)
+    return _Size(
+        len(every),
+        sum(2 if isinstance(op, Accumulate) else isinstance(op, Load | Store) for op in every),
+        sum(isinstance(op, For | If) for op in every),
+        work(stage.body.ops),
+        sum(isinstance(op, For) for op in stage.body.ops) if shared else 0,
+    )

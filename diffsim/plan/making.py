@@ -1,0 +1,93 @@
+"""Making a plan: from a program and a request to everything that decides where time lives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from diffsim.analysis.program import LoweredProgram
+from diffsim.codegen.stages import StageSet
+from diffsim.errors import ConfigError
+from diffsim.plan.choice import Budget, Choice, choose, smallest_budget
+from diffsim.plan.modes import choose_mode, lanes_of
+from diffsim.plan.report import Plan
+from diffsim.plan.request import Request
+from diffsim.plan.sizes import Sizes
+from diffsim.runtime import RuntimeInfo
+
+__all__ = ["make_plan"]
+
+
+def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request: Request) -> Plan:
+    """Choose the mode, the window and the checkpoints of a rollout.
+
+    Args:
+        lowered: The program.
+        stages: Its stages and their adjoints.
+        info: How the runtime was started.
+        request: What is asked for.
+
+    Raises:
+        ConfigError: A budget is too small, or the folder for checkpoints cannot be written to.
+    """
+    steps, window = request.steps, request.window
+    sizes = Sizes(lowered, stages, steps, request.worlds, lanes_of(info, request.worlds), not info.on_cpu)
+    budget = Budget(request.device_bytes, request.host_bytes, _room_on_disk(request))
+    # then the same steps are in the same launches, whatever the window
+    choice = choose(sizes, budget, request.schedule, window, multiple=request.chunk or 1)
+    schedule = choice.schedule
+    whole = schedule.kind == "mixed"
+    layout = sizes.layout(choice.window, 0 if whole else schedule.device, schedule.device if whole else 0)
+    launched = choose_mode(stages, info, request, layout, choice.forward / steps)
+    size = sizes.whole(choice.window) if whole else sizes.per_checkpoint
+    staging = {"staging": sizes.staging} if schedule.host + schedule.disk and not whole else {}
+    return Plan(
+        mode=launched.mode,
+        reason=launched.reason,
+        layout=layout,
+        schedule=schedule,
+        recomputation=choice.forward / steps,
+        bytes=sizes.table(layout) | staging,
+        fields=sizes.by_field(layout),
+        tier_bytes={"host": schedule.host * size, "disk": schedule.disk * size},
+        budget=budget.device,
+        smallest=smallest_budget(sizes, bool(max(budget.host, budget.disk) >= sizes.per_checkpoint)),
+        larger=_larger(sizes, budget, request, choice),
+        spill=None if request.spill is None else os.fspath(request.spill),
+        forced=window is not None,
+        chunk=launched.chunk,
+        compile_seconds=launched.compile_seconds,
+        candidates=launched.candidates,
+        tunable=launched.tunable,
+        iterations=int(request.iterations),
+    )
+
+
+def _room_on_disk(request: Request) -> int:
+    """Return what checkpoints on the disk may take: the budget, or what is free where that is less.
+
+    Raises:
+        ConfigError: The folder cannot be written to, or is to be made where no folder is.
+    """
+    if request.spill is None:
+        return 0
+    folder = os.fspath(request.spill)
+    there = folder if os.path.exists(folder) else os.path.dirname(os.path.abspath(folder))
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"spill must be a folder that can be written to, got {folder!r}; name another one")
+    return min(request.disk_bytes, shutil.disk_usage(there).free)
+
+
+def _larger(sizes: Sizes, budget: Budget, request: Request, choice: Choice) -> tuple[tuple[int, float], ...]:
+    """Return what twice the memory would buy, and the memory with which nothing is recomputed."""
+    if choice.window >= sizes.steps or request.window is not None:
+        return ()
+    found = []
+    everything = sizes.total(sizes.steps)
+    twice = 2 * budget.device
+    if twice < everything:
+        better = choose(sizes, budget._replace(device=twice), request.schedule, multiple=request.chunk or 1)
+        found.append((twice, better.forward / sizes.steps))
+    if choice.forward > sizes.steps:
+        found.append((everything, 1.0))
+    return tuple(found)

@@ -1,0 +1,230 @@
+"""Choosing the mode in which steps are launched, before anything is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from diffsim.analysis.program import LoweredProgram
+from diffsim.analysis.ranges import Ranges
+from diffsim.codegen.layout import Layout
+from diffsim.codegen.stages import StageSet
+from diffsim.ir import For, Stage
+from diffsim.plan.costs import Costs
+from diffsim.plan.request import Request
+from diffsim.runtime import RuntimeInfo
+
+__all__ = [
+    "COMPILE_BUDGET",
+    "Candidate",
+    "ModeChoice",
+    "Timing",
+    "choose_mode",
+    "lanes_of",
+    "mode_rows",
+    "pays",
+    "show_seconds",
+]
+
+COMPILE_BUDGET = 10.0  # seconds that a chunk, or a mode that is only tried, may take to compile
+_LONGEST_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A mode that might run a rollout, and what it is expected to cost.
+
+    Attributes:
+        mode: `step`, `chunk` or `fused`.
+        chunk: Steps of one launch of mode `chunk`; 0 in other modes.
+        compile_seconds: Expected seconds to compile it, forward and backward.
+        seconds: Expected seconds of one gradient.
+    """
+
+    mode: str
+    chunk: int
+    compile_seconds: float
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """Name the mode in messages."""
+        return f"{self.mode} of {self.chunk}" if self.mode == "chunk" else self.mode
+
+
+class Timing(Candidate):
+    """What a mode was found to cost: the seconds of a candidate are measured ones here."""
+
+
+@dataclass(frozen=True)
+class ModeChoice:
+    """The mode of a rollout.
+
+    Attributes:
+        mode: `step`, `chunk` or `fused`.
+        reason: Why this one.
+        chunk: Steps of one launch of mode `chunk`; 0 in other modes.
+        compile_seconds: Expected seconds to compile it, with mode `step` that it is compared with.
+        candidates: All modes.
+        tunable: They may be measured, and another mode chosen.
+    """
+
+    mode: str
+    reason: str
+    chunk: int
+    compile_seconds: float
+    candidates: tuple[Candidate, ...]
+    tunable: bool
+
+
+def lanes_of(info: RuntimeInfo, worlds: int) -> int:
+    """Return how many lanes run in parallel: each world on a GPU, a few per thread on a CPU."""
+    if not info.on_cpu:
+        return worlds
+    return min(worlds, info.threads)
+
+
+def pays(extra: float, slow: float, fast: float, iterations: int) -> bool:
+    """Tell whether compiling is won back.
+
+    Args:
+        extra: Seconds to compile what is faster.
+        slow: Seconds of a gradient without it.
+        fast: Seconds of a gradient with it.
+        iterations: Gradients that will be computed.
+    """
+    return extra <= iterations * (slow - fast)
+
+
+def choose_mode(
+    stages: StageSet, info: RuntimeInfo, request: Request, layout: Layout, recomputation: float
+) -> ModeChoice:
+    """Choose the mode of a rollout.
+
+    Args:
+        stages: The program and its adjoints.
+        info: How the runtime was started.
+        request: What is asked for.
+        layout: The sizes of everything in memory.
+        recomputation: Forward steps of one gradient, over the horizon.
+    """
+    costs = Costs(stages, info, layout, recomputation)
+    length = _chunk_length(costs, request, layout)
+    every = {
+        mode: Candidate(mode, chunk, costs.compile_seconds(mode, chunk), costs.run_seconds(mode, chunk))
+        for mode, chunk in (("step", 0), ("chunk", length), ("fused", 0))
+    }
+
+    def chosen(mode: str, reason: str, tunable: bool = False) -> ModeChoice:
+        seconds = sum(every[name].compile_seconds for name in dict.fromkeys((mode, "step")))
+        return ModeChoice(mode, reason, every[mode].chunk, seconds, tuple(every.values()), tunable)
+
+    if request.mode != "auto" or request.chunk is not None:
+        return chosen("chunk" if request.mode == "auto" else request.mode, "asked for")
+    mode, reason = _by_rule(stages.lowered, info, request)
+    if not info.tune:
+        return chosen(mode, reason)
+    step, fused = every["step"], every["fused"]
+    if mode == "fused" and not pays(
+        fused.compile_seconds, step.seconds, fused.seconds, int(request.iterations)
+    ):
+        mode = "step"
+        reason = (
+            f"fused would compile for about {show_seconds(fused.compile_seconds)}, more than it wins in "
+            f"{request.iterations:,} gradient(s)"
+        )
+    return chosen(mode, reason, tunable=True)
+
+
+class _Chosen(Protocol):
+    """What a plan says of its mode."""
+
+    @property
+    def mode(self) -> str: ...
+    @property
+    def chunk(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def compile_seconds(self) -> float: ...
+    @property
+    def compiled(self) -> float: ...
+    @property
+    def measured(self) -> tuple[Timing, ...]: ...
+
+
+def mode_rows(plan: _Chosen) -> list[tuple[str, str]]:
+    """Say in a plan's text which mode was chosen, why, and what it costs.
+
+    Args:
+        plan: The plan.
+    """
+    what = f"chunk of {plan.chunk} step(s) a launch" if plan.mode == "chunk" else plan.mode
+    rows = [("mode", f"{what} ({plan.reason})")]
+    compiling = [f"about {show_seconds(plan.compile_seconds)} expected"] if plan.compile_seconds else []
+    compiling += [f"{show_seconds(plan.compiled)} so far"] if plan.compiled else []
+    rows += [("compile", ", ".join(compiling))] if compiling else []
+    for t in plan.measured:
+        text = f"{show_seconds(t.seconds)} per gradient, compiled in {show_seconds(t.compile_seconds)}"
+        rows.append((f"  {t.label}", f"measured: {text}"))
+    return rows
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a time for people: `7.1 ms`."""
+    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= factor:
+            return f"{seconds / factor:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"
+
+
+def _chunk_length(costs: Costs, request: Request, layout: Layout) -> int:
+    """Return how many steps go into one launch: what costs least over all gradients, compiling included."""
+    if request.chunk is not None:
+        return min(int(request.chunk), layout.window)
+    lengths = [1]
+    while 2 * lengths[-1] <= min(layout.window, _LONGEST_CHUNK):
+        lengths.append(2 * lengths[-1])
+    if layout.window < layout.steps:  # whole chunks, so that the same steps are in the same launches
+        lengths = [k for k in lengths if layout.window % k == 0]
+    allowed = [k for k in lengths if costs.compile_seconds("chunk", k) <= COMPILE_BUDGET] or [1]
+    return min(
+        allowed,
+        key=lambda k: (
+            costs.compile_seconds("chunk", k) + request.iterations * costs.run_seconds("chunk", k),
+            k,
+        ),
+    )
+
+
+def _by_rule(lowered: LoweredProgram, info: RuntimeInfo, request: Request) -> tuple[str, str]:
+    """Return the mode that programs of this size are known to do well in, and why."""
+    worlds = request.worlds
+    work = sum(_work(s, request.steps) for s in lowered.step + lowered.running)
+    if info.on_cpu:
+        if info.threads >= 8 and worlds < info.threads and work > 200_000:
+            return (
+                "step",
+                f"{work:,} loop iterations a step fill {info.threads} threads, {worlds} world(s) do not",
+            )
+        return "fused", f"{work:,} loop iterations a step are faster in one launch than in many"
+    if worlds >= 64 or work <= 4096:
+        return "fused", f"{worlds} world(s) with {work:,} loop iterations a step fit one launch"
+    return "step", f"{work:,} loop iterations a step fill the GPU"
+
+
+def _work(stage: Stage, steps: int) -> int:
+    """Estimate the loop iterations of a stage."""
+    ranges = Ranges(stage.body, stage.t, steps)
+
+    def count(ops: Iterable[object]) -> float:
+        total = 0.0
+        for op in ops:
+            if isinstance(op, For):
+                trips = ranges.trips(op)
+                total += (trips if math.isfinite(trips) else 1000.0) * max(1.0, count(op.body.ops))
+        return total
+
+    return max(1, int(count(stage.body.ops)))

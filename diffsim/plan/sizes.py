@@ -1,0 +1,143 @@
+"""The memory of a rollout as a function of its window and its checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from diffsim.analysis.diagnostics import raise_all
+from diffsim.analysis.program import LoweredProgram
+from diffsim.analysis.ranges import Ranges
+from diffsim.codegen.layout import Layout
+from diffsim.codegen.stages import StageSet, all_adjoints, parameter_adjoints, tapes_of
+from diffsim.errors import Diagnostic
+from diffsim.ir import Buffer, For, walk
+
+__all__ = ["Sizes", "size_tapes"]
+
+
+class Sizes:
+    """The memory of a rollout as a function of its window and its checkpoints.
+
+    Args:
+        lowered: The program.
+        stages: Its stages and their adjoints.
+        steps: The horizon.
+        worlds: Copies that run in parallel.
+        groups: Lanes that run in parallel.
+        world_last: The world axis is the fastest in memory.
+
+    Attributes:
+        steps: The horizon.
+        per_step: What one more step in memory takes.
+        per_checkpoint: What one more copy of the States takes.
+        fixed: What is there whatever the window: parameters, tapes and so on.
+    """
+
+    def __init__(
+        self,
+        lowered: LoweredProgram,
+        stages: StageSet,
+        steps: int,
+        worlds: int,
+        groups: int,
+        world_last: bool,
+    ) -> None:
+        self.lowered, self.stages = lowered, stages
+        self.steps, self.worlds, self.groups, self.world_last = steps, worlds, groups, world_last
+        self.tapes = sorted({t for s in all_adjoints(stages) for t in tapes_of(s)}, key=lambda b: b.name)
+        # short windows may hold things of fixed length whole: the slope is taken where windows are long
+        near, far = self.total(1 << 20), self.total(1 << 21)
+        self.per_step = max(1, (far - near) >> 20)
+        self.fixed = near - (self.per_step << 20)
+        self.per_checkpoint = sum(
+            Layout(steps, worlds, groups, 1, lowered.history, 1, world_last).bytes(lowered.kept[b])
+            for b in lowered.states
+        )
+
+    @property
+    def staging(self) -> int:
+        """The bytes of fields that States go through on their way to the host; on the CPU there are none."""
+        return self.per_checkpoint if self.world_last else 0
+
+    def layout(self, window: int, checkpoints: int = 0, windows: int = 0) -> Layout:
+        """Return the layout of a window, with so many copies of the States and of whole windows beside it."""
+        return Layout(
+            self.steps,
+            self.worlds,
+            self.groups,
+            window,
+            self.lowered.history,
+            checkpoints,
+            self.world_last,
+            windows,
+        )
+
+    def total(self, window: int, checkpoints: int = 0, windows: int = 0) -> int:
+        """Return the bytes of all fields."""
+        return sum(self.table(self.layout(window, checkpoints, windows)).values())
+
+    def whole(self, window: int) -> int:
+        """Return the bytes of all values of a window: what its adjoint needs to run without recomputation."""
+        layout = self.layout(window)
+        return sum(layout.bytes(b) for b in self.lowered.whole)
+
+    def table(self, layout: Layout) -> dict[str, int]:
+        """Return the bytes of each purpose."""
+        lowered = self.lowered
+        fields = list(lowered.buffers.by_field.values())
+        with_adjoints = fields + [b.adjoint for b in fields if b.adjoint is not None]
+        states = lowered.states
+
+        def size(buffers: Iterable[Buffer | None]) -> int:
+            return sum(layout.bytes(b) for b in buffers if b is not None)
+
+        parameters = [b for b in with_adjoints if b.kind in ("param", "control", "constant")]
+        reduced = [b for b in parameter_adjoints(lowered) if layout.groups > 1 and not b.per_world]
+        initial = list(lowered.initial.values())
+        one_group = Layout(layout.steps, layout.worlds, 1, 1, layout.history, 0)
+        return {
+            "states": size(b for b in with_adjoints if b.kind == "state"),
+            "scratch": size(b for b in with_adjoints if b.kind == "scratch"),
+            "parameters": size([*parameters, *initial, *(b.adjoint for b in initial)])
+            + sum(one_group.bytes(b) for b in reduced),
+            "checkpoints": (size(lowered.kept[b] for b in states) if layout.checkpoints else 0)
+            + (size(lowered.whole.values()) if layout.windows else 0),
+            "carried": size([*(lowered.carried[b] for b in states), lowered.ended]) + 8 * layout.worlds,
+            "tapes": sum(layout.bytes(b, lanes=max(layout.groups, layout.worlds)) for b in self.tapes),
+        }
+
+    def by_field(self, layout: Layout) -> dict[str, int]:
+        """Return the bytes of each field by the user's name, with its adjoint, largest first."""
+        found: dict[str, int] = {}
+        lowered = self.lowered
+        initial = {id(b): key for key, b in lowered.initial.items()}
+        for buffer in [*lowered.buffers.by_field.values(), *lowered.initial.values()]:
+            key = initial.get(id(buffer), getattr(buffer.source, "key", buffer.name))
+            adjoint = buffer.adjoint
+            size = layout.bytes(buffer) + (layout.bytes(adjoint) if adjoint is not None else 0)
+            found[key] = found.get(key, 0) + size
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def size_tapes(stages: StageSet, steps: int) -> None:
+    """Give each tape the length of its loop.
+
+    Raises:
+        GradientError: The number of iterations of a loop that carries values is unbounded.
+    """
+    found: list[Diagnostic] = []
+    for stage in all_adjoints(stages):
+        ranges = Ranges(stage.body, stage.t, steps)
+        lengths = {id(op): ranges.trips(op) for op in walk(stage.body) if isinstance(op, For)}
+        for tape in tapes_of(stage):
+            length = lengths[id(tape.source)]
+            if not math.isfinite(length):
+                message = (
+                    "a loop that carries values must have a bound that is known before it runs, got one that "
+                    "depends on computed numbers; name a maximum, as in `for k in range(ds.at_most(n, 64))`"
+                )
+                found.append(Diagnostic("UNBOUNDED", str(tape.source.where), message))
+                continue
+            tape.shape = (max(1, int(length)),)
+    raise_all(found)
