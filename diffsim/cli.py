@@ -104,6 +104,7 @@ def _table(title: str, rows: dict[str, str]) -> str:
 
 
 _NAME = click.Argument(["name"], metavar="NAME")
+_MEASURE = click.Option(["--measure"], is_flag=True, help="compile every mode and time it on a few steps")
 _QUIET = click.Option(["--quiet"], is_flag=True, help="show nothing but errors")
 
 
@@ -190,14 +191,30 @@ def _report(outcome: Outcome, progress: Any) -> int:
     return 0
 
 
-def _plan(name: str, **given: Any) -> int:
-    """Show how a rollout of NAME would run under a memory budget, without running it."""
+def _plan(name: str, measure: bool, **given: Any) -> int:
+    """Show how a rollout of NAME would run under a memory budget, without running it.
+
+    With --measure every mode is compiled and timed on a few steps.
+    """
     from diffsim.planning import plan
 
     settings, task = _settings(name, given)
     simulator = _start(settings, task)
-    run = settings.run
-    click.echo(str(plan(simulator, steps=run.steps, worlds=run.worlds, memory=run.memory, mode=run.mode)))
+    if measure:
+        return _measure_modes(simulator, settings)
+    click.echo(str(plan(simulator, **settings.run.planned())))
+    return 0
+
+
+def _measure_modes(simulator: Any, settings: Settings) -> int:
+    """Show what each mode costs."""
+    from diffsim.comparison import compare_modes
+    from diffsim.rollout import Rollout
+
+    rollout = Rollout(simulator, **settings.run.planned())
+    table = compare_modes(rollout)
+    click.echo(str(table))
+    rollout.close()
     return 0
 
 
@@ -227,8 +244,7 @@ def _check(name: str, directions: int | None, components: int | None, **given: A
     given["steps"] = given["steps"] or load_task(name).check_steps
     settings, task = _settings(name, given)
     simulator = _start(settings, task)
-    run = settings.run
-    rollout = Rollout(simulator, steps=run.steps, worlds=run.worlds, memory=run.memory, mode=run.mode)
+    rollout = Rollout(simulator, **settings.run.planned())
     report = rollout.check_grad(task.wrt(simulator), directions or 5, components=components or 0)
     click.echo(str(report))
     rollout.close()
@@ -244,7 +260,21 @@ def _start(settings: Settings, task: Task) -> Any:
     return task.build()
 
 
-_SHARED = ("steps", "seed", "worlds", "memory", "mode", "arch", "precision", "threads", "guard")
+_SHARED = (
+    *(
+        "steps",
+        "seed",
+        "worlds",
+        "memory",
+        "host_memory",
+        "spill",
+        "disk_memory",
+        "schedule",
+        "mode",
+        "chunk",
+    ),
+    *("arch", "precision", "threads", "guard"),
+)
 _FOLDER = click.Argument(["folder"], metavar="FOLDER")
 _TRAIN_ONLY: list[click.Parameter] = [
     click.Option(["--out"], metavar="FOLDER", help="run folder to make [runs/NAME]"),
@@ -262,6 +292,12 @@ def _train_options(task: type[Task] | None) -> list[click.Parameter]:
 
 
 def _plan_options(task: type[Task] | None) -> list[click.Parameter]:
+    from diffsim.runs.settings import RunOptions
+
+    return [_NAME, *flags_of(RunOptions, (*_SHARED, "iterations"), **_own_defaults(task)), _MEASURE]
+
+
+def _explain_options(task: type[Task] | None) -> list[click.Parameter]:
     from diffsim.runs.settings import RunOptions
 
     return [_NAME, *flags_of(RunOptions, _SHARED, **_own_defaults(task))]
@@ -294,5 +330,5 @@ _add("train", _train, _TRAIN_ONLY, _train_options)
 _add("resume", _resume, [_FOLDER, _QUIET])
 _add("render", _render, [_FOLDER, _QUIET])
 _add("plan", _plan, [], _plan_options)
-_add("explain", _explain, [], _plan_options)
+_add("explain", _explain, [], _explain_options)
 _add("check", _check, [], _check_options)

@@ -30,6 +30,7 @@ class RuntimeInfo:
         threads: CPU threads that parallel loops may use.
         guard: Seconds that a new kernel may take in the guard's process; 0 where there is no guard.
         unguarded: Why there is none although it was asked for.
+        tune: Mode `auto` may weigh the time to compile, and measure.
     """
 
     arch: str
@@ -38,6 +39,7 @@ class RuntimeInfo:
     threads: int
     guard: float = 0.0
     unguarded: str = ""
+    tune: bool = False
 
     @property
     def real(self) -> str:
@@ -69,6 +71,7 @@ def init(
     threads: int | None = None,
     cache: bool = True,
     guard: bool | float = False,
+    tune: bool | None = None,
 ) -> RuntimeInfo:
     """Start the runtime: choose the backend, the precision of `ds.real` and the random seed.
 
@@ -76,13 +79,17 @@ def init(
         arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu` or `cuda`.
         precision: 32 or 64 bits for `ds.real`.
         seed: A non-negative integer from which parts draw their initial weights.
-        threads: CPU threads for parallel loops; None for all cores. With one, runs repeat bit for bit.
+        threads: CPU threads for parallel loops; None for all cores. With one, runs in one mode repeat bit for
+            bit.
         cache: Keep compiled kernels on disk, so that the next run of the same program starts at once.
         guard: Compile and run each new kernel in a child process first, so that one that would kill or hang
             Python becomes a `GradientError`. A number is the seconds that one compilation, and one first run,
             may take; True allows 300. Kernels that passed are remembered in `~/.cache/diffsim/guard` and cost
             nothing later. CPU only: on CUDA the child would need the memory of the GPU once more, so there
             `info().unguarded` says why there is none.
+        tune: Let mode `auto` weigh the time to compile against what it wins, and time modes against each
+            other at the first gradient. False: it follows from the program, the worlds and the threads alone,
+            so that runs repeat. None: as the environment variable `DIFFSIM_TUNE` says (`0` or `1`), or True.
 
     Returns:
         What came up.
@@ -92,7 +99,7 @@ def init(
         StateError: Rollouts of an earlier `init` are still alive; their memory would be lost.
     """
     _check_arguments(arch, precision, seed, threads)
-    limit = _guard_seconds(guard)
+    limit, tuned = _guard_seconds(guard), _tuned(tune)
     chosen = arch
     if arch == "auto":
         chosen = "cuda" if _taichi.has_arch("cuda") else "cpu"
@@ -113,7 +120,7 @@ def init(
     name = _taichi.initialise(chosen, precision, seed, threads, cache)
     unguarded = _why_unguarded(name) if limit else ""
     _runtime.info = RuntimeInfo(
-        name, precision, seed, threads or os.cpu_count() or 1, 0.0 if unguarded else limit, unguarded
+        name, precision, seed, threads or os.cpu_count() or 1, 0.0 if unguarded else limit, unguarded, tuned
     )
     _runtime.program = _taichi.current_program()
     return _runtime.info
@@ -142,6 +149,17 @@ def _guard_seconds(guard: Any) -> float:
             f"guard must be True, False or a number of seconds, got {guard!r}; use True where unsure"
         )
     return float(guard)
+
+
+def _tuned(tune: Any) -> bool:
+    if tune is None:
+        given = os.environ.get("DIFFSIM_TUNE", "1")
+        if given not in ("0", "1"):
+            raise ConfigError(f"DIFFSIM_TUNE must be 0 or 1, got {given!r}; unset it where unsure")
+        return given == "1"
+    if not isinstance(tune, bool):
+        raise ConfigError(f"tune must be True, False or None, got {tune!r}; use None where unsure")
+    return tune
 
 
 def _why_unguarded(arch: str) -> str:

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 ARCH = os.environ.get("DIFFSIM_TEST_ARCH", "cpu")
 
+# Mode `auto` follows fixed rules here, in processes that tests start too: what is measured on a busy machine
+# differs from run to run. Tests of the measuring turn it on (ds.init(tune=True)).
+os.environ["DIFFSIM_TUNE"] = "0"
+
 # Compiling takes seconds, so examples have no deadline; the same examples are drawn in each run.
 settings.register_profile(
     "diffsim", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]

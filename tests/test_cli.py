@@ -89,7 +89,10 @@ MISUSE = [
     ("train fake --optimizer adam --lr 0", "--lr must be a number above 0"),
     ("train fake --momentum 1", "momentum must be"),
     ("train fake --steps 99999999999999999999", "--steps must be a whole number from 1 to 2147483646"),
-    ("train fake --mode fast", "--mode must be one of auto, step, fused, got 'fast'; the default is auto"),
+    (
+        "train fake --mode fast",
+        "--mode must be one of auto, step, chunk, fused, got 'fast'; the default is auto",
+    ),
     ("train fake --arch tpu", "--arch must be one of auto, cpu, cuda, got 'tpu'"),
     ("train fake --precision 16", "--precision must be one of 32, 64, got '16'"),
     ("train fake --threads 0", "--threads must be a whole number from 1 to 1024, got '0'"),
@@ -439,9 +442,9 @@ def test_check_passes_for_the_robot(tmp_path: Path, arch: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", ["--memory 1KiB", "--memory much", "--hidden 0"])
+@pytest.mark.parametrize("words", ["--memory 1KiB", "--memory much", "--hidden 0", "--spill /no/such"])
 def test_what_only_the_engine_can_refuse_writes_nothing_either(tmp_path: Path, words: str, arch: str) -> None:
     done = python("-m", "diffsim", "train", "mass_spring", "--arch", arch, *words.split(), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"error: .*(memory|hidden) must .*\n", done.stderr)
+    assert re.fullmatch(r"error: .*(memory|hidden|spill) must .*\n", done.stderr)
     assert list(tmp_path.iterdir()) == []

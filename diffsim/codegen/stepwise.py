@@ -2,75 +2,161 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from diffsim.analysis.program import clear_stage
+from diffsim.analysis.clearing import clear_stage
 from diffsim.autodiff import expanded
+from diffsim.codegen.ending import as_the_world_sees, limited
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.motion import hoisted
 from diffsim.codegen.printer import Lane, Slot, slot_of
 from diffsim.codegen.stages import StageSet, tapes_of
 from diffsim.codegen.writer import KernelText, KernelWriter
-from diffsim.ir import Accumulate, Block, Buffer, Const, For, Load, Op, Stage, Store, Value, walk
+from diffsim.ir import Accumulate, Block, Const, For, Load, Op, Stage, Store, Value, blocks_of, walk
 
-__all__ = ["step_kernels"]
+__all__ = [
+    "PHASES",
+    "begin_lane",
+    "groups_of",
+    "parallel_stage",
+    "step_kernels",
+    "step_lane",
+    "worth_sharing",
+]
+
+PHASES = ("begin", "step", "terminal", "begin_adj", "step_adj", "terminal_adj")
 
 _PARALLEL_TAPE_BYTES = 64 << 20  # above it a stage with tapes runs its loops one by one
-_SERIAL_WORK = 128  # iterations below which waking the thread pool costs more than the loop
+# nanoseconds: of one operation, of one sum that threads share, of waking the threads of a CPU
+_OPERATION, _SUM, _WAKE = 0.25, 5.0, 80_000.0
+_ENOUGH = 64  # worlds that keep the threads of a CPU busy
+_PER_THREAD = 512  # iterations that Taichi gives to one thread of a CPU at least
+_UNKNOWN_TRIPS = 16  # of a loop whose bounds are computed
 
 
-def step_kernels(stages: StageSet, layout: Layout, real: str, on_cpu: bool) -> dict[str, list[KernelText]]:
-    """Print one kernel per stage: `begin`, `step`, `terminal` and their adjoints, all `(t, s0)`."""
-    lowered = stages.lowered
-    history = layout.history
+def step_kernels(
+    stages: StageSet, layout: Layout, real: str, threads: int, phases: Sequence[str] = PHASES
+) -> dict[str, list[KernelText]]:
+    """Print one kernel per stage: `begin`, `step`, `terminal` and their adjoints, all `(t, s0)`.
+
+    Args:
+        stages: A program and its adjoints.
+        layout: The axes of the buffers.
+        real: The type of float literals.
+        threads: Of the CPU; 0 for a GPU.
+        phases: Which phases to print.
+    """
 
     def kernel(name: str, parts: list[Stage], lane: Lane) -> KernelText:
         w = KernelWriter(name, ("t", "s0"), layout, real)
         for part in parts:
-            w.comes_from(part)
-            _parallel_stage(w, part, lane, on_cpu)
+            parallel_stage(w, part, lane, threads)
         w.line("pass")
         return w.finish()
 
-    def many(
-        prefix: str, clears: list[tuple[Buffer, int]], parts: list[Stage], lane: Lane
-    ) -> list[KernelText]:
-        zero = [clear_stage(b, time, real) for b, time in clears]
-        groups = ([[*zero]] if zero else []) + [[p] for p in parts]
-        return [kernel(f"{prefix}{k}", group, lane) for k, group in enumerate(groups)]
-
-    here = Lane("t", lambda o: f"s0 + {o + history - 1}" if o + history - 1 else "s0", "s0")
-    start = Lane("t", lambda o: str(o + history - 1), "0")
-    clears = {
-        "step": lowered.clear,
-        "terminal": lowered.clear_terminal,
-        "step_adj": lowered.clear_adjoint,
-        "terminal_adj": lowered.clear_adjoint,
-    }
+    here, start = step_lane(layout.history), begin_lane(layout.history)
     return {
-        phase: many(phase, clears.get(phase, []), parts, start if phase.startswith("begin") else here)
-        for phase, parts in stages.in_order().items()
+        phase: [
+            kernel(f"{phase}{k}", group, start if phase.startswith("begin") else here)
+            for k, group in enumerate(groups_of(stages, phase, real))
+        ]
+        for phase in phases
     }
 
 
-def _parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, on_cpu: bool) -> None:
-    """Print each top-level loop as a loop that Taichi runs in parallel, worlds included."""
+def groups_of(stages: StageSet, phase: str, real: str) -> list[list[Stage]]:
+    """Return the stages of a phase in the order in which they run; those that zero come first, as one group.
+
+    In that group is too what a step does to worlds that have ended.
+
+    Args:
+        stages: A program and its adjoints.
+        phase: One of `PHASES`.
+        real: The type of float literals.
+    """
+    lowered = stages.lowered
+    zero = [clear_stage(c, real) for c in stages.clears()[phase]]
+    parts, ended = stages.in_order()[phase], lowered.ended
+    if ended is not None and not phase.startswith("begin"):
+        runs = "running" if phase.startswith("step") else "end"
+        zero, parts = limited(zero, ended, runs), limited(parts, ended, runs)
+        zero += limited(lowered.frozen, ended, "ended") if phase == "step" else []
+    return ([zero] if zero else []) + [[part] for part in parts]
+
+
+def step_lane(history: int, k: int = 0) -> Lane:
+    """Name the places of the step `k` steps behind the one that the kernel's `t` and `s0` stand for."""
+
+    def slot(s: int) -> str:
+        return f"s0 + {s}" if s else "s0"
+
+    return Lane(f"(t + {k})" if k else "t", lambda o: slot(k + o + history - 1), slot(k))
+
+
+def begin_lane(history: int) -> Lane:
+    """Name the places of what runs before the first step."""
+    return Lane("t", lambda o: str(o + history - 1), "0")
+
+
+def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: int) -> None:
+    """Print each top-level loop as a loop that Taichi runs in parallel, worlds included.
+
+    On a CPU worlds run in parallel where there are enough of them, with the loops inside; what is too little
+    to wake other threads for runs on one.
+
+    Args:
+        w: Where to print.
+        stage: What to print.
+        lane: The places of its step.
+        threads: Of the CPU; 0 for a GPU.
+    """
+    w.comes_from(stage)
     worlds = w.layout.worlds
     stage = expanded(stage)
     nests = [_nest(op) for op in stage.body.ops]
-    small = on_cpu and worlds == 1 and all(nest and _work(nest) <= _SERIAL_WORK for nest in nests)
-    # loops that no threads share are printed as in fused mode, so that both round alike
-    stage = hoisted(stage, outermost=small)
-    nests = [_nest(op) for op in stage.body.ops]
+    alone = bool(threads) and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
     w.name(stage.t, lane.t)
-    w.plan_inlining(stage.body)
-    if small or not all(nests) or not _tapes_fit(stage, nests, worlds):
-        _serial_worlds(w, stage, lane, on_cpu)
+    if alone or (threads and worlds >= _ENOUGH) or not all(nests) or not _tapes_fit(stage, nests, worlds):
+        # printed as in fused mode, so that both round alike
+        _serial_worlds(w, hoisted(stage, outermost=True), lane, threads, serial=alone or worlds == 1)
         return
-    for nest in nests:
+    for op in _shared(stage, worlds, threads):
+        nest = _nest(op)
         assert nest is not None  # noqa: S101  (checked above)
-        _parallel_nest(w, stage, nest, lane, on_cpu)
+        w.plan_inlining(Block([op]))
+        _parallel_nest(w, stage, nest, lane, threads)
+
+
+def _shared(stage: Stage, worlds: int, threads: int) -> list[For]:
+    """Return the top-level loops of a stage with what need not be done in each iteration moved out of it.
+
+    On a CPU that may leave fewer loops to share than there were: rows instead of cells, if there are enough.
+    """
+    loops = []
+    for mine, moved in zip(stage.body.ops, hoisted(stage, outermost=False).body.ops, strict=True):
+        nest = _nest(moved)
+        assert isinstance(mine, For)  # noqa: S101  (nests were found)
+        if nest and threads and worlds * _iterations(nest) >= 2 * _PER_THREAD * threads:
+            assert isinstance(moved, For)  # noqa: S101  (it is what became of a loop)
+            loops.append(moved)
+        else:
+            loops.append(_with_innermost(mine, stage))
+    return loops
+
+
+def _with_innermost(loop: For, stage: Stage) -> For:
+    """Return a copy of a perfect nest in whose innermost body alone things are moved."""
+    nest = _nest(loop)
+    assert nest is not None  # noqa: S101  (nests were found)
+    body = hoisted(Stage(stage.name, stage.t, nest[-1].body), outermost=True).body
+    for one in reversed(nest):
+        body = Block([dataclasses.replace(one, body=body)])
+    copy = body.ops[0]
+    assert isinstance(copy, For)  # noqa: S101  (it was made by the line above)
+    return copy
 
 
 def _nest(op: Op) -> list[For] | None:
@@ -93,22 +179,45 @@ def _trips(loop: For) -> int:
     return max(0, int(loop.stop.value) - int(loop.start.value))
 
 
-def _work(nest: list[For]) -> int:
+def _iterations(nest: list[For]) -> int:
     return math.prod(_trips(loop) for loop in nest)
 
 
+def worth_sharing(block: Block, worlds: int, threads: int) -> bool:
+    """Tell whether the threads of a CPU run a block faster than one does, to which sums cost no more.
+
+    Args:
+        block: What one world runs.
+        worlds: How many run it.
+        threads: Of the CPU.
+    """
+    operations, sums = _count(block)
+    alone = worlds * operations * _OPERATION
+    return _WAKE + (alone + worlds * sums * _SUM) / threads < alone
+
+
+def _count(block: Block) -> tuple[int, int]:
+    """Estimate how many operations a block runs, and how many of them add to memory."""
+    operations = sums = 0
+    for op in block.ops:
+        trips = (_trips(op) if _known_bounds(op) else _UNKNOWN_TRIPS) if isinstance(op, For) else 1
+        inside = [_count(inner) for inner in blocks_of(op)]
+        operations += 1 + trips * sum(n for n, _ in inside)
+        sums += isinstance(op, Accumulate) + trips * sum(n for _, n in inside)
+    return operations, sums
+
+
 def _tapes_fit(stage: Stage, nests: Sequence[list[For] | None], worlds: int) -> bool:
-    lanes = worlds * max((_work(nest) for nest in nests if nest), default=1)
+    lanes = worlds * max((_iterations(nest) for nest in nests if nest), default=1)
     return sum(8 * lanes * b.shape[0] for b in tapes_of(stage)) <= _PARALLEL_TAPE_BYTES
 
 
-def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, on_cpu: bool) -> None:
+def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, threads: int) -> None:
     worlds = w.layout.worlds
     names = [w.fresh("i") for _ in nest]
     for loop, name in zip(nest, names, strict=True):
         w.name(loop.index, name)
-    work = worlds * _work(nest)
-    serial = on_cpu and work <= _SERIAL_WORK
+    serial = bool(threads) and not worth_sharing(Block([nest[0]]), worlds, threads)
     if serial:
         w.line("ti.loop_config(serialize=True)")
     bounds = [(int(f.start.value), int(f.stop.value)) for f in nest]  # type: ignore[union-attr]
@@ -121,7 +230,7 @@ def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, o
     flat = "w" if worlds > 1 else "0"
     for name, (low, high) in zip(names, bounds, strict=True):
         flat = f"({flat}) * {high - low} + {name} - {low}"
-    w.need_tapes(stage, work)
+    w.need_tapes(stage, worlds * _iterations(nest))
     inner = Lane(
         lane.t,
         lane.slot,
@@ -133,7 +242,8 @@ def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, o
         atomic=not serial,
     )
     with w.inside(head):
-        w.operations(nest[-1].body.ops, inner)
+        with as_the_world_sees(w, stage, inner) as inner:
+            w.operations(nest[-1].body.ops, inner)
         w.line("pass")
 
 
@@ -148,10 +258,10 @@ def _exclusive(body: Block, indices: list[Value], layout: Layout) -> frozenset[S
     return frozenset(slot for slot, axes in found.items() if len(axes) == 1 and None not in axes)
 
 
-def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, on_cpu: bool) -> None:
+def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, threads: int, serial: bool) -> None:
     """Print a stage whose top level is more than independent loops: worlds in parallel, the rest in order."""
     worlds = w.layout.worlds
-    serial = worlds == 1 or (on_cpu and worlds <= 2)
+    w.plan_inlining(stage.body)
     if serial:
         w.line("ti.loop_config(serialize=True)")
     w.need_tapes(stage, worlds)
@@ -166,6 +276,20 @@ def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, on_cpu: bool) -> N
         _exclusive(stage.body, [], w.layout),
         atomic=not serial,
     )
-    with w.inside(f"for w in range({worlds}):"):
-        w.operations(stage.body.ops, inner)
+    with _worlds(w, spread=bool(threads) and not serial):
+        with as_the_world_sees(w, stage, inner) as inner:
+            w.operations(stage.body.ops, inner)
         w.line("pass")
+
+
+@contextmanager
+def _worlds(w: KernelWriter, spread: bool) -> Iterator[None]:
+    """Print a loop over worlds; where it is spread, each world is an item for a thread of its own."""
+    worlds = w.layout.worlds
+    if not spread:
+        with w.inside(f"for w in range({worlds}):"):
+            yield
+        return
+    with w.inside(f"for item in range({_PER_THREAD * worlds}):"), w.inside(f"if item % {_PER_THREAD} == 0:"):
+        w.line(f"w = item // {_PER_THREAD}")
+        yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,13 +19,14 @@ class Problem:
 
     Args:
         settings: What to run. The runtime is started by it.
+        snapshot: What to go on from: the mode that it ran in is kept.
 
     Attributes:
         task: The task.
         rollout: Its rollout.
         arch: The backend that came up: `cpu` or `cuda`.
         backend: Backend, precision and threads, for the manifest.
-        plan: How the rollout runs, for the manifest.
+        watch: Called between the segments of a rollout that has several, as `Progress.within` is.
         warning: What looks bad about the gradient that `begin` computed, in one line, or None.
 
     Raises:
@@ -33,7 +34,7 @@ class Problem:
         TraceError: The simulator's step can't be traced.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, snapshot: Snapshot | None = None) -> None:
         from diffsim import runtime
         from diffsim.rollout import Rollout
 
@@ -47,12 +48,20 @@ class Problem:
         self.backend = {"arch": info.arch, "precision": info.precision, "threads": info.threads}
         simulator = self.task.build()
         self._wrt = self.task.wrt(simulator)
-        self.rollout = Rollout(
-            simulator, steps=run.steps, worlds=run.worlds, memory=run.memory, mode=run.mode
-        )
-        self.plan = {"mode": str(self.rollout.plan.mode), "text": str(self.rollout.plan)}
+        self.watch: Callable[[int, int, str], object] | None = None
+        self.rollout = Rollout(simulator, **(run.planned() | _launched(snapshot)), progress=self._between)
         self.warning: str | None = None
         self._run: Any = None
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """Say how the rollout runs, for the manifest."""
+        plan = self.rollout.plan
+        return {"mode": plan.mode, "chunk": plan.chunk, "text": str(plan)}
+
+    def _between(self, done: int, total: int, phase: str) -> None:
+        if self.watch is not None:
+            self.watch(done, total, phase)
 
     def begin(self, snapshot: Snapshot | None) -> None:
         """Compile, and go to where the snapshot was taken; None for the start.
@@ -111,3 +120,10 @@ class Problem:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _launched(snapshot: Snapshot | None) -> dict[str, Any]:
+    """Return the planning arguments that force the mode that a run was in when it stopped."""
+    if snapshot is None or not snapshot.mode:
+        return {}
+    return {"mode": snapshot.mode, "chunk": snapshot.chunk or None}

@@ -34,13 +34,35 @@ class RunOptions(Options):
     seed: int = option(0, "what random numbers start from", minimum=0, maximum=2**31 - 1)
     worlds: int = option(1, "copies that run side by side", minimum=1, maximum=_MOST)
     memory: str = option("1GiB", "memory for the rollout, as 512MiB or 2GiB")
-    mode: str = option("auto", "how steps are launched", choices=("auto", "step", "fused"))
+    host_memory: str = option("0", "memory for checkpoints beside it on the host, as 2GiB; 0 for none")
+    spill: str | None = option(None, "folder that checkpoints may be written to")
+    disk_memory: str = option("16GiB", "room for checkpoints in that folder")
+    schedule: str = option(
+        "auto", "checkpoint schedule", choices=("auto", "multistage", "mixed", "two-level")
+    )
+    mode: str = option("auto", "how steps are launched", choices=("auto", "step", "chunk", "fused"))
+    chunk: int | None = option(None, "steps in one launch of mode chunk", minimum=1, maximum=_MOST)
     arch: str = option("auto", "backend", choices=("auto", "cpu", "cuda"))
     precision: int = option(32, "bits of a real number", choices=(32, 64))
     threads: int | None = option(
-        None, "CPU threads; 1 makes runs repeat bit for bit", minimum=1, maximum=1024
+        None, "CPU threads; 1 makes runs in one mode repeat bit for bit", minimum=1, maximum=1024
     )
     guard: bool = option(True, "try new kernels in a child process, so that none can kill this one")
+
+    def planned(self) -> dict[str, Any]:
+        """Return the arguments of a rollout, and of its plan."""
+        return {
+            "steps": self.steps,
+            "worlds": self.worlds,
+            "memory": self.memory,
+            "mode": self.mode,
+            "schedule": self.schedule,
+            "host_memory": self.host_memory,
+            "spill": self.spill,
+            "disk_memory": self.disk_memory,
+            "chunk": self.chunk,
+            "iterations": self.iterations,
+        }
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,8 @@ class Snapshot:
         optimizer: What `OptimizerRun.state` returned.
         history: The iterations done.
         timings: Seconds by name: `compile`, `run`.
+        mode: The mode that it runs in, which `auto` may have found by measuring; empty where it is not known.
+        chunk: Steps of one launch of mode `chunk`.
     """
 
     digest: str
@@ -90,6 +92,8 @@ class Snapshot:
     optimizer: Arrays
     history: History
     timings: dict[str, float]
+    mode: str = ""
+    chunk: int = 0
 
     @property
     def iteration(self) -> int:
@@ -102,6 +106,8 @@ class Snapshot:
             "format": np.array(_FORMAT),
             "digest": np.array(self.digest),
             "iteration": np.array(self.iteration),
+            "mode": np.array(self.mode),
+            "chunk": np.array(self.chunk),
             "history.cost": np.asarray(self.history.costs, dtype=np.float64),
             "history.grad_norm": np.asarray(self.history.grad_norms, dtype=np.float64),
             "history.seconds": np.asarray(self.history.seconds, dtype=np.float64),
@@ -138,8 +144,12 @@ class Snapshot:
             if not len(history.costs) == len(history) == len(history.seconds) == int(arrays["iteration"]):
                 raise KeyError("history")
             timings = {key: float(value) for key, value in _group(arrays, "timings").items()}
-            groups = {name: _group(arrays, name) for name in ("first", "last", "best", "optimizer")}
-            return cls(digest=str(arrays["digest"]), history=history, timings=timings, **groups)
+            first, last, best, optimizer = (
+                _group(arrays, name) for name in ("first", "last", "best", "optimizer")
+            )
+            mode, chunk = str(arrays.get("mode", "")), int(arrays.get("chunk", 0))  # older runs do not say
+            digest = str(arrays["digest"])
+            return cls(digest, first, last, best, optimizer, history, timings, mode, chunk)
         except ConfigError:
             raise
         except (

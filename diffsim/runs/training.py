@@ -81,7 +81,7 @@ def resume(path: Path, progress: Progress) -> Outcome:
         if snapshot is not None and snapshot.iteration >= total and folder.is_finished():
             folder.save_derived(snapshot)  # they cost nothing, and may have been lost or edited
             return _outcome(folder, snapshot, "complete")
-        with problems.Problem(folder.settings) as problem:
+        with problems.Problem(folder.settings, snapshot) as problem:
             return _carry_on(folder, problem, snapshot, progress)
 
 
@@ -97,7 +97,7 @@ def render(path: Path, progress: Progress) -> Outcome:
             raise ConfigError(
                 f"run must have begun before it is drawn, got {path} at its start; diffsim resume {path}"
             )
-        with problems.Problem(folder.settings) as problem:
+        with problems.Problem(folder.settings, snapshot) as problem:
             _draw(folder, problem, snapshot, progress)
         status = "finished" if snapshot.iteration >= folder.settings.run.iterations else "stopped"
         return _outcome(folder, snapshot, status)
@@ -129,6 +129,7 @@ def _work(
             snapshot = Snapshot(
                 folder.settings.digest(), first, first, first, {}, History(), {"compile": 0.0, "run": 0.0}
             )
+        snapshot.mode, snapshot.chunk = problem.plan["mode"], problem.plan["chunk"]
         snapshot.timings["compile"] += time.perf_counter() - began
         stopped = _iterate(folder, problem, snapshot, progress)
         if stopped:
@@ -151,6 +152,7 @@ def _iterate(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, p
     lowest = best[1] if best else float("inf")
     with StopSignal() as stop, progress:
         progress.begin(total, len(history))
+        problem.watch = progress.within
         while len(history) < total and not stop.stopped:
             try:
                 cost, norm = problem.step()

@@ -79,7 +79,7 @@ class FakeProblem:
         self.task = settings.open_task()
         self.optimizer = problems.make_optimizer(settings.optimizer)
         self.backend = {"arch": "x64", "precision": 64, "threads": 1}
-        self.plan = {"mode": "step", "text": "plan"}
+        self.plan = {"mode": "step", "chunk": 0, "text": "plan"}
         self.seed = settings.run.seed
         self.size = settings.run.steps
         self.rollout = SimpleNamespace(close=lambda: None)
@@ -133,4 +133,6 @@ class FakeProblem:
 
 
 _real = problems.Problem
-problems.Problem = lambda settings: FakeProblem(settings) if settings.task == "fake" else _real(settings)  # type: ignore[assignment,misc]
+problems.Problem = lambda settings, *rest: (  # type: ignore[assignment,misc]
+    FakeProblem(settings) if settings.task == "fake" else _real(settings, *rest)
+)

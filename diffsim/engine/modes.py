@@ -1,0 +1,56 @@
+"""Making what runs a plan's mode."""
+
+from __future__ import annotations
+
+from diffsim.codegen.layout import Layout
+from diffsim.codegen.stages import StageSet
+from diffsim.engine.chunk import Chunk
+from diffsim.engine.executors import Executor, Fused, Step
+from diffsim.engine.storage import Storage
+
+__all__ = ["Measured", "make_executor"]
+
+
+class Measured(Executor):
+    """Run forward by one executor and backward by another of the same mode, whose adjoints do more.
+
+    Args:
+        values: Runs forward, and moves States.
+        adjoints: Runs backward.
+    """
+
+    def __init__(self, values: Executor, adjoints: Executor) -> None:
+        self._values, self._adjoints = values, adjoints
+        self._launchers, self._moves = adjoints._launchers, values._moves
+        self.stages, self.layout, self.real, self.storage = (
+            values.stages,
+            values.layout,
+            values.real,
+            values.storage,
+        )
+
+    def forward(self, t0: int, n: int, last: bool) -> None:
+        """Run steps forward as the first executor does."""
+        self._values.forward(t0, n, last)
+
+    def backward(self, t0: int, n: int, last: bool) -> None:
+        """Run adjoints as the second executor does."""
+        self._adjoints.backward(t0, n, last)
+
+
+def make_executor(
+    mode: str, stages: StageSet, layout: Layout, real: str, storage: Storage, chunk: int = 1
+) -> Executor:
+    """Return what runs a mode.
+
+    Args:
+        mode: `step`, `chunk` or `fused`.
+        stages: A program and its adjoints.
+        layout: The sizes of everything in memory.
+        real: The type of float literals.
+        storage: The memory.
+        chunk: Steps of one launch of mode `chunk`.
+    """
+    if mode == "chunk":
+        return Chunk(stages, layout, real, storage, chunk)
+    return {"fused": Fused, "step": Step}[mode](stages, layout, real, storage)

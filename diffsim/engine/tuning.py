@@ -1,0 +1,267 @@
+"""Choosing the mode by measuring: a few steps in each mode that may win, timed after it has compiled.
+
+The mode that was planned stays unless another is clearly faster, so that noise does not change it; a mode is
+compiled only where that can be won back in the gradients to come.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from diffsim import _taichi
+from diffsim.engine.executors import Executor
+from diffsim.errors import GradientError
+from diffsim.plan import Plan
+from diffsim.plan.modes import COMPILE_BUDGET, Candidate, Timing, pays, show_seconds
+
+__all__ = ["Bench", "EngineBench", "Verdict", "contest", "decide", "decided", "survey", "time_steps"]
+
+_MARGIN = 1.2  # a mode must be so much faster than the planned one to take its place
+_LIMIT = 0.5  # seconds for the timing of one mode
+_TELLING = 0.02  # seconds of a run from which on it shows that a mode is hopeless
+_HOPELESS = 4.0  # times the fastest seconds so far
+
+
+class Bench(Protocol):
+    """Who can compile and time modes."""
+
+    def prepare(self, candidate: Candidate) -> float | str:
+        """Compile a mode and compare its gradients with those of mode `step`.
+
+        Args:
+            candidate: The mode.
+
+        Returns:
+            The seconds that compiling took, or why the mode cannot be used.
+        """
+
+    def seconds(self, candidate: Candidate, hopeless: float) -> float:
+        """Time a mode that is prepared.
+
+        Args:
+            candidate: The mode.
+            hopeless: Seconds from which on it need not be known well.
+
+        Returns:
+            The seconds of one gradient.
+        """
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured.
+
+    Attributes:
+        timings: What modes were found to cost.
+        skipped: Why others were not measured, by their names.
+    """
+
+    timings: tuple[Timing, ...]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def contest(planned: str, candidates: Sequence[Candidate], bench: Bench, iterations: int) -> Verdict:
+    """Time the planned mode, mode `step`, and each other mode that can win back its compilation.
+
+    Args:
+        planned: The mode that was planned; it is compiled, and so is `step`, which it was compared with.
+        candidates: All modes with what they are expected to cost.
+        bench: Compiles and times.
+        iterations: Gradients that will be computed.
+    """
+    by_mode = {c.mode: c for c in candidates}
+    timings: list[Timing] = []
+    skipped: dict[str, str] = {}
+
+    def measure(candidate: Candidate) -> None:
+        compiled = bench.prepare(candidate)
+        if isinstance(compiled, str):
+            skipped[candidate.label] = compiled
+            return
+        best = min((t.seconds for t in timings), default=float("inf"))
+        seconds = bench.seconds(candidate, _HOPELESS * best)
+        timings.append(Timing(candidate.mode, candidate.chunk, compiled, seconds))
+
+    for mode in dict.fromkeys((planned, "step")):
+        measure(by_mode[mode])
+    scale = timings[-1].seconds / by_mode["step"].seconds  # this machine, against what was expected
+    others = [c for c in candidates if c.mode not in (planned, "step")]
+    for candidate in sorted(others, key=lambda c: c.seconds):
+        best = min(t.seconds for t in timings)
+        expected = scale * candidate.seconds
+        if expected * _MARGIN > best:
+            skipped[candidate.label] = f"about {show_seconds(expected)} per gradient expected"
+        elif candidate.compile_seconds > COMPILE_BUDGET or not pays(
+            candidate.compile_seconds, best, expected, iterations
+        ):
+            took = show_seconds(candidate.compile_seconds)
+            skipped[candidate.label] = f"about {took} to compile, for {show_seconds(expected)} per gradient"
+        else:
+            measure(candidate)
+    return Verdict(tuple(timings), skipped)
+
+
+def survey(candidates: Iterable[Candidate], bench: Bench, longest: float) -> Verdict:
+    """Time every mode, for a table; nothing is chosen yet.
+
+    Args:
+        candidates: All modes with what they are expected to cost.
+        bench: Compiles and times.
+        longest: Seconds that a mode may be expected to compile.
+    """
+    timings: list[Timing] = []
+    skipped: dict[str, str] = {}
+    for candidate in candidates:
+        if candidate.compile_seconds > longest:
+            skipped[candidate.label] = f"about {show_seconds(candidate.compile_seconds)} to compile"
+            continue
+        compiled = bench.prepare(candidate)
+        if isinstance(compiled, str):
+            skipped[candidate.label] = compiled
+            continue
+        seconds = bench.seconds(candidate, float("inf"))
+        timings.append(Timing(candidate.mode, candidate.chunk, compiled, seconds))
+    return Verdict(tuple(timings), skipped)
+
+
+def decide(planned: str, timings: Sequence[Timing], iterations: int | None = None) -> Timing:
+    """Return the fastest mode, or the planned one where no other is clearly faster.
+
+    Args:
+        planned: The mode that was planned.
+        timings: What was measured.
+        iterations: Gradients that the time to compile must be won back in; None where it is spent already.
+    """
+    known = {t.mode: t for t in timings}
+    step = known.get("step")
+    if iterations is not None and step is not None:
+        known = {
+            mode: t
+            for mode, t in known.items()
+            if mode == "step" or pays(t.compile_seconds, step.seconds, t.seconds, iterations)
+        }
+    fastest = min(known.values(), key=lambda t: t.seconds)
+    mine = known.get(planned)
+    return fastest if mine is None or mine.seconds >= _MARGIN * fastest.seconds else mine
+
+
+def decided(plan: Plan, verdict: Verdict, iterations: int | None = None) -> Plan:
+    """Return a plan that keeps to what was measured, here or earlier.
+
+    Args:
+        plan: What was planned.
+        verdict: What was measured.
+        iterations: As for `decide`.
+    """
+    winner = decide(plan.mode, verdict.timings, iterations)
+    reason = _reason(winner, verdict.timings)
+    reason += "".join(f"; {name}: {why}" for name, why in verdict.skipped.items())
+    return dataclasses.replace(
+        plan,
+        mode=winner.mode,
+        chunk=min(winner.chunk, plan.window),
+        reason=reason,
+        measured=verdict.timings,
+        tunable=False,
+    )
+
+
+def _reason(winner: Timing, timings: Iterable[Timing]) -> str:
+    others = [t for t in timings if t.mode != winner.mode]
+    if not others:
+        return "measured; nothing else can win back its compilation"
+    second = min(others, key=lambda t: t.seconds)
+    factor = second.seconds / winner.seconds
+    if factor >= 1.0:
+        return f"measured, {factor:.3g} times as fast as {second.label}"
+    what = "not clear enough to change" if factor * _MARGIN > 1.0 else "less than it takes to compile"
+    return f"measured; {second.label} would be {1 / factor:.3g} times as fast, {what}"
+
+
+def time_steps(
+    run: Callable[[int], object],
+    first: int,
+    most: int,
+    hopeless: float = float("inf"),
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Return the seconds per step of a run, from as many steps as take a moment.
+
+    Args:
+        run: Runs so many steps forward and backward, and waits for them.
+        first: How many steps to begin with.
+        most: How many steps there may be.
+        hopeless: Seconds per step from which on it need not be known well.
+        clock: Tells the time [s].
+    """
+
+    def once(n: int) -> float:
+        start = clock()
+        run(n)
+        return clock() - start
+
+    n, spent = min(first, most), 0.0
+    while True:
+        took = once(n)
+        spent += took
+        if took > _TELLING and took / n > hopeless:
+            return took / n
+        more = min(most, 4 * n)
+        if more == n or spent + took / n * more > _LIMIT:
+            break
+        n = more
+    for _ in range(2):
+        if spent + took > _LIMIT:
+            break
+        again = once(n)
+        spent, took = spent + again, min(took, again)
+    return took / n
+
+
+class EngineBench:
+    """Prepares and times the modes of an engine.
+
+    Args:
+        plan: What was planned.
+        executor: Gives what runs a mode.
+        differs: Tells whether the gradients of a mode differ from those of mode `step`.
+        trusted: Modes that need not be compared.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Callable[[Candidate], Executor],
+        differs: Callable[[str], bool],
+        trusted: Collection[str],
+    ) -> None:
+        self._plan, self._executor, self._differs, self._trusted = plan, executor, differs, trusted
+
+    def prepare(self, candidate: Candidate) -> float | str:
+        """Compile a mode and compare its gradients with those of mode `step`."""
+        executor = self._executor(candidate)
+        if candidate.mode not in self._trusted:
+            try:
+                if self._differs(candidate.mode):
+                    return "its gradients differ from those of step"
+            except GradientError as error:  # the guard's: nobody asked for this mode
+                return " ".join(str(error).split())
+        if self._trusted == {candidate.mode}:  # `step`, which nothing was compared with yet
+            self._run(executor, 1)
+        return executor.compile_seconds
+
+    def seconds(self, candidate: Candidate, hopeless: float) -> float:
+        """Time a mode on steps from the beginning of the horizon."""
+        executor, plan = self._executor(candidate), self._plan
+        whole = plan.steps * (1.0 + plan.recomputation) / 2.0
+        first, most = max(1, candidate.chunk), min(plan.window, plan.steps)
+        return whole * time_steps(lambda n: self._run(executor, n), first, most, hopeless / whole)
+
+    @staticmethod
+    def _run(executor: Executor, n: int) -> None:
+        executor.gradient(0, n, True)
+        _taichi.ti.sync()
