@@ -8,6 +8,7 @@ from diffsim.errors import (
     DiffsimError,
     GradientError,
     GradientWarning,
+    PlanWarning,
     StateError,
     TraceError,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Param",
     "Part",
     "Plan",
+    "PlanWarning",
     "Rollout",
     "Scratch",
     "Simulator",

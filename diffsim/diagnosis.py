@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,27 @@ def sensitivity(engine: Engine, cost: NDArray[np.float64]) -> float:
     return float(np.max(felt[known] / np.abs(cost[known]), initial=0.0))
 
 
+@dataclass(frozen=True)
+class _Moment:
+    """When a kernel runs, and for which worlds.
+
+    Attributes:
+        phase, t, s: As `Watch.run` gets them.
+        ends: The time of each world, where those that have ended have another; None where all have `t`.
+        ran: Which worlds the kernel runs for; None for all.
+    """
+
+    phase: str
+    t: int
+    s: int
+    ends: NDArray[Any] | None = None
+    ran: NDArray[np.bool_] | None = None
+
+    def time(self, world: int | None) -> int:
+        """Return what `t` is for a world."""
+        return self.t if self.ends is None or world is None else int(self.ends[world])
+
+
 class NanWatch:
     """Look at what each kernel wrote, and raise at the first number that is not finite.
 
@@ -131,31 +153,55 @@ class NanWatch:
         if self._recomputing and not backward:
             launch(t, s)
             return
+        moment = self._moment(phase, t, s)
         spots = self._spots.setdefault(id(stage), _written(stage))
-        before = {spot: [a.copy() for a in self._look(spot, t, s)] for spot in spots} if backward else {}
+        before = {spot: [a.copy() for a in self._look(spot, moment)] for spot in spots} if backward else {}
         launch(t, s)
         for spot in spots:
-            for component, array in enumerate(self._look(spot, t, s)):
-                if not np.isfinite(array).all():
-                    index = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
-                    raise self._error(stage, phase, t, s, spot, component, index, float(array[index]), before)
+            for component, array in enumerate(self._look(spot, moment)):
+                bad = ~np.isfinite(array)
+                if moment.ran is not None and "world" in self._layout.axes(spot[0]):
+                    bad[~moment.ran] = False
+                if bad.any():
+                    index = tuple(map(int, np.argwhere(bad)[0]))
+                    raise self._error(stage, moment, spot, component, index, float(array[index]), before)
 
-    def _look(self, spot: Spot, t: int, s: int) -> list[NDArray[Any]]:
+    def _moment(self, phase: str, t: int, s: int) -> _Moment:
+        ended = self._engine.lowered.ended
+        if ended is None or phase.startswith("begin"):
+            return _Moment(phase, t, s)
+        first = np.array(self._engine.storage.arrays(ended)[0])  # that a world does not run
+        if phase.startswith("step"):
+            return _Moment(phase, t, s, ran=first > t)
+        return _Moment(phase, t, s, np.minimum(first, t))
+
+    def _look(self, spot: Spot, moment: _Moment) -> list[NDArray[Any]]:
         """Return a buffer at a time relative to a step, one array (world, *space) per component."""
         buffer, time = spot
-        slot = s + time + self._layout.history - 1 if buffer.kind == "state" else s
-        own: dict[str, Any] = {"world": slice(None), "group": 0, "slot": slot, "time": t}
+        world: Any = slice(None)
+        place: Any = moment.s
+        if buffer.kind == "state" and moment.ends is not None:  # a world's last States are where it left them
+            world = np.arange(self._layout.worlds)
+            place = np.maximum(moment.s - (moment.t - moment.ends), 0)
+        slot = place + time + self._layout.history - 1 if buffer.kind == "state" else place
+        own = {
+            "world": world,
+            "group": 0,
+            "slot": slot,
+            "ring": slot % self._layout.ring,
+            "time": moment.t,
+        }
         index = tuple(own[axis] for axis in self._layout.axes(buffer))
         return [array[index] for array in self._engine.storage.arrays(buffer)]
 
-    def _reader(self, world: int, t: int, s: int, before: dict[Spot, list[NDArray[Any]]]) -> Reader:
+    def _reader(self, world: int, moment: _Moment, before: dict[Spot, list[NDArray[Any]]]) -> Reader:
         """Return what reads one world's memory, as it was before the kernel where that was kept."""
 
         def read(ref: Ref, indices: tuple[int, ...]) -> Any:
             if ref.buffer.kind == "external":
                 return _external(ref, indices)
             here = (ref.buffer, ref.time or 0)
-            arrays = before[here] if here in before else self._look(here, t, s)
+            arrays = before[here] if here in before else self._look(here, moment)
             if "world" in self._layout.axes(ref.buffer):
                 indices = (world, *indices)
             return arrays[ref.component][indices]
@@ -165,9 +211,7 @@ class NanWatch:
     def _error(
         self,
         stage: Stage,
-        phase: str,
-        t: int,
-        s: int,
+        moment: _Moment,
         spot: Spot,
         component: int,
         index: tuple[int, ...],
@@ -175,14 +219,16 @@ class NanWatch:
         before: dict[Spot, list[NDArray[Any]]],
     ) -> Exception:
         buffer, time = spot
-        backward = phase.endswith("_adj")
+        backward = moment.phase.endswith("_adj")
         own_world = "world" in self._layout.axes(buffer)
         space, world = (index[1:], index[0]) if own_world else (index, None)
         place = Place(buffer, time, component, space)
         culprit = None
         # what worlds share is a sum over them: whose share it is must be found out
         for k in [world] if world is not None else range(min(self._layout.worlds, _MOST_WORLDS)):
-            culprit = find_culprit(stage, t, place, self._reader(k, t, s, before), backward)
+            if moment.ran is None or moment.ran[k]:
+                reader = self._reader(k, moment, before)
+                culprit = find_culprit(stage, moment.time(k), place, reader, backward)
             if culprit is not None:
                 world = k
                 break
@@ -193,7 +239,7 @@ class NanWatch:
         statement = _statement(stage, spot, component, culprit)
         text = (
             f"{_label(buffer)}{where} must stay finite, got {value} in the {way} pass, "
-            f"{_moment(phase, t, buffer, time)}: {kernel} wrote it{statement}; "
+            f"{_when(moment.phase, moment.time(world), buffer, time)}: {kernel} wrote it{statement}; "
             f"{_remedy(stage, culprit, backward)}"
         )
         return GradientError(text) if backward else StateError(text)
@@ -248,7 +294,7 @@ def _label(buffer: Buffer) -> str:
     return f"{'the adjoint of ' if buffer.is_adjoint else ''}{initial}{buffer.label}"
 
 
-def _moment(phase: str, t: int, buffer: Buffer, time: int) -> str:
+def _when(phase: str, t: int, buffer: Buffer, time: int) -> str:
     if phase.startswith("begin"):
         return "before step 0"
     if phase.startswith("terminal"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from diffsim import _taichi, runtime
 from diffsim.diagnosis import NanWatch, explain_gradient, explain_not_finite, sensitivity
 from diffsim.engine.engine import Engine, plan_program
+from diffsim.engine.pace import Progress
 from diffsim.errors import ConfigError, GradientError, StateError
 from diffsim.explain import Explanation, explain
 from diffsim.fields import Control, Field, Scratch, State
@@ -20,8 +22,8 @@ from diffsim.frames import collect_frames
 from diffsim.inputs import Inputs
 from diffsim.ir import Accumulate, Buffer, walk
 from diffsim.leaves import Leaf, Wrt, resolve
-from diffsim.plan import Plan
-from diffsim.planning import check_arguments, warn_of
+from diffsim.plan import Plan, Request
+from diffsim.planning import warn_of
 from diffsim.simulator import Simulator
 from diffsim.trace import Program, trace
 
@@ -41,8 +43,17 @@ class Rollout:
         worlds: Copies that run in parallel, each with a cost of its own.
         memory: The byte budget of all fields, a number or a size like `"512MiB"`. Where it is too small to
             keep every step, checkpoints are kept and steps are recomputed; the gradient is the same.
-        mode: `step` launches every kernel of every step, `fused` whole segments of steps; `auto` chooses.
+        mode: `step` launches every kernel of every step, `chunk` a few steps at a time, `fused` whole
+            segments of steps; `auto` chooses.
         window: Force so many steps in memory; for tests.
+        schedule: The checkpoint schedule: `multistage`, `mixed`, `two-level`; `auto` chooses.
+        host_memory: The byte budget of checkpoints in the host's memory beside the fields; 0 for none.
+        spill: A folder that checkpoints may be written to, removed when the rollout is closed.
+        disk_memory: The byte budget of that folder.
+        chunk: Force so many steps into one launch of mode `chunk`.
+        iterations: How many gradients the time to compile may be spread over.
+        progress: Called as `progress(done, total, phase)` after each segment of a run that has several: the
+            steps run so far, those of the whole run, forward and backward, and `forward` or `backward`.
 
     Raises:
         ConfigError: An argument is not allowed, or the budget is too small for one step.
@@ -60,21 +71,27 @@ class Rollout:
         mode: str = "auto",
         *,
         window: int | None = None,
+        schedule: str = "auto",
+        host_memory: int | str = 0,
+        spill: str | os.PathLike[str] | None = None,
+        disk_memory: int | str = "16GiB",
+        chunk: int | None = None,
+        iterations: int = 100,
+        progress: Progress | None = None,
     ) -> None:
         self.closed = True
-        check_arguments(steps, worlds, mode)
-        if window is not None and (not isinstance(window, int) or window < 1):
-            raise ConfigError(f"window must be a positive integer or None, got {window!r}; leave it out")
+        request = Request(
+            steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory, chunk, iterations
+        ).check()
         info = runtime.info()
         self.sim, self.steps, self.worlds = simulator, int(steps), int(worlds)
         self._program: Program = trace(simulator)
-        lowered, stages, chosen = plan_program(
-            self._program, info, self.steps, self.worlds, memory, mode, window
-        )
-        warn_of(lowered)
+        lowered, stages, chosen = plan_program(self._program, info, request)
+        warn_of(lowered, chosen)
         self._info = info
         self._runtime_program = runtime.register(self)
         self._engine = Engine(lowered, stages, chosen, info)
+        self._engine.progress = progress
         self._inputs = Inputs(self._engine)
         self.closed = False
         for field in self._program.fields.values():
@@ -84,9 +101,10 @@ class Rollout:
     @property
     def plan(self) -> Plan:
         """What was decided and why; print it."""
-        chosen = self._engine.plan
-        if self._engine.fallback:
-            return dataclasses.replace(chosen, mode="step", reason=self._engine.fallback)
+        engine = self._engine
+        chosen = dataclasses.replace(engine.plan, compiled=engine.compile_seconds)
+        if engine.fallback:
+            return dataclasses.replace(chosen, mode="step", reason=engine.fallback, chunk=0)
         return chosen
 
     def explain(self) -> Explanation:
@@ -138,7 +156,8 @@ class Rollout:
 
         Returns:
             The cost as `value` gives it, and a dict from attribute paths (`"policy.w0"`) to arrays of the
-            shape of the declaration. The gradient of what worlds share is the sum over worlds.
+            shape of the declaration, worlds first where there are many and the field is `per_world`. The
+            gradient of what worlds share is the sum over worlds.
 
         Raises:
             ConfigError: `wrt` names something without a gradient, or `debug` is not known.
@@ -171,6 +190,20 @@ class Rollout:
         self._require_cost()
         return self._cost(self._engine.backward())
 
+    @property
+    def lengths(self) -> Any:
+        """How many steps each world ran in the last run: an int, or an array of ints with many worlds.
+
+        It is the horizon where no kernel set `self.done` (see `Simulator.done`), and 0 where `reset` did.
+
+        Raises:
+            StateError: Nothing ran yet.
+        """
+        lengths = self._engine.lengths
+        if lengths is None:
+            raise StateError("lengths must be read after a run, got none yet; call value() first")
+        return int(lengths[0]) if self.worlds == 1 else lengths.copy()
+
     def _require_cost(self) -> None:
         if not (self._program.running_cost or self._program.terminal_cost or self._adds_cost()):
             name = type(self.sim).__name__
@@ -194,7 +227,8 @@ class Rollout:
 
         Returns:
             Frames at t = 0, every, 2 every, ... (a State up to and including `steps`, others below it), shape
-            `(frames, *shape, *components)`; with worlds > 1 `(frames, worlds, ...)`.
+            `(frames, *shape, *components)`; with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see
+            `lengths`) a world's States stay as they were then, and its Scratches are zero.
 
         Raises:
             ConfigError: The field has no time axis or is not of this simulator.

@@ -1,6 +1,7 @@
 """Numbers that are not finite: named with kernel, step, field, index, world and statement, in both passes."""
 
 import inspect
+import math
 import re
 from pathlib import Path
 
@@ -332,6 +333,7 @@ def long(runtime, request):
 def looked_at(request, long, monkeypatch):
     """The rollout, whose States are looked at as on the CPU or as on a GPU, and the segments it runs."""
     engine = long._engine
+    monkeypatch.setattr(engine.lookout, "_every", 1)  # windows are short here, but all are looked at
     if request.param == "by a kernel":
         monkeypatch.setattr(engine.storage, "on_cpu", False)
     ran = []
@@ -400,15 +402,31 @@ def test_the_largest_adjoint_is_noted(looked_at):
 
 def test_short_windows_are_not_all_looked_at(runtime, monkeypatch):
     looks = []
-    rollout = ds.Rollout(Long(), steps=40, mode="step", window=4)
+    rollout = ds.Rollout(Long(), steps=300, mode="step", window=4)
     layout, storage = rollout._engine.plan.layout, rollout._engine.storage
     lookout = Lookout(rollout._engine.lowered, storage, layout)
-    monkeypatch.setattr(lookout.storage, "arrays", lambda buffer: looks.append(buffer) or [np.zeros((1, 9))])
-    for t0 in range(0, 40, 4):
+    per_step = sum(b.components * math.prod(b.shape) for b in rollout._engine.lowered.states)
+    assert lookout._every == 2**16 // (4 * per_step)
+    monkeypatch.setattr(lookout, "_every", 32)
+    monkeypatch.setattr(lookout, "_largest", lambda arrays: looks.append(t0) or 0.0)
+    for t0 in range(0, 300, 4):
         lookout.states(t0, 4)
-    assert len(looks) == 2 * 2  # two States, after 16 steps and after 32
-    monkeypatch.undo()
+    assert looks == [124, 252]  # behind 128 steps, and behind 256
     rollout.close()
+
+
+def test_a_late_look_says_so(long, monkeypatch):
+    monkeypatch.setattr(long._engine.lookout, "_every", 6)
+    push = np.zeros(200)
+    push[50] = -2.0
+    long.sim.push.set(push)
+    try:
+        with pytest.raises(
+            StateError, match=r"got nan at index \[0\] in step 100 or before, .* step 120 of 200"
+        ):
+            long.value()
+    finally:
+        long.sim.push.set(0.0)
 
 
 def test_a_look_that_sees_nothing_lets_the_run_go_on(looked_at, monkeypatch):

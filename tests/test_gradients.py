@@ -132,13 +132,14 @@ def test_chain_fused_against_step(chain, reference):
 
 @pytest.mark.parametrize("mode", ["step", "fused"])
 @pytest.mark.cpu
+@pytest.mark.filterwarnings("ignore::diffsim.errors.PlanWarning")  # windows of one step, on purpose
 def test_chain_windows_and_checkpoints_are_bit_equal(chain, mode):
     want = gradients(chain, mode=mode)
     budget = ds.plan(chain, steps=STEPS).smallest
     for options in ({"window": 7}, {"window": 1}, {"memory": budget}, {"memory": 2 * budget}):
         rollout = ds.Rollout(chain, steps=STEPS, mode=mode, **options)
         assert rollout.plan.segments > 1
-        assert rollout.plan.checkpoints >= 1
+        assert rollout.plan.checkpoints >= 1 or rollout.plan.segments == 2
         cost, grads = rollout.value_and_grad([getattr(chain, key) for key in KEYS])
         assert cost == want[0]
         assert_equal(grads, want[1])

@@ -323,7 +323,7 @@ class Spring(ds.Simulator):
 
 
 def test_an_oscillator_neither_grows_nor_shrinks(runtime):
-    rollout = ds.Rollout(Spring(), steps=3000, memory="40KiB")
+    rollout = ds.Rollout(Spring(), steps=3000, memory="8KiB")
     assert rollout.plan.segments > 1
     health = rollout.health()
     assert abs(health.growth) < 1e-4

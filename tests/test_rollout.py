@@ -160,7 +160,8 @@ def test_smallest_budget_is_enough(runtime):
     with pytest.raises(ConfigError) as caught:
         ds.plan(sim, steps=12, memory="10B")
     needed = int("".join(c for c in str(caught.value).split(" bytes")[0] if c.isdigit()))
-    rollout = ds.Rollout(sim, steps=12, memory=needed, mode="step")
+    with pytest.warns(ds.PlanWarning, match="one step only"):
+        rollout = ds.Rollout(sim, steps=12, memory=needed, mode="step")
     assert rollout.plan.total_bytes <= needed
     assert rollout.plan.window == 1
     assert rollout.plan.checkpoints == 1

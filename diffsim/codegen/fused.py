@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
-from diffsim.analysis.program import LoweredProgram, clear_stage
+from diffsim.analysis.clearing import clear_stage
+from diffsim.analysis.program import LoweredProgram
+from diffsim.codegen.ending import begin_running, end_of, otherwise, own_steps, while_running
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.printer import Lane
-from diffsim.codegen.stages import StageSet, parameter_adjoints
+from diffsim.codegen.stages import StageSet, adjoint_of, parameter_adjoints
 from diffsim.codegen.writer import KernelText, KernelWriter
 from diffsim.ir import Block, Buffer, Stage, Value, blocks_of, operands_of, walk
 
-__all__ = ["fused_backward", "fused_forward"]
+__all__ = ["fused_backward", "fused_forward", "fused_gradient"]
+
+_PER_THREAD = 512  # iterations that Taichi gives to one thread of a CPU at least
 
 
 @contextmanager
 def _lanes(w: KernelWriter) -> Iterator[Lane]:
     """Print the loop over lanes (groups of worlds); yield how it is called."""
     groups, worlds = w.layout.groups, w.layout.worlds
-    if groups == 1:
-        w.line("ti.loop_config(serialize=True)")
-    elif not w.layout.world_last:  # else Taichi gives several lanes to one thread
-        w.line("ti.loop_config(block_dim=1)")
-    with w.inside(f"for g in range({groups}):"):
-        group = "g" if groups > 1 else "0"
-        yield Lane(world="g" if groups == worlds > 1 else "w" if worlds > 1 else "0", group=group, lane=group)
+    group = "g" if groups > 1 else "0"
+    lane = Lane(world="g" if groups == worlds > 1 else "w" if worlds > 1 else "0", group=group, lane=group)
+    if groups == 1 or w.layout.world_last:
+        if groups == 1:
+            w.line("ti.loop_config(serialize=True)")
+        with w.inside(f"for g in range({groups}):"):
+            yield lane
+        return
+    with w.inside(f"for item in range({_PER_THREAD * groups}):"), w.inside(f"if item % {_PER_THREAD} == 0:"):
+        w.line(f"g = item // {_PER_THREAD}")
+        yield lane
 
 
 @contextmanager
@@ -39,17 +48,26 @@ def _worlds(w: KernelWriter, lane: Lane) -> Iterator[None]:
 
 
 @contextmanager
-def _time(w: KernelWriter, heads: Sequence[str], stages: Sequence[Stage]) -> Iterator[None]:
-    """Print the loops that name the step's slots `s0`, `s1`, ... as bare loop variables, and the time."""
+def _time(
+    w: KernelWriter,
+    heads: Sequence[str],
+    stages: Sequence[Stage],
+    t: str = "t0 + s0",
+    always: bool = False,
+    adjoints: bool = False,
+) -> Iterator[None]:
+    """Print the loop over time, the step's slots `s0`, `s1`, ..., those of adjoints, and the time."""
     depth = w.indent
     for head in heads:
         w.line(head)
         w.indent += 1
     for k in range(1, w.layout.history + 1):
-        w.line(f"for s{k} in range(s0 + {k}, s0 + {k + 1}):")
-        w.indent += 1
-    if _uses_t(stages):
-        w.line("t = t0 + s0")
+        w.line(f"s{k} = s0 + {k}")
+    if adjoints:
+        for k in range(w.layout.ring):
+            w.line(f"a{k} = {w.layout.ring_of(f's{k}')}")
+    if always or _uses_t(stages):
+        w.line(f"t = {t}")
     yield
     w.indent = depth
 
@@ -69,69 +87,140 @@ def _read_values(block: Block) -> set[Value]:
 
 
 def _step_lane(lane: Lane, history: int) -> Lane:
-    return Lane("t", lambda o: f"s{o + history - 1}", "s0", lane.world, lane.group, lane.lane)
+    return replace(
+        lane,
+        t="t",
+        slot=lambda o: f"s{o + history - 1}",
+        ring=lambda o: f"a{o + history - 1}",
+        scratch="s0",
+    )
 
 
 def _begin_lane(lane: Lane, history: int) -> Lane:
-    return Lane("t0", lambda o: str(o + history - 1), "0", lane.world, lane.group, lane.lane)
+    def slot(o: int) -> str:
+        return str(o + history - 1)
+
+    return replace(lane, t="t0", slot=slot, ring=slot, scratch="0")
 
 
 def fused_forward(lowered: LoweredProgram, layout: Layout, real: str) -> KernelText:
     """Print `forward(t0, n, last)`: steps `t0 .. t0 + n - 1` of every world in one launch."""
-    w = KernelWriter("forward", ("t0", "n", "last"), layout, real)
-    w.program = type(lowered.program.simulator).__name__
-    clears = [clear_stage(b, time, real) for b, time in lowered.clear]
-    stages = clears + lowered.step + lowered.running
-    ending = [clear_stage(b, time, real) for b, time in lowered.clear_terminal] + lowered.terminal
+    w = _writer("forward", lowered, layout, real)
     with _lanes(w) as lane, _worlds(w, lane):
-        with w.inside("if t0 == 0:"):
-            for cost in lowered.costs:
-                w.line(f"{w.at(cost, 0, [lane.world])} = {w.zero_of(cost)}")
-            for stage in lowered.begin:
-                w.stage(stage, _begin_lane(lane, layout.history))
-        with _time(w, ["for s0 in range(n):"], stages):
-            for stage in stages:
-                w.stage(stage, _step_lane(lane, layout.history))
-        if ending:
-            with w.inside("if last == 1:"), _time(w, ["for s0 in range(n, n + 1):"], ending):
-                for stage in ending:
-                    w.stage(stage, _step_lane(lane, layout.history))
+        _forward(w, lowered, lane)
     return w.finish()
 
 
 def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
     """Print `backward(t0, n, last)`: the adjoints of those steps, last step first, in one launch."""
-    lowered = stages.lowered
-    w = KernelWriter("backward", ("t0", "n", "last"), layout, real)
-    w.program = type(lowered.program.simulator).__name__
-    clears = [clear_stage(b, time, real) for b, time in lowered.clear_adjoint]
-    order = stages.in_order()
-    body, ending = clears + order["step_adj"], clears + order["terminal_adj"]
+    w = _writer("backward", stages.lowered, layout, real)
     with _lanes(w) as lane:
-        with w.inside("if last == 1:"):
-            for buffer in parameter_adjoints(lowered):
-                if not buffer.per_world:
-                    _zero_parameter(w, buffer, lane)
-            w.line("pass")
+        _zero_shared(w, stages.lowered, lane)
         with _worlds(w, lane):
-            _seed_window(w, lowered, lane)
-            with w.inside("if last == 1:"):
-                for buffer in parameter_adjoints(lowered):
-                    if buffer.per_world:
-                        _zero_parameter(w, buffer, lane)
-                with _time(w, ["for s0 in range(n, n + 1):"], ending):
-                    for stage in ending:
-                        w.stage(stage, _step_lane(lane, layout.history))
-                    w.line("pass")
-            with _time(w, ["for r in range(n):", "for s0 in range(n - 1 - r, n - r):"], body):
-                for stage in body:
-                    w.stage(stage, _step_lane(lane, layout.history))
-            _save_carry(w, lowered, lane)
-            with w.inside("if t0 == 0:"):
-                for stage in order["begin_adj"]:
-                    w.stage(stage, _begin_lane(lane, layout.history))
-                w.line("pass")
+            _backward(w, stages, lane)
     return w.finish()
+
+
+def fused_gradient(stages: StageSet, layout: Layout, real: str) -> KernelText:
+    """Print `gradient(t0, n, last, what)`: those steps (what = 1), their adjoints (2), or both (3).
+
+    Both are done world after world: the adjoints of a world find in the processor's cache what its steps have
+    just left there. Being one kernel, it computes the same bits with and without adjoints.
+    """
+    w = _writer("gradient", stages.lowered, layout, real, "what")
+    with _lanes(w) as lane:
+        with w.inside("if what > 1:"):
+            _zero_shared(w, stages.lowered, lane)
+        with _worlds(w, lane):
+            with w.inside("if what != 2:"):
+                _forward(w, stages.lowered, lane)
+            with w.inside("if what > 1:"):
+                _backward(w, stages, lane)
+    return w.finish()
+
+
+def _writer(name: str, lowered: LoweredProgram, layout: Layout, real: str, *more: str) -> KernelWriter:
+    w = KernelWriter(name, ("t0", "n", "last", *more), layout, real)
+    w.program = type(lowered.program.simulator).__name__
+    return w
+
+
+def _forward(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
+    """Print the steps of one world."""
+    history, real = w.layout.history, w.real
+    clears = [clear_stage(c, real) for c in lowered.clear]
+    stages = clears + lowered.step + lowered.running
+    ending = [clear_stage(c, real) for c in lowered.clear_terminal] + lowered.terminal
+    with w.inside("if t0 == 0:"):
+        for cost in lowered.costs:
+            w.line(f"{w.at(cost, 0, [lane.world])} = {w.zero_of(cost)}")
+        begin_running(w, lowered.ended, lane.world)
+        for stage in lowered.begin:
+            w.stage(stage, _begin_lane(lane, history))
+    step = _step_lane(lane, history)
+    with _time(w, ["for s0 in range(n):"], stages, always=lowered.ended is not None):
+        with while_running(w, lowered.ended, step):
+            for stage in stages:
+                w.stage(stage, step)
+        if lowered.ended is not None:
+            with otherwise(w):
+                for stage in lowered.frozen:
+                    w.stage(stage, step)
+    if ending:
+        with w.inside("if last == 1:"), _end(w, lowered, lane, ending) as end:
+            for stage in ending:
+                w.stage(stage, end)
+
+
+@contextmanager
+def _end(
+    w: KernelWriter, lowered: LoweredProgram, lane: Lane, stages: Sequence[Stage], adjoints: bool = False
+) -> Iterator[Lane]:
+    """Print what names the place behind a world's last step; yield how it is called."""
+    ended, end = lowered.ended, _step_lane(lane, w.layout.history)
+    n = own_steps(w, ended, lane.world)
+    if ended is not None:
+        end = replace(end, scratch="n")
+    time = end_of(w, ended, lane.world)
+    with _time(w, [f"for s0 in range({n}, {n} + 1):"], stages, time, adjoints=adjoints):
+        yield end
+
+
+def _zero_shared(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
+    with w.inside("if last == 1:"):
+        for buffer in parameter_adjoints(lowered):
+            if not buffer.per_world:
+                _zero_parameter(w, buffer, lane)
+        w.line("pass")
+
+
+def _backward(w: KernelWriter, stages: StageSet, lane: Lane) -> None:
+    """Print the adjoints of one world's steps."""
+    lowered, history = stages.lowered, w.layout.history
+    order = stages.in_order()
+    body, ending = (
+        [clear_stage(c, w.real) for c in stages.clears()[phase]] + order[phase]
+        for phase in ("step_adj", "terminal_adj")
+    )
+    own = own_steps(w, lowered.ended, lane.world)
+    _seed_window(w, lowered, lane, own)
+    with w.inside("if last == 1:"):
+        for buffer in parameter_adjoints(lowered):
+            if buffer.per_world:
+                _zero_parameter(w, buffer, lane)
+        with _end(w, lowered, lane, ending, adjoints=True) as end:
+            for stage in ending:
+                w.stage(stage, end)
+            w.line("pass")
+    heads = [f"for r in range({own}):", f"for s0 in range({own} - 1 - r, {own} - r):"]
+    with _time(w, heads, body, adjoints=True):
+        for stage in body:
+            w.stage(stage, _step_lane(lane, history))
+    _save_carry(w, lowered, lane)
+    with w.inside("if t0 == 0:"):
+        for stage in order["begin_adj"]:
+            w.stage(stage, _begin_lane(lane, history))
+        w.line("pass")
 
 
 def _zero_parameter(w: KernelWriter, buffer: Buffer, lane: Lane) -> None:
@@ -144,31 +233,18 @@ def _zero_parameter(w: KernelWriter, buffer: Buffer, lane: Lane) -> None:
         w.zero(buffer, leading)
 
 
-def _seed_window(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
-    """Zero the adjoints of a window, and put those of the segment behind it at its end."""
-    history = w.layout.history
+def _seed_window(w: KernelWriter, lowered: LoweredProgram, lane: Lane, own: str) -> None:
+    """Begin with the adjoints of the segment behind, after `own` steps, or with zeros at the end."""
     for state in lowered.states:
-        assert state.adjoint is not None  # noqa: S101  (States are differentiable)
-        adjoint, carry = state.adjoint, lowered.carried[state]
-        with w.inside(f"for z in range(n + {history}):"):
+        adjoint, carry = adjoint_of(state), lowered.carried[state]
+        with w.inside(f"for z in range({w.layout.ring}):"):
             w.zero(adjoint, [lane.world, "z"])
-        with w.inside("if last == 0:"), w.inside(f"for z in range({history}):"):
-            _copy(w, carry, [lane.world, "z"], adjoint, [lane.world, "n + z"])
+        with w.inside("if last == 0:"), w.inside(f"for z in range({w.layout.history}):"):
+            w.line(f"q = {w.layout.ring_of(f'{own} + z')}")
+            w.copy(carry, [lane.world, "z"], adjoint, [lane.world, "q"])
 
 
 def _save_carry(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
     for state in lowered.states:
-        assert state.adjoint is not None  # noqa: S101  (States are differentiable)
         with w.inside(f"for z in range({w.layout.history}):"):
-            _copy(w, state.adjoint, [lane.world, "z"], lowered.carried[state], [lane.world, "z"])
-
-
-def _copy(
-    w: KernelWriter, source: Buffer, source_at: Sequence[str], target: Buffer, target_at: Sequence[str]
-) -> None:
-    def lines(place: Callable[..., str]) -> list[str]:
-        return [
-            f"{place(c, target_at, target)} = {place(c, source_at, source)}" for c in range(source.components)
-        ]
-
-    w.elements(source, lines)
+            w.copy(adjoint_of(state), [lane.world, "z"], lowered.carried[state], [lane.world, "z"])

@@ -21,6 +21,7 @@ class Layout:
         history: Past steps that are readable, the largest of all States.
         checkpoints: Copies of the States that can be kept.
         world_last: The world axis is the fastest in memory (GPU) instead of the slowest (CPU).
+        windows: Copies of all values of a window that can be kept.
     """
 
     steps: int
@@ -30,17 +31,30 @@ class Layout:
     history: int
     checkpoints: int
     world_last: bool = False
+    windows: int = 0
 
     @property
     def slots(self) -> int:
         """Count the times at which States are in memory."""
         return self.window + self.history
 
+    @property
+    def ring(self) -> int:
+        """Count the times at which the adjoints of States are in memory: those that one step touches.
+
+        The adjoint of `x[t + k]` is at the remainder of the slot of `x[t + k]` by this number.
+        """
+        return self.history + 1
+
+    def ring_of(self, slot: str) -> str:
+        """Return the text of where the adjoint of a State is whose slot has the given text."""
+        return f"({slot}) % {self.ring}"
+
     def axes(self, buffer: Buffer) -> tuple[str, ...]:
         """Return the axes before the spatial ones, slowest first: `world`, `group`, `lane`, `slot`, ..."""
         kind = buffer.kind
         if kind == "state":
-            return ("world", "slot")
+            return ("world", "ring") if buffer.is_adjoint else ("world", "slot")
         if kind == "scratch":
             return ("world",) if buffer.is_adjoint else ("world", "slot")
         if kind in ("param", "constant", "control"):
@@ -48,7 +62,7 @@ class Layout:
             if buffer.per_world:
                 return ("world", *time)
             return ("group", *time) if buffer.is_adjoint and self.groups > 1 else time
-        if kind in ("cost", "norms"):
+        if kind in ("cost", "norms", "done"):
             return ("world",)
         if kind == "alarm":
             return ("world",)
@@ -56,6 +70,8 @@ class Layout:
             return ("world", "history")
         if kind == "checkpoint":
             return ("checkpoint", "world", "history")
+        if kind in ("whole state", "whole scratch"):
+            return ("kept", "world", "slot")
         if kind == "tape":
             return ("lane",)
         return ()
@@ -66,10 +82,12 @@ class Layout:
             "world": self.worlds,
             "group": self.groups,
             "lane": lanes,
-            "slot": self.slots if buffer.kind == "state" else self.window + 1,
+            "slot": self.slots,
+            "ring": self.ring,
             "time": self.steps,
             "history": self.history,
             "checkpoint": max(1, self.checkpoints),
+            "kept": max(1, self.windows),
         }
         dims = tuple(sizes[axis] for axis in self.axes(buffer)) + buffer.shape
         return self.order(buffer, dims)

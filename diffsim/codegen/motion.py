@@ -39,7 +39,7 @@ def hoisted(stage: Stage, outermost: bool) -> Stage:
         stage: The stage; it is left as it is.
         outermost: Treat the outermost loops too. They must stay independent where they run in parallel.
     """
-    return Stage(stage.name, stage.t, _block(stage.body, outermost), stage.where)
+    return dataclasses.replace(stage, body=_block(stage.body, outermost))
 
 
 def _block(block: Block, here: bool) -> Block:

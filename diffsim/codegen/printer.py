@@ -75,6 +75,7 @@ class Lane:
         world, group, lane: The other indices.
         exclusive: Places that each iteration of the parallel loop has to itself.
         atomic: Additions elsewhere may meet those of other iterations.
+        ring: Gives the index of the adjoint of `x[t + offset]`; None to compute it from the slot.
     """
 
     t: str = "t"
@@ -85,6 +86,7 @@ class Lane:
     lane: str = "0"
     exclusive: frozenset[Slot] = frozenset()
     atomic: bool = False
+    ring: Callable[[int], str] | None = None
 
 
 class Printer:
@@ -315,6 +317,9 @@ class Printer:
         for axis in self.layout.axes(buffer):
             if axis == "slot":
                 leading.append(lane.slot(ref.time or 0) if buffer.kind == "state" else lane.scratch)
+            elif axis == "ring":
+                own, offset = lane.ring, ref.time or 0
+                leading.append(own(offset) if own else self.layout.ring_of(lane.slot(offset)))
             else:
                 leading.append(names[axis])
         every = self.layout.order(buffer, tuple(leading + indices))

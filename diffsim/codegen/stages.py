@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diffsim.analysis.clearing import Clearing
 from diffsim.analysis.program import LoweredProgram
 from diffsim.ir import Buffer, Load, Stage, Store, walk
 
-__all__ = ["StageSet", "all_adjoints", "parameter_adjoints", "tapes_of"]
+__all__ = ["StageSet", "adjoint_of", "all_adjoints", "parameter_adjoints", "tapes_of"]
 
 
 @dataclass
@@ -24,6 +25,25 @@ class StageSet:
     step_adj: list[Stage]
     running_adj: list[Stage]
     terminal_adj: list[Stage]
+
+    def clears(self) -> dict[str, list[Clearing]]:
+        """Return what each phase zeroes before its stages, in this order.
+
+        The adjoint of the oldest State that a step touches is at the place of the newest one of the step
+        behind it, which has been used up.
+        """
+        lowered = self.lowered
+        oldest = []
+        if self.step_adj:
+            oldest = [Clearing(adjoint_of(state), 1 - lowered.history) for state in lowered.states]
+        return {
+            "begin": [],
+            "step": lowered.clear,
+            "terminal": lowered.clear_terminal,
+            "begin_adj": [],
+            "step_adj": oldest + lowered.clear_adjoint,
+            "terminal_adj": lowered.clear_adjoint,
+        }
 
     def in_order(self) -> dict[str, list[Stage]]:
         """Return the stages of each phase in the order in which they run; adjoints run last to first."""
@@ -49,6 +69,12 @@ def tapes_of(stage: Stage) -> set[Buffer]:
         for op in walk(stage.body)
         if isinstance(op, Load | Store) and op.ref.buffer.kind == "tape"
     }
+
+
+def adjoint_of(state: Buffer) -> Buffer:
+    """Return the buffer of a State's adjoint; all States have one in a program that runs backward."""
+    assert state.adjoint is not None  # noqa: S101  (States are differentiable)
+    return state.adjoint
 
 
 def parameter_adjoints(lowered: LoweredProgram) -> list[Buffer]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from diffsim.autodiff import expanded
+from diffsim.codegen.lanes import in_lanes
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.motion import hoisted
 from diffsim.codegen.printer import Lane, Printer
@@ -14,6 +15,8 @@ from diffsim.codegen.stages import tapes_of
 from diffsim.ir import Buffer, Const, Stage
 
 __all__ = ["KernelText", "KernelWriter"]
+
+_LANES, _LONG = 8, 64  # elements that are moved at once, in rows of so many
 
 
 @dataclass
@@ -86,36 +89,66 @@ class KernelWriter(Printer):
         self.comes_from(stage)
         self.name(stage.t, lane.t)
         self.need_tapes(stage, self.layout.groups)
-        self.block(hoisted(expanded(stage), outermost=True).body, lane)
+        made = hoisted(expanded(stage), outermost=True)
+        if not self.layout.world_last:  # where worlds are innermost, each has a thread of its own
+            made = in_lanes(made)
+        self.block(made.body, lane)
 
     def zero(self, buffer: Buffer, leading: Sequence[str]) -> None:
         """Print loops that zero all elements of a buffer at given leading indices."""
-        self.elements(
-            buffer,
-            lambda place: [f"{place(c, leading)} = {self.zero_of(buffer)}" for c in range(buffer.components)],
+        zero = self.zero_of(buffer)
+        self._elements(buffer, lambda c, at: (self.at(buffer, c, [*leading, *at]), zero))
+
+    def copy(
+        self, source: Buffer, source_at: Sequence[str], target: Buffer, target_at: Sequence[str]
+    ) -> None:
+        """Print loops that copy all elements to a buffer of the same shape, at given leading indices."""
+        self._elements(
+            source,
+            lambda c, at: (
+                self.at(target, c, [*target_at, *at]),
+                self.at(source, c, [*source_at, *at]),
+            ),
         )
 
     def zero_of(self, buffer: Buffer) -> str:
         """Return a literal zero of a buffer's type."""
         return self.constant(Const(0.0, buffer.dtype))
 
-    def elements(
-        self, buffer: Buffer, body: Callable[[Callable[[int, Sequence[str]], str]], list[str]]
-    ) -> None:
-        """Print serial loops over the spatial elements of a buffer around lines made by `body`."""
-        depth = self.indent
-        indices = []
-        for n in buffer.shape:
-            index = self.fresh("e")
-            self.line(f"for {index} in range({n}):")
+    def _elements(self, buffer: Buffer, move: Callable[[int, Sequence[str]], tuple[str, str]]) -> None:
+        """Print serial loops over the spatial elements of a buffer that store what `move` says, and where.
+
+        Long rows go eight elements at a time, all read before any is stored, so that they are vectorised; see
+        `lanes`.
+        """
+        depth, components = self.indent, range(buffer.components)
+        indices: list[str] = []
+        *rows, length = buffer.shape or (1,)
+        for n in rows:
+            indices.append(self.fresh("e"))
+            self.line(f"for {indices[-1]} in range({n}):")
             self.indent += 1
-            indices.append(index)
-
-        def place(component: int, leading: Sequence[str], of: Buffer = buffer) -> str:
-            return self.at(of, component, [*leading, *indices])
-
-        for text in body(place):
-            self.line(text)
+        inside, groups = self.indent, 0
+        if length >= _LONG and not self.layout.world_last:
+            groups = length // _LANES
+            first = self.fresh("e")
+            self.line(f"for {first} in range({groups}):")
+            self.indent += 1
+            places = [[*indices, f"{first} * {_LANES} + {k}"] for k in range(_LANES)]
+            moves = [move(c, at) for c in components for at in places]
+            names = [self.fresh() for _ in moves]
+            for name, (_, value) in zip(names, moves, strict=True):
+                self.line(f"{name} = {value}")
+            for name, (target, _) in zip(names, moves, strict=True):
+                self.line(f"{target} = {name}")
+            self.indent = inside
+        if groups * _LANES < length:
+            if buffer.shape:
+                indices.append(self.fresh("e"))
+                self.line(f"for {indices[-1]} in range({groups * _LANES}, {length}):")
+                self.indent += 1
+            for target, value in (move(c, indices) for c in components):
+                self.line(f"{target} = {value}")
         self.indent = depth
 
     def at(self, buffer: Buffer, component: int, indices: Sequence[str]) -> str:

@@ -17,13 +17,20 @@ from diffsim.codegen.moves import reduce_kernel
 from diffsim.codegen.stages import StageSet, all_adjoints, parameter_adjoints
 from diffsim.engine.alarms import AlarmBoard
 from diffsim.engine.checkpoints import Observer, Segments, run_backward, run_forward
-from diffsim.engine.executors import Executor, Measured, Step, Watch, make_executor
+from diffsim.engine.executors import Executor, Step, Watch
 from diffsim.engine.launch import Launcher
 from diffsim.engine.lookout import Lookout
 from diffsim.engine.measure import measuring, norms_of
+from diffsim.engine.memo import Memo, key_of
+from diffsim.engine.modes import Measured, make_executor
+from diffsim.engine.pace import Pace, Progress
 from diffsim.engine.storage import Storage
+from diffsim.engine.tiers import Tiers
+from diffsim.engine.trust import furthest, gradient_key
+from diffsim.engine.tuning import EngineBench, Verdict, contest, decided, survey
 from diffsim.ir import Buffer
-from diffsim.plan import Plan, make_plan, size_tapes
+from diffsim.plan import Plan, Request, make_plan, size_tapes
+from diffsim.plan.modes import Candidate
 from diffsim.runtime import RuntimeInfo
 from diffsim.trace import Program
 
@@ -50,26 +57,27 @@ def adjoint_stages(lowered: LoweredProgram, real: str, steps: int, prefix: str) 
 
 
 def plan_program(
-    program: Program,
-    info: RuntimeInfo,
-    steps: int,
-    worlds: int,
-    memory: int | str,
-    mode: str,
-    window: int | None,
+    program: Program, info: RuntimeInfo, request: Request
 ) -> tuple[LoweredProgram, StageSet, Plan]:
     """Lower, differentiate and plan a program; nothing is allocated.
+
+    Args:
+        program: The trace.
+        info: How the runtime was started.
+        request: The horizon, the budgets and so on; checked.
 
     Raises:
         TraceError: A kernel cannot be lowered.
         GradientError: A kernel cannot be differentiated.
         ConfigError: The budget is too small.
     """
-    lowered = lower_program(program, info.real, steps)
-    stages = adjoint_stages(lowered, info.real, steps, "")
+    lowered = lower_program(program, info.real, request.steps)
+    stages = adjoint_stages(lowered, info.real, request.steps, "")
     for stage in lowered.begin + lowered.step + lowered.running + lowered.terminal:
         lowered.buffers.warnings += cuts_of(stage)
-    return lowered, stages, make_plan(lowered, stages, info, worlds, memory, mode, steps, window)
+    plan = make_plan(lowered, stages, info, request)
+    timings = Memo().get(key_of(stages, info, plan)) if plan.tunable else ()
+    return lowered, stages, decided(plan, Verdict(timings), plan.iterations) if timings else plan
 
 
 class Engine:
@@ -81,6 +89,9 @@ class Engine:
         plan: What was decided.
         info: How the runtime was started; another precision than its own makes a program of that precision.
         verify: Compare the first steps with mode `step` when it first runs.
+
+    Attributes:
+        lengths: How many steps each world ran, from the last run; None before the first.
     """
 
     def __init__(
@@ -97,19 +108,25 @@ class Engine:
         self.mode = plan.mode
         self.fallback = ""
         self._verified = 0 if verify else 2
+        self._open = verify and plan.tunable
         self.lookout = Lookout(lowered, self.storage, plan.layout)
+        self.progress: Progress | None = None
+        self._tiers = Tiers(plan, lowered, self.storage, info.real)
         self._executors: dict[str, Executor] = {}
         self._board = AlarmBoard(lowered.alarms, self.storage)
         self._measured: dict[str, tuple[Executor, Buffer]] = {}
         self._reduced: dict[Buffer, Buffer] = {}
         self._reduce: Launcher | None = None
+        self.lengths: NDArray[np.int64] | None = None
         self._allocate()
 
     def _allocate(self) -> None:
         lowered, layout = self.lowered, self.plan.layout
         fields = [*lowered.buffers.by_field.values(), *lowered.initial.values()]
         buffers = fields + [b.adjoint for b in fields if b.adjoint is not None and b.kind != "cost"]
-        buffers += [*lowered.carried.values(), *lowered.kept.values()]
+        buffers += lowered.carried.values()
+        buffers += lowered.kept.values() if layout.checkpoints else []
+        buffers += lowered.whole.values() if layout.windows else []
         buffers += [lowered.alarms.buffer] if lowered.alarms.all else []
         if layout.groups > 1:
             for shared in (b for b in parameter_adjoints(lowered) if not b.per_world):
@@ -133,21 +150,30 @@ class Engine:
         """What runs segments in the plan's mode."""
         return self._executor(self.mode)
 
-    def _executor(self, mode: str) -> Executor:
+    def _executor(self, mode: str, chunk: int = 0) -> Executor:
         if mode not in self._executors:
             stages = self.stages
             if self._executors and all_adjoints(stages):  # tapes are not shared between modes
                 stages = adjoint_stages(self.lowered, self.info.real, self.plan.steps, mode)
-            self._executors[mode] = make_executor(
-                mode, stages, self.plan.layout, self.info.real, self.storage
-            )
+            self._executors[mode] = self._make(mode, stages, chunk)
         return self._executors[mode]
+
+    def _make(self, mode: str, stages: StageSet, chunk: int = 0) -> Executor:
+        plan = self.plan
+        return make_executor(mode, stages, plan.layout, self.info.real, self.storage, chunk or plan.chunk)
 
     @property
     def compile_seconds(self) -> float:
         """Seconds spent on compiling so far."""
         every = [*self._executors.values(), *(executor for executor, _ in self._measured.values())]
         return sum(e.compile_seconds for e in every)
+
+    def bytes_in(self, mode: str) -> int:
+        """Return the memory of all fields with the tapes of one mode, which is prepared by this."""
+        layout = self.plan.layout
+        tapes = self._executor(mode).tapes
+        others = sum(size for purpose, size in self.plan.bytes.items() if purpose != "tapes")
+        return others + sum(layout.bytes(buffer, lanes) for buffer, lanes in tapes.items())
 
     # ---- running ----
 
@@ -156,8 +182,11 @@ class Engine:
         self._verify(gradients=False)
         self._board.clear()
         # who observes wants to see what becomes of a State, NaN or not
-        run_forward(self.executor, self.segments, observe, None if observe else self.lookout.states)
+        check = None if observe else self.lookout.states
+        with Pace(self.plan.steps, self.progress, self.segments.count) as pace:
+            run_forward(self.executor, self.segments, observe, check, pace.between)
         self._board.check()
+        self.lengths = self._lengths()
 
     def backward(self, mode: str | None = None) -> NDArray[np.float64]:
         """Run forward and backward; gradients are left on the device. Return the cost of each world.
@@ -180,6 +209,7 @@ class Engine:
         def forward_done() -> bool:
             self._board.check()
             cost.append(self.cost())
+            self.lengths = self._lengths()
             if done is not None:
                 done()
             return not np.all(np.isfinite(cost[0]))
@@ -187,14 +217,22 @@ class Engine:
         lookout = self.lookout
         lookout.largest.clear()
         self._board.clear()
-        run_backward(
-            executor,
-            self.segments,
-            self.plan.checkpoints,
-            forward_done,
-            lookout.states,
-            adjoints or lookout.adjoints,
-        )
+        self._tiers.use(executor)
+        steps = round(self.plan.steps * (1.0 + self.plan.recomputation))
+        try:
+            with Pace(steps, self.progress, self.segments.count) as pace:
+                run_backward(
+                    executor,
+                    self.segments,
+                    self.plan.schedule,
+                    self._tiers,
+                    forward_done,
+                    lookout.states,
+                    adjoints or lookout.adjoints,
+                    pace.between,
+                )
+        finally:
+            self._tiers.clear()
         if self._reduce is not None:
             self._reduce()
         return cost[0]
@@ -225,9 +263,9 @@ class Engine:
             values = self._executor(mode)
             stages, norms = measuring(values.stages, self.plan.steps)
             self.storage.allocate([norms])
-            adjoints = make_executor(mode, stages, self.plan.layout, self.info.real, self.storage)
-            self._measured[mode] = Measured(values, adjoints), norms
+            self._measured[mode] = Measured(values, self._make(mode, stages)), norms
         executor, norms = self._measured[mode]
+        self.storage.write(norms, np.zeros(()), (norms.components,))  # worlds that end early leave some out
         cost = self._backward(executor, self.lookout.measure)
         return cost, norms_of(self.storage.arrays(norms))
 
@@ -235,6 +273,12 @@ class Engine:
         """Return the cost of each world, as memory holds it."""
         buffer = self.lowered.buffers.by_field[id(self.lowered.program.simulator.cost)]
         return np.array(self.storage.arrays(buffer)[0], dtype=np.float64)
+
+    def _lengths(self) -> NDArray[np.int64]:
+        ended, steps = self.lowered.ended, self.plan.steps
+        if ended is None:
+            return np.full(self.plan.worlds, steps, np.int64)
+        return np.minimum(self.storage.arrays(ended)[0], steps).astype(np.int64)
 
     def gradient_buffer(self, value: Buffer) -> Buffer:
         """Return where the gradient of a Param, Control or initial value is found after `backward`."""
@@ -246,8 +290,7 @@ class Engine:
         executor, n = self._executor(mode), min(_VERIFIED_STEPS, self.plan.window, self.plan.steps)
         for _ in range(2):  # the first one compiles
             start = time.perf_counter()
-            executor.forward(0, n, True)
-            executor.backward(0, n, True)
+            executor.gradient(0, n, True)
             self.cost()
         return (time.perf_counter() - start) / n * self.plan.steps * (1.0 + self.plan.recomputation) / 2.0
 
@@ -256,6 +299,7 @@ class Engine:
         for executor in [*self._executors.values(), *(e for e, _ in self._measured.values())]:
             executor.close()
         self.lookout.close()
+        self._tiers.close()
         if self._reduce is not None:
             self._reduce.close()
         self._executors.clear()
@@ -266,26 +310,57 @@ class Engine:
 
     def _verify(self, gradients: bool) -> None:
         """Compare values or gradients of the first steps with mode `step`; fall back where they differ."""
-        if self.mode == "step" or self._verified >= 1 + gradients:
-            return
-        self._verified = 1 + gradients
-        n = min(_VERIFIED_STEPS, self.plan.window, self.plan.steps)
-        for mode in (self.mode, "step"):
-            self._executor(mode).announce(gradients)
-        mine, reference = self._first_steps(self.mode, n, gradients), self._first_steps("step", n, gradients)
-        worst, name = 0.0, ""
-        for key, want in reference.items():
-            error = _difference(mine[key], want)
-            if error > worst:
-                worst, name = error, key
-        if worst > _TOLERANCE[self.info.real]:
-            self.fallback = f"{self.mode} differed from step mode by {worst:.1e} in {name}"
-            self.mode = "step"
-            warnings.warn(
-                f"mode {self.plan.mode!r} gave other results than 'step' on the first {n} steps "
-                f"({self.fallback}); running in mode 'step', which is slower; please report the simulator",
-                stacklevel=4,
-            )
+        if self.mode != "step" and self._verified < 1 + gradients:
+            self._verified = 1 + gradients
+            worst, name, n = self._compare(self.mode, gradients)
+            if worst > _TOLERANCE[self.info.real]:
+                self.fallback = f"{self.mode} differed from step mode by {worst:.1e} in {name}"
+                self.mode = "step"
+                warnings.warn(
+                    f"mode {self.plan.mode!r} gave other results than 'step' on the first {n} steps ("
+                    f"{self.fallback}); running in mode 'step', which is slower; please report the simulator",
+                    stacklevel=4,
+                )
+        if gradients and self._open:
+            self._open = False
+            if not self.fallback:
+                self.tune()
+
+    def _compare(self, mode: str, gradients: bool) -> tuple[float, str, int]:
+        """Return how far a mode is off mode `step` on its first steps, where, and on how many steps."""
+        executor = self._executor(mode)
+        n = min(max(_VERIFIED_STEPS, executor.stride + 1), self.plan.window, self.plan.steps)
+        for one in (executor, self._executor("step")):
+            one.announce(gradients)
+        mine, reference = self._first_steps(mode, n, gradients), self._first_steps("step", n, gradients)
+        return *furthest(mine, reference), n
+
+    def tune(self, longest: float | None = None) -> Verdict:
+        """Time the modes that may win, and go on in the fastest; remember what was found.
+
+        Args:
+            longest: Time every mode that is not expected to compile for more seconds than that.
+        """
+        self._open = False
+        plan = self.plan
+
+        def executor(candidate: Candidate) -> Executor:
+            return self._executor(candidate.mode, candidate.chunk)
+
+        def differs(mode: str) -> bool:
+            return self._compare(mode, gradients=True)[0] > _TOLERANCE[self.info.real]
+
+        compared = {"step", plan.mode} if self._verified == 2 else {"step"}
+        bench = EngineBench(plan, executor, differs, compared)
+        if longest is None:
+            verdict = contest(plan.mode, plan.candidates, bench, plan.iterations)
+        else:
+            verdict = survey(plan.candidates, bench, longest)
+        if plan.tunable:
+            Memo().put(key_of(self.stages, self.info, plan), verdict.timings)
+            self.plan = decided(plan, verdict, None if longest is None else plan.iterations)
+            self.mode = self.plan.mode
+        return verdict
 
     def _first_steps(self, mode: str, n: int, gradients: bool) -> dict[str, NDArray[Any]]:
         """Run a few steps in a mode and return the cost, the States and, if asked for, all gradients."""
@@ -302,17 +377,7 @@ class Engine:
             self._reduce()
         for value in parameter_adjoints(self.lowered):
             buffer = self._reduced.get(value, value)
-            found[f"the gradient of {value.source.key}"] = np.stack(
+            found[gradient_key(value.source.key)] = np.stack(
                 [np.array(a) for a in self.storage.arrays(buffer)]
             )
         return found
-
-
-def _difference(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Return the largest difference over the largest number; places where both are not finite agree."""
-    finite = np.isfinite(a)
-    if np.any(finite != np.isfinite(b)):
-        return float("inf")
-    a, b = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
-    scale = max(np.max(np.abs(a), initial=0.0), np.max(np.abs(b), initial=0.0))
-    return float(np.max(np.abs(a - b), initial=0.0) / scale) if scale > 0 else 0.0

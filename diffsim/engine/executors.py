@@ -1,22 +1,27 @@
-"""Running segments of steps forward and backward, in one launch (`fused`) or in many (`step`)."""
+"""Running segments of steps forward and backward, in one launch (`fused`) or in one per kernel (`step`)."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from diffsim.codegen.fused import fused_backward, fused_forward
+import numpy as np
+
+from diffsim import runtime
+from diffsim.codegen.fused import fused_backward, fused_forward, fused_gradient
+from diffsim.codegen.keeping import window_kernels
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.moves import move_kernels
 from diffsim.codegen.stages import StageSet
-from diffsim.codegen.stepwise import step_kernels
+from diffsim.codegen.stepwise import PHASES, step_kernels
 from diffsim.codegen.writer import KernelText
+from diffsim.engine.copies import host_copies
 from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
-from diffsim.ir import Stage
+from diffsim.ir import Buffer, Stage
 
-__all__ = ["Executor", "Fused", "Measured", "Step", "Watch", "make_executor"]
+__all__ = ["Executor", "Fused", "Step", "Watch"]
 
 
 class Watch(Protocol):
@@ -35,18 +40,35 @@ class Watch(Protocol):
 
 
 class Executor(abc.ABC):
-    """Run the steps `t0 .. t0 + n - 1`, which begin at the first slot of the window."""
+    """Run the steps `t0 .. t0 + n - 1`, which begin at the first slot of the window.
+
+    Attributes:
+        stride: Steps that one launch stands for, where that number is fixed.
+        together: `gradient` is faster than `forward` and then `backward`.
+    """
+
+    stride = 1
+    together = False
 
     def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
         self.stages, self.layout, self.real, self.storage = stages, layout, real, storage
         self._launchers: list[Launcher] = []
         moves = move_kernels(stages.lowered, layout, real, storage.on_cpu)
-        self._moves = {name: self._launcher(text) for name, text in moves.items()}
+        if layout.windows:
+            moves |= window_kernels(stages.lowered, layout, real, storage.on_cpu)
+        copies = host_copies(stages.lowered, storage, layout)
+        self._moves: dict[str, Callable[..., None]] = {
+            name: copies[name] if name in copies else self._launcher(text) for name, text in moves.items()
+        }
 
     def _launcher(self, text: KernelText) -> Launcher:
         launcher = Launcher(text, self.storage)
         self._launchers.append(launcher)
         return launcher
+
+    @property
+    def _threads(self) -> int:
+        return runtime.info().threads if self.storage.on_cpu else 0
 
     def close(self) -> None:
         """Let go of all kernels."""
@@ -57,6 +79,11 @@ class Executor(abc.ABC):
     def compile_seconds(self) -> float:
         """Seconds spent on compiling so far, the first run of each kernel included."""
         return sum(launcher.compile_seconds for launcher in self._launchers)
+
+    @property
+    def tapes(self) -> dict[Buffer, int]:
+        """The lanes of each tape that the kernels printed so far use."""
+        return {b: lanes for launcher in self._launchers for b, lanes in launcher.text.tapes.items()}
 
     def announce(self, gradients: bool) -> None:  # noqa: B027  (most have nothing to add)
         """Print what will be needed, so that the guard's process can begin with it."""
@@ -69,9 +96,18 @@ class Executor(abc.ABC):
     def backward(self, t0: int, n: int, last: bool) -> None:
         """Run the adjoints of those steps; the `last` segment comes first and starts from zero gradients."""
 
-    def shift(self, n: int) -> None:
-        """Move the States behind `n` steps to the beginning of the window."""
-        self._moves["shift"](n, 0)
+    def gradient(self, t0: int, n: int, last: bool) -> None:
+        """Run those steps and then their adjoints."""
+        self.forward(t0, n, last)
+        self.backward(t0, n, last)
+
+    def shift(self, t0: int, n: int) -> None:
+        """Move the States behind the steps `t0 .. t0 + n - 1` to the beginning of the window."""
+        self._moves["shift"](n, 0, *self._since(t0))
+
+    def _since(self, t0: int) -> tuple[int, ...]:
+        """Return what moves get besides where worlds may end by themselves: the first step of the window."""
+        return () if self.stages.lowered.ended is None else (t0,)
 
     def save(self, slot: int) -> None:
         """Keep the States at the beginning of the window."""
@@ -81,29 +117,64 @@ class Executor(abc.ABC):
         """Bring kept States back to the beginning of the window."""
         self._moves["restore"](slot, 0)
 
+    def keep(self, slot: int) -> None:
+        """Keep all values of the window."""
+        self._moves["keep"](slot, 0)
+
+    def load(self, slot: int) -> None:
+        """Bring all values of a window back."""
+        self._moves["load"](slot, 0)
+
+
+_FORWARD, _BACKWARD = 1, 2  # parts of the kernel that has both
+
 
 class Fused(Executor):
-    """One launch per segment and direction."""
+    """One launch per segment and direction; one for both where a lane runs several worlds."""
 
     def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
         super().__init__(stages, layout, real, storage)
-        self._forward = self._launcher(fused_forward(stages.lowered, layout, real))
-        self._backward: Launcher | None = None
+        differentiable = all(state.adjoint is not None for state in stages.lowered.states)
+        self.together = storage.on_cpu and layout.worlds > layout.groups and differentiable
+        self._made: dict[str, Launcher] = {}
 
     def forward(self, t0: int, n: int, last: bool) -> None:
         """Run steps forward in one launch."""
-        self._forward(t0, n, int(last))
+        if "gradient" in self._made:
+            self._made["gradient"](t0, n, int(last), _FORWARD)
+        else:
+            self._kernel("forward")(t0, n, int(last))
 
     def announce(self, gradients: bool) -> None:
-        """Print the backward pass too, if it will be needed."""
-        if gradients and self._backward is None:
-            self._backward = self._launcher(fused_backward(self.stages, self.layout, self.real))
+        """Print what will be needed."""
+        if not (gradients and self.together):
+            self._kernel("forward")
+        if gradients:
+            self._kernel("gradient" if self.together else "backward")
 
     def backward(self, t0: int, n: int, last: bool) -> None:
         """Run adjoints in one launch."""
-        self.announce(gradients=True)
-        assert self._backward is not None  # noqa: S101  (printed by the line above)
-        self._backward(t0, n, int(last))
+        if self.together:
+            self._kernel("gradient")(t0, n, int(last), _BACKWARD)
+        else:
+            self._kernel("backward")(t0, n, int(last))
+
+    def gradient(self, t0: int, n: int, last: bool) -> None:
+        """Run steps and adjoints in one launch, where that is faster."""
+        if self.together:
+            self._kernel("gradient")(t0, n, int(last), _FORWARD + _BACKWARD)
+        else:
+            super().gradient(t0, n, last)
+
+    def _kernel(self, name: str) -> Launcher:
+        if name not in self._made:
+            stages, layout, real = self.stages, self.layout, self.real
+            if name == "forward":
+                text = fused_forward(stages.lowered, layout, real)
+            else:
+                text = (fused_backward if name == "backward" else fused_gradient)(stages, layout, real)
+            self._made[name] = self._launcher(text)
+        return self._made[name]
 
 
 class Step(Executor):
@@ -114,10 +185,11 @@ class Step(Executor):
     """
 
     watch: Watch | None = None
+    _phases: Sequence[str] = PHASES
 
     def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
         super().__init__(stages, layout, real, storage)
-        kernels = step_kernels(stages, layout, real, storage.on_cpu)
+        kernels = step_kernels(stages, layout, real, self._threads, self._phases)
         self._kernels = {name: [self._launcher(k) for k in group] for name, group in kernels.items()}
         self._stages = stages.in_order()
 
@@ -126,8 +198,10 @@ class Step(Executor):
         if t0 == 0:
             self._moves["zero_cost"](0, 0)
             self._run("begin", 0, 0)
-        for s in range(n):
-            self._run("step", t0 + s, s)
+        live = self._live(t0, n)
+        self._steps(t0, live)
+        if live < n:
+            self._moves["stay"](n, live)
         if last:
             self._run("terminal", t0 + n, n)
 
@@ -135,14 +209,28 @@ class Step(Executor):
         """Run adjoints, kernel by kernel, from the last step to the first."""
         if last:
             self._moves["zero_parameters"](0, 0)
-        self._moves["seed"](n, int(last))
+        self._moves["seed"](n, int(last), *self._since(t0))
         if last:
             self._run("terminal_adj", t0 + n, n)
-        for s in reversed(range(n)):
-            self._run("step_adj", t0 + s, s)
+        self._adjoint_steps(t0, self._live(t0, n))
         self._moves["carry"](n, 0)
         if t0 == 0:
             self._run("begin_adj", 0, 0)
+
+    def _live(self, t0: int, n: int) -> int:
+        """Return how many of these steps must be launched: behind them no world is known to run any more."""
+        ended = self.stages.lowered.ended
+        if ended is None or not self.storage.on_cpu:  # asking a GPU would cost more than it saves
+            return n
+        return int(np.clip(self.storage.arrays(ended)[0].max() - t0, 0, n))
+
+    def _steps(self, t0: int, n: int) -> None:
+        for s in range(n):
+            self._run("step", t0 + s, s)
+
+    def _adjoint_steps(self, t0: int, n: int) -> None:
+        for s in reversed(range(n)):
+            self._run("step_adj", t0 + s, s)
 
     def _run(self, group: str, t: int, s: int) -> None:
         kernels = self._kernels[group]
@@ -156,30 +244,3 @@ class Step(Executor):
             launch(t, s)
         for launch, stage in zip(kernels[zeroing:], stages, strict=True):
             self.watch.run(launch, stage, group, t, s)
-
-
-class Measured(Executor):
-    """Run forward by one executor and backward by another of the same mode, whose adjoints do more.
-
-    Args:
-        values: Runs forward, and moves States.
-        adjoints: Runs backward.
-    """
-
-    def __init__(self, values: Executor, adjoints: Executor) -> None:
-        self._values, self._adjoints = values, adjoints
-        self._launchers, self._moves = adjoints._launchers, values._moves
-
-    def forward(self, t0: int, n: int, last: bool) -> None:
-        """Run steps forward as the first executor does."""
-        self._values.forward(t0, n, last)
-
-    def backward(self, t0: int, n: int, last: bool) -> None:
-        """Run adjoints as the second executor does."""
-        self._adjoints.backward(t0, n, last)
-
-
-def make_executor(mode: str, stages: StageSet, layout: Layout, real: str, storage: Storage) -> Executor:
-    """Return what runs a plan's mode."""
-    kinds: dict[str, Callable[..., Executor]] = {"fused": Fused, "step": Step}
-    return kinds[mode](stages, layout, real, storage)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim import _taichi
 from diffsim.analysis.program import LoweredProgram
 from diffsim.codegen.checks import check_kernel
 from diffsim.codegen.layout import Layout
@@ -20,7 +21,8 @@ from diffsim.ir import Buffer
 __all__ = ["NAN_HINT", "Lookout", "first_bad_state"]
 
 NAN_HINT = 'value_and_grad(debug="nan") names the kernel, the field and the statement'
-_STEPS_APART = 16  # where windows are shorter, not every one is looked at
+_APART = 1 << 16  # numbers in States that steps compute, at least, from one look to the next
+_TOGETHER = 1 << 14  # numbers up to which arrays are looked at in one go
 
 
 class Lookout:
@@ -42,17 +44,22 @@ class Lookout:
     def __init__(self, lowered: LoweredProgram, storage: Storage, layout: Layout) -> None:
         self.lowered, self.storage, self.layout = lowered, storage, layout
         self.largest: dict[int, float] = {}
-        self._every = max(1, _STEPS_APART // layout.window)
+        per_step = layout.worlds * sum(b.components * math.prod(b.shape) for b in lowered.states)
+        self._every = max(1, _APART // (per_step * layout.window))
         self._found = Buffer("found", "found", "f64", (), 2)
         self._launchers: dict[str, Launcher] = {}
+        self._views: list[NDArray[Any]] = []
+        self._carried: list[NDArray[Any]] = []
+        self._together: NDArray[Any] | None = None
 
     def close(self) -> None:
         """Let go of all kernels."""
         for launcher in self._launchers.values():
             launcher.close()
+        self._views, self._carried, self._together = [], [], None
 
     def _due(self, t0: int) -> bool:
-        return (t0 // self.layout.window) % self._every == self._every - 1
+        return -(-t0 // self.layout.window) % self._every == self._every - 1
 
     def states(self, t0: int, n: int) -> None:
         """Look at the States behind a segment, which is still in memory.
@@ -68,11 +75,8 @@ class Lookout:
             return
         kept = self.layout.history
         if self.storage.on_cpu:
-            spoiled = any(
-                np.isnan(array[:, n : n + kept]).any()
-                for state in self.lowered.states
-                for array in self.storage.arrays(state)
-            )
+            self._look_in_place()
+            spoiled = math.isnan(self._largest([view[:, n : n + kept] for view in self._views]))
         else:
             spoiled = self._reduced("states", n)[0] > 0
         if not spoiled:
@@ -80,8 +84,9 @@ class Lookout:
         found = first_bad_state(self.lowered.states, self.storage, self.layout, t0, n, np.isnan)
         assert found is not None  # noqa: S101  (the look found one in the same memory)
         step, state, index, value = found
+        when = f"{step}" if self._every == 1 or step > t0 else f"{step} or before"  # not all were looked at
         raise StateError(
-            f"{state.label} must stay finite, got {value} at index {list(index)} in step {step}, so that the "
+            f"{state.label} must stay finite, got {value} at index {list(index)} in step {when}, so that the "
             f"run ended after step {t0 + n} of {self.layout.steps}; {NAN_HINT}; a smaller time step, or "
             "parameters nearer to a stable run, may help"
         )
@@ -116,17 +121,34 @@ class Lookout:
     def measure(self, t0: int) -> float:
         """Note and return the largest adjoint that was carried to step `t0`; NaN where one is."""
         if self.storage.on_cpu:
-            sizes = [
-                float(np.abs(array).max())
-                for carried in self.lowered.carried.values()
-                for array in self.storage.arrays(carried)
-            ]
-            largest = math.nan if any(map(math.isnan, sizes)) else max(sizes, default=0.0)
+            self._look_in_place()
+            largest = self._largest(self._carried)
         else:
             spoiled, size = self._reduced("adjoints", 0)
             largest = math.nan if spoiled else size
         self.largest[t0] = largest
         return largest
+
+    def _look_in_place(self) -> None:
+        """Find the arrays once: on the CPU they share the memory of the fields."""
+        if not self._views:
+            self._views = [a for b in self.lowered.states for a in self.storage.arrays(b)]
+            self._carried = [a for b in self.lowered.carried.values() for a in self.storage.arrays(b)]
+            size = sum(a.size for a in self._carried)
+            if 0 < size <= _TOGETHER:
+                self._together = np.empty(size, np.result_type(*self._carried))
+        _taichi.ti.sync()
+
+    def _largest(self, arrays: list[NDArray[Any]]) -> float:
+        """Return the largest absolute value; NaN where there is one.
+
+        Small arrays are put together first: each call of NumPy takes longer than going through them.
+        """
+        if self._together is not None:
+            np.concatenate(arrays, axis=None, out=self._together, casting="same_kind")
+            return float(np.absolute(self._together, out=self._together).max())
+        sizes = [max(float(a.max()), -float(a.min())) for a in arrays]
+        return math.nan if any(map(math.isnan, sizes)) else max(sizes, default=0.0)
 
     def _reduced(self, name: str, n: int) -> tuple[float, float]:
         """Run a kernel that finds out whether a number is NaN, and the largest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,28 +31,62 @@ class Storage:
 
     def allocate(self, buffers: Iterable[Buffer], lanes: dict[Buffer, int] | None = None) -> None:
         """Make the fields of buffers that have none yet."""
-        ti = _taichi.ti
         made = [b for b in dict.fromkeys(buffers) if b not in self._fields and b.kind != "external"]
         if not made:
             return
+        kept = [b for b in made if {"checkpoint", "kept"} & set(self.layout.axes(b))]
+        windowed = [b for b in made if b not in kept and "slot" in self.layout.axes(b)]
+        lasting = [b for b in made if b not in kept and b not in windowed]
+        for part in (lasting + windowed, kept):
+            if part:
+                self._make_tree(part, windowed, lanes or {})
+
+    def _make_tree(self, buffers: list[Buffer], windowed: list[Buffer], lanes: dict[Buffer, int]) -> None:
+        """Make the fields of buffers, which share one allocation.
+
+        What has slots lies at the end of it, slot by slot: then no distance between two places of a step
+        depends on how many slots there are, and the same kernel is compiled to the same arithmetic, to the
+        last bit, for every window.
+        """
+        ti = _taichi.ti
         builder = ti.FieldsBuilder()
-        for buffer in made:
-            shape = self.layout.shape(buffer, (lanes or {}).get(buffer, 1))
-            fields = tuple(ti.field(_taichi.DTYPES[buffer.dtype]) for _ in range(buffer.components))
-            for field in fields:
-                if shape:
-                    builder.dense(ti.axes(*range(len(shape))), shape).place(field)
-                else:
-                    builder.place(field)
-            self._fields[buffer] = fields
+        nodes = dict.fromkeys(buffers, builder)
+        blocked = windowed if self.on_cpu and not self.layout.world_last else []
+        if blocked and buffers[-1] in blocked:
+            block = builder.dense(ti.axes(0), self.layout.worlds).dense(ti.axes(1), self.layout.slots)
+            nodes.update(dict.fromkeys(blocked, block))
+        for buffer, node in nodes.items():
+            self._place(node, buffer, lanes.get(buffer, 1), 2 if node is not builder else 0)
         self._trees.append(builder.finalize())
         if self.on_cpu:
-            self._make_views(made)
+            for part, outer in (([b for b in buffers if b not in blocked], 0), (blocked, 2)):
+                self._make_views([b for b in part if b in nodes], outer)
 
-    def _make_views(self, buffers: list[Buffer]) -> None:
+    def _place(self, node: Any, buffer: Buffer, lanes: int, outer: int) -> None:
+        """Make the fields of a buffer below a node that has its `outer` first axes.
+
+        On a CPU the axes before space (world, slot, ...) and each axis of space are levels of their own: an
+        index of a level is added to the address in 64 bits, so that the compiler sees how far the places of
+        neighbours are apart and vectorises, whatever expression names the slot.
+        """
+        ti = _taichi.ti
+        shape = self.layout.shape(buffer, lanes)
+        leading = len(shape) - len(buffer.shape)
+        levels = [range(outer, leading), *(range(a, a + 1) for a in range(leading, len(shape)))]
+        if not self.on_cpu or self.layout.world_last:
+            levels = [range(len(shape))]
+        fields = tuple(ti.field(_taichi.DTYPES[buffer.dtype]) for _ in range(buffer.components))
+        for field in fields:
+            place = node
+            for axes in levels:
+                place = place.dense(ti.axes(*axes), [shape[a] for a in axes]) if axes else place
+            place.place(field)
+        self._fields[buffer] = fields
+
+    def _make_views(self, buffers: list[Buffer], outer: int) -> None:
         pairs = [(b, f) for b in buffers for f in self._fields[b]]
         shapes = [tuple(f.shape) for _, f in pairs]
-        views = _taichi.address_views([f for _, f in pairs], shapes, [b.dtype for b, _ in pairs])
+        views = _taichi.address_views([f for _, f in pairs], shapes, [b.dtype for b, _ in pairs], outer)
         for (buffer, _), view in zip(pairs, views, strict=True):
             self._views.setdefault(buffer, []).append(view)
 
@@ -89,6 +123,18 @@ class Storage:
         """Return a copy of a buffer, components last."""
         stacked = np.stack(self.arrays(buffer), axis=-1)
         return stacked.reshape(stacked.shape[:-1] + element_shape)
+
+    def put(self, buffer: Buffer, arrays: Iterator[NDArray[Any]]) -> None:
+        """Write each component from an array with axes as `arrays` has them."""
+        for c, field in enumerate(self._fields[buffer]):
+            array = next(arrays)
+            if self.on_cpu:
+                self._world_first(buffer, self._views[buffer][c])[...] = array
+            else:
+                axes = self.layout.axes(buffer)
+                if self.layout.world_last and "world" in axes:
+                    array = np.moveaxis(array, axes.index("world"), -1)
+                field.from_numpy(np.ascontiguousarray(array))
 
     def write(self, buffer: Buffer, values: NDArray[Any], element_shape: tuple[int, ...]) -> None:
         """Fill a buffer from values with components last, repeated over missing leading axes."""
