@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("mass_spring", "training", "long", "analysis")
+NAMES = (
+    *("mass_spring", "wave", "mpm", "training", "long", "memory", "overhead", "worlds", "gpu"),
+    "analysis",
+)
 
 
 def main(words: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The programs that `mass_spring` compares, each in a process of its own.
+"""The programs that a benchmark compares, each in a process of its own.
 
 A process of its own, because a tape clears the gradients of the whole Taichi program it runs in, and because
 each shall have its own compiler state, threads and memory.
@@ -95,24 +95,31 @@ def _jax(setup: Setup) -> Program:
     return Program(*make_program(load_robot(setup.robot), setup.typed, setup.steps))
 
 
-def _serve(pipe: Any, setup: Setup) -> None:
+def make_mass_spring(setup: Setup) -> Program:
+    """Build the mass-spring program of a kind."""
+    return {"plain": _plain, "jax": _jax}.get(setup.kind, _diffsim)(setup)
+
+
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+def _serve(pipe: Any, setup: Any, make: Callable[[Any], Program]) -> None:
     """Build the program, then answer requests until there are none."""
     try:
-        makers = {"plain": _plain, "jax": _jax}
         began = time.perf_counter()
-        program = makers.get(setup.kind, _diffsim)(setup)
+        program = make(setup)
         built = time.perf_counter()
         cost, grads = program.value_and_grad()
         first = time.perf_counter()
         program.value()
         pipe.send((cost, grads, built - began, first - built))
         while (request := pipe.recv()) is not None:
-            name, calls = request
-            function = getattr(program, name)
-            began = time.perf_counter()
+            name, calls, clock = request
+            function, read = getattr(program, name), CLOCKS[clock]
+            began = read()
             for _ in range(calls):
                 function()
-            pipe.send((time.perf_counter() - began) / calls)
+            pipe.send((read() - began) / calls)
     except EOFError:
         pass  # the parent is gone
     except Exception as error:  # noqa: BLE001  (the parent raises it)
@@ -123,20 +130,25 @@ class Contender:
     """A program in a process of its own, ready to be timed.
 
     Args:
-        setup: What it runs.
+        setup: What it runs, with its `kind`.
+        make: Builds the program from that, in the other process.
+        clock: What is read: `wall`, or the `processor` time of all threads of the process. With one thread
+            that is the same, less what other processes take from the machine.
 
     Attributes:
         cost: The cost.
-        grads: Its gradient with respect to the weights.
+        grads: Its gradient.
         build: Seconds until it was set up: imports, start of Taichi, tracing, fields.
         first: Seconds that the first value and gradient took: compiling and running.
     """
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+    def __init__(
+        self, setup: Any, make: Callable[[Any], Program] = make_mass_spring, clock: str = "wall"
+    ) -> None:
+        self.setup, self.clock = setup, clock
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, setup), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, setup, make), daemon=True)
         self._process.start()
         other.close()
         self.cost, self.grads, self.build, self.first = self._answer()
@@ -153,7 +165,7 @@ class Contender:
 
     def seconds(self, name: str, calls: int) -> float:
         """Return the seconds of one call of `value` or `value_and_grad`, averaged over some."""
-        self._pipe.send((name, calls))
+        self._pipe.send((name, calls, self.clock))
         return float(self._answer())
 
     def close(self) -> None:
