@@ -113,3 +113,48 @@ def test_values_outside_are_zero_and_old_ones_do_not_stay(membrane, mode):
     want[0, :, 0] = 1.0
     np.testing.assert_array_equal(u[-1], want)
     rollout.close()
+
+
+class Relay(ds.Simulator):
+    """A Scratch that is stored as a whole, so that no step zeroes it or its adjoint."""
+
+    def __init__(self):
+        self.x = ds.State(ds.real, 3, init=[0.5, 0.6, 0.7])
+        self.k = ds.Param(np.array(1.0))
+        self.f = ds.Scratch(ds.real, 3)
+
+    @ti.kernel
+    def push(self, t: ti.i32):
+        for i in range(3):
+            self.f[t, i] = ti.sqrt(self.k[None] * self.x[t, i])
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(3):
+            self.x[t + 1, i] = self.f[t, i] * self.x[t, i] + ti.sqrt(self.k[None]) + 0.1
+
+    def step(self, t):
+        self.push(t)
+        self.move(t)
+
+    @ti.kernel
+    def pay(self, t: ti.i32):
+        for i in range(3):
+            self.cost[None] += self.x[t, i] ** 2
+
+    def terminal_cost(self, t):
+        self.pay(t)
+
+
+@pytest.mark.parametrize("mode", ["fused", "step"])
+def test_what_a_broken_off_gradient_leaves_is_not_added_to_the_next(runtime, mode):
+    simulator = Relay()
+    rollout = ds.Rollout(simulator, steps=3, mode=mode)
+    before = rollout.value_and_grad([simulator.k, simulator.x])
+    simulator.k.set(0.0)
+    with pytest.raises(ds.GradientError, match=r"Relay\.move"):
+        rollout.value_and_grad(debug="nan")  # ends between two kernels of a step
+    simulator.k.set(1.0)
+    after = rollout.value_and_grad([simulator.k, simulator.x])
+    np.testing.assert_equal(after, before)
+    rollout.close()

@@ -11,7 +11,7 @@ from diffsim.analysis.program import LoweredProgram
 from diffsim.codegen.ending import begin_running, end_of, otherwise, own_steps, while_running
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.printer import Lane
-from diffsim.codegen.stages import StageSet, adjoint_of, parameter_adjoints
+from diffsim.codegen.stages import StageSet, adjoint_of, parameter_adjoints, passing_adjoints
 from diffsim.codegen.writer import KernelText, KernelWriter
 from diffsim.ir import Block, Buffer, Stage, Value, blocks_of, operands_of, walk
 
@@ -208,6 +208,8 @@ def _backward(w: KernelWriter, stages: StageSet, lane: Lane) -> None:
         for buffer in parameter_adjoints(lowered):
             if buffer.per_world:
                 _zero_parameter(w, buffer, lane)
+        for buffer in passing_adjoints(lowered):
+            w.zero(buffer, [lane.world])
         with _end(w, lowered, lane, ending, adjoints=True) as end:
             for stage in ending:
                 w.stage(stage, end)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from diffsim.analysis.program import LoweredProgram
 from diffsim.codegen.ending import begin_running, own_steps
 from diffsim.codegen.layout import Layout
-from diffsim.codegen.stages import adjoint_of, parameter_adjoints
+from diffsim.codegen.stages import adjoint_of, parameter_adjoints, passing_adjoints
 from diffsim.codegen.writer import KernelText, KernelWriter
 from diffsim.ir import Buffer, Const
 
@@ -109,6 +109,8 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         sizes = {"world": ("w", layout.worlds), "group": ("g", layout.groups), "time": ("z", layout.steps)}
         for buffer in parameter_adjoints(lowered):
             _zero(w, buffer, [sizes[axis] for axis in layout.axes(buffer)], on_cpu)
+        for buffer in passing_adjoints(lowered):
+            _zero(w, buffer, [sizes["world"]], on_cpu)
 
     def seed(w: KernelWriter) -> None:
         for state in lowered.states:

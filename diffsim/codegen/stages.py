@@ -8,7 +8,7 @@ from diffsim.analysis.clearing import Clearing
 from diffsim.analysis.program import LoweredProgram
 from diffsim.ir import Buffer, Load, Stage, Store, walk
 
-__all__ = ["StageSet", "adjoint_of", "all_adjoints", "parameter_adjoints", "tapes_of"]
+__all__ = ["StageSet", "adjoint_of", "all_adjoints", "parameter_adjoints", "passing_adjoints", "tapes_of"]
 
 
 @dataclass
@@ -81,3 +81,10 @@ def parameter_adjoints(lowered: LoweredProgram) -> list[Buffer]:
     """Return the adjoint buffers of Params, Controls and initial values."""
     buffers = [b for b in lowered.buffers.by_field.values() if b.kind in ("param", "control")]
     return [b.adjoint for b in [*buffers, *lowered.initial.values()] if b.adjoint is not None]
+
+
+def passing_adjoints(lowered: LoweredProgram) -> list[Buffer]:
+    """Return the adjoint buffers that no step zeroes: each step leaves zeros, unless it was broken off."""
+    zeroed = {clearing.buffer for clearing in lowered.clear_adjoint}
+    adjoints = [b.adjoint for b in lowered.buffers.by_field.values() if b.kind == "scratch"]
+    return [a for a in adjoints if a is not None and a not in zeroed]

@@ -120,7 +120,8 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: int) -> N
     alone = bool(threads) and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
     w.name(stage.t, lane.t)
     if alone or (threads and worlds >= _ENOUGH) or not all(nests) or not _tapes_fit(stage, nests, worlds):
-        # printed as in fused mode, so that both round alike
+        # printed as in fused mode, so that both round alike; but iterations are not done together here, so
+        # that fused mode is compared with something that cannot be wrong in the same way
         _serial_worlds(w, hoisted(stage, outermost=True), lane, threads, serial=alone or worlds == 1)
         return
     for op in _shared(stage, worlds, threads):
