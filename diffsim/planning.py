@@ -30,7 +30,7 @@ def plan(
     spill: str | os.PathLike[str] | None = None,
     disk_memory: int | str = "16GiB",
     chunk: int | None = None,
-    iterations: int = 100,
+    iterations: int = 1000,
 ) -> Plan:
     """Say how a rollout would be run, without allocating or compiling anything.
 

@@ -48,12 +48,13 @@ class Rollout:
         window: Force so many steps in memory; for tests.
         schedule: The checkpoint schedule: `multistage`, `mixed`, `two-level`; `auto` chooses.
         host_memory: The byte budget of checkpoints in the host's memory beside the fields; 0 for none.
-        spill: A folder that checkpoints may be written to, removed when the rollout is closed.
+        spill: A folder that checkpoints may be written to; none is left there when a gradient is done.
         disk_memory: The byte budget of that folder.
         chunk: Force so many steps into one launch of mode `chunk`.
         iterations: How many gradients the time to compile may be spread over.
         progress: Called as `progress(done, total, phase)` after each segment of a run that has several: the
-            steps run so far, those of the whole run, forward and backward, and `forward` or `backward`.
+            steps run so far, those of the whole run, forward and backward, and `forward` or `backward`. It
+            may raise to end the run, and must not run or close the rollout itself.
 
     Raises:
         ConfigError: An argument is not allowed, or the budget is too small for one step.
@@ -76,13 +77,17 @@ class Rollout:
         spill: str | os.PathLike[str] | None = None,
         disk_memory: int | str = "16GiB",
         chunk: int | None = None,
-        iterations: int = 100,
+        iterations: int = 1000,
         progress: Progress | None = None,
     ) -> None:
         self.closed = True
         request = Request(
             steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory, chunk, iterations
         ).check()
+        if progress is not None and not callable(progress):
+            raise ConfigError(
+                f"progress must be a function or None, got {progress!r}; it is called with done, total, phase"
+            )
         info = runtime.info()
         self.sim, self.steps, self.worlds = simulator, int(steps), int(worlds)
         self._program: Program = trace(simulator)
@@ -120,6 +125,7 @@ class Rollout:
         """Free the memory; the newest parameter values are kept on the host."""
         if self.closed:
             return
+        self._require_idle()
         if self._runtime_program is runtime.current_program():
             self._inputs.bring_home()
             self._engine.close()
@@ -362,6 +368,7 @@ class Rollout:
         """Check that the rollout can run, and bring changed values to the device."""
         if self.closed:
             raise StateError("the rollout must be open, got a closed one; make a new Rollout")
+        self._require_idle()
         if self._runtime_program is not runtime.current_program():
             raise StateError(
                 "the rollout must live on the running Taichi program, got another ti.init since; make it anew"
@@ -369,6 +376,13 @@ class Rollout:
         self._inputs.upload()
 
     # ---- trouble ----
+
+    def _require_idle(self) -> None:
+        if self._engine.running:
+            raise StateError(
+                "the rollout must be left alone while it runs, got a call from its progress or another "
+                "thread; call it again when it has returned"
+            )
 
     def _cost(self, cost: NDArray[np.float64]) -> Cost:
         if not np.all(np.isfinite(cost)):

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -395,6 +396,25 @@ def test_impossible_budgets_come_with_the_smallest_that_works(chain, tmp_path):
     assert ds.plan(chain, T, memory=figure(error), window=W, schedule="mixed").tiers["device"] == 1
 
 
+@pytest.mark.parametrize("schedule", ["auto", "two-level", "mixed"])
+@pytest.mark.parametrize("steps", [1, 2, 65, 500])
+@pytest.mark.parametrize("window", [None, 1, 7])
+def test_the_smallest_budget_works_and_no_smaller_one_does(chain, steps, schedule, window):
+    """Also where `mixed` would have more segments than it plans for, unless all of them are kept."""
+    for options in ({}, {"chunk": 4}, {"host_memory": 10}, {"host_memory": "4KiB"}, {"host_memory": "1MiB"}):
+        options = {"window": window, "schedule": schedule, **options}
+        with pytest.raises(ConfigError, match="memory must hold at least") as error:
+            ds.plan(chain, steps, memory=1, **options)
+        smallest = figure(error)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ds.PlanWarning)
+            found = ds.plan(chain, steps, memory=smallest, **options)
+        assert found.smallest == smallest >= found.total_bytes
+        with pytest.raises(ConfigError, match="memory must hold at least") as error:
+            ds.plan(chain, steps, memory=smallest - 1, **options)
+        assert figure(error) == smallest
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -413,7 +433,11 @@ def test_impossible_budgets_come_with_the_smallest_that_works(chain, tmp_path):
         ({"window": 0}, "window must be a positive integer or None, got 0"),
         ({"chunk": 2.0}, "chunk must be a positive integer or None, got 2.0"),
         ({"chunk": 2, "mode": "fused"}, "chunk must be None in mode 'fused', got 2"),
-        ({"iterations": 0}, "iterations must be a positive integer, got 0"),
+        ({"iterations": 0}, "iterations must be a positive integer of 31 bits, got 0"),
+        ({"iterations": 10**400}, "iterations must be a positive integer of 31 bits"),
+        ({"mode": np.array(["step", "fused"])}, "mode must be one of auto, step, chunk, fused"),
+        ({"spill": ""}, "spill must be a folder or None, got ''"),
+        ({"spill": "a\0b"}, "spill must be a folder or None"),
     ],
 )
 def test_refused_arguments(chain, options, message):
@@ -527,6 +551,38 @@ def test_an_error_of_progress_ends_the_run(spilled, expected):
         gradients(rollout)
     assert not any(folder.iterdir())
     assert_equal(gradients(rollout), expected["fused", 1])
+
+
+@pytest.mark.cpu
+def test_the_folder_is_where_it_was_named(chain, tmp_path, monkeypatch):
+    """Also where the working directory changes before the first checkpoint is written."""
+    monkeypatch.chdir(tmp_path)
+    rollout = ds.Rollout(chain, T, memory=tight(chain, "multistage"), window=W, mode="step", spill="kept")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    gradients(rollout)
+    rollout.close()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["kept", "other"]
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("what", ["value", "value_and_grad", "close"])
+def test_progress_may_not_run_the_rollout(spilled, expected, what):
+    """A run in the middle of another one would overwrite its window, and the gradient be wrong."""
+    rollout, folder, hook = spilled
+
+    def again(done, total, phase):
+        getattr(rollout, what)()
+
+    with pytest.raises(StateError, match="the rollout must be left alone while it runs"), hooked(hook, again):
+        gradients(rollout)
+    assert not any(folder.iterdir())
+    assert_equal(gradients(rollout), expected["fused", 1])
+
+
+def test_progress_must_be_a_function(chain):
+    with pytest.raises(ConfigError, match="progress must be a function or None, got 5"):
+        ds.Rollout(chain, T, progress=5)
 
 
 # ---- schedules ----

@@ -332,6 +332,7 @@ def test_the_memory_outlives_the_process(tmp_path):
         '{"format": 1, "timings": {"key": [["fast", 0, 1.0, 0.5]]}}',
         '{"format": 1, "timings": {"key": [["step", 0, 1.0, 0]]}}',
         '{"format": 1, "timings": {"key": [["step", 0, 1.0, NaN]]}}',
+        '{"format": 1, "timings": {"key": [["step", 0, 1.0, 1' + "0" * 400 + "]]}}",
         '{"format": 1, "timings": {"key": [["step", 0, 1.0]]}}',
         '{"format": 1, "timings": {"key": [["chunk", 0, 1.0, 0.5]]}}',
         '{"format": 1, "timings": {"key": [["step", 0, 1.0, 0.5], 3]}}',

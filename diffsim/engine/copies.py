@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -25,7 +26,7 @@ def host_copies(lowered: LoweredProgram, storage: Storage, layout: Layout) -> di
         storage: Its memory.
         layout: The sizes of everything in memory.
     """
-    numbers = [layout.worlds * layout.history * _elements(b.shape) for b in lowered.states]
+    numbers = [layout.worlds * layout.history * math.prod(b.shape) for b in lowered.states]
     if not storage.on_cpu or layout.world_last or sum(numbers) < _LARGE * len(numbers):
         return {}
     copies = _Copies(lowered, storage, layout)
@@ -33,13 +34,6 @@ def host_copies(lowered: LoweredProgram, storage: Storage, layout: Layout) -> di
     if lowered.ended is None:  # else each world shifts by the steps that it ran itself
         names.append("shift")
     return {name: getattr(copies, name) for name in names}
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 class _Copies:

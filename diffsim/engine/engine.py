@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ class Engine:
 
     Attributes:
         lengths: How many steps each world ran, from the last run; None before the first.
+        running: A run is under way; another one would overwrite its memory.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Engine:
         self._reduced: dict[Buffer, Buffer] = {}
         self._reduce: Launcher | None = None
         self.lengths: NDArray[np.int64] | None = None
+        self.running = False
         self._allocate()
 
     def _allocate(self) -> None:
@@ -183,10 +186,20 @@ class Engine:
         self._board.clear()
         # who observes wants to see what becomes of a State, NaN or not
         check = None if observe else self.lookout.states
-        with Pace(self.plan.steps, self.progress, self.segments.count) as pace:
+        with self._run(self.plan.steps) as pace:
             run_forward(self.executor, self.segments, observe, check, pace.between)
         self._board.check()
         self.lengths = self._lengths()
+
+    @contextmanager
+    def _run(self, total: int) -> Iterator[Pace]:
+        """Make the context of a run of so many steps, forward and backward."""
+        self.running = True
+        try:
+            with Pace(total, self.progress, self.segments.count) as pace:
+                yield pace
+        finally:
+            self.running = False
 
     def backward(self, mode: str | None = None) -> NDArray[np.float64]:
         """Run forward and backward; gradients are left on the device. Return the cost of each world.
@@ -220,7 +233,7 @@ class Engine:
         self._tiers.use(executor)
         steps = round(self.plan.steps * (1.0 + self.plan.recomputation))
         try:
-            with Pace(steps, self.progress, self.segments.count) as pace:
+            with self._run(steps) as pace:
                 run_backward(
                     executor,
                     self.segments,

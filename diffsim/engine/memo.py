@@ -7,7 +7,6 @@ import ctypes
 import functools
 import hashlib
 import json
-import math
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,6 +41,7 @@ __all__ = ["Memo", "key_of"]
 _FORMAT = 1
 _MOST = 512  # programs; the oldest are forgotten
 _LARGEST = 1 << 20  # bytes of a file that is read
+_LONGEST = 1e9  # seconds or steps that an entry can speak of
 
 
 class Memo:
@@ -93,7 +93,7 @@ def _timings(entry: Any) -> tuple[Timing, ...]:
         if not isinstance(row, list) or len(row) != 4 or row[0] not in MODES[1:]:
             return ()
         numbers = row[1:]
-        if not all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for x in numbers):
+        if not all(isinstance(x, int | float) and 0 <= x <= _LONGEST for x in numbers):
             return ()
         if not isinstance(row[1], int) or row[3] == 0 or (row[0] == "chunk") != (row[1] > 0):
             return ()

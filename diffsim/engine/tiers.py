@@ -286,7 +286,7 @@ class Tiers:
 
     def __init__(self, plan: Plan, lowered: LoweredProgram, storage: Storage, real: str) -> None:
         self._traffic = Traffic(lowered, storage, real)
-        self._spill = plan.spill
+        self._spill = os.path.abspath(plan.spill or ".")  # whatever the working directory will be
         self._tiers: dict[str, Tier] = {}
         self._executor: Executor | None = None
 
@@ -300,7 +300,7 @@ class Tiers:
         """Return the tier of a name: `device`, `host` or `disk`."""
         if name not in self._tiers:
             self._tiers[name] = (
-                HostTier(self._traffic) if name == "host" else DiskTier(self._traffic, self._spill or ".")
+                HostTier(self._traffic) if name == "host" else DiskTier(self._traffic, self._spill)
             )
         return self._tiers[name]
 

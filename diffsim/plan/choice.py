@@ -12,7 +12,7 @@ from diffsim.plan.bytes import show_bytes
 from diffsim.plan.schedule import TIERS, Schedule, count_forward, estimate_forward
 from diffsim.plan.sizes import Sizes
 
-__all__ = ["Budget", "Choice", "choose", "smallest_budget"]
+__all__ = ["Budget", "Choice", "Need", "choose", "smallest_budget"]
 
 _CACHE = 2 << 20  # bytes of a window that still profits from the processor's caches, by about a tenth
 _MOST_SEGMENTS = 4096  # more cost more in Python than recomputation does, and are slow to plan
@@ -44,15 +44,62 @@ class Choice:
     forward: float
 
 
-def smallest_budget(sizes: Sizes, elsewhere: bool, window: int = 1) -> int:
-    """Return the bytes of fields without which nothing can run.
+class Need(NamedTuple):
+    """What a window cannot be run without.
+
+    Attributes:
+        window: Steps in memory.
+        bare: Bytes of fields beside what is kept.
+        places: Checkpoints that must be kept, in any tier.
+        missing: Those of them that the other tiers do not hold.
+        size: The bytes of each.
+    """
+
+    window: int
+    bare: int
+    places: int
+    missing: int
+    size: int
+
+    @property
+    def total(self) -> int:
+        """The bytes of fields that would do."""
+        return self.bare + self.missing * self.size
+
+
+def smallest_budget(
+    sizes: Sizes, budget: Budget, kinds: str = "auto", window: int | None = None, multiple: int = 1
+) -> Need:
+    """Return the least that a plan needs of the device, the other tiers being as they are.
 
     Args:
         sizes: The memory as a function of window and checkpoints.
-        elsewhere: Checkpoints can be kept in another tier.
-        window: The shortest window that is allowed.
+        budget: The bytes of each tier.
+        kinds: The only kind of schedule to choose from, or `auto` for all.
+        window: Force so many steps in memory.
+        multiple: Steps of which a window should be a multiple.
     """
-    return sizes.total(window, 0 if elsewhere or 2 * window >= sizes.steps else 1)
+    steps = sizes.steps
+    staging = sizes.staging if budget.host or budget.disk else 0
+    found = []
+    if window is None or window >= steps:
+        found.append(Need(steps, sizes.total(steps), 0, 0, 0))
+        lengths = {1}
+        if kinds == "mixed":  # more segments than its table is made for must all be kept
+            few = -(-steps // _MOST_MIXED)
+            lengths.add(few if few <= multiple else -(-few // multiple) * multiple)
+        lengths = {w for w in lengths if w < steps}
+    else:
+        lengths = {window}
+    for w in lengths:
+        segments = -(-steps // w)
+        if kinds == "mixed":
+            places, size = 1 if segments <= _MOST_MIXED else segments - 1, sizes.whole(w)
+        else:
+            places, size = min(1, segments - 2), sizes.per_checkpoint
+        elsewhere = sum(space // max(1, size) for space in (budget.host, budget.disk))
+        found.append(Need(w, sizes.total(w) + staging, places, max(0, places - elsewhere), size))
+    return min(found, key=lambda need: need.total)
 
 
 def choose(
@@ -80,7 +127,7 @@ def choose(
         for schedule in _schedules(sizes, budget, length, kinds, forced):
             found.append(Choice(length, schedule, estimate_forward(schedule, steps, length)))
     if not found:
-        raise _refusal(sizes, budget, kinds, window if forced and window else 1)
+        raise _refusal(sizes, budget, kinds, smallest_budget(sizes, budget, kinds, window, multiple))
     least = min(choice.forward for choice in found)
     enough = _TIE * (least + steps) - steps
     best = min((c for c in found if c.forward <= enough), key=lambda c: _rank(sizes, c))
@@ -167,30 +214,30 @@ def _two_level(segments: int, places: tuple[int, int, int]) -> Iterator[Schedule
     yield Schedule("two-level", segments, *places, segments)
 
 
-def _refusal(sizes: Sizes, budget: Budget, kinds: str, window: int) -> ConfigError:
+def _refusal(sizes: Sizes, budget: Budget, kinds: str, need: Need) -> ConfigError:
     """Make the error of budgets that nothing fits, with the figures that would do."""
-    size = sizes.whole(window) if kinds == "mixed" else sizes.per_checkpoint
-    what = "one more window of values" if kinds == "mixed" else "one checkpoint"
-    steps = "one step" if window == 1 else f"{window} steps"
-    bare = sizes.total(window)
-    smallest = bare + size
-    text = (
-        f"memory must hold at least {steps} and {what}, {smallest} bytes ({show_bytes(smallest)}) here, "
-        f"got {budget.device} ({show_bytes(budget.device)})"
-    )
-    remedy = "raise the budget, or use fewer worlds"
-    if budget.device >= bare:
-        remedy = (
-            f"raise the budget, or give the checkpoints {size} bytes ({show_bytes(size)}) or more elsewhere: "
+    what = "one step" if need.window == 1 else f"{need.window} steps"
+    if need.missing:
+        name = "more window" if kinds == "mixed" else "checkpoint"
+        plural = "s" if need.missing > 1 else ""
+        what += f" and {'one' if need.missing == 1 else need.missing} {name}{plural}"
+        what += " of values" if kinds == "mixed" else ""
+    remedy = "raise the budget"
+    if need.missing and budget.device >= need.bare:
+        size = need.places * need.size
+        remedy += (
+            f", or give the checkpoints {size} bytes ({show_bytes(size)}) or more elsewhere: "
             "host_memory='1GiB', or spill='folder'"
         )
         given = [("host_memory", budget.host), ("disk_memory", budget.disk)]
         small = [f"{name} of {value}" for name, value in given if value]
         if small:
             remedy += f"; {' and '.join(small)} is too small"
-    elif bare < smallest and (budget.host or budget.disk):
-        text = (
-            f"memory must hold at least {steps}, {bare} bytes ({show_bytes(bare)}) here, "
-            f"got {budget.device} ({show_bytes(budget.device)})"
-        )
-    return ConfigError(f"{text}; {remedy}")
+    elif kinds == "mixed":
+        remedy += ", or use schedule='auto'"
+    elif sizes.worlds > 1:
+        remedy += ", or use fewer worlds"
+    return ConfigError(
+        f"memory must hold at least {what}, {need.total} bytes ({show_bytes(need.total)}) here, "
+        f"got {budget.device} ({show_bytes(budget.device)}); {remedy}"
+    )

@@ -51,7 +51,7 @@ def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, requ
         fields=sizes.by_field(layout),
         tier_bytes={"host": schedule.host * size, "disk": schedule.disk * size},
         budget=budget.device,
-        smallest=smallest_budget(sizes, bool(max(budget.host, budget.disk) >= sizes.per_checkpoint)),
+        smallest=smallest_budget(sizes, budget, request.schedule, window, request.chunk or 1).total,
         larger=_larger(sizes, budget, request, choice),
         spill=None if request.spill is None else os.fspath(request.spill),
         forced=window is not None,

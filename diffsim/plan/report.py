@@ -65,7 +65,7 @@ class Plan:
     compile_seconds: float = 0.0
     candidates: tuple[Candidate, ...] = ()
     tunable: bool = False
-    iterations: int = 100
+    iterations: int = 1000
     measured: tuple[Timing, ...] = ()
     compiled: float = 0.0
 

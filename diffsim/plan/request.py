@@ -47,7 +47,7 @@ class Request:
     spill: str | os.PathLike[str] | None = None
     disk_memory: int | str = "16GiB"
     chunk: int | None = None
-    iterations: int = 100
+    iterations: int = 1000
 
     def check(self) -> Request:
         """Return the request with Python's own integers, if all of it is allowed.
@@ -65,13 +65,14 @@ class Request:
             value = getattr(self, name)
             if value is not None and (not _whole(value) or value < 1):
                 raise ConfigError(f"{name} must be a positive integer or None, got {value!r}; leave it out")
-        if not _whole(self.iterations) or self.iterations < 1:
+        if not _whole(self.iterations) or not 1 <= self.iterations < _MOST:
             raise ConfigError(
-                f"iterations must be a positive integer, got {self.iterations!r}; leave it out where unsure"
+                f"iterations must be a positive integer of 31 bits, got {self.iterations!r}; "
+                "leave it out where unsure"
             )
         for name, known in (("mode", MODES), ("schedule", SCHEDULES)):
             value = getattr(self, name)
-            if value not in known:
+            if not isinstance(value, str) or value not in known:
                 raise ConfigError(
                     f"{name} must be one of {', '.join(known)}, got {value!r}; use 'auto' where unsure"
                 )
@@ -79,7 +80,7 @@ class Request:
             raise ConfigError(
                 f"chunk must be None in mode {self.mode!r}, got {self.chunk}; use mode='chunk', or no chunk"
             )
-        if self.spill is not None and not isinstance(self.spill, str | os.PathLike):
+        if self.spill is not None and not _names_folder(self.spill):
             raise ConfigError(
                 f"spill must be a folder or None, got {self.spill!r}; leave it out where unsure"
             )
@@ -101,6 +102,11 @@ class Request:
         """The budget of checkpoints on the disk; 0 without a folder for them."""
         size = parse_bytes(self.disk_memory, "disk_memory", least=0)
         return 0 if self.spill is None else size
+
+
+def _names_folder(spill: Any) -> bool:
+    name = os.fspath(spill) if isinstance(spill, str | os.PathLike) else b""
+    return isinstance(name, str) and name != "" and "\0" not in name
 
 
 def _plain(value: int | None) -> int | None:
