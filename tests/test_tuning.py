@@ -140,6 +140,7 @@ def test_a_survey_times_all_but_the_slow_to_compile():
 def test_known_timings_count_compiling_again():
     timings = [Timing("step", 0, 1.0, 1.0), Timing("fused", 0, 50.0, 0.1)]
     assert decide("fused", timings, iterations=10).mode == "step"
+    assert decide("fused", timings, iterations=14).mode == "fused"  # a quarter: the kernels are on disk
     assert decide("fused", timings, iterations=100).mode == "fused"
     assert decide("step", timings, iterations=100).mode == "fused"
     assert pays(9.0, 1.0, 0.1, 10)

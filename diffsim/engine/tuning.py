@@ -23,6 +23,7 @@ __all__ = ["Bench", "EngineBench", "Verdict", "contest", "decide", "decided", "s
 _MARGIN = 1.2  # a mode must be so much faster than the planned one to take its place
 _LIMIT = 0.5  # seconds for the timing of one mode
 _TELLING = 0.02  # seconds of a run from which on it shows that a mode is hopeless
+_AGAIN = 0.25  # of the seconds that compiling took, where Taichi finds the kernels in its cache on disk
 _HOPELESS = 4.0  # times the fastest seconds so far
 
 
@@ -134,7 +135,7 @@ def decide(planned: str, timings: Sequence[Timing], iterations: int | None = Non
     Args:
         planned: The mode that was planned.
         timings: What was measured.
-        iterations: Gradients that the time to compile must be won back in; None where it is spent already.
+        iterations: Gradients that the time to compile once more must be won back in; None where it is spent.
     """
     known = {t.mode: t for t in timings}
     step = known.get("step")
@@ -142,7 +143,7 @@ def decide(planned: str, timings: Sequence[Timing], iterations: int | None = Non
         known = {
             mode: t
             for mode, t in known.items()
-            if mode == "step" or pays(t.compile_seconds, step.seconds, t.seconds, iterations)
+            if mode == "step" or pays(_AGAIN * t.compile_seconds, step.seconds, t.seconds, iterations)
         }
     fastest = min(known.values(), key=lambda t: t.seconds)
     mine = known.get(planned)
