@@ -26,6 +26,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import signal
 import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING
@@ -68,6 +69,8 @@ def cuda_devices() -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a backend that is not there: skipping all of its tests would look like success."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell with what it runs behind its back
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if ARCH not in ("cpu", "cuda"):
         raise pytest.UsageError(f"DIFFSIM_TEST_ARCH must be cpu or cuda, got {ARCH!r}")
     if ARCH == "cuda" and cuda_devices() == 0:

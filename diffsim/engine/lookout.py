@@ -45,7 +45,7 @@ class Lookout:
         self.lowered, self.storage, self.layout = lowered, storage, layout
         self.largest: dict[int, float] = {}
         per_step = layout.worlds * sum(b.components * math.prod(b.shape) for b in lowered.states)
-        self._every = max(1, _APART // (per_step * layout.window))
+        self._every = max(1, _APART // max(1, per_step * layout.window))
         self._found = Buffer("found", "found", "f64", (), 2)
         self._launchers: dict[str, Launcher] = {}
         self._views: list[NDArray[Any]] = []
