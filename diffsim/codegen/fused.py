@@ -17,8 +17,6 @@ from diffsim.ir import Block, Buffer, Stage, Value, blocks_of, operands_of, walk
 
 __all__ = ["fused_backward", "fused_forward", "fused_gradient"]
 
-_PER_THREAD = 512  # iterations that Taichi gives to one thread of a CPU at least
-
 
 @contextmanager
 def _lanes(w: KernelWriter) -> Iterator[Lane]:
@@ -32,8 +30,7 @@ def _lanes(w: KernelWriter) -> Iterator[Lane]:
         with w.inside(f"for g in range({groups}):"):
             yield lane
         return
-    with w.inside(f"for item in range({_PER_THREAD * groups}):"), w.inside(f"if item % {_PER_THREAD} == 0:"):
-        w.line(f"g = item // {_PER_THREAD}")
+    with w.spread("g", groups):
         yield lane
 
 

@@ -14,7 +14,7 @@ from diffsim.codegen.layout import Layout
 from diffsim.codegen.motion import hoisted
 from diffsim.codegen.printer import Lane, Slot, slot_of
 from diffsim.codegen.stages import StageSet, tapes_of
-from diffsim.codegen.writer import KernelText, KernelWriter
+from diffsim.codegen.writer import PER_THREAD, KernelText, KernelWriter
 from diffsim.ir import Accumulate, Block, Const, For, Load, Op, Stage, Store, Value, blocks_of, walk
 
 __all__ = [
@@ -33,7 +33,6 @@ _PARALLEL_TAPE_BYTES = 64 << 20  # above it a stage with tapes runs its loops on
 # nanoseconds: of one operation, of one sum that threads share, of waking the threads of a CPU
 _OPERATION, _SUM, _WAKE = 0.25, 5.0, 80_000.0
 _ENOUGH = 64  # worlds that keep the threads of a CPU busy
-_PER_THREAD = 512  # iterations that Taichi gives to one thread of a CPU at least
 _UNKNOWN_TRIPS = 16  # of a loop whose bounds are computed
 
 
@@ -140,7 +139,7 @@ def _shared(stage: Stage, worlds: int, threads: int) -> list[For]:
     for mine, moved in zip(stage.body.ops, hoisted(stage, outermost=False).body.ops, strict=True):
         nest = _nest(moved)
         assert isinstance(mine, For)  # noqa: S101  (nests were found)
-        if nest and threads and worlds * _iterations(nest) >= 2 * _PER_THREAD * threads:
+        if nest and threads and worlds * _iterations(nest) >= 2 * PER_THREAD * threads:
             assert isinstance(moved, For)  # noqa: S101  (it is what became of a loop)
             loops.append(moved)
         else:
@@ -291,6 +290,5 @@ def _worlds(w: KernelWriter, spread: bool) -> Iterator[None]:
         with w.inside(f"for w in range({worlds}):"):
             yield
         return
-    with w.inside(f"for item in range({_PER_THREAD * worlds}):"), w.inside(f"if item % {_PER_THREAD} == 0:"):
-        w.line(f"w = item // {_PER_THREAD}")
+    with w.spread("w", worlds):
         yield

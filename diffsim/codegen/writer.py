@@ -14,7 +14,9 @@ from diffsim.codegen.printer import Lane, Printer
 from diffsim.codegen.stages import tapes_of
 from diffsim.ir import Buffer, Const, Stage
 
-__all__ = ["KernelText", "KernelWriter"]
+__all__ = ["PER_THREAD", "KernelText", "KernelWriter"]
+
+PER_THREAD = 512  # iterations that Taichi gives to one thread of a CPU at least
 
 _LANES, _LONG = 8, 64  # elements that are moved at once, in rows of so many
 
@@ -73,6 +75,14 @@ class KernelWriter(Printer):
         self.indent += 1
         yield
         self.indent -= 1
+
+    @contextmanager
+    def spread(self, name: str, count: int) -> Iterator[None]:
+        """Print a loop whose iterations each count as enough work for a thread of a CPU of its own."""
+        items, first = f"for item in range({PER_THREAD * count}):", f"if item % {PER_THREAD} == 0:"
+        with self.inside(items), self.inside(first):
+            self.line(f"{name} = item // {PER_THREAD}")
+            yield
 
     def need_tapes(self, stage: Stage, lanes: int) -> None:
         """Note that the tapes of a stage need so many lanes."""
