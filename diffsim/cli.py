@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffsim.commands import TaskCommand, flag_of, flags_of
+from diffsim.commands import TaskCommand, flags_of
 from diffsim.errors import ConfigError, DiffsimError
-from diffsim.options import Options, option, options_of
+from diffsim.options import Options, option
 from diffsim.registry import load_task, simulator_names, simulator_target, task_names
+from diffsim.resolve import resolve, start
 
 if TYPE_CHECKING:
     from diffsim.runs import Outcome, Settings
+    from diffsim.survey import Work
     from diffsim.task import Task
 
 __all__ = ["main"]
-
-_SMOKE = {"steps": 32, "iterations": 2}  # at most: enough to see that everything works
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,50 +104,81 @@ def _table(title: str, rows: dict[str, str]) -> str:
 
 
 _NAME = click.Argument(["name"], metavar="NAME")
+_NAME_OR_ALL = click.Argument(["name"], metavar="NAME", required=False)
 _MEASURE = click.Option(["--measure"], is_flag=True, help="compile every mode and time it on a few steps")
 _QUIET = click.Option(["--quiet"], is_flag=True, help="show nothing but errors")
 
 
-def _settings(name: str, given: dict[str, Any]) -> tuple[Settings, Task]:
-    """Resolve the settings of a run from the command line.
-
-    Args:
-        name: The task.
-        given: All options by name; None where left out.
-    """
-    from diffsim.runs import OptimizerOptions, RunOptions, Settings, resolve_optimizer
-
-    kind = load_task(name)
-    values = {key: value for key, value in given.items() if value is not None}
-    run: dict[str, Any] = {"steps": kind.steps, "iterations": kind.iterations}
-    if values.pop("smoke", False):
-        run = {key: min(value, _SMOKE[key]) for key, value in run.items()}
-
-    def pick(cls: type[Options]) -> dict[str, Any]:
-        return {info.name: values[info.name] for info in options_of(cls) if info.name in values}
-
-    chosen = RunOptions.read(run | pick(RunOptions), flag_of)
-    optimizer = resolve_optimizer(kind, pick(OptimizerOptions))
-    config = kind.Config.read(pick(kind.Config), flag_of)
-    task = kind(config)
-    return Settings(name, chosen, optimizer, config.plain(), task.data()), task
-
-
-def _train(name: str, out: str | None, quiet: bool, **given: Any) -> int:
+def _train(name: str | None, out: str | None, quiet: bool, jobs: int | None, **given: Any) -> int:
     """Train NAME and leave a folder with its configuration, history, parameters and pictures.
 
-    Ctrl-C stops it after the iteration it is in; `diffsim resume` goes on.
+    Ctrl-C stops it after the iteration it is in; `diffsim resume` goes on. With --all every task is trained,
+    each in a folder of its own inside that of --out.
     """
     from diffsim.progress import make_progress
     from diffsim.runs import check_new, free_folder, train
 
-    path = Path(out) if out is not None else free_folder(name)
     if out is not None and not out.strip():
         raise ConfigError(f"--out must name a folder, got {out!r}; write for example runs/x")
+    if name is None:
+        return _train_all(out, quiet, jobs, given)
+    _check_jobs(jobs)
+    path = Path(out) if out is not None else free_folder(name)
     check_new(path)
-    settings, _ = _settings(name, given)
+    settings, _ = resolve(name, given)
     progress = make_progress(quiet)
     return _report(train(settings, path, progress), progress)
+
+
+def _check_jobs(jobs: int | None) -> None:
+    """Refuse what is of no use for one task."""
+    if jobs is not None:
+        raise ConfigError(f"--jobs must come with --all, got {jobs} and one task; leave it out")
+
+
+def _train_all(out: str | None, quiet: bool, jobs: int | None, given: dict[str, Any]) -> int:
+    """Train all tasks and print one table."""
+    from diffsim.runs import check_new, free_folder
+    from diffsim.survey import train_task
+
+    folder = Path(out) if out is not None else free_folder("all")
+    check_new(folder)
+    requests = [(name, given | {"out": str(folder / name)}) for name in task_names()]
+    status = _survey(train_task, requests, ("iterations", "first cost", "best cost"), jobs, quiet)
+    if not quiet:
+        click.echo(f"results are in {folder}")
+    return status
+
+
+def _survey(
+    work: Work,
+    requests: list[tuple[str, dict[str, Any]]],
+    columns: Sequence[str],
+    jobs: int | None,
+    quiet: bool,
+) -> int:
+    """Print a row for each task as soon as it is known; the exit status is 1 if one did not pass."""
+    from diffsim.survey import survey
+
+    width = max(len(name) for name, _ in requests)
+    status = 0
+
+    def line(name: str, cells: Sequence[str], outcome: str, seconds: str) -> str:
+        padded = [f"{cell:>{max(10, len(head))}}" for cell, head in zip(cells, columns, strict=True)]
+        return f"{name:{width}}  {'  '.join(padded)}  {seconds:>8}  {outcome}"
+
+    if not quiet:
+        click.echo(line("task", columns, "outcome", "seconds"))
+    for row in survey(work, requests, jobs or min(2, os.cpu_count() or 1)):
+        outcome = {True: "passed", False: "FAILED", None: "skipped"}[row.passed]
+        status = 1 if row.passed is False else status
+        if quiet and row.passed is not False:
+            continue
+        cells = row.cells or ("",) * len(columns)
+        click.echo(line(row.name, cells, outcome, f"{row.seconds:.1f}"))
+        for note in row.notes:
+            click.echo(f"{'':{width}}  {note}")
+    return status
 
 
 def _resume(folder: str, quiet: bool) -> int:
@@ -173,6 +204,7 @@ def _render(folder: str, quiet: bool) -> int:
 def _report(outcome: Outcome, progress: Any) -> int:
     """Say how a run ended; return the exit status."""
     from diffsim.progress import format_rate
+    from diffsim.survey import metric_lines
 
     if outcome.status == "stopped":
         progress.say(f"stopped after {outcome.iterations} of {outcome.total} iterations")
@@ -185,6 +217,8 @@ def _report(outcome: Outcome, progress: Any) -> int:
         progress.say(f"best cost {cost:.6g} in iteration {iteration} of {outcome.iterations}")
     compiled, ran = outcome.timings["compile"], outcome.timings["run"]
     rate = outcome.iterations / ran if ran > 0 else 0.0
+    for text in metric_lines(outcome.metrics):
+        progress.say(text)
     if outcome.status != "complete":
         progress.say(f"compiled in {compiled:.2f} s, ran in {ran:.2f} s ({format_rate(rate)})")
     progress.say(f"results are in {outcome.path}")
@@ -198,8 +232,8 @@ def _plan(name: str, measure: bool, **given: Any) -> int:
     """
     from diffsim.planning import plan
 
-    settings, task = _settings(name, given)
-    simulator = _start(settings, task)
+    settings, task = resolve(name, given)
+    simulator = start(settings, task)
     if measure:
         return _measure_modes(simulator, settings)
     click.echo(str(plan(simulator, **settings.run.planned())))
@@ -222,8 +256,8 @@ def _explain(name: str, **given: Any) -> int:
     """Say what was made of each kernel of NAME: rewrites, tapes, guards, and why; nothing is compiled."""
     from diffsim.planning import explanation
 
-    settings, task = _settings(name, given)
-    simulator = _start(settings, task)
+    settings, task = resolve(name, given)
+    simulator = start(settings, task)
     click.echo(str(explanation(simulator, steps=settings.run.steps)))
     return 0
 
@@ -236,28 +270,23 @@ class _CheckOptions(Options):
     components: int = option(0, "components to compare one by one, drawn at random", minimum=0)
 
 
-def _check(name: str, directions: int | None, components: int | None, **given: Any) -> int:
-    """Compare the gradients of NAME with finite differences and more; exit status 1 if they differ."""
-    from diffsim.rollout import Rollout
+def _check(name: str | None, jobs: int | None, quiet: bool = False, **given: Any) -> int:
+    """Compare the gradients of NAME with finite differences and more; exit status 1 if they differ.
+
+    A task is checked in its small size (that of `diffsim train NAME --smoke`) unless its options say
+    otherwise. With --all every task is checked, and one table printed.
+    """
+    from diffsim.survey import check_task, gradient_report
 
     given["precision"] = given["precision"] or 64
-    given["steps"] = given["steps"] or load_task(name).check_steps
-    settings, task = _settings(name, given)
-    simulator = _start(settings, task)
-    rollout = Rollout(simulator, **settings.run.planned())
-    report = rollout.check_grad(task.wrt(simulator), directions or 5, components=components or 0)
+    if name is None:
+        requests = [(one, dict(given)) for one in task_names()]
+        columns = ("steps", "difference", "forward", "modes", "verdict")
+        return _survey(check_task, requests, columns, jobs, quiet)
+    _check_jobs(jobs)
+    report, _ = gradient_report(name, given)
     click.echo(str(report))
-    rollout.close()
     return 0 if report.passed else 1
-
-
-def _start(settings: Settings, task: Task) -> Any:
-    """Start the runtime and build the simulator."""
-    from diffsim import runtime
-
-    run = settings.run
-    runtime.init(arch=run.arch, precision=run.precision, seed=run.seed, threads=run.threads, guard=run.guard)
-    return task.build()
 
 
 _SHARED = (
@@ -276,7 +305,14 @@ _SHARED = (
     *("arch", "precision", "threads", "guard"),
 )
 _FOLDER = click.Argument(["folder"], metavar="FOLDER")
+_ALL: list[click.Parameter] = [
+    click.Option(
+        ["--all", "all_tasks"], is_flag=True, expose_value=False, help="every task that is installed"
+    ),
+    click.Option(["--jobs"], type=click.IntRange(1, 256), help="tasks side by side, with --all [2]"),
+]
 _TRAIN_ONLY: list[click.Parameter] = [
+    *_ALL,
     click.Option(["--out"], metavar="FOLDER", help="run folder to make [runs/NAME]"),
     click.Option(["--smoke"], is_flag=True, help="few steps and iterations, to see that all works"),
     _QUIET,
@@ -288,7 +324,8 @@ def _train_options(task: type[Task] | None) -> list[click.Parameter]:
 
     suited = dict(task.optimizer) if task else {}
     chosen = {"optimizer": suited.pop("name", None), **suited}
-    return [_NAME, *flags_of(RunOptions, **_own_defaults(task)), *flags_of(OptimizerOptions, **chosen)]
+    run = flags_of(RunOptions, **_own_defaults(task))
+    return [_NAME_OR_ALL, *run, *flags_of(OptimizerOptions, **chosen)]
 
 
 def _plan_options(task: type[Task] | None) -> list[click.Parameter]:
@@ -307,14 +344,17 @@ def _check_options(task: type[Task] | None) -> list[click.Parameter]:
     from diffsim.runs.settings import RunOptions
 
     steps = task.check_steps if task else None
-    return [_NAME, *flags_of(RunOptions, _SHARED, steps=steps, precision=64), *flags_of(_CheckOptions)]
+    suited = (dict(task.run_options) if task else {}) | {"steps": steps, "precision": 64}
+    return [_NAME_OR_ALL, *flags_of(RunOptions, _SHARED, **suited), *flags_of(_CheckOptions)]
 
 
 def _own_defaults(task: type[Task] | None) -> dict[str, Any]:
-    return {"steps": task.steps, "iterations": task.iterations} if task else {}
+    return {"steps": task.steps, "iterations": task.iterations, **task.run_options} if task else {}
 
 
-def _add(name: str, function: Any, params: list[click.Parameter], shared: Any = None) -> None:
+def _add(
+    name: str, function: Any, params: list[click.Parameter], shared: Any = None, small: bool = False
+) -> None:
     """Put a command on the command line; its help is the function's docstring."""
     text = (function.__doc__ or "").strip()
     common = {
@@ -323,7 +363,10 @@ def _add(name: str, function: Any, params: list[click.Parameter], shared: Any = 
         "help": text,
         "short_help": text.splitlines()[0].rstrip("."),
     }
-    _cli.add_command(TaskCommand(name, shared=shared, **common) if shared else click.Command(name, **common))
+    made = (
+        TaskCommand(name, shared=shared, small=small, **common) if shared else click.Command(name, **common)
+    )
+    _cli.add_command(made)
 
 
 _add("train", _train, _TRAIN_ONLY, _train_options)
@@ -331,4 +374,4 @@ _add("resume", _resume, [_FOLDER, _QUIET])
 _add("render", _render, [_FOLDER, _QUIET])
 _add("plan", _plan, [], _plan_options)
 _add("explain", _explain, [], _explain_options)
-_add("check", _check, [], _check_options)
+_add("check", _check, _ALL, _check_options, small=True)

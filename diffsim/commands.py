@@ -66,24 +66,36 @@ def flags_of(cls: type[Options], only: Sequence[str] | None = None, **defaults: 
 class TaskCommand(click.Command):
     """A command whose first argument is a task; it also takes the options of that task.
 
+    Where it has a flag `--all`, that may stand in place of the task.
+
     Args:
         shared: Makes the options that all tasks have, with the defaults of the given task.
+        small: Whether the task's own options default to its small sizes.
     """
 
     def __init__(
-        self, *args: Any, shared: Callable[[type[Task] | None], list[click.Parameter]], **kwargs: Any
+        self,
+        *args: Any,
+        shared: Callable[[type[Task] | None], list[click.Parameter]],
+        small: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._shared = shared
+        self._shared, self._small = shared, small
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Find the task first, since its options belong to the command.
 
         Raises:
-            ConfigError: No task is named.
+            ConfigError: No task is named, or one beside `--all`.
         """
         name = self._find(ctx, args)
-        if name is not None:
+        everything = "--all" in args and any("--all" in param.opts for param in self.params)
+        if everything and name is not None:
+            raise ConfigError(f"NAME must be left out with --all, got {name}; leave out one of them")
+        if everything:
+            ctx.meta.pop(TASK, None)
+        elif name is not None:
             ctx.meta[TASK] = load_task(name)
         elif not any(word in ctx.help_option_names for word in args):
             raise ConfigError(_no_task(args))
@@ -96,7 +108,8 @@ class TaskCommand(click.Command):
             ConfigError: The task has an option of a name that all tasks have.
         """
         task: type[Task] | None = ctx.meta.get(TASK)
-        own = flags_of(task.Config) if task else []
+        sizes = dict(task.smoke) if task and self._small else {}
+        own = flags_of(task.Config, **sizes) if task else []
         shared = [*self._shared(task), *super().get_params(ctx)]
         taken = {param.name for param in shared}
         for param in own:

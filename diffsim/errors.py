@@ -11,6 +11,7 @@ __all__ = [
     "DiffsimError",
     "GradientError",
     "GradientWarning",
+    "MissingExtraError",
     "PlanWarning",
     "StateError",
     "TraceError",
@@ -41,6 +42,10 @@ class DiffsimError(Exception):
 
 class ConfigError(DiffsimError, ValueError):
     """Say that an argument, option or file holds a value that is not allowed."""
+
+
+class MissingExtraError(ConfigError):
+    """Say that an optional package is not installed, and which extra brings it."""
 
 
 class TraceError(DiffsimError):

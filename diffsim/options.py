@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+import numpy as np
+
 from diffsim.errors import ConfigError
 
 __all__ = ["OptionInfo", "Options", "option", "options_of", "unknown_name"]
@@ -63,10 +65,11 @@ class OptionInfo:
 
     Attributes:
         name: The field's name, with underscores.
-        kind: `int`, `float`, `bool` or `str`.
+        kind: `int`, `float`, `bool` or `str`: of the value, or of each item of a tuple.
         optional: Whether None is allowed.
         default: The value where none is given, or `dataclasses.MISSING`.
-        rule: The limits and the help text.
+        rule: The limits and the help text; for a tuple, of each item.
+        length: The number of items of a tuple, 0 for any number; None for a single value.
     """
 
     name: str
@@ -74,6 +77,7 @@ class OptionInfo:
     optional: bool
     default: Any
     rule: _Rule
+    length: int | None = None
 
     @property
     def help(self) -> str:
@@ -85,11 +89,21 @@ class OptionInfo:
         """Name the kind of value for `--help`."""
         if self.rule.choices:
             return "|".join(str(choice) for choice in self.rule.choices)
-        return {int: "INT", float: "FLOAT", bool: "BOOL", str: "TEXT"}[self.kind]
+        word = {int: "INT", float: "FLOAT", bool: "BOOL", str: "TEXT"}[self.kind]
+        if self.length is None:
+            return word
+        return ",".join([word] * self.length) if self.length else f"{word},..."
 
     @property
     def wanted(self) -> str:
         """Say in words what is allowed."""
+        if self.length is not None:
+            count = f"{self.length} values" if self.length else "a list of values"
+            return f"{count}, each {self._wanted_item}"
+        return self._wanted_item
+
+    @property
+    def _wanted_item(self) -> str:
         rule = self.rule
         if rule.choices:
             return "one of " + ", ".join(str(choice) for choice in rule.choices)
@@ -116,6 +130,22 @@ class OptionInfo:
         """
         if value is None and self.optional:
             return None
+        if self.length is None:
+            single = self._item(value)
+            if single is None:
+                raise self.refuse(value, label)
+            return single
+        if not isinstance(value, list | tuple | np.ndarray) or len(value) != (self.length or len(value)):
+            raise self.refuse(value, label)
+        items = tuple(self._item(item) for item in value)
+        if any(item is None for item in items):
+            raise self.refuse(value, label)
+        return items
+
+    def _item(self, value: object) -> Any:
+        """Return a value as its kind, None where it is not allowed."""
+        if isinstance(value, np.generic):
+            value = value.item()
         if (
             self.kind is float
             and isinstance(value, int)
@@ -123,9 +153,7 @@ class OptionInfo:
             and abs(value) < 2**1000
         ):
             value = float(value)
-        if type(value) is not self.kind or not self._fits(value):
-            raise self.refuse(value, label)
-        return value
+        return value if type(value) is self.kind and self._fits(value) else None
 
     def parse(self, text: str, label: str) -> Any:
         """Return the value that a text stands for, as the command line gives it.
@@ -133,13 +161,14 @@ class OptionInfo:
         Raises:
             ConfigError: The text does not stand for such a value, or the value breaks a limit.
         """
+        words = [text] if self.length is None else [word.strip() for word in text.split(",")]
         try:
-            value: Any = self.kind(text)
+            values = tuple(self.kind(word) for word in words)
         except ValueError:
             raise self.refuse(text, label) from None
-        if not self._fits(value):
+        if len(values) != (self.length or len(values)) or not all(map(self._fits, values)):
             raise self.refuse(text, label)
-        return value
+        return values[0] if self.length is None else values
 
     def refuse(self, value: object, label: str) -> ConfigError:
         """Make the error of a value that is not allowed."""
@@ -165,7 +194,7 @@ class OptionInfo:
 class Options:
     """Base of frozen dataclasses whose fields are declared by `option`; values are checked when one is made.
 
-    Fields are annotated `int`, `float`, `bool`, `str` or one of these `| None`.
+    Fields are annotated `int`, `float`, `bool`, `str`, a tuple of one of these, or any of that `| None`.
 
     Raises:
         ConfigError: A value has the wrong type or breaks a limit of its option.
@@ -175,7 +204,12 @@ class Options:
         """Check every value; a whole number is taken for a float."""
         for info in options_of(type(self)):
             # A frozen dataclass can only be completed this way.
-            object.__setattr__(self, info.name, info.check(getattr(self, info.name), info.name))
+            object.__setattr__(self, info.name, info.check(getattr(self, info.name), self.label(info.name)))
+
+    @classmethod
+    def label(cls, name: str) -> str:
+        """Return what messages call a field of one that is made by hand."""
+        return name
 
     @classmethod
     def read(cls: type[_T], values: Mapping[str, Any], label: Callable[[str], str] = str) -> _T:
@@ -202,7 +236,11 @@ class Options:
     def plain(self) -> dict[str, Any]:
         """Return the values by name, without those that are None: what TOML can hold."""
         values = ((info.name, getattr(self, info.name)) for info in options_of(type(self)))
-        return {name: value for name, value in values if value is not None}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values
+            if value is not None
+        }
 
 
 def options_of(cls: type[Options]) -> list[OptionInfo]:
@@ -215,12 +253,14 @@ def options_of(cls: type[Options]) -> list[OptionInfo]:
     found = []
     for entry in dataclasses.fields(cls):  # type: ignore[arg-type]
         rule = entry.metadata.get(_RULE)
-        kind, optional = _kind(hints[entry.name])
+        hint, optional = _kind(hints[entry.name])
+        kind, length = _items(hint)
         if rule is None or kind not in _KINDS:
             raise TypeError(
-                f"{cls.__name__}.{entry.name} must be declared by option() as int, float, bool or str"
+                f"{cls.__name__}.{entry.name} must be declared by option() as int, float, bool, str or a "
+                "tuple of one of these"
             )
-        found.append(OptionInfo(entry.name, kind, optional, entry.default, rule))
+        found.append(OptionInfo(entry.name, kind, optional, entry.default, rule, length))
     return found
 
 
@@ -238,6 +278,16 @@ def _kind(hint: Any) -> tuple[Any, bool]:
         inner = [part for part in typing.get_args(hint) if part is not type(None)]
         return (inner[0] if len(inner) == 1 else None), True
     return hint, False
+
+
+def _items(hint: Any) -> tuple[Any, int | None]:
+    """Split `tuple[X, X]` into X and 2, `tuple[X, ...]` into X and 0; any other type has no length."""
+    if typing.get_origin(hint) is not tuple:
+        return hint, None
+    kinds = typing.get_args(hint)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        return kinds[0], 0
+    return (kinds[0] if len(set(kinds)) == 1 else None), len(kinds)
 
 
 def _toml_text(value: object) -> str:

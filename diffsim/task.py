@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from diffsim.options import Options, option
 if TYPE_CHECKING:
     from diffsim.rollout import Rollout
     from diffsim.simulator import Simulator
+    from diffsim.view import Film
 
 __all__ = ["Options", "Recording", "Task", "option"]
 
@@ -51,7 +53,7 @@ class Task(ABC):
 
             def build(self): return Glider(wind=self.config.wind)
             def record(self, rollout): return {"x": rollout.trajectory(rollout.sim.x, every=8)}
-            def animate(self, recordings): ...  # writes recording.path for each of them
+            def films(self, recordings): ...  # one diffsim.view.Film for each of them
 
     A task must be cheap to import (`diffsim list` imports all of them): import the simulator inside `build`.
 
@@ -65,6 +67,10 @@ class Task(ABC):
         steps: Time steps of a rollout, unless told otherwise.
         iterations: Optimizer iterations, unless told otherwise.
         check_steps: Time steps of a gradient check, unless told otherwise.
+        run_options: Further options of `diffsim train` by name with the values that suit the task: `worlds`,
+            `memory`, `precision`, ...
+        smoke: Options that make a run so small that it takes seconds, for `--smoke`: `steps`, `iterations`
+            and options of its own. `diffsim check` takes its own options from here too.
         optimizer: The optimizer's name (`sgd`, `adam`) under `name`, and its arguments.
         cost_label: What the cost is, with its unit, for the axis of a picture.
     """
@@ -78,6 +84,8 @@ class Task(ABC):
     steps: ClassVar[int]
     iterations: ClassVar[int] = 100
     check_steps: ClassVar[int] = 64
+    run_options: ClassVar[Mapping[str, Any]] = {}
+    smoke: ClassVar[Mapping[str, Any]] = {}
     optimizer: ClassVar[Mapping[str, Any]] = {"name": "adam", "lr": 1e-2}
     cost_label: ClassVar[str] = "cost"
 
@@ -104,10 +112,51 @@ class Task(ABC):
         """Say what to optimise, as `Rollout.value_and_grad` takes it; None for every Param and Control."""
         return None
 
+    def prepare(self, rollout: Rollout) -> None:
+        """Set what depends on how many worlds there are: `per_world` values. Called once, before any run."""
+        return
+
     @abstractmethod
     def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
         """Run the rollout with the parameters it has and return what `animate` needs to draw it."""
 
-    @abstractmethod
+    def films(self, recordings: Sequence[Recording]) -> list[Film]:
+        """Draw each recording; they come together so that they can share one scale.
+
+        A task that has none overrides `animate`.
+
+        Raises:
+            NotImplementedError: The task draws in another way.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define films or animate")
+
+    def target_film(self, recordings: Sequence[Recording]) -> Film | None:
+        """Draw what was aimed at, as a further row beside the films; None where these show it."""
+        return None
+
+    def metrics(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+        """Compute figures of merit of a recording: a name with its unit, and a number."""
+        return {}
+
     def animate(self, recordings: Sequence[Recording]) -> None:
-        """Write one GIF for each recording; they come together so that they can share one scale."""
+        """Write one GIF for each recording."""
+        from diffsim.view import film_gif
+
+        for recording, film in zip(recordings, self.films(recordings), strict=True):
+            film_gif(recording.path, dataclasses.replace(film, caption=recording.caption), self.title())
+
+    def compare(self, recordings: Sequence[Recording], path: Path) -> None:
+        """Write one picture that shows all recordings, and the target, at a glance.
+
+        A task without films gets none, unless it overrides this.
+        """
+        from diffsim.view import compare_png
+
+        if type(self).films is Task.films:
+            return
+        films = [
+            dataclasses.replace(film, caption=recording.caption)
+            for recording, film in zip(recordings, self.films(recordings), strict=True)
+        ]
+        target = self.target_film(recordings)
+        compare_png(path, films if target is None else [*films, target], self.title())

@@ -50,6 +50,7 @@ class Problem:
         self._wrt = self.task.wrt(simulator)
         self.watch: Callable[[int, int, str], object] | None = None
         self.rollout = Rollout(simulator, **(run.planned() | _launched(snapshot)), progress=self._between)
+        self.task.prepare(self.rollout)
         self.warning: str | None = None
         self._run: Any = None
 
@@ -96,18 +97,28 @@ class Problem:
         """Copy all that the optimizer needs to go on as if it had not been stopped."""
         return dict(self._run.state())
 
-    def animate(self, pictures: Mapping[Path, tuple[str, Arrays]]) -> None:
-        """Run the rollout once for each set of parameters and draw what happens.
+    def animate(
+        self, pictures: Mapping[Path, tuple[str, Arrays]], compare: Path
+    ) -> dict[str, dict[str, float]]:
+        """Run the rollout once for each set of parameters, draw what happens and measure it.
 
         Args:
             pictures: Caption and parameters by the file to write.
+            compare: The file for a picture of all of them, if the task has one.
+
+        Returns:
+            The task's figures of merit by the name of the picture, without its suffix.
         """
-        recordings = []
+        recordings, metrics = [], {}
         for path, (caption, params) in pictures.items():
             for leaf in self.rollout.leaves(self._wrt):
                 leaf.set(params[leaf.key])
-            recordings.append(Recording(path, caption, self.task.record(self.rollout)))
+            recording = Recording(path, caption, self.task.record(self.rollout))
+            recordings.append(recording)
+            metrics[path.stem] = {name: float(x) for name, x in self.task.metrics(recording.arrays).items()}
         self.task.animate(recordings)
+        self.task.compare(recordings, compare)
+        return metrics
 
     def close(self) -> None:
         """Free the rollout's memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,6 +37,7 @@ class Outcome:
         total: Iterations asked for.
         best: Iteration and cost of the best parameters, None before the first iteration.
         timings: Seconds by name: `compile`, `run`, `pictures`.
+        metrics: The task's figures of merit `before` and `after`; empty where nothing was drawn.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Outcome:
     total: int
     best: tuple[int, float] | None
     timings: dict[str, float]
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def train(settings: Settings, path: Path, progress: Progress) -> Outcome:
@@ -98,9 +100,9 @@ def render(path: Path, progress: Progress) -> Outcome:
                 f"run must have begun before it is drawn, got {path} at its start; diffsim resume {path}"
             )
         with problems.Problem(folder.settings, snapshot) as problem:
-            _draw(folder, problem, snapshot, progress)
+            metrics = _draw(folder, problem, snapshot, progress)
         status = "finished" if snapshot.iteration >= folder.settings.run.iterations else "stopped"
-        return _outcome(folder, snapshot, status)
+        return _outcome(folder, snapshot, status, metrics)
 
 
 def _carry_on(
@@ -136,11 +138,11 @@ def _work(
             folder.save_manifest(_manifest(folder, problem, snapshot, "stopped"))
             return _outcome(folder, snapshot, "stopped")
     began = time.perf_counter()
-    _draw(folder, problem, snapshot, progress)
+    metrics = _draw(folder, problem, snapshot, progress)
     snapshot.timings["pictures"] = time.perf_counter() - began
     folder.save(snapshot)
-    folder.save_manifest(_manifest(folder, problem, snapshot, "finished"))
-    return _outcome(folder, snapshot, "finished")
+    folder.save_manifest(_manifest(folder, problem, snapshot, "finished") | {"metrics": metrics})
+    return _outcome(folder, snapshot, "finished", metrics)
 
 
 def _iterate(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, progress: Progress) -> bool:
@@ -179,19 +181,22 @@ def _save(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot) -> N
     folder.save(snapshot)
 
 
-def _draw(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, progress: Progress) -> None:
-    """Make the pictures of the first and the best parameters, and of the costs."""
+def _draw(
+    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, progress: Progress
+) -> dict[str, dict[str, float]]:
+    """Make the pictures of the first and the best parameters, and of the costs; measure both."""
     from diffsim.view import cost_png
 
     progress.say("drawing ...")
     best = snapshot.history.best()
     with scratch_folder(folder.path) as scratch:
         after = "not trained yet" if best is None else f"after training: best cost {best[1]:.4g}"
-        problem.animate(
+        metrics = problem.animate(
             {
                 scratch / "before.gif": ("before training", snapshot.first),
                 scratch / "after.gif": (after, snapshot.best),
-            }
+            },
+            scratch / "compare.png",
         )
         if best is not None:
             costs = [row if row.ndim else float(row) for row in snapshot.history.costs]
@@ -202,12 +207,20 @@ def _draw(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, prog
                 title=problem.task.title(),
                 ylabel=problem.task.cost_label,
             )
+    return metrics
 
 
-def _outcome(folder: RunFolder, snapshot: Snapshot, status: str) -> Outcome:
+def _outcome(
+    folder: RunFolder,
+    snapshot: Snapshot,
+    status: str,
+    metrics: dict[str, dict[str, float]] | None = None,
+) -> Outcome:
     total = folder.settings.run.iterations
     best = snapshot.history.best()
-    return Outcome(folder.path, status, snapshot.iteration, total, best, dict(snapshot.timings))
+    return Outcome(
+        folder.path, status, snapshot.iteration, total, best, dict(snapshot.timings), metrics or {}
+    )
 
 
 def _manifest(

@@ -4,6 +4,17 @@ Matplotlib and Pillow are imported when a picture is made, not before.
 """
 
 from diffsim.view.curves import cost_png
+from diffsim.view.film import Film, color_bar, compare_png, film_gif, time_labels
 from diffsim.view.planar import robot_gif, robot_limits, robot_png
 
-__all__ = ["cost_png", "robot_gif", "robot_limits", "robot_png"]
+__all__ = [
+    "Film",
+    "color_bar",
+    "compare_png",
+    "cost_png",
+    "film_gif",
+    "robot_gif",
+    "robot_limits",
+    "robot_png",
+    "time_labels",
+]

@@ -122,8 +122,13 @@ class FakeProblem:
             "lowest": np.array(self.lowest),
         }
 
-    def animate(self, pictures: Mapping[Path, tuple[str, Any]]) -> None:
-        self.task.animate([Recording(path, caption, {}) for path, (caption, _) in pictures.items()])
+    def animate(
+        self, pictures: Mapping[Path, tuple[str, Any]], compare: Path
+    ) -> dict[str, dict[str, float]]:
+        recordings = [Recording(path, caption, {}) for path, (caption, _) in pictures.items()]
+        self.task.animate(recordings)
+        self.task.compare(recordings, compare)
+        return {path.stem: self.task.metrics({}) for path in pictures}
 
     def __enter__(self) -> FakeProblem:
         return self

@@ -1,0 +1,34 @@
+"""Optional packages: imported when they are used, and told of in one line where they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from diffsim.errors import MissingExtraError
+
+__all__ = ["require"]
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import a module of an optional package.
+
+    Args:
+        module: Its name, such as "torch".
+        extra: The extra of diffsim that brings it.
+        purpose: What needs it, for the message.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, and misses something of its own
+        raise MissingExtraError(
+            f"{module} must be installed for {purpose}, got no such module; pip install 'diffsim[{extra}]'"
+        ) from None

@@ -1,0 +1,208 @@
+"""Films: any picture that changes with time, as an animation and as a strip of stills to compare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diffsim.errors import ConfigError
+from diffsim.files import replacing
+from diffsim.view.gif import write_gif
+from diffsim.view.style import INK, QUIET, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Film", "color_bar", "compare_png", "film_gif", "time_labels"]
+
+# [inch] around axes: room for their numbers and label on the left and below, for a heading above.
+_LEFT, _RIGHT, _BELOW, _ABOVE, _GAP = 0.66, 0.22, 0.52, 0.62, 0.3
+_BAR = 0.72  # [inch] for a colour bar
+_WIDE = 5.2  # [inch] an animation's axes
+_STILL = 2.35  # [inch] a still's axes
+_STILLS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A picture for each moment, drawn when it is asked for.
+
+    Attributes:
+        draw: Called with cleared Matplotlib axes and the number of a frame; draws all of it, limits and axis
+            labels included.
+        labels: A few words for each frame, such as its time (`time_labels`).
+        fps: Frames per second of an animation.
+        aspect: Height of the axes over their width.
+        stills: The frames to show where there is room for a few; None for four, spread evenly.
+        bar: Whether there must be room for a `color_bar` on the right.
+        caption: A few words for all of it, such as "before training".
+
+    Raises:
+        ConfigError: There is no frame, a still is not one of the frames, or a number is not positive.
+    """
+
+    draw: Callable[[Axes, int], None]
+    labels: Sequence[str]
+    fps: float = 20.0
+    aspect: float = 1.0
+    stills: Sequence[int] | None = None
+    bar: bool = False
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        count = len(self.labels)
+        if count == 0:
+            raise ConfigError("labels must name one frame or more, got none; pass one text per frame")
+        for name in ("fps", "aspect"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
+                raise ConfigError(
+                    f"{name} must be a positive number, got {getattr(self, name)}; leave it out where unsure"
+                )
+        for frame in self.stills or ():
+            if not 0 <= frame < count:
+                raise ConfigError(
+                    f"stills must be frames from 0 to {count - 1}, got {frame}; leave them out where unsure"
+                )
+
+    @property
+    def shown(self) -> list[int]:
+        """List the frames to show where there is room for a few."""
+        if self.stills is not None:
+            return list(self.stills)
+        last = len(self.labels) - 1
+        return sorted({round(k) for k in np.linspace(0, last, _STILLS)})
+
+
+def time_labels(times: ArrayLike, unit: str = "s") -> list[str]:
+    """Write the times of frames as labels, all with the decimals that tell neighbours apart.
+
+    Args:
+        times: Shape (frames,).
+        unit: Its unit.
+
+    Returns:
+        One label per frame, such as "t = 0.25 s".
+    """
+    array = np.asarray(times, dtype=np.float64).reshape(-1)
+    gaps = np.diff(array)
+    least = float(np.min(np.abs(gaps))) if gaps.size and np.abs(gaps).min() > 0.0 else 1.0
+    decimals = int(np.clip(np.ceil(-np.log10(least)), 0, 6))
+    return [f"t = {value:.{decimals}f} {unit}" for value in array]
+
+
+def color_bar(axes: Axes, mappable: Any, label: str) -> None:
+    """Add a bar that explains colours to the right of axes whose film has `bar=True`.
+
+    Args:
+        axes: What is drawn on.
+        mappable: An image or a collection with a colour map.
+        label: What the colours show, with its unit.
+    """
+    place = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
+    bar = axes.figure.colorbar(mappable, cax=place)
+    bar.outline.set_linewidth(0.5)
+    bar.set_label(label, color=INK, fontsize=8)
+    place.tick_params(labelsize=7, labelcolor=INK, colors=QUIET, length=2, pad=2)
+
+
+def film_gif(path: str | os.PathLike[str], film: Film, title: str = "") -> None:
+    """Animate a film.
+
+    Args:
+        path: The GIF to write; replaced only when it is complete.
+        film: What to draw.
+        title: Heading; the caption and the label of the frame are set below it.
+
+    Raises:
+        OSError: The file can't be written.
+    """
+    tall = _WIDE * film.aspect
+    wide, high = _WIDE + _LEFT + _RIGHT + film.bar * _BAR, tall + _BELOW + _ABOVE
+    dpi = 84
+    figure = new_figure(round(wide * dpi) / dpi, round(high * dpi) / dpi, dpi)
+    axes = figure.add_axes((_LEFT / wide, _BELOW / high, _WIDE / wide, tall / high))
+    figure.text(_LEFT / wide, 1 - 0.1 / high, title, fontsize=12, color=INK, va="top", weight="bold")
+    edge = (_LEFT + _WIDE) / wide
+    figure.text(edge, 1 - 0.12 / high, film.caption, fontsize=10, color=INK, va="top", ha="right")
+    clock = figure.text(_LEFT / wide, 1 - 0.53 / high, "", fontsize=10, color=INK, family="monospace")
+    frames = []
+    for frame, label in enumerate(film.labels):
+        _clear(figure, axes)
+        film.draw(axes, frame)
+        _dress(axes)
+        clock.set_text(label)
+        frames.append(_image(figure))
+    write_gif(path, frames, film.fps)
+
+
+def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str = "") -> None:
+    """Show stills of films below each other, one row each: before and after side by side at a glance.
+
+    Args:
+        path: The PNG to write; replaced only when it is complete.
+        films: The rows from the top; their captions are set on the left.
+        title: Heading.
+
+    Raises:
+        ConfigError: There is no film.
+        OSError: The file can't be written.
+    """
+    if not films:
+        raise ConfigError("compare_png must get one film or more, got none; pass [before, after]")
+    columns = max(len(film.shown) for film in films)
+    side = 0.34  # [inch] for the captions
+    heights = [_STILL * film.aspect for film in films]
+    step = _STILL + _LEFT * 0.8 + any(film.bar for film in films) * _BAR * 0.9
+    wide = side + columns * step + _RIGHT
+    high = 0.5 + sum(heights) + len(films) * (_BELOW + _GAP)
+    figure = new_figure(wide, high, dpi=110)
+    figure.text(0.1 / wide, 1 - 0.1 / high, title, fontsize=13, color=INK, va="top", weight="bold")
+    bottom = high - 0.5
+    for film, tall in zip(films, heights, strict=True):
+        bottom -= tall + _GAP
+        middle = (bottom + tall / 2) / high
+        figure.text(
+            0.2 / wide, middle, film.caption, rotation=90, va="center", ha="center", fontsize=11, color=INK
+        )
+        for column, frame in enumerate(film.shown):
+            left = side + column * step + _LEFT * 0.8
+            axes = figure.add_axes((left / wide, bottom / high, _STILL / wide, tall / high))
+            film.draw(axes, frame)
+            _dress(axes, small=True)
+            if column:
+                axes.set_ylabel("")
+            axes.set_title(film.labels[frame], fontsize=9, color=INK, pad=4, parse_math=False)
+        bottom -= _BELOW
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _clear(figure: Figure, axes: Axes) -> None:
+    """Take away what the last frame drew, colour bars included."""
+    for other in list(figure.axes):
+        if other is not axes:
+            other.remove()
+    axes.clear()
+
+
+def _dress(axes: Axes, small: bool = False) -> None:
+    """Give axes the house's sizes and colours; what a drawing has set stays."""
+    size = 7 if small else 9
+    axes.tick_params(colors=QUIET, labelcolor=INK, labelsize=size, length=3)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(INK)
+        label.set_fontsize(size + 1)
+    axes.spines[:].set_edgecolor(QUIET)
+
+
+def _image(figure: Figure) -> NDArray[Any]:
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
