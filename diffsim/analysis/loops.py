@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from diffsim import _taichi
+from diffsim.analysis.constructors import arguments_of
 from diffsim.analysis.context import Context, restore
 from diffsim.analysis.expressions import evaluate, known_object
 from diffsim.analysis.flow import LEFT
@@ -130,8 +131,7 @@ def _bind(ctx: Context, target: ast.expr, item: Abstract, node: ast.stmt) -> Non
 
 def _axes(ctx: Context, call: ast.Call) -> list[tuple[Abstract, ...]]:
     axes: list[tuple[Abstract, ...]] = []
-    for argument in call.args:
-        value = evaluate(ctx, argument)
+    for value in arguments_of(ctx, call, evaluate):
         if isinstance(value, Object) and isinstance(value.value, tuple | list):
             axes.append(tuple(Object(x) for x in value.value))
         else:

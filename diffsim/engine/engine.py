@@ -27,7 +27,7 @@ from diffsim.engine.modes import Measured, make_executor
 from diffsim.engine.pace import Pace, Progress
 from diffsim.engine.storage import Storage
 from diffsim.engine.tiers import Tiers
-from diffsim.engine.trust import furthest, gradient_key
+from diffsim.engine.trust import furthest, gradient_key, rounding
 from diffsim.engine.tuning import EngineBench, Verdict, contest, decided, survey
 from diffsim.ir import Buffer
 from diffsim.plan import Plan, Request, make_plan, size_tapes
@@ -346,7 +346,11 @@ class Engine:
         for one in (executor, self._executor("step")):
             one.announce(gradients)
         mine, reference = self._first_steps(mode, n, gradients), self._first_steps("step", n, gradients)
-        return *furthest(mine, reference), n
+        found = furthest(mine, reference)
+        if found[0] > _TOLERANCE[self.info.real]:
+            again, initial = lambda: self._first_steps("step", n, gradients), self.lowered.initial.values()
+            found = furthest(mine, reference, rounding(self.storage, initial, again, reference))
+        return *found, n
 
     def tune(self, longest: float | None = None) -> Verdict:
         """Time the modes that may win, and go on in the fastest; remember what was found.

@@ -1,0 +1,86 @@
+"""What counts as equal when two modes are compared: rounding does, anything larger does not."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import taichi as ti
+
+import diffsim as ds
+from diffsim.engine.trust import furthest, rounding
+
+
+class Cancelling(ds.Simulator):
+    """A State that is zero in truth, and computed as what is left when 64 products cancel."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(3)
+        a = rng.normal(size=32)
+        self.n = 64
+        self.weight = ds.Constant(np.concatenate([a, -a]))
+        self.x = ds.State(ds.real, self.n, init=np.concatenate([[0.3] * 32, [0.3] * 32]))
+        self.left = ds.State(ds.real)
+
+    @ti.kernel
+    def keep(self, t: ti.i32):
+        for i in range(self.n):
+            self.x[t + 1, i] = 1.1 * self.x[t, i] * (1.0 + self.x[t, i])
+
+    @ti.kernel
+    def cancel(self, t: ti.i32):
+        for _ in range(1):
+            total = 0.0
+            for i in range(self.n):
+                total += self.weight[i] * ti.sin(self.x[t, i])
+            self.left[t + 1] = total
+
+    def step(self, t: int) -> None:
+        self.keep(t)
+        self.cancel(t)
+
+    @ti.kernel
+    def end(self, t: ti.i32):
+        for i in range(self.n):
+            self.cost[None] += self.x[t, i] ** 2
+
+    def terminal_cost(self, t: int) -> None:
+        self.end(t)
+
+
+@pytest.fixture(scope="module")
+def engine(runtime: Any) -> Any:
+    rollout = ds.Rollout(Cancelling(), steps=3, mode="step")
+    rollout.value()
+    yield rollout._engine
+    rollout.close()
+
+
+def _noise(engine: Any) -> tuple[dict[str, Any], dict[str, float]]:
+    wanted = engine._first_steps("step", 3, False)
+    initial = list(engine.lowered.initial.values())
+    before = [a.copy() for buffer in initial for a in engine.storage.arrays(buffer)]
+    noise = rounding(engine.storage, initial, lambda: engine._first_steps("step", 3, False), wanted)
+    after = [a for buffer in initial for a in engine.storage.arrays(buffer)]
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg="first values must be put back")
+    return wanted, noise
+
+
+def test_what_cancels_is_equal_to_its_rounding(engine: Any) -> None:
+    wanted, noise = _noise(engine)
+    assert 0.0 < noise["left"] < 1e-14
+    found = wanted | {"left": -3.0 * wanted["left"] + noise["left"]}
+    assert furthest(found, wanted)[0] > 0.5, "on its own scale it is all wrong"
+    assert furthest(found, wanted, noise) == (0.0, "")
+
+
+def test_a_wrong_value_is_not_taken_for_rounding(engine: Any) -> None:
+    wanted, noise = _noise(engine)
+    found = wanted | {"x": wanted["x"] * (1.0 + 1e-10)}
+    error, name = furthest(found, wanted, noise)
+    assert name == "x"
+    assert error == pytest.approx(1e-10, rel=1e-3)
+    found = wanted | {"left": wanted["left"] + 1e-9}
+    assert furthest(found, wanted, noise)[1] == "left"
+    found = wanted | {"x": np.full_like(wanted["x"], np.nan)}
+    assert furthest(found, wanted, noise) == (np.inf, "x")
