@@ -24,6 +24,7 @@ __all__ = ["Film", "color_bar", "compare_png", "film_gif", "time_labels"]
 # [inch] around axes: room for their numbers and label on the left and below, for a heading above.
 _LEFT, _RIGHT, _BELOW, _ABOVE, _GAP = 0.66, 0.22, 0.52, 0.62, 0.3
 _BAR = 0.72  # [inch] for a colour bar
+_BAR_NAME = "color bar"
 _WIDE = 5.2  # [inch] an animation's axes
 _STILL = 2.35  # [inch] a still's axes
 _STILLS = 4
@@ -93,7 +94,8 @@ def time_labels(times: ArrayLike, unit: str = "s") -> list[str]:
     array = np.asarray(times, dtype=np.float64).reshape(-1)
     gaps = np.diff(array)
     least = float(np.min(np.abs(gaps))) if gaps.size and np.abs(gaps).min() > 0.0 else 1.0
-    decimals = int(np.clip(np.ceil(-np.log10(least)), 0, 6))
+    off = [float(np.abs(np.round(array, k) - array).max()) for k in range(7)]
+    decimals = next((k for k, error in enumerate(off) if error < 0.02 * least), 6)
     return [f"t = {value:.{decimals}f} {unit}" for value in array]
 
 
@@ -105,7 +107,7 @@ def color_bar(axes: Axes, mappable: Any, label: str) -> None:
         mappable: An image or a collection with a colour map.
         label: What the colours show, with its unit.
     """
-    place = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
+    place = axes.inset_axes((1.03, 0.0, 0.035, 1.0), label=_BAR_NAME)
     bar = axes.figure.colorbar(mappable, cax=place)
     bar.outline.set_linewidth(0.5)
     bar.set_label(label, color=INK, fontsize=8)
@@ -143,11 +145,11 @@ def film_gif(path: str | os.PathLike[str], film: Film, title: str = "") -> None:
 
 
 def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str = "") -> None:
-    """Show stills of films below each other, one row each: before and after side by side at a glance.
+    """Show stills of films, one row each: before and after at a glance.
 
     Args:
         path: The PNG to write; replaced only when it is complete.
-        films: The rows from the top; their captions are set on the left.
+        films: The rows from the top; their captions are set above them.
         title: Heading.
 
     Raises:
@@ -157,31 +159,37 @@ def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str 
     if not films:
         raise ConfigError("compare_png must get one film or more, got none; pass [before, after]")
     columns = max(len(film.shown) for film in films)
-    side = 0.34  # [inch] for the captions
+    gap, heading = _LEFT * 0.8, 0.55  # [inch] left of a still; above a row
     heights = [_STILL * film.aspect for film in films]
-    step = _STILL + _LEFT * 0.8 + any(film.bar for film in films) * _BAR * 0.9
-    wide = side + columns * step + _RIGHT
-    high = 0.5 + sum(heights) + len(films) * (_BELOW + _GAP)
+    wide = columns * (_STILL + gap) + _RIGHT + any(film.bar for film in films) * _BAR
+    high = 0.35 + sum(heights) + len(films) * (heading + _BELOW)
     figure = new_figure(wide, high, dpi=110)
-    figure.text(0.1 / wide, 1 - 0.1 / high, title, fontsize=13, color=INK, va="top", weight="bold")
-    bottom = high - 0.5
+    figure.text(gap / wide, 1 - 0.12 / high, title, fontsize=13, color=INK, va="top", weight="bold")
+    bottom = high - 0.35
     for film, tall in zip(films, heights, strict=True):
-        bottom -= tall + _GAP
-        middle = (bottom + tall / 2) / high
-        figure.text(
-            0.2 / wide, middle, film.caption, rotation=90, va="center", ha="center", fontsize=11, color=INK
-        )
-        for column, frame in enumerate(film.shown):
-            left = side + column * step + _LEFT * 0.8
+        bottom -= heading + tall
+        first = columns - len(film.shown)  # a film of one still, such as a target, stands below the last ones
+        edge, line = (first * (_STILL + gap) + gap) / wide, (bottom + tall + 0.27) / high
+        figure.text(edge, line, film.caption, fontsize=11, color=INK, parse_math=False)
+        for column, frame in enumerate(film.shown, first):
+            left = column * (_STILL + gap) + gap
             axes = figure.add_axes((left / wide, bottom / high, _STILL / wide, tall / high))
             film.draw(axes, frame)
             _dress(axes, small=True)
-            if column:
-                axes.set_ylabel("")
-            axes.set_title(film.labels[frame], fontsize=9, color=INK, pad=4, parse_math=False)
+            _thin_out(axes, first=column == first, last=column == columns - 1)
+            axes.set_title(film.labels[frame], fontsize=9, color=INK, pad=4, loc="right", parse_math=False)
         bottom -= _BELOW
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def _thin_out(axes: Axes, first: bool, last: bool) -> None:
+    """Leave the label of the height to the first still of a row, and the colour bar to the last."""
+    if not first:
+        axes.set_ylabel("")
+    for child in list(axes.child_axes):
+        if child.get_label() == _BAR_NAME and not last:
+            child.remove()
 
 
 def _clear(figure: Figure, axes: Axes) -> None:
