@@ -23,9 +23,8 @@ def main(words: list[str]) -> int:
         )
         return 2
     if not named and words:
-        print(
-            f"usage: python -m benchmarks [{'|'.join(NAMES + BY_NAME)}] [options]; NAME --help lists the options"
-        )
+        print(f"usage: python -m benchmarks [{'|'.join(NAMES + BY_NAME)}] [options]")
+        print("NAME --help lists the options")
         return 0 if words[0] in ("-h", "--help") else 2
     status = 0
     for name in named or NAMES:

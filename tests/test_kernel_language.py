@@ -8,6 +8,7 @@ import types
 
 import numpy as np
 import pytest
+import taichi as ti
 from fuzz.checks import load
 from traps import plain
 
@@ -501,3 +502,44 @@ def test_values_that_are_not_numbers(values):
     field = ds.State(ds.real, 3)
     with pytest.raises(ds.ConfigError, match="must be set to numbers"):
         field.set(values)
+
+
+class Shaped(ds.Simulator):
+    """Loops over a shape of any dimension, and over rows of different lengths."""
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.rows = ((), (0,), (1, 0))
+        self.x = ds.State(ds.real, *shape, init=np.random.default_rng(5).normal(size=shape))
+
+    @ti.kernel
+    def grow(self, t: ti.i32):
+        for I in ti.grouped(ti.ndrange(*self.shape)):
+            total = 0.0
+            for k in ti.static(range(3)):
+                for j in ti.static(self.rows[k]):
+                    total += (1.0 + j + 2.0 * k) * ti.sin(self.x[t, I])
+            self.x[t + 1, I] = total
+
+    def step(self, t):
+        self.grow(t)
+
+    @ti.kernel
+    def sum_up(self, t: ti.i32):
+        for I in ti.grouped(ti.ndrange(*self.shape)):
+            self.cost[None] += self.x[t, I] ** 2
+
+    def terminal_cost(self, t):
+        self.sum_up(t)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4), (2, 3, 4)])
+def test_loops_over_a_shape_of_any_dimension(runtime, shape):
+    rollout = ds.Rollout(Shaped(shape), steps=1, mode="step")
+    x = rollout.sim.x.numpy()
+    weight = 3.0 + 6.0 + 5.0  # rows 1: (0,) and 2: (1, 0)
+    cost, grads = rollout.value_and_grad(wrt=[rollout.sim.x])
+    assert cost == pytest.approx(np.sum((weight * np.sin(x)) ** 2), rel=1e-12)
+    np.testing.assert_allclose(grads["x"], 2.0 * weight**2 * np.sin(x) * np.cos(x), rtol=1e-12)
+    with pytest.raises(ds.ConfigError, match="wrt must name something to differentiate for, got nothing"):
+        rollout.check_grad()

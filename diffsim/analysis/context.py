@@ -328,7 +328,10 @@ def _example(declared: Field) -> str:
 def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:
     """Return the numbers and the shape of a small vector or matrix made in Python."""
     if isinstance(obj, _taichi.ti.Matrix) or (isinstance(obj, np.ndarray | list | tuple) and len(obj) <= 16):
-        array = np.array(obj.to_numpy() if isinstance(obj, _taichi.ti.Matrix) else obj)
+        try:
+            array = np.array(obj.to_numpy() if isinstance(obj, _taichi.ti.Matrix) else obj)
+        except ValueError:  # rows of different lengths: a plain tuple of tuples
+            return None
         if array.dtype.kind in "iufb" and array.ndim in (1, 2) and array.size <= 64:
             return [x.item() for x in array.reshape(-1)], array.shape
     return None

@@ -59,6 +59,11 @@ def check_grad(
     """
     real, allowed = rollout._info.real, _checked(rollout._info.real, directions, tolerance, components)
     leaves = rollout.leaves(wrt)
+    if not leaves:
+        raise ConfigError(
+            "wrt must name something to differentiate for, got nothing: the simulator has no Param and no "
+            "Control; declare one, or name a State (its initial value)"
+        )
     engine = rollout._engine
     own = Probe(engine, rollout._inputs, [leaf.field for leaf in leaves])
     with own.preserved(), ExitStack() as stack:
