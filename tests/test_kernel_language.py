@@ -514,20 +514,20 @@ class Shaped(ds.Simulator):
 
     @ti.kernel
     def grow(self, t: ti.i32):
-        for I in ti.grouped(ti.ndrange(*self.shape)):
+        for cell in ti.grouped(ti.ndrange(*self.shape)):
             total = 0.0
             for k in ti.static(range(3)):
                 for j in ti.static(self.rows[k]):
-                    total += (1.0 + j + 2.0 * k) * ti.sin(self.x[t, I])
-            self.x[t + 1, I] = total
+                    total += (1.0 + j + 2.0 * k) * ti.sin(self.x[t, cell])
+            self.x[t + 1, cell] = total
 
     def step(self, t):
         self.grow(t)
 
     @ti.kernel
     def sum_up(self, t: ti.i32):
-        for I in ti.grouped(ti.ndrange(*self.shape)):
-            self.cost[None] += self.x[t, I] ** 2
+        for cell in ti.grouped(ti.ndrange(*self.shape)):
+            self.cost[None] += self.x[t, cell] ** 2
 
     def terminal_cost(self, t):
         self.sum_up(t)
