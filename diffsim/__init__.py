@@ -12,7 +12,7 @@ from diffsim.errors import (
     StateError,
     TraceError,
 )
-from diffsim.fields import Constant, Control, Param, Scratch, State
+from diffsim.fields import Constant, Control, Param, Scratch, State, Workspace
 from diffsim.intrinsics import at_most, stop_gradient
 from diffsim.optim import minimize
 from diffsim.plan import Plan
@@ -20,6 +20,7 @@ from diffsim.planning import plan
 from diffsim.rollout import Rollout
 from diffsim.runtime import init
 from diffsim.simulator import Part, Simulator
+from diffsim.trace import repeat
 from diffsim.types import mat, mat2, mat3, mat4, real, vec, vec2, vec3, vec4
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "State",
     "StateError",
     "TraceError",
+    "Workspace",
     "adjoint_of",
     "at_most",
     "control",
@@ -56,6 +58,7 @@ __all__ = [
     "optim",
     "plan",
     "real",
+    "repeat",
     "runtime",
     "stop_gradient",
     "vec",

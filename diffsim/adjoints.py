@@ -1,17 +1,20 @@
-"""Adjoints that a user writes: for Taichi functions, and for kernels of simulators and parts."""
+"""Adjoints that a user writes: for Taichi functions, for kernels of simulators and parts, and for methods."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from diffsim import _taichi
 from diffsim.errors import ConfigError
 
-__all__ = ["adjoint_of", "given_adjoint", "is_primitive"]
+__all__ = ["adjoint_of", "given_adjoint", "is_method", "is_primitive"]
 
 _ATTRIBUTE = "_diffsim_adjoint"
 _PRIMITIVE = "_diffsim_primitive"
+_KIND = "_diffsim_kind"
+_METHOD = "method"
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -41,8 +44,27 @@ def adjoint_of(target: Callable[..., Any], primitive: bool = False) -> Callable[
             for i in range(self.n):
                 self.x.grad[t, i] += self.x.grad[t + 1, i]
 
+    The adjoint of a method of a Part that calls kernels is a method of the same arguments. It calls kernels
+    that read fields, and add to their adjoints; those of what the method overwrites are zeroed afterwards, as
+    above. None of the kernels of the two is differentiated, and they alone may use a `ds.Workspace`, and be
+    repeated by `ds.repeat`. So a solver has the adjoint of what it solves, not of how:
+
+        def solve(self, t):
+            self.load(t)  # the right-hand side goes into a Workspace
+            for _ in ds.repeat(20):
+                self.improve()
+            self.store(t)
+
+        @ds.adjoint_of(solve)
+        def solve_adjoint(self, t):
+            self.load_adjoint(t)  # self.right[i] = self.x.grad[t, i]
+            for _ in ds.repeat(20):
+                self.improve()
+            self.add_adjoint(t)  # self.b.grad[t, i] += self.left[i]
+
     Args:
-        target: The `@ti.func` or `@ti.kernel` to differentiate, named before it is bound to an object.
+        target: The `@ti.func`, `@ti.kernel` or method to differentiate, named before it is bound to an
+            object.
         primitive: For a `@ti.func` whose body has no derivative of use, as that of an iteration: forward mode
             takes it from the adjoint too. `check_grad` then tests the adjoint by differences only.
 
@@ -50,19 +72,25 @@ def adjoint_of(target: Callable[..., Any], primitive: bool = False) -> Callable[
         A decorator that returns what it decorates.
 
     Raises:
-        ConfigError: The two are not both functions or both kernels of Taichi, or there is an adjoint already.
+        ConfigError: The two are not both functions or both kernels of Taichi or both methods, or there is an
+            adjoint already.
     """
     known = _python_function(target)
     if known is None:
-        raise ConfigError(f"adjoint_of must get a @ti.func or @ti.kernel, got {target!r}; decorate it first")
+        raise ConfigError(
+            f"adjoint_of must get a @ti.func or @ti.kernel, got {target!r}; decorate it first (or pass a "
+            "method of a Part that calls kernels)"
+        )
     kind, function = known
+    wanted = f"a @ti.{kind}" if kind != _METHOD else "a method"
+    remedy = f"write @ti.{kind}" if kind != _METHOD else "write a def without decorators"
 
     def decorate(adjoint: Decorated) -> Decorated:
         given = _python_function(adjoint)
         if given is None or given[0] != kind:
             raise ConfigError(
-                f"the adjoint of {function.__name__} must be a @ti.{kind} like it, got {adjoint!r}; write "
-                f"@ti.{kind} below @ds.adjoint_of(...)"
+                f"the adjoint of {function.__name__} must be {wanted} like it, got {adjoint!r}; {remedy} "
+                "below @ds.adjoint_of(...)"
             )
         if getattr(function, _ATTRIBUTE, None) is not None:
             raise ConfigError(
@@ -70,6 +98,7 @@ def adjoint_of(target: Callable[..., Any], primitive: bool = False) -> Callable[
                 "remove one of them"
             )
         setattr(function, _ATTRIBUTE, given[1])
+        setattr(function, _KIND, kind)
         setattr(given[1], _PRIMITIVE, primitive)
         return adjoint
 
@@ -87,9 +116,17 @@ def is_primitive(adjoint: Callable[..., Any]) -> bool:
     return bool(getattr(adjoint, _PRIMITIVE, False))
 
 
+def is_method(function: Callable[..., Any]) -> bool:
+    """Tell whether a Python function is a method that calls kernels and has an adjoint of its own."""
+    return getattr(function, _KIND, None) == _METHOD
+
+
 def _python_function(obj: Any) -> tuple[str, Callable[..., Any]] | None:
     kernel = _taichi.kernel_function(obj)
     if kernel is not None:
         return "kernel", kernel
     function = _taichi.taichi_function(obj)
-    return ("func", function[0]) if function is not None else None
+    if function is not None:
+        return "func", function[0]
+    in_class = inspect.isfunction(obj) and not f".{obj.__qualname__}".endswith(f".<locals>.{obj.__name__}")
+    return (_METHOD, obj) if in_class and "." in obj.__qualname__ else None

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from diffsim.analysis.program import LoweredProgram
 from diffsim.codegen.stages import StageSet, tapes_of
-from diffsim.ir import Accumulate, Buffer, Call, Const, For, If, Let, Load, Location, Stage, Store, walk
+from diffsim.ir import (
+    Accumulate,
+    Block,
+    Buffer,
+    Call,
+    Const,
+    For,
+    If,
+    Let,
+    Load,
+    Location,
+    Stage,
+    Store,
+    walk,
+)
 
 __all__ = ["Explanation", "KernelStory", "explain"]
 
@@ -69,10 +84,17 @@ def explain(lowered: LoweredProgram, stages: StageSet) -> Explanation:
         tuple(
             _story(phase, stage, adjoint, lowered)
             for phase, forward, backward in groups
-            for stage, adjoint in zip(forward, backward, strict=True)
+            for stage, adjoint in _paired(forward, backward)
             if stage.where is not None
         )
     )
+
+
+def _paired(forward: list[Stage], backward: list[Stage]) -> Iterator[tuple[Stage, Stage]]:
+    """Yield stages with their adjoints; those of a group, which has one as a whole, with an empty one."""
+    alone = iter([stage for stage in backward if stage.group is None])
+    for stage in forward:
+        yield stage, Stage(stage.name, stage.t, Block()) if stage.group is not None else next(alone)
 
 
 def _story(phase: str, stage: Stage, adjoint: Stage, lowered: LoweredProgram) -> KernelStory:
@@ -94,6 +116,13 @@ def _story(phase: str, stage: Stage, adjoint: Stage, lowered: LoweredProgram) ->
 
 
 def _origin(stage: Stage) -> list[str]:
+    if stage.group is not None:
+        notes = [f"it belongs to {stage.group.name}, whose adjoint was given with adjoint_of as a whole"]
+        if stage.loop is not None:
+            until = stage.loop.until
+            early = "" if until is None else f", until {until.label} is set"
+            notes.append(f"it is run {stage.loop.count} times{early}")
+        return notes
     if stage.adjoint is not None:
         return ["its adjoint is the one that was given with adjoint_of"]
     notes = ["its adjoint is derived from its syntax tree: values are computed again, then visited backward"]

@@ -9,9 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError, StateError
-from diffsim.types import ElementType, real
+from diffsim.types import ElementType, checked_shape, checked_type, real, type_and_shape
 
-__all__ = ["Constant", "Control", "Cost", "Done", "Field", "Param", "Scratch", "State", "Valued"]
+__all__ = [
+    "Constant",
+    "Control",
+    "Cost",
+    "Done",
+    "Field",
+    "Param",
+    "Scratch",
+    "State",
+    "Valued",
+    "Workspace",
+]
 
 
 class Field:
@@ -167,7 +178,7 @@ class State(Valued):
         history: int = 1,
         per_world: bool = False,
     ) -> None:
-        super().__init__(_checked_type("State", type_), _checked_shape("State", shape), per_world)
+        super().__init__(checked_type("State", type_), checked_shape("State", shape), per_world)
         if not isinstance(history, int) or isinstance(history, bool) or history < 1:
             raise ConfigError(
                 f"State history must be a positive integer, got {history!r}; use 2 to read x[t - 1]"
@@ -190,7 +201,7 @@ class Scratch(Field):
     kind = "scratch"
 
     def __init__(self, type_: ElementType, *shape: Any) -> None:
-        super().__init__(_checked_type("Scratch", type_), _checked_shape("Scratch", shape))
+        super().__init__(checked_type("Scratch", type_), checked_shape("Scratch", shape))
 
     def numpy(self) -> NDArray[Any]:
         """Refuse: a Scratch has no value outside a step.
@@ -201,6 +212,27 @@ class Scratch(Field):
         raise StateError(
             f"{self.label} must be read as a trajectory, got numpy(); call rollout.trajectory(field)"
         )
+
+
+class Workspace(Field):
+    """Declare memory that a method with an adjoint of its own works in: `w[...]`, without time or gradient.
+
+    The kernels that such a method calls (`ds.adjoint_of`) may overwrite it as often as they like, others must
+    not touch it. It is zero where the method begins, and where its adjoint begins.
+
+    Args:
+        type_: `ds.real`, `ds.vec2`, ...
+        shape: The spatial shape.
+
+    Raises:
+        ConfigError: A type or shape that is not allowed.
+    """
+
+    kind = "workspace"
+    differentiable = False
+
+    def __init__(self, type_: ElementType, *shape: Any) -> None:
+        super().__init__(checked_type("Workspace", type_), checked_shape("Workspace", shape))
 
 
 class Param(Valued):
@@ -221,7 +253,7 @@ class Param(Valued):
     def __init__(
         self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
     ) -> None:
-        type_, dims, values = _type_or_array(type(self).__name__, type_or_array, shape, init)
+        type_, dims, values = type_and_shape(type(self).__name__, type_or_array, shape, init)
         super().__init__(type_, dims, per_world)
         self.set(0.0 if values is None else values)
 
@@ -245,7 +277,7 @@ class Constant(Valued):
     def __init__(
         self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
     ) -> None:
-        type_, dims, values = _type_or_array("Constant", type_or_array, shape, init)
+        type_, dims, values = type_and_shape("Constant", type_or_array, shape, init)
         super().__init__(type_, dims, per_world)
         self.integer = values is not None and np.asarray(values).dtype.kind in "iub"
         self.set(0.0 if values is None else values)
@@ -285,7 +317,7 @@ class Control(Valued):
     def __init__(
         self, type_: ElementType, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
     ) -> None:
-        super().__init__(_checked_type("Control", type_), _checked_shape("Control", shape), per_world)
+        super().__init__(checked_type("Control", type_), checked_shape("Control", shape), per_world)
         self.steps = 0
         self.set(0.0 if init is None else init)
 
@@ -346,45 +378,3 @@ class Done(Field):
 def _named(axes: str, shape: tuple[int, ...]) -> str:
     """Return a shape whose first axes have names."""
     return f"({', '.join([axes, *map(str, shape)])}{'' if shape or ',' in axes else ','})"
-
-
-def _checked_type(kind: str, type_: Any) -> ElementType:
-    if not isinstance(type_, ElementType):
-        raise ConfigError(
-            f"{kind} type must be an element type, got {type_!r}; use ds.real, ds.vec2, ds.mat2, ..."
-        )
-    return type_
-
-
-def _checked_shape(kind: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
-    dims = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-    for n in dims:
-        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
-            raise ConfigError(
-                f"{kind} shape must be positive integers, got {dims!r}; pass them one by one or as a tuple"
-            )
-    return tuple(int(n) for n in dims)
-
-
-def _type_or_array(
-    kind: str, first: Any, shape: tuple[Any, ...], init: ArrayLike | None
-) -> tuple[ElementType, tuple[int, ...], ArrayLike | None]:
-    if isinstance(first, ElementType):
-        return first, _checked_shape(kind, shape), init
-    if shape or init is not None:
-        raise ConfigError(
-            f"{kind} type must be an element type, got {first!r}; use ds.real, ds.vec2, ... before a shape"
-        )
-    try:
-        values = np.array(first)
-        if values.dtype.kind not in "iufb":
-            raise TypeError(f"array of {values.dtype}")
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{kind} must be declared with numbers or an element type, got {first!r}"
-        ) from error
-    if 0 in values.shape:
-        raise ConfigError(
-            f"{kind} must have at least one element, got shape {values.shape}; leave it out instead"
-        )
-    return real, values.shape, values

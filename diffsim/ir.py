@@ -18,10 +18,12 @@ __all__ = [
     "Call",
     "Const",
     "For",
+    "Group",
     "If",
     "Let",
     "Load",
     "Location",
+    "Loop",
     "Op",
     "Operand",
     "Ref",
@@ -88,7 +90,7 @@ class Buffer:
     Attributes:
         name: A Python identifier that is unique within a program.
         kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `done`, `carry`, `checkpoint`,
-            `tape`, `alarm` or `external`.
+            `tape`, `alarm`, `workspace` or `external`.
         dtype: The scalar type.
         shape: The spatial shape, without world, time and component axes.
         components: Scalars per element.
@@ -249,6 +251,32 @@ class Call:
 Op = Union[Let, Load, Store, Accumulate, For, If, Call]
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Stages that follow one another, whose adjoint the user wrote for all of them together.
+
+    Attributes:
+        name: What the user calls the method that is made of them.
+        adjoint: Makes the stages of that adjoint, in the order in which they run.
+    """
+
+    name: str
+    adjoint: Callable[[], list[Stage]]
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """Stages of a group that follow one another and are run again and again.
+
+    Attributes:
+        count: How often, at most.
+        until: Where it is not zero, the other stages and iterations are skipped; None for never.
+    """
+
+    count: int
+    until: Buffer | None = None
+
+
 @dataclass(eq=False)
 class Stage:
     """One kernel call of a step: a block in terms of the time `t`.
@@ -262,6 +290,9 @@ class Stage:
         adjoint: Makes the stage of the adjoint that the user wrote for this kernel, where there is one.
         ended: Where it is noted when each world ends, if that matters to the stage.
         runs: Which worlds it is then for: `running`, `ended`, or `end` for all of them, each at its own end.
+        group: What it belongs to, or the adjoint of what it belongs to, where the user wrote one for several
+            kernels.
+        loop: The loop that it is in.
     """
 
     name: str
@@ -272,6 +303,8 @@ class Stage:
     notes: tuple[str, ...] = ()
     ended: Buffer | None = None
     runs: str = ""
+    group: Group | None = None
+    loop: Loop | None = None
 
 
 def blocks_of(op: Op) -> tuple[Block, ...]:

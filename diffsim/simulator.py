@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from diffsim import _taichi
+from diffsim.adjoints import is_method
 from diffsim.errors import StateError
 from diffsim.fields import Cost, Done, Field
 
@@ -29,7 +30,7 @@ def recording(record: Recorder) -> Iterator[None]:
 
 
 class BoundKernel:
-    """A kernel of a part together with the part: what `self.springs` is."""
+    """A kernel of a part, or a method with an adjoint, together with the part: what `self.springs` is."""
 
     def __init__(self, function: Callable[..., Any], owner: Any) -> None:
         self.function, self.owner = function, owner
@@ -56,7 +57,7 @@ class BoundKernel:
 
 
 class _KernelMethod:
-    """A descriptor in place of a `@ti.kernel` method, so that looking it up gives a `BoundKernel`."""
+    """A descriptor in place of a kernel, or a method with an adjoint: looked up it is a `BoundKernel`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -75,7 +76,7 @@ class Part:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, attribute in list(vars(cls).items()):
-            function = _taichi.kernel_function(attribute)
+            function = attribute if is_method(attribute) else _taichi.kernel_function(attribute)
             if function is not None:
                 setattr(cls, name, _KernelMethod(function))
 

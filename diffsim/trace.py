@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from diffsim.errors import DiffsimError, TraceError
-from diffsim.fields import Field
+from diffsim.adjoints import given_adjoint, is_method
+from diffsim.errors import ConfigError, DiffsimError, TraceError
+from diffsim.fields import Field, Workspace
 from diffsim.simulator import Simulator, named_fields, recording
 
-__all__ = ["KernelCall", "Program", "Time", "trace"]
+__all__ = ["CallGroup", "KernelCall", "Program", "Repeat", "Time", "repeat", "trace"]
 
 
 class Time:
@@ -62,13 +65,47 @@ for _name in ("__rsub__", "__neg__", "__abs__", "__and__", "__or__", "__lshift__
     setattr(Time, _name, _refusal("computed with"))
 
 
+@dataclass(eq=False)
+class CallGroup:
+    """A call of a method with an adjoint of its own.
+
+    Attributes:
+        name: The method, with the class of its owner.
+        adjoint: The calls that its adjoint makes, in order.
+    """
+
+    name: str
+    adjoint: tuple[KernelCall, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat:
+    """A loop around kernel calls.
+
+    Attributes:
+        count: How often they are run, at most.
+        until: Where it is not zero, they are not run any more; None for never.
+    """
+
+    count: int
+    until: Workspace | None
+
+
 @dataclass(frozen=True)
 class KernelCall:
-    """One recorded call: the kernel's Python function, the object it is a method of, its other arguments."""
+    """One recorded call: the kernel's Python function, the object it is a method of, its other arguments.
+
+    Attributes:
+        function, owner, args: These.
+        group: The call of a method with an adjoint of its own that it belongs to.
+        repeat: The loop that it is in.
+    """
 
     function: Callable[..., Any]
     owner: Any
     args: tuple[Any, ...]
+    group: CallGroup | None = None
+    repeat: Repeat | None = None
 
     @property
     def name(self) -> str:
@@ -127,20 +164,110 @@ def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, 
     function = getattr(simulator, method, None)
     if function is None:
         return ()
+    name = f"{type(simulator).__name__}.{method}"
+    try:
+        return _calls_of(function, args, None)
+    except DiffsimError:
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"{name} must run as plain Python when it is traced, got {type(error).__name__}: {error}; "
+            "it may only call kernels and parts, with t passed on"
+        ) from error
+
+
+# ---- methods with an adjoint of their own ----
+
+
+@dataclass
+class _Scope:
+    """Where a method with an adjoint, or that adjoint, is being traced: the loop that the next call is in."""
+
+    repeat: Repeat | None = None
+
+
+_scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("diffsim_scope", default=None)
+
+
+def repeat(count: int, until: Workspace | None = None) -> Iterator[None]:
+    """Run the kernels that the body of a `for` calls again and again: `for _ in ds.repeat(20, until=...)`.
+
+    The body is traced once, so that a hundred iterations compile like one. It stands in a method with an
+    adjoint of its own, or in that adjoint (`ds.adjoint_of`), since nothing in it is differentiated.
+
+    Args:
+        count: How often, at most.
+        until: A Workspace without axes. As soon as a kernel of the body has set it to another number than
+            zero, the kernels behind and all further iterations are skipped, in each world by itself.
+
+    Yields:
+        None, once.
+
+    Raises:
+        ConfigError: An argument is not allowed.
+        TraceError: It stands elsewhere, or in another loop of its kind.
+    """
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ConfigError(f"repeat count must be a positive integer, got {count!r}; use 20 where unsure")
+    if until is not None and (not isinstance(until, Workspace) or until.element_shape):
+        raise ConfigError(
+            f"repeat until must be a Workspace of one number, got {until!r}; declare ds.Workspace(ds.real)"
+        )
+    scope = _scope.get()
+    if scope is None or scope.repeat is not None:
+        raise TraceError(
+            f"repeat must stand in a method with an adjoint of its own (ds.adjoint_of), or in that adjoint, "
+            f"got {'another place' if scope is None else 'a repeat in a repeat'}; write a Python loop there"
+        )
+    scope.repeat = Repeat(count, until)
+    try:
+        yield
+    finally:
+        scope.repeat = None
+
+
+def _calls_of(
+    function: Callable[..., Any], args: tuple[Any, ...], group: CallGroup | None
+) -> tuple[KernelCall, ...]:
+    """Run a method and return the kernel calls that it makes."""
     calls: list[KernelCall] = []
 
     def record(kernel: Callable[..., Any], owner: Any, arguments: tuple[Any, ...]) -> None:
-        calls.append(KernelCall(kernel, owner, arguments))
+        scope = _scope.get()
+        if not is_method(kernel):
+            calls.append(KernelCall(kernel, owner, arguments, group, scope.repeat if scope else None))
+        elif scope is None:
+            calls.extend(_grouped(kernel, owner, arguments))
+        else:  # one in another: the adjoint of the outer one counts
+            kernel(owner, *arguments)
 
-    name = f"{type(simulator).__name__}.{method}"
     with recording(record):
-        try:
-            function(*args)
-        except DiffsimError:
-            raise
-        except Exception as error:
-            raise TraceError(
-                f"{name} must run as plain Python when it is traced, got {type(error).__name__}: {error}; "
-                "it may only call kernels and parts, with t passed on"
-            ) from error
+        function(*args)
     return tuple(calls)
+
+
+def _grouped(method: Callable[..., Any], owner: Any, args: tuple[Any, ...]) -> tuple[KernelCall, ...]:
+    """Trace a method with an adjoint of its own, and that adjoint."""
+    group = CallGroup(f"{type(owner).__name__}.{method.__name__}")
+    adjoint = given_adjoint(method)
+    assert adjoint is not None  # noqa: S101  (the caller found it)
+    with _traced():
+        forward = _calls_of(method, (owner, *args), group)
+    with _traced():
+        group.adjoint = _calls_of(adjoint, (owner, *args), group)
+    for name, calls in ((method.__name__, forward), (adjoint.__name__, group.adjoint)):
+        if not calls:
+            raise TraceError(
+                f"{type(owner).__name__}.{name} must call at least one kernel, got none; a method with an "
+                "adjoint of its own is a list of kernels, and so is the adjoint"
+            )
+    return forward
+
+
+@contextlib.contextmanager
+def _traced() -> Iterator[None]:
+    token = _scope.set(_Scope())
+    try:
+        yield
+    finally:
+        _scope.reset(token)

@@ -1,11 +1,31 @@
-"""The element types of fields: scalars, small vectors and small matrices of the working precision."""
+"""The element types of fields: scalars, small vectors and matrices; reading types and shapes as given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
-__all__ = ["ElementType", "mat", "mat2", "mat3", "mat4", "real", "vec", "vec2", "vec3", "vec4"]
+import numpy as np
+from numpy.typing import ArrayLike
+
+from diffsim.errors import ConfigError
+
+__all__ = [
+    "ElementType",
+    "checked_shape",
+    "checked_type",
+    "mat",
+    "mat2",
+    "mat3",
+    "mat4",
+    "real",
+    "type_and_shape",
+    "vec",
+    "vec2",
+    "vec3",
+    "vec4",
+]
 
 
 @dataclass(frozen=True)
@@ -43,3 +63,74 @@ def mat(n: int, m: int | None = None) -> ElementType:
 real = ElementType("real")
 vec2, vec3, vec4 = vec(2), vec(3), vec(4)
 mat2, mat3, mat4 = mat(2), mat(3), mat(4)
+
+
+def checked_type(kind: str, type_: Any) -> ElementType:
+    """Return the type of a declaration.
+
+    Args:
+        kind: What is declared, for messages.
+        type_: What was given for a type.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not isinstance(type_, ElementType):
+        raise ConfigError(
+            f"{kind} type must be an element type, got {type_!r}; use ds.real, ds.vec2, ds.mat2, ..."
+        )
+    return type_
+
+
+def checked_shape(kind: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
+    """Return the shape of a declaration, given number by number or as one tuple.
+
+    Args:
+        kind: What is declared, for messages.
+        shape: What was given for a shape.
+
+    Raises:
+        ConfigError: It does not consist of positive integers.
+    """
+    dims = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+    for n in dims:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+            raise ConfigError(
+                f"{kind} shape must be positive integers, got {dims!r}; pass them one by one or as a tuple"
+            )
+    return tuple(int(n) for n in dims)
+
+
+def type_and_shape(
+    kind: str, first: Any, shape: tuple[Any, ...], init: ArrayLike | None
+) -> tuple[ElementType, tuple[int, ...], ArrayLike | None]:
+    """Return the type, the shape and the values of a declaration that begins with a type or with values.
+
+    Args:
+        kind: What is declared, for messages.
+        first: An element type, or an array.
+        shape: What was given for a shape, behind a type.
+        init: The values, behind a type.
+
+    Raises:
+        ConfigError: A type, shape or values that are not allowed.
+    """
+    if isinstance(first, ElementType):
+        return first, checked_shape(kind, shape), init
+    if shape or init is not None:
+        raise ConfigError(
+            f"{kind} type must be an element type, got {first!r}; use ds.real, ds.vec2, ... before a shape"
+        )
+    try:
+        values = np.array(first)
+        if values.dtype.kind not in "iufb":
+            raise TypeError(f"array of {values.dtype}")
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{kind} must be declared with numbers or an element type, got {first!r}"
+        ) from error
+    if 0 in values.shape:
+        raise ConfigError(
+            f"{kind} must have at least one element, got shape {values.shape}; leave it out instead"
+        )
+    return real, values.shape, values

@@ -66,12 +66,15 @@ class Access:
     shared: For | None = None
 
 
-def check_access(stages: list[Stage], steps: int) -> None:
+def check_access(stages: list[Stage], steps: int, given: bool = False) -> None:
     """Refuse programs that overwrite what they read, or read a State at `t + 1` that nothing wrote yet.
 
+    A Workspace may be overwritten, but not by one iteration of a parallel loop while another one reads it.
+
     Args:
-        stages: The stages of one step in order, running costs last.
+        stages: The stages of one step in order, running costs last; or those of an adjoint.
         steps: The horizon, for bounds of indices that depend on `t`.
+        given: They are an adjoint that the user wrote: only Workspaces are looked at.
 
     Raises:
         GradientError: A place is written after it was read.
@@ -82,22 +85,30 @@ def check_access(stages: list[Stage], steps: int) -> None:
         collector.stage(number, stage, steps)
     found = collector.found
     for (buffer, time, _), accesses in collector.places.items():
+        if given and buffer.kind != "workspace":
+            continue
         if buffer.kind == "state" and time == 1:
             found += _read_ahead(buffer, accesses)
-        writes = [a for a in accesses if a.write]
-        found += [_race(buffer, time, write) for write in writes if write.shared is not None]
-        for write in writes:
-            for read in (a for a in accesses if not a.write):
-                verdict = _conflict(read, write)
-                # a write without a place is the library's own, of what no kernel writes
-                if verdict is not None and write.where is not None:
-                    found.append(_overwritten(buffer, time, read, write, verdict))
-                    break  # one reader is enough to tell
+        found += _faults(buffer, time, accesses)
     raise_all(found)
 
 
+def _faults(buffer: Buffer, time: int | None, accesses: list[Access]) -> list[Diagnostic]:
+    writes, reads = ([a for a in accesses if a.write is write] for write in (True, False))
+    found = [_race(buffer, time, write) for write in writes if write.shared is not None]
+    judge = _race_within if buffer.kind == "workspace" else _conflict
+    for write in writes:
+        for read in reads:
+            verdict = judge(read, write)
+            # a write without a place is the library's own, of what no kernel writes
+            if verdict is not None and write.where is not None:
+                found.append(_overwritten(buffer, time, read, write, verdict))
+                break  # one reader is enough to tell
+    return found
+
+
 def _element(buffer: Buffer, time: int | None) -> str:
-    if buffer.kind == "done":
+    if buffer.kind in ("done", "workspace"):
         return str(buffer.label)
     return f"{buffer.source.label} [{f't + {time}' if time else 't'}, ...]"
 
@@ -173,6 +184,25 @@ def _conflict(read: Access, write: Access) -> str | None:
             return "OVERWRITE"
         return "RACE" if loop.parallel else None
     return "OVERWRITE" if write.order > read.order else None
+
+
+def _race_within(read: Access, write: Access) -> str | None:
+    """Name the rule that is broken where an iteration of a parallel loop may write what another reads."""
+    if read.nest != write.nest or any(_apart(r, w) for r, w in zip(read.indices, write.indices, strict=True)):
+        return None
+    for loop, other in zip(read.loops, write.loops, strict=False):
+        if loop is not other or not loop.parallel:
+            return None
+        shifts = {
+            w.offset - r.offset
+            for r, w in zip(read.indices, write.indices, strict=True)
+            if r.base is loop.index and w.base is loop.index
+        }
+        if len(shifts) > 1:
+            return None
+        if shifts != {0} and not _runs_once(loop):
+            return "RACE"
+    return None
 
 
 def _span(low: float, high: float) -> str:
@@ -298,7 +328,7 @@ class _Collector:
                     "range, or put the access in an `if`"
                 )
                 self.found.append(Diagnostic("INDEX", str(where), message))
-        if ref.buffer.kind in ("state", "scratch", "done"):
+        if ref.buffer.kind in ("state", "scratch", "done", "workspace"):
             shared = self._shared(op, loops)
             if isinstance(op, Store):
                 self._check_scatter(op, indices, loops)

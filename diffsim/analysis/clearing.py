@@ -13,7 +13,7 @@ from diffsim.ir import Accumulate, Block, Buffer, Const, For, Load, Op, Ref, Sta
 if TYPE_CHECKING:
     from diffsim.analysis.program import LoweredProgram
 
-__all__ = ["Box", "Clearing", "clear_stage", "plan_clearing", "stored_boxes"]
+__all__ = ["Box", "Clearing", "clear_stage", "clear_workspaces", "plan_clearing", "stored_boxes"]
 
 Box = tuple[tuple[int, int], ...]  # for each axis of space, the first index and the one behind the last
 
@@ -24,13 +24,13 @@ class Clearing:
 
     Attributes:
         buffer: The buffer.
-        time: Relative to the step.
+        time: Relative to the step; None for a buffer without a time axis.
         stored: By component, where kernels certainly store a value before anything else touches it, so that
             there is nothing to zero.
     """
 
     buffer: Buffer
-    time: int
+    time: int | None
     stored: dict[int, Box] = field(default_factory=dict)
 
 
@@ -49,6 +49,22 @@ def plan_clearing(lowered: LoweredProgram) -> None:
         # sums of the terminal cost leave their adjoint behind, which the last step must not see
         if buffer.adjoint is not None and (needed or at_end):
             lowered.clear_adjoint.append(Clearing(buffer.adjoint, 0))
+
+
+def clear_workspaces(stages: list[Stage], real: str) -> list[Stage]:
+    """Return what zeroes the Workspaces that stages use, before these run.
+
+    Args:
+        stages: All stages of a method with an adjoint of its own, or of that adjoint.
+        real: The working precision, `f32` or `f64`.
+    """
+    used = dict.fromkeys(op.ref.buffer for s in stages for op in _memory(s.body.ops))
+    flags = dict.fromkeys(s.loop.until for s in stages if s.loop is not None and s.loop.until is not None)
+    found = [Clearing(flag, None) for flag in flags]  # loops look at them before anybody stores anything
+    for buffer in used:
+        if buffer.kind == "workspace" and buffer not in flags and _clearing(buffer, 0, stages):
+            found.append(Clearing(buffer, None))  # as a whole: four loops around the rim take long to compile
+    return [clear_stage(clearing, real) for clearing in found]
 
 
 def _clearing(buffer: Buffer, time: int, stages: list[Stage]) -> list[Clearing]:

@@ -135,6 +135,7 @@ class Context:
         depth: How many dynamic loops and branches surround the statement.
         loops: How many loops of any kind surround it.
         given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
+        grouped: The kernel is called by a method with an adjoint of its own, or by that adjoint.
         bases: Components of singular vectors and eigenvectors.
         serial: `ti.loop_config(serialize=True)` asked for the next loop to run in order.
         found: What was found wrong so far.
@@ -151,6 +152,7 @@ class Context:
     depth: int = 0
     loops: int = 0
     given: bool = False
+    grouped: bool = False
     bases: set[Value] = field(default_factory=set)
     serial: bool = False
     found: list[Diagnostic] = field(default_factory=list)

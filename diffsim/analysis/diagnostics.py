@@ -30,6 +30,7 @@ RULES = {
     "COST": "the cost must only be added to",
     "DONE": "done must only be set, to True or to a condition",
     "ADJOINT": "an adjoint of one's own must read values, and add to adjoints only",
+    "WORKSPACE": "a Workspace must only be used by methods with an adjoint of their own",
     "TOO-LARGE": "a kernel must not unroll to too many operations",
     "CUT": "a differentiable value should not lose its gradient in an integer cast (a warning)",
     "REPEATED": "singular vectors and eigenvectors should stay in the kernel that computes them (a warning)",

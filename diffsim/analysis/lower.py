@@ -49,7 +49,7 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     source = read_source(call.function)
     builder = Builder(buffers.real)
     t = Value("i32")
-    ctx = Context(builder, buffers, _inline, run, phase, t)
+    ctx = Context(builder, buffers, _inline, run, phase, t, grouped=call.group is not None)
     frame = Frame(source, call.owner)
     ctx.frames.append(frame)
     arguments: list[Abstract] = [_bound(call, argument) for argument in call.args]

@@ -38,6 +38,14 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
                 "that no attribute path from the simulator leads to; assign it to an attribute",
                 rule="PYTHON",
             )
+        if buffer.kind == "workspace" and not ctx.grouped:
+            ctx.error(
+                node,
+                f"{base.label} must be used only by kernels that a method with an adjoint of its own calls, "
+                f"got {ctx.text(node)} in a kernel that is differentiated; declare a Scratch, or decorate an "
+                "adjoint of that method with @ds.adjoint_of(...)",
+                rule="WORKSPACE",
+            )
         shape = base.type.shape
         buffer = _adjoint_buffer(ctx, node, buffer) if adjoint else buffer
     else:

@@ -145,6 +145,8 @@ def _check_writable(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
 
 
 def _check_adjoint(ctx: Context, buffer: Buffer, node: ast.AST) -> None:
+    if buffer.kind == "workspace":
+        return
     if not buffer.is_adjoint or buffer.kind == "cost":
         ctx.error(
             node,

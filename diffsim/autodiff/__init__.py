@@ -2,6 +2,6 @@
 
 from diffsim.autodiff.expand import expanded
 from diffsim.autodiff.forward import tangent
-from diffsim.autodiff.reverse import adjoint
+from diffsim.autodiff.reverse import adjoint, adjoints
 
-__all__ = ["adjoint", "expanded", "tangent"]
+__all__ = ["adjoint", "adjoints", "expanded", "tangent"]

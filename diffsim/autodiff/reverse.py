@@ -7,9 +7,10 @@ carries values records them on a tape while it is recomputed and reads them back
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from diffsim.analysis.builder import Builder
+from diffsim.analysis.groups import in_groups
 from diffsim.autodiff.activity import active_values, free_values, touches
 from diffsim.autodiff.expand import expanded
 from diffsim.autodiff.masks import all_zero, hazards, masked
@@ -33,9 +34,10 @@ from diffsim.ir import (
     Store,
     Value,
     is_float,
+    walk,
 )
 
-__all__ = ["adjoint"]
+__all__ = ["adjoint", "adjoints"]
 
 Adjoints = dict[Value, Operand]
 
@@ -68,14 +70,60 @@ def adjoint(stage: Stage, real: str, name: str) -> Stage:
     return Stage(stage.name, stage.t, reverser.builder.block, stage.where)
 
 
+def adjoints(stages: list[Stage], real: str, name: str) -> list[Stage]:
+    """Return the adjoints of stages; they run from the last to the first.
+
+    The stages of a group have one adjoint together: what the user wrote, and behind it the zeroing of the
+    adjoints of what they store.
+
+    Args:
+        stages: What to differentiate, in the order in which it runs.
+        real: The working precision, `f32` or `f64`.
+        name: A prefix for the names of tapes, unique in the program.
+
+    Raises:
+        GradientError: A function has no known derivative.
+    """
+    found: list[Stage] = []
+    for group, members in in_groups(stages):
+        if group is None:
+            found += [adjoint(stage, real, f"{name}{len(found) + k}") for k, stage in enumerate(members)]
+            continue
+        zeroing = [zero for zero in (_zeroing(stage, real, name) for stage in members) if _stores(zero)]
+        _check_zeroing(zeroing, group.name)
+        made = [*zeroing, *reversed(group.adjoint())]
+        found += [replace(stage, group=group) for stage in made]
+    return found
+
+
 def _with_given_adjoint(stage: Stage, given: Stage, real: str, name: str) -> Stage:
     """Return the adjoint that the user wrote, followed by zeroing the adjoints of what the kernel stores."""
+    zeroing = _zeroing(stage, real, name)
+    body = Block([*expanded(given).body.ops, *_renamed(zeroing, given.t).body.ops])
+    return Stage(stage.name, given.t, body, given.where)
+
+
+def _zeroing(stage: Stage, real: str, name: str) -> Stage:
+    """Return the stage that zeroes the adjoints of what a stage stores."""
     reverser = _Reverser(stage, real, name, set())
     reverser.run()
     simplify(reverser.builder.block)
-    zeroing = expanded(Stage(stage.name, stage.t, reverser.builder.block))
-    body = Block([*expanded(given).body.ops, *_renamed(zeroing, given.t).body.ops])
-    return Stage(stage.name, given.t, body, given.where)
+    return expanded(Stage(stage.name, stage.t, reverser.builder.block, stage.where))
+
+
+def _check_zeroing(stages: list[Stage], name: str) -> None:
+    """Refuse a method that stores where a Workspace says: its adjoint runs when that holds other numbers."""
+    for op in (op for stage in stages for op in walk(stage.body)):
+        if isinstance(op, Load) and op.ref.buffer.kind == "workspace":
+            raise GradientError(
+                f"{op.where}: {name} must store fields at places that do not depend on a Workspace, got an "
+                f"index or a condition that reads {op.ref.buffer.label}; store everywhere, zero where none "
+                "is meant [WORKSPACE]"
+            )
+
+
+def _stores(stage: Stage) -> bool:
+    return any(isinstance(op, Store) for op in walk(stage.body))
 
 
 def _renamed(stage: Stage, t: Value) -> Stage:

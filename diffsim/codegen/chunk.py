@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffsim.codegen.layout import Layout
-from diffsim.codegen.stages import StageSet
+from diffsim.codegen.stages import StageSet, launched
 from diffsim.codegen.stepwise import groups_of, parallel_stage, step_lane
 from diffsim.codegen.writer import KernelText, KernelWriter
 
@@ -29,6 +29,7 @@ def chunk_kernel(
     w = KernelWriter(f"{phase}_chunk{length}", ("t", "s0"), layout, real)
     w.program = type(stages.lowered.program.simulator).__name__
     parts = [part for group in groups_of(stages, phase, real) for part in group]
+    parts = launched(parts, parts)
     order = range(length) if phase == "step" else reversed(range(length))
     for k in order:
         lane = step_lane(layout.history, k)

@@ -80,12 +80,22 @@ def limited(stages: list[Stage], ended: Buffer | None, runs: str) -> list[Stage]
 
 @contextmanager
 def as_the_world_sees(w: KernelWriter, stage: Stage, lane: Lane) -> Iterator[Lane]:
-    """Print, in the loop over worlds, what limits a stage to some of them; yield how places are named."""
+    """Print, in the loop over worlds, what limits a stage to some of them; yield how places are named.
+
+    Where the stage is in a loop that may end early, worlds for which it has ended are left out too.
+    """
     w.name(stage.t, lane.t)
-    if stage.ended is None:
-        yield lane
-        return
-    at = w.at(stage.ended, 0, [lane.world])
+    with w.unless_done(stage, lane):
+        if stage.ended is None:
+            yield lane
+            return
+        with _of_its_world(w, stage, stage.ended, lane) as inner:
+            yield inner
+
+
+@contextmanager
+def _of_its_world(w: KernelWriter, stage: Stage, ended: Buffer, lane: Lane) -> Iterator[Lane]:
+    at = w.at(ended, 0, [lane.world])
     if stage.runs != "end":
         with w.inside(f"if {lane.t} {'<' if stage.runs == 'running' else '>='} {at}:"):
             yield lane

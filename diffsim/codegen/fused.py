@@ -152,21 +152,17 @@ def _forward(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
         for cost in lowered.costs:
             w.line(f"{w.at(cost, 0, [lane.world])} = {w.zero_of(cost)}")
         begin_running(w, lowered.ended, lane.world)
-        for stage in lowered.begin:
-            w.stage(stage, _begin_lane(lane, history))
+        w.stages(lowered.begin, _begin_lane(lane, history))
     step = _step_lane(lane, history)
     with _time(w, ["for s0 in range(n):"], stages, always=lowered.ended is not None):
         with while_running(w, lowered.ended, step):
-            for stage in stages:
-                w.stage(stage, step)
+            w.stages(stages, step)
         if lowered.ended is not None:
             with otherwise(w):
-                for stage in lowered.frozen:
-                    w.stage(stage, step)
+                w.stages(lowered.frozen, step)
     if ending:
         with w.inside("if last == 1:"), _end(w, lowered, lane, ending) as end:
-            for stage in ending:
-                w.stage(stage, end)
+            w.stages(ending, end)
 
 
 @contextmanager
@@ -208,17 +204,14 @@ def _backward(w: KernelWriter, stages: StageSet, lane: Lane) -> None:
         for buffer in passing_adjoints(lowered):
             w.zero(buffer, [lane.world])
         with _end(w, lowered, lane, ending, adjoints=True) as end:
-            for stage in ending:
-                w.stage(stage, end)
+            w.stages(ending, end)
             w.line("pass")
     heads = [f"for r in range({own}):", f"for s0 in range({own} - 1 - r, {own} - r):"]
     with _time(w, heads, body, adjoints=True):
-        for stage in body:
-            w.stage(stage, _step_lane(lane, history))
+        w.stages(body, _step_lane(lane, history))
     _save_carry(w, lowered, lane)
     with w.inside("if t0 == 0:"):
-        for stage in order["begin_adj"]:
-            w.stage(stage, _begin_lane(lane, history))
+        w.stages(order["begin_adj"], _begin_lane(lane, history))
         w.line("pass")
 
 

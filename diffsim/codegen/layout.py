@@ -62,7 +62,7 @@ class Layout:
             if buffer.per_world:
                 return ("world", *time)
             return ("group", *time) if buffer.is_adjoint and self.groups > 1 else time
-        if kind in ("cost", "norms", "done"):
+        if kind in ("cost", "norms", "done", "workspace"):
             return ("world",)
         if kind == "alarm":
             return ("world",)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
 
 from diffsim.analysis.clearing import Clearing
 from diffsim.analysis.program import LoweredProgram
-from diffsim.ir import Buffer, Load, Stage, Store, walk
+from diffsim.ir import Buffer, Load, Loop, Stage, Store, walk
 
-__all__ = ["StageSet", "adjoint_of", "all_adjoints", "parameter_adjoints", "passing_adjoints", "tapes_of"]
+__all__ = [
+    "StageSet",
+    "adjoint_of",
+    "all_adjoints",
+    "in_loops",
+    "launched",
+    "parameter_adjoints",
+    "passing_adjoints",
+    "tapes_of",
+]
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -17,7 +31,8 @@ class StageSet:
 
     Attributes:
         lowered: The forward stages.
-        begin_adj, step_adj, running_adj, terminal_adj: Their adjoints, in the order of the forward stages.
+        begin_adj, step_adj, running_adj, terminal_adj: Their adjoints, in the order of the forward stages; a
+            group of those has one adjoint of any number of stages.
     """
 
     lowered: LoweredProgram
@@ -60,6 +75,27 @@ class StageSet:
 def all_adjoints(stages: StageSet) -> list[Stage]:
     """Return the adjoint stages of a program."""
     return stages.begin_adj + stages.step_adj + stages.running_adj + stages.terminal_adj
+
+
+def in_loops(stages: Sequence[Stage]) -> Iterator[tuple[Loop | None, list[int]]]:
+    """Yield the positions of stages loop by loop, in order; those between loops come together, with None."""
+    for loop, positions in groupby(range(len(stages)), key=lambda k: stages[k].loop):
+        yield loop, list(positions)
+
+
+def launched(stages: Sequence[Stage], items: Sequence[Item]) -> list[Item]:
+    """Return what belongs to each stage in the order in which stages are launched one by one: loops unrolled.
+
+    Args:
+        stages: In order, each loop once.
+        items: One for each stage.
+    """
+    return [
+        items[k]
+        for loop, positions in in_loops(stages)
+        for _ in range(1 if loop is None else loop.count)
+        for k in positions
+    ]
 
 
 def tapes_of(stage: Stage) -> set[Buffer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from diffsim.autodiff import expanded
@@ -11,7 +11,7 @@ from diffsim.codegen.lanes import in_lanes
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.motion import hoisted
 from diffsim.codegen.printer import Lane, Printer
-from diffsim.codegen.stages import tapes_of
+from diffsim.codegen.stages import in_loops, tapes_of
 from diffsim.ir import Buffer, Const, Stage
 
 __all__ = ["PER_THREAD", "KernelText", "KernelWriter"]
@@ -19,6 +19,7 @@ __all__ = ["PER_THREAD", "KernelText", "KernelWriter"]
 PER_THREAD = 512  # iterations that Taichi gives to one thread of a CPU at least
 
 _LANES, _LONG = 8, 64  # elements that are moved at once, in rows of so many
+_NARROW = 4  # components up to which that is done: of wider ones it takes longer to compile than it wins
 
 
 @dataclass
@@ -104,6 +105,27 @@ class KernelWriter(Printer):
             made = in_lanes(made)
         self.block(made.body, lane)
 
+    def stages(self, stages: Sequence[Stage], lane: Lane) -> None:
+        """Print stages in order, with serial loops, and the loops that they are in."""
+        for loop, positions in in_loops(stages):
+            members = [stages[k] for k in positions]
+            head = "" if loop is None else f"for {self.fresh('k')} in range({loop.count}):"
+            with self.inside(head) if head else nullcontext():
+                for stage in members:
+                    with self.unless_done(stage, lane):
+                        self.stage(stage, lane)
+
+    @contextmanager
+    def unless_done(self, stage: Stage, lane: Lane) -> Iterator[None]:
+        """Print that what is printed while active is skipped where the loop of a stage is over."""
+        flag = None if stage.loop is None else stage.loop.until
+        if flag is None:
+            yield
+            return
+        with self.inside(f"if {self.at(flag, 0, [lane.world])} == 0:"):
+            yield
+            self.line("pass")
+
     def zero(self, buffer: Buffer, leading: Sequence[str]) -> None:
         """Print loops that zero all elements of a buffer at given leading indices."""
         zero = self.zero_of(buffer)
@@ -139,7 +161,7 @@ class KernelWriter(Printer):
             self.line(f"for {indices[-1]} in range({n}):")
             self.indent += 1
         inside, groups = self.indent, 0
-        if length >= _LONG and not self.layout.world_last:
+        if length >= _LONG and buffer.components <= _NARROW and not self.layout.world_last:
             groups = length // _LANES
             first = self.fresh("e")
             self.line(f"for {first} in range({groups}):")

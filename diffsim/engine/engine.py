@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.analysis.program import LoweredProgram, lower_program
-from diffsim.autodiff import adjoint
+from diffsim.autodiff import adjoints
 from diffsim.autodiff.cuts import cuts_of
 from diffsim.codegen.moves import reduce_kernel
 from diffsim.codegen.stages import StageSet, all_adjoints, parameter_adjoints
@@ -48,11 +48,8 @@ def adjoint_stages(lowered: LoweredProgram, real: str, steps: int, prefix: str) 
         GradientError: A stage cannot be differentiated.
     """
     groups = {"b": lowered.begin, "s": lowered.step, "r": lowered.running, "t": lowered.terminal}
-    adjoints = {
-        name: [adjoint(stage, real, f"{prefix}{name}{k}") for k, stage in enumerate(stages)]
-        for name, stages in groups.items()
-    }
-    stages = StageSet(lowered, adjoints["b"], adjoints["s"], adjoints["r"], adjoints["t"])
+    made = {name: adjoints(stages, real, prefix + name) for name, stages in groups.items()}
+    stages = StageSet(lowered, made["b"], made["s"], made["r"], made["t"])
     size_tapes(stages, steps)
     return stages
 

@@ -13,7 +13,7 @@ from diffsim.codegen.fused import fused_backward, fused_forward, fused_gradient
 from diffsim.codegen.keeping import window_kernels
 from diffsim.codegen.layout import Layout
 from diffsim.codegen.moves import move_kernels
-from diffsim.codegen.stages import StageSet
+from diffsim.codegen.stages import StageSet, launched
 from diffsim.codegen.stepwise import PHASES, step_kernels
 from diffsim.codegen.writer import KernelText
 from diffsim.engine.copies import host_copies
@@ -190,8 +190,13 @@ class Step(Executor):
     def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
         super().__init__(stages, layout, real, storage)
         kernels = step_kernels(stages, layout, real, self._threads, self._phases)
-        self._kernels = {name: [self._launcher(k) for k in group] for name, group in kernels.items()}
-        self._stages = stages.in_order()
+        self._stages: dict[str, list[Stage]] = {}
+        self._kernels: dict[str, list[Launcher]] = {}
+        for phase, parts in stages.in_order().items():
+            made = [self._launcher(text) for text in kernels.get(phase, [])]
+            zeroing = max(0, len(made) - len(parts))  # the kernel that zeroes comes first, where there is one
+            self._stages[phase] = launched(parts, parts)
+            self._kernels[phase] = made[:zeroing] + (launched(parts, made[zeroing:]) if made else [])
 
     def forward(self, t0: int, n: int, last: bool) -> None:
         """Run steps forward, kernel by kernel."""
@@ -239,7 +244,7 @@ class Step(Executor):
                 launch(t, s)
             return
         stages = self._stages[group]
-        zeroing = len(kernels) - len(stages)  # the kernel that zeroes comes first, where there is one
+        zeroing = len(kernels) - len(stages)
         for launch in kernels[:zeroing]:
             launch(t, s)
         for launch, stage in zip(kernels[zeroing:], stages, strict=True):

@@ -121,7 +121,8 @@ def key_of(stages: StageSet, info: RuntimeInfo, plan: Plan) -> str:
     for phase, group in stages.in_order().items():
         for stage in group:
             numbers[stage.t] = len(numbers)
-            digest.update(f"{phase} {numbers[stage.t]}".encode())
+            loop = "" if stage.loop is None else f" {stage.loop.count} {stage.loop.until}"
+            digest.update(f"{phase} {numbers[stage.t]}{loop}".encode())
             for line in _lines(stage.body, numbers):
                 digest.update(line.encode())
     return digest.hexdigest()[:32]

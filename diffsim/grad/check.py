@@ -153,7 +153,7 @@ def _features(lowered: LoweredProgram) -> frozenset[str]:
     """
     found = set()
     for stage in lowered.begin + lowered.step + lowered.running + lowered.terminal:
-        if stage.adjoint is not None:
+        if stage.adjoint is not None or stage.group is not None:
             found.add("given")
         for op in walk(stage.body):
             if isinstance(op, Call) and not op.primitive:

@@ -19,6 +19,7 @@ from diffsim.analysis.program import LoweredProgram, lower_program
 from diffsim.autodiff.forward import tangent
 from diffsim.codegen.stages import StageSet
 from diffsim.engine.engine import Engine
+from diffsim.errors import GradientError
 from diffsim.inputs import Inputs
 from diffsim.ir import Buffer
 from diffsim.plan import Plan
@@ -45,8 +46,12 @@ def tangent_program(lowered: LoweredProgram, real: str) -> tuple[LoweredProgram,
         real: The working precision, `f32` or `f64`.
 
     Raises:
-        GradientError: A function has no known derivative.
+        GradientError: A function has no known derivative, or a method has an adjoint of its own.
     """
+    stages = lowered.begin + lowered.step + lowered.running + lowered.terminal
+    given = next((stage.group.name for stage in stages if stage.group is not None), None)
+    if given is not None:
+        raise GradientError(f"{given} has an adjoint of its own, from which no tangent can be derived")
     originals = [*lowered.buffers.by_field.values(), *lowered.initial.values()]
     beside = {b: _beside(b) for b in originals if b.adjoint is not None}
     changes: dict[str, Any] = {

@@ -43,13 +43,17 @@ class _Machine:
 
 @dataclass(frozen=True)
 class _Size:
-    """One stage: its operations, accesses and blocks as printed, those executed, and the loops it shares."""
+    """One stage: its operations, accesses and blocks as printed, those executed, and the loops it shares.
+
+    All are those of one round; `rounds` tells how often it is run in a step.
+    """
 
     operations: int
     accesses: int
     blocks: int
     work: float
     tasks: int
+    rounds: int = 1
 
 
 class Costs:
@@ -77,7 +81,7 @@ class Costs:
     @property
     def work(self) -> int:
         """Operations of one step forward, in one world."""
-        return int(sum(s.work for group in self._groups["step"] for s in group))
+        return int(sum(s.work * s.rounds for group in self._groups["step"] for s in group))
 
     def compile_seconds(self, mode: str, chunk: int = 0) -> float:
         """Return the seconds that a mode takes to compile, forward and backward.
@@ -96,7 +100,7 @@ class Costs:
         else:
             texts = [g for phase in PHASES if not phase.startswith("step") for g in groups[phase]]
             for phase in ("step", "step_adj"):
-                whole = [s for group in groups[phase] for s in group]
+                whole = [s for group in groups[phase] for s in group for _ in range(s.rounds)]
                 texts += [whole * chunk, *([whole] if self._left_over(chunk) else [])]
         return _MOVES * _KERNEL + sum(_text_seconds(text) for text in texts)
 
@@ -114,11 +118,12 @@ class Costs:
             sizes = [s for group in self._groups[phase] for s in group]
             if mode == "fused":
                 rounds = math.ceil(layout.worlds / machine.lanes)
-                step = sum(s.work for s in sizes) * rounds * machine.operation
+                step = sum(s.work * s.rounds for s in sizes) * rounds * machine.operation
                 launches = segments
             else:
-                step = sum(self._stage_seconds(s) for s in sizes)
-                launches = layout.steps * (len(self._groups[phase]) if mode == "step" else 1 / max(1, chunk))
+                step = sum(self._stage_seconds(s) * s.rounds for s in sizes)
+                kernels = sum(max(s.rounds for s in group) for group in self._groups[phase])
+                launches = layout.steps * (kernels if mode == "step" else 1 / max(1, chunk))
             seconds += times * (layout.steps * step + launches * machine.launch)
         return seconds + 5 * segments * machine.launch
 
@@ -174,4 +179,5 @@ def _measure(stage: Stage, layout: Layout, threads: int) -> _Size:
         sum(isinstance(op, For | If) for op in every),
         work(stage.body.ops),
         sum(isinstance(op, For) for op in stage.body.ops) if shared else 0,
+        1 if stage.loop is None else stage.loop.count,
     )

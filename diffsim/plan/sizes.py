@@ -98,7 +98,7 @@ class Sizes:
         one_group = Layout(layout.steps, layout.worlds, 1, 1, layout.history, 0)
         return {
             "states": size(b for b in with_adjoints if b.kind == "state"),
-            "scratch": size(b for b in with_adjoints if b.kind == "scratch"),
+            "scratch": size(b for b in with_adjoints if b.kind in ("scratch", "workspace")),
             "parameters": size([*parameters, *initial, *(b.adjoint for b in initial)])
             + sum(one_group.bytes(b) for b in reduced),
             "checkpoints": (size(lowered.kept[b] for b in states) if layout.checkpoints else 0)
