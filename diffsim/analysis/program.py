@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from diffsim.analysis.access import check_access
@@ -11,8 +11,8 @@ from diffsim.analysis.builder import Builder
 from diffsim.analysis.clearing import Clearing, clear_stage, plan_clearing
 from diffsim.analysis.context import Buffers
 from diffsim.analysis.diagnostics import raise_all
-from diffsim.analysis.lower import lower
-from diffsim.errors import Diagnostic, GradientError, TraceError
+from diffsim.analysis.groups import Lowering
+from diffsim.errors import TraceError
 from diffsim.fields import State
 from diffsim.ir import (
     Accumulate,
@@ -94,16 +94,11 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     ended = buffers.add(program.simulator.done, "done")
     states = [f for f in program.fields.values() if isinstance(f, State)]
     history = max((s.history for s in states), default=1)
-    initial: dict[str, Buffer] = {}
-    begin = []
-    for state in states:
-        target = buffers.by_field[id(state)]
-        source = _initial_buffer(state, target, real)
-        initial[state.key] = source
-        begin.append(_initial_stage(state, source, target, real, history))
-    reset, step, running, terminal = _lowered_calls(program, buffers)
-    begin += reset
-    written = {op.ref.buffer for s in step for op in walk(s.body) if isinstance(op, Store | Accumulate)}
+    alarms = Alarms()
+    reset, step, running, terminal = _lowered_calls(program, Lowering(buffers, steps, alarms))
+    initial = {state.key: _initial_buffer(state, buffers.by_field[id(state)], real) for state in states}
+    begin = _begin_stages(buffers, states, initial, reset, history)
+    written = _written(step)
     for state in states:
         target = buffers.by_field[id(state)]
         if target not in written:
@@ -111,7 +106,6 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     check_access(step + running, steps)
     check_access(terminal, steps)
     check_access(begin, steps)
-    alarms = Alarms()
     begin, step, running, terminal = (
         [_guarded(stage, steps, alarms) for stage in stages] for stages in (begin, step, running, terminal)
     )
@@ -132,6 +126,27 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     return lowered
 
 
+def _written(stages: list[Stage]) -> set[Buffer]:
+    return {op.ref.buffer for s in stages for op in walk(s.body) if isinstance(op, Store | Accumulate)}
+
+
+def _begin_stages(
+    buffers: Buffers, states: list[State], initial: dict[str, Buffer], reset: list[Stage], history: int
+) -> list[Stage]:
+    """Return what runs before step 0: what `reset` leaves at time 0 is what the times before it hold."""
+    before, after = [], []
+    rewritten = _written(reset)
+    for state in states:
+        source, target = initial[state.key], buffers.by_field[id(state)]
+        late = history > 1 and target in rewritten
+        before.append(
+            _fill_stage(f"initial {state.key}", (source, None), target, range(1 if late else history))
+        )
+        if late:
+            after.append(_fill_stage(f"history {state.key}", (target, 0), target, range(1, history)))
+    return [*before, *reset, *after]
+
+
 def _frozen_stages(lowered: LoweredProgram, real: str) -> list[Stage]:
     buffers = lowered.buffers.by_field.values()
     stay = [_copy_stage(f"stay {b.name}", b, 0, b, 1, real) for b in lowered.states]
@@ -145,21 +160,11 @@ def _guarded(stage: Stage, steps: int, alarms: Alarms) -> Stage:
     return safe
 
 
-def _lowered_calls(program: Program, buffers: Buffers) -> list[list[Stage]]:
+def _lowered_calls(program: Program, lowering: Lowering) -> list[list[Stage]]:
     """Lower every call, and tell of all that is wrong in all of them at once."""
-    found: list[Diagnostic] = []
-    groups: list[list[Stage]] = []
-    for phase in ("reset", "step", "running_cost", "terminal_cost"):
-        stages = []
-        for call in getattr(program, phase):
-            try:
-                stages.append(lower(call, phase, buffers))
-            except (TraceError, GradientError) as error:
-                if not error.diagnostics:
-                    raise
-                found += error.diagnostics
-        groups.append(stages)
-    raise_all(found)
+    phases = ("reset", "step", "running_cost", "terminal_cost")
+    groups = [lowering.stages(getattr(program, phase), phase) for phase in phases]
+    raise_all(lowering.found)
     return groups
 
 
@@ -191,9 +196,9 @@ def _companion(state: Buffer, suffix: str, kind: str) -> Buffer:
     return Buffer(f"{state.name}_{suffix}", kind, state.dtype, state.shape, state.components)
 
 
-def _initial_stage(state: State, source: Buffer, target: Buffer, real: str, history: int) -> Stage:
-    """Copy the initial value to time 0, and to the times before it that are readable."""
-    stages = [_copy_stage(f"initial {state.key}", source, None, target, -k, real) for k in range(history)]
+def _fill_stage(name: str, source: tuple[Buffer, int | None], target: Buffer, past: Iterable[int]) -> Stage:
+    """Copy a buffer, at its time, to a State at time 0 and so many steps before it."""
+    stages = [_copy_stage(name, *source, target, -k, target.dtype) for k in past]
     for other in stages[1:]:
         stages[0].body.ops += other.body.ops
     return stages[0]
