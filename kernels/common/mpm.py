@@ -50,7 +50,7 @@ class MPM(ds.Part):
 
     The grid's nodes lie at `dx (i, j, ...)` from the origin. What lies within `rim` cells of its border is
     wall: the room for particles is `rim dx .. (n - rim) dx` along each axis. A wall's rule acts on the
-        velocities of its nodes:
+    velocities of its nodes:
 
     - `separate`: nothing moves into the wall; it may leave it, and slides freely.
     - `slip`: nothing moves into the wall nor out of it; it slides freely.
@@ -110,9 +110,8 @@ class MPM(ds.Part):
         self.walls = _rules(walls, self.dim)
         self.inv_dx, self.n, self.n_solids = 1.0 / self.dx, particles.count, particles.solids
         self.n_liquids = self.n - self.n_solids
-        self.nx = (
-            1 if self.dim == 2 else self.grid[0]
-        )  # loops run over three axes; in 2D the first has length 1
+        # Loops run over three axes; in 2D the first has length 1.
+        self.nx = 1 if self.dim == 2 else self.grid[0]
         self.ny, self.nz = self.grid[-2:]
         self.reach = 1 if self.dim == 2 else 3
         self.least = _EMPTY * float(particles.mass.mean())
