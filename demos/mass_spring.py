@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,15 +16,44 @@ if TYPE_CHECKING:
     from diffsim.kernels.mass_spring import MassSpring, Robot
     from diffsim.rollout import Rollout
 
-__all__ = ["MassSpringTask"]
+__all__ = ["MassSpringTask", "RobotTask"]
 
 _FRAMES = 86  # frames of a picture, about: every 8th of 682 steps, 30 a second
 
 
-class MassSpringTask(Task):
-    """A planar mass-spring robot learns to walk; the cost is minus the head's x [m] at the last step.
+class RobotTask(Task):
+    """Base of tasks about a planar mass-spring robot that its option `robot` names.
 
     Optimised are the controller's weights, by gradient descent with steps of length `lr` along the gradient.
+
+    Args:
+        config: The options, `robot` among them.
+        data: The robot, as `data()` gives it.
+
+    Raises:
+        ConfigError: The robot can't be loaded.
+    """
+
+    steps = 682
+    iterations = 100
+    smoke: ClassVar[Mapping[str, Any]] = {"steps": 40, "iterations": 2, "robot": "a", "hidden": 8}
+    optimizer: ClassVar[Mapping[str, Any]] = {"name": "sgd", "lr": 0.06, "momentum": 0.8, "normalize": True}
+
+    def __init__(self, config: Options | None = None, data: Mapping[str, Any] | None = None) -> None:
+        from diffsim.kernels.mass_spring.robots import load_robot
+
+        super().__init__(config, data)
+        self.robot: Robot = load_robot(self.config.robot) if data is None else _from_plain(data)
+
+    def data(self) -> dict[str, Any]:
+        return _to_plain(self.robot)
+
+    def wrt(self, simulator: Any) -> list[Any]:
+        return [simulator.policy]
+
+
+class MassSpringTask(RobotTask):
+    """A planar mass-spring robot learns to walk; the cost is minus the head's x [m] at the last step.
 
     Args:
         config: The options.
@@ -37,9 +67,6 @@ class MassSpringTask(Task):
 
     name = "mass_spring"
     summary = "a planar robot of springs and muscles learns to walk"
-    steps = 682
-    iterations = 100
-    optimizer: ClassVar[Mapping[str, Any]] = {"name": "sgd", "lr": 0.06, "momentum": 0.8, "normalize": True}
     cost_label = "cost: −x of the head at the end [m]"
 
     @dataclass(frozen=True)
@@ -50,15 +77,6 @@ class MassSpringTask(Task):
         time_of_impact: bool = option(True, "differentiate the moment at which a point hits the ground")
         hidden: int = option(32, "width of the controller's hidden layer", minimum=1)
 
-    def __init__(self, config: Options | None = None, data: Mapping[str, Any] | None = None) -> None:
-        from diffsim.kernels.mass_spring.robots import load_robot
-
-        super().__init__(config, data)
-        self.robot: Robot = load_robot(self.config.robot) if data is None else _from_plain(data)
-
-    def data(self) -> dict[str, Any]:
-        return _to_plain(self.robot)
-
     def title(self) -> str:
         return f"robot {self.robot.name}"
 
@@ -68,17 +86,19 @@ class MassSpringTask(Task):
         config = MassSpringConfig(time_of_impact=self.config.time_of_impact, hidden=self.config.hidden)
         return MassSpring(self.robot, config)
 
-    def wrt(self, simulator: Any) -> list[Any]:
-        return [simulator.policy]
-
     def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
         sim: Any = rollout.sim
-        every = max(1, round(rollout.steps / _FRAMES))
-        found = rollout.trajectories({"x": sim.x, "actuation": sim.actuation}, every=every)
+        found = rollout.trajectories({"x": sim.x, "actuation": sim.actuation}, every=1)
         if rollout.worlds > 1:  # worlds share the controller and differ in nothing: one of them is drawn
             found = {key: array[:, 0] for key, array in found.items()}
-        times = every * sim.dt * np.arange(len(found["x"]))
-        return {**found, "times": times}
+        every = max(1, round(rollout.steps / _FRAMES))
+        shown = {key: array[::every] for key, array in found.items()}
+        times = every * sim.dt * np.arange(len(shown["x"]))
+        return {**shown, "times": times, "head": found["x"][[0, -1], self.robot.head]}
+
+    def metrics(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+        first, last = arrays["head"][:, 0]
+        return {"way of the head to the right [m]": float(last - first)}
 
     def animate(self, recordings: Sequence[Recording]) -> None:
         from diffsim.kernels.mass_spring import MassSpringConfig
@@ -101,6 +121,24 @@ class MassSpringTask(Task):
                 active=self.robot.actuation > 0,
                 limits=limits,
             )
+
+    def compare(self, recordings: Sequence[Recording], path: Path) -> None:
+        from diffsim.kernels.mass_spring import MassSpringConfig
+        from diffsim.view import robot_png
+
+        constants = MassSpringConfig()
+        robot_png(
+            path,
+            {recording.caption: recording.arrays["x"] for recording in recordings},
+            self.robot.springs,
+            {recording.caption: recording.arrays["actuation"] for recording in recordings},
+            head=self.robot.head,
+            goal=constants.goal,
+            ground=constants.ground,
+            times=recordings[0].arrays["times"],
+            title=self.title(),
+            active=self.robot.actuation > 0,
+        )
 
 
 def _to_plain(robot: Robot) -> dict[str, Any]:

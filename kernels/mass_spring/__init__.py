@@ -1,6 +1,6 @@
 """Planar mass-spring robots: points joined by springs, some of them muscles that a controller drives."""
 
 from diffsim.kernels.mass_spring.robots import Robot, load_robot, robot_names
-from diffsim.kernels.mass_spring.simulator import MassSpring, MassSpringConfig
+from diffsim.kernels.mass_spring.simulator import GoalMassSpring, MassSpring, MassSpringConfig
 
-__all__ = ["MassSpring", "MassSpringConfig", "Robot", "load_robot", "robot_names"]
+__all__ = ["GoalMassSpring", "MassSpring", "MassSpringConfig", "Robot", "load_robot", "robot_names"]

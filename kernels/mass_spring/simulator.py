@@ -1,22 +1,22 @@
 """A planar mass-spring robot that learns to walk: springs, muscles, ground contact, a neural controller.
 
-Every kernel is a perfect nest (one chain of loops, all arithmetic innermost, sums into fields by `+=`): the
-form whose gradient Taichi always gets right and that fuses best.
+Every kernel of a step is a perfect nest (one chain of loops, all arithmetic innermost, sums into fields by
+`+=`): the form whose gradient Taichi always gets right and that fuses best.
 """
 
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
 import math
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import taichi as ti
 
 import diffsim as ds
-from diffsim.errors import ConfigError
+from diffsim.kernels.common import Config
 from diffsim.kernels.mass_spring.robots import Robot, load_robot
+from diffsim.options import option
 
-__all__ = ["MassSpring", "MassSpringConfig"]
+__all__ = ["GoalMassSpring", "MassSpring", "MassSpringConfig"]
 
 _TINY = 1e-20  # [m^2] under the root of a length: smooth at zero length, below rounding at any other
 # [m/s] A point that falls slower than this is not taken to hit the ground: 1 / speed stays bounded.
@@ -24,7 +24,7 @@ _AT_REST = 1e-4
 
 
 @dataclass(frozen=True)
-class MassSpringConfig:
+class MassSpringConfig(Config):
     """The constants of the walking experiment.
 
     Args:
@@ -43,73 +43,22 @@ class MassSpringConfig:
         observation_scale: factor on the offsets [m] and velocities [m/s] that the controller sees.
 
     Raises:
-        ConfigError: a value is not finite, or out of the range given above.
+        ConfigError: a value has the wrong type, is not finite, or is out of the range given above.
 
     Reference: Hu et al., DiffTaichi, ICLR 2020 (the values by default).
     """
 
-    dt: float = 4e-3
-    gravity: float = -4.8
-    damping: float = 15.0
-    ground: float = 0.1
-    goal: tuple[float, float] = (0.9, 0.2)
-    time_of_impact: bool = True
-    hidden: int = 32
-    gains: tuple[float, float] = (2.0, 3.0)
-    sines: int = 10
-    omega: float = 10.0
-    observation_scale: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Check every value and store it as a plain Python number."""
-        for name in ("dt", "gravity", "damping", "ground", "omega", "observation_scale"):
-            self._store(name, _number(name, getattr(self, name)))
-        for name in ("goal", "gains"):
-            self._store(name, _pair(name, getattr(self, name)))
-        for name in ("hidden", "sines"):
-            self._store(name, _count(name, getattr(self, name)))
-        if not isinstance(self.time_of_impact, bool):
-            _refuse("time_of_impact", "be True or False", self.time_of_impact, "pass a bool")
-        if self.dt <= 0.0:
-            _refuse("dt", "be positive", self.dt, "pass the time step in seconds")
-        if self.damping < 0.0:
-            _refuse("damping", "be 0 or more", self.damping, "pass a decay rate in 1/s")
-
-    def _store(self, name: str, value: object) -> None:
-        """Set a field of the frozen dataclass while it is made."""
-        object.__setattr__(self, name, value)
-
-
-def _refuse(name: str, rule: str, value: object, remedy: str) -> None:
-    """Raise the error of one bad value."""
-    raise ConfigError(f"MassSpringConfig.{name} must {rule}, got {value!r}; {remedy}")
-
-
-def _number(name: str, value: object) -> float:
-    """Return a finite float."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, (bool, str)) or not math.isfinite(number):
-        _refuse(name, "be a finite number", value, "pass a float")
-    return number
-
-
-def _pair(name: str, value: object) -> tuple[float, float]:
-    """Return two finite floats."""
-    items = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
-    if len(items) != 2:
-        _refuse(name, "be two numbers", value, "pass a pair of floats")
-    return _number(name, items[0]), _number(name, items[1])
-
-
-def _count(name: str, value: object) -> int:
-    """Return an integer of at least 1."""
-    number = _number(name, value)
-    if number < 1 or number != int(number):
-        _refuse(name, "be a whole number of at least 1", value, "pass an int")
-    return int(number)
+    dt: float = option(4e-3, "time step [s]", above=0.0)
+    gravity: float = option(-4.8, "vertical acceleration [m/s^2]; negative points down")
+    damping: float = option(15.0, "rate at which velocities decay [1/s]", minimum=0.0)
+    ground: float = option(0.1, "height of the ground [m]")
+    goal: tuple[float, float] = option((0.9, 0.2), "where the controller is told to go, (x, y) [m]")
+    time_of_impact: bool = option(True, "differentiate the moment of a hit")
+    hidden: int = option(32, "width of the controller's hidden layer", minimum=1)
+    gains: tuple[float, float] = option((2.0, 3.0), "factors of the layers' first weights")
+    sines: int = option(10, "number of phase-shifted sine waves fed to the controller", minimum=1)
+    omega: float = option(10.0, "their angular frequency [rad/s]")
+    observation_scale: float = option(0.05, "factor on offsets [m] and velocities [m/s] that it sees")
 
 
 class MassSpring(ds.Simulator):
@@ -270,3 +219,47 @@ class MassSpring(ds.Simulator):
     def terminal_cost(self, t: int) -> None:
         """Reward the head for being far to the right."""
         self.head_position(t)
+
+
+class GoalMassSpring(MassSpring):
+    """A planar mass-spring robot that should run to a goal, which may lie on either side.
+
+    The physics and the controller are those of `MassSpring`. Each world has a goal of its own, and all share
+    one set of weights: the way to the goal, which the controller sees, is all that tells it where to run. The
+    cost is the distance [m] along the ground between the goal and the centroid at the last step.
+
+    Args:
+        robot: a `Robot`, or what `load_robot` takes: a number, a name or a path.
+        config: the constants of the experiment; its goal is every world's, until `goal` is set.
+
+    Attributes:
+        goal: where to go, (x, y) [m], `Constant(real, 2)` per world.
+
+    Differentiability: as `MassSpring`; a kink where the centroid is at the goal.
+    """
+
+    def __init__(
+        self, robot: Robot | int | str | os.PathLike[str] = 1, config: MassSpringConfig | None = None
+    ) -> None:
+        """Declare the fields; nothing is allocated before a rollout."""
+        super().__init__(robot, config)
+        self.goal = ds.Constant(ds.real, 2, init=self.config.goal, per_world=True)
+
+    @ti.kernel
+    def aim(self, t: ti.i32):
+        """Write the way to the world's goal as the last two inputs."""
+        for k in range(2):
+            self.observation[t, self.n_sines + 4 * self.n_points + k] = self.goal[k] - self.centroid[t, 0][k]
+
+    @ti.kernel
+    def distance(self, t: ti.i32):
+        """Add the distance along the ground."""
+        for _ in range(1):
+            center = 0.0
+            for i in range(self.n_points):
+                center += self.share * self.x[t, i][0]
+            self.cost[None] += ti.abs(self.goal[0] - center)
+
+    def terminal_cost(self, t: int) -> None:
+        """Reward the centroid for being near the goal."""
+        self.distance(t)
