@@ -130,9 +130,11 @@ def film_gif(path: str | os.PathLike[str], film: Film, title: str = "") -> None:
     dpi = 84
     figure = new_figure(round(wide * dpi) / dpi, round(high * dpi) / dpi, dpi)
     axes = figure.add_axes((_LEFT / wide, _BELOW / high, _WIDE / wide, tall / high))
-    figure.text(_LEFT / wide, 1 - 0.1 / high, title, fontsize=12, color=INK, va="top", weight="bold")
+    figure.text(
+        _LEFT / wide, 1 - 0.1 / high, title, fontsize=12, color=INK, va="top", weight="bold", parse_math=False
+    )
     edge = (_LEFT + _WIDE) / wide
-    figure.text(edge, 1 - 0.12 / high, film.caption, fontsize=10, color=INK, va="top", ha="right")
+    figure.text(edge, 1 - 0.53 / high, film.caption, fontsize=10, color=INK, ha="right", parse_math=False)
     clock = figure.text(_LEFT / wide, 1 - 0.53 / high, "", fontsize=10, color=INK, family="monospace")
     frames = []
     for frame, label in enumerate(film.labels):

@@ -122,9 +122,7 @@ class FakeProblem:
             "lowest": np.array(self.lowest),
         }
 
-    def animate(
-        self, pictures: Mapping[Path, tuple[str, Any]], compare: Path
-    ) -> dict[str, dict[str, float]]:
+    def animate(self, pictures: Mapping[Path, tuple[str, Any]], compare: Path) -> dict[str, dict[str, float]]:
         recordings = [Recording(path, caption, {}) for path, (caption, _) in pictures.items()]
         self.task.animate(recordings)
         self.task.compare(recordings, compare)
