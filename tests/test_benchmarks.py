@@ -215,12 +215,39 @@ def test_the_benchmarks_particles_have_the_right_gradient(
     rollout.close()
 
 
+def test_projections_are_compared(tmp_path: Path) -> None:
+    data = results(tmp_path / "out.json", *"smoke --n 8 --steps 2 --sweeps 40 --rounds 1".split())
+    multigrid, sweeps = data["rows"]
+    assert multigrid["divergence"] < 1e-5 < sweeps["divergence"]
+    assert multigrid["gradient_error"] < 1e-3 < sweeps["gradient_error"]
+
+
+def test_bars_are_held_by_medians() -> None:
+    from benchmarks.learning import BARS, Bar, judged, summary
+    from diffsim.registry import load_task, task_names
+
+    runs = [
+        {"before": {"way [m]": 0.1, "miss [m]": 2.0}, "after": {"way [m]": way, "miss [m]": 0.3}}
+        for way in (0.5, 0.1, 0.3)
+    ]
+    row = judged(Bar("way", 0.3, below=False), runs)
+    assert row == ["way [m]", "0.5 0.1 0.3", "0.3", ">= 0.3", "reached"]
+    assert judged(Bar("way", 0.31, below=False), runs)[-1] == "MISSED"
+    assert judged(Bar("miss", 0.15, relative=True), runs)[2:] == ["0.15", "<= 0.15", "reached"]
+    assert judged(Bar("miss", 0.29), runs)[-1] == "MISSED"
+    failed = [{"task": "wave", "seconds": 1.0, "passed": False}]
+    assert summary("wave", failed)[0][5] == "FAILED"
+    assert set(BARS) == {
+        name for name in task_names() if load_task(name).__module__.startswith("diffsim.demos.")
+    }
+
+
 def test_a_wrong_command_line_is_refused() -> None:
     done = bench("mass_sprung")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
         "NAME must be one of mass_spring, wave, mpm, training, long, memory, overhead, worlds, gpu, "
-        "analysis, learning, got mass_sprung"
+        "analysis, smoke, learning, got mass_sprung"
     )
     done = bench("mass_spring", "--steps", "0")
     assert done.returncode == 2

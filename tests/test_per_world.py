@@ -186,3 +186,44 @@ def test_shapes_are_told_with_their_axes(field, shape, message):
 def test_per_world_is_yes_or_no():
     with pytest.raises(ConfigError, match="Param per_world must be True or False, got 4"):
         ds.Param(ds.real, 2, per_world=4)
+
+
+@ti.func
+def doubled(x):
+    return 2.0 * x
+
+
+@ds.adjoint_of(doubled)
+@ti.func
+def doubled_wrongly(x, y, y_adj):
+    return 3.0 * y_adj
+
+
+class Wrong(ds.Simulator):
+    def __init__(self):
+        self.x = ds.State(ds.real, 3, init=[0.5, 1.0, -0.7], per_world=True)
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(3):
+            self.x[t + 1, i] = doubled(self.x[t, i])
+
+    def step(self, t):
+        self.move(t)
+
+    @ti.kernel
+    def measure(self, t: ti.i32):
+        for i in range(3):
+            self.cost[None] += self.x[t, i] ** 2
+
+    def terminal_cost(self, t):
+        self.measure(t)
+
+
+@pytest.mark.parametrize("worlds", [1, 2])
+def test_a_wrong_gradient_of_a_world_is_told(runtime, worlds):
+    rollout = ds.Rollout(Wrong(), steps=1, worlds=worlds, mode="step")
+    report = rollout.check_grad([rollout.sim.x], components=True)
+    assert report.verdict == "wrong"
+    assert report.worst.key == "x"
+    assert report.worst.adjoint == pytest.approx(1.5 * report.worst.difference, rel=1e-6)

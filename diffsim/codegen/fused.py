@@ -97,7 +97,7 @@ def _begin_lane(lane: Lane, history: int) -> Lane:
     def slot(o: int) -> str:
         return str(o + history - 1)
 
-    return replace(lane, t="t0", slot=slot, ring=slot, scratch="0")
+    return replace(lane, t="t0", slot=slot, ring=slot, scratch="0", once=True)
 
 
 def fused_forward(lowered: LoweredProgram, layout: Layout, real: str) -> KernelText:

@@ -76,6 +76,7 @@ class Lane:
         exclusive: Places that each iteration of the parallel loop has to itself.
         atomic: Additions elsewhere may meet those of other iterations.
         ring: Gives the index of the adjoint of `x[t + offset]`; None to compute it from the slot.
+        once: It runs once in a rollout, so that compiling counts for more than running.
     """
 
     t: str = "t"
@@ -87,6 +88,7 @@ class Lane:
     exclusive: frozenset[Slot] = frozenset()
     atomic: bool = False
     ring: Callable[[int], str] | None = None
+    once: bool = False
 
 
 class Printer:

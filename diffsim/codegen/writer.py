@@ -19,7 +19,7 @@ __all__ = ["PER_THREAD", "KernelText", "KernelWriter"]
 PER_THREAD = 512  # iterations that Taichi gives to one thread of a CPU at least
 
 _LANES, _LONG = 8, 64  # elements that are moved at once, in rows of so many
-_NARROW = 4  # components up to which that is done: of wider ones it takes longer to compile than it wins
+_NARROW = 2  # components up to which that is done: of wider ones it takes longer to compile than it wins
 
 
 @dataclass
@@ -101,7 +101,9 @@ class KernelWriter(Printer):
         self.name(stage.t, lane.t)
         self.need_tapes(stage, self.layout.groups)
         made = hoisted(expanded(stage), outermost=True)
-        if not self.layout.world_last:  # where worlds are innermost, each has a thread of its own
+        # Where worlds are innermost, each has a thread of its own; and a solver that repeats many kernels
+        # took four times as long to compile in lanes, and as long to run.
+        if not self.layout.world_last and stage.loop is None and not lane.once:
             made = in_lanes(made)
         self.block(made.body, lane)
 
@@ -128,8 +130,14 @@ class KernelWriter(Printer):
 
     def zero(self, buffer: Buffer, leading: Sequence[str]) -> None:
         """Print loops that zero all elements of a buffer at given leading indices."""
-        zero = self.zero_of(buffer)
-        self._elements(buffer, lambda c, at: (self.at(buffer, c, [*leading, *at]), zero))
+        zero, depth = self.zero_of(buffer), self.indent
+        for c in range(buffer.components):  # one loop each: the compiler makes a call of memset of it
+            indices = [self.fresh("e") for _ in buffer.shape]
+            for name, n in zip(indices, buffer.shape, strict=True):
+                self.line(f"for {name} in range({n}):")
+                self.indent += 1
+            self.line(f"{self.at(buffer, c, [*leading, *indices])} = {zero}")
+            self.indent = depth
 
     def copy(
         self, source: Buffer, source_at: Sequence[str], target: Buffer, target_at: Sequence[str]

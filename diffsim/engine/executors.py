@@ -189,14 +189,22 @@ class Step(Executor):
 
     def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
         super().__init__(stages, layout, real, storage)
+        self._known: dict[tuple[object, ...], Launcher] = {}
         kernels = step_kernels(stages, layout, real, self._threads, self._phases)
         self._stages: dict[str, list[Stage]] = {}
         self._kernels: dict[str, list[Launcher]] = {}
         for phase, parts in stages.in_order().items():
-            made = [self._launcher(text) for text in kernels.get(phase, [])]
+            made = [self._shared(text) for text in kernels.get(phase, [])]
             zeroing = max(0, len(made) - len(parts))  # the kernel that zeroes comes first, where there is one
             self._stages[phase] = launched(parts, parts)
             self._kernels[phase] = made[:zeroing] + (launched(parts, made[zeroing:]) if made else [])
+
+    def _shared(self, text: KernelText) -> Launcher:
+        """Return the launcher of a kernel; one is enough for those that differ in their names only."""
+        key = (text.source.partition("(")[2], *text.used.items())
+        if key not in self._known:
+            self._known[key] = self._launcher(text)
+        return self._known[key]
 
     def forward(self, t0: int, n: int, last: bool) -> None:
         """Run steps forward, kernel by kernel."""

@@ -69,7 +69,10 @@ def check_grad(
     with own.preserved(), ExitStack() as stack:
         values = own.values()
         gradient = {
-            key: np.asarray(array, dtype=np.float64) for key, array in rollout.value_and_grad(wrt)[1].items()
+            key: np.asarray(array, dtype=np.float64).reshape(
+                values[key].shape
+            )  # an axis of worlds, if of one
+            for key, array in rollout.value_and_grad(wrt)[1].items()
         }
         places = _places(values, components, seed)
         notes: list[str] = []

@@ -1,0 +1,269 @@
+"""Smoke carried by an incompressible fluid on a square grid between closed walls."""
+
+# No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import taichi as ti
+from numpy.typing import ArrayLike, NDArray
+
+import diffsim as ds
+from diffsim.errors import ConfigError
+from diffsim.kernels.common import Config
+from diffsim.kernels.common.interpolation import bracket, sample
+from diffsim.kernels.smoke.projection import Projection
+from diffsim.kernels.smoke.sweeps import JacobiProjection
+from diffsim.options import option
+
+__all__ = ["Smoke", "SmokeConfig", "divergence", "swirl"]
+
+_CELLS, _U_FACES, _V_FACES = (0.5, 0.5), (0.0, 0.5), (0.5, 0.0)  # first places of a grid, in spacings
+
+
+@dataclass(frozen=True)
+class SmokeConfig(Config):
+    """The constants of smoke in a box.
+
+    Args:
+        n: cells along each axis, any number.
+        size: side of the box [m].
+        dt: time step [s]. Any length is stable; detail is lost where a step carries further than a few cells.
+        advection: "semi-lagrangian" (first order, smooths) or "maccormack" (second order, limited).
+        buoyancy: upward acceleration of smoke of density 1 [m/s^2].
+        pressure: "multigrid" solves for the pressure and has the adjoint of the solution; "jacobi" makes a
+            fixed number of sweeps, each of which is kept and differentiated.
+        tolerance: with "multigrid" the divergence at which a solution is good, the largest of any cell, times
+            the spacing and over the largest velocity; None for what rounding allows, 3e-7 in 32 bits.
+        iterations: with "multigrid" the rounds at most; one takes a digit off the divergence, or a bit more.
+        sweeps: with "jacobi" how many.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    n: int = option(110, "cells along each axis", minimum=4)
+    size: float = option(1.0, "side of the box [m]", above=0.0)
+    dt: float = option(0.05, "time step [s]", above=0.0)
+    advection: str = option("maccormack", "scheme", choices=("semi-lagrangian", "maccormack"))
+    buoyancy: float = option(0.0, "upward acceleration of smoke of density 1 [m/s^2]")
+    pressure: str = option("multigrid", "solver", choices=("multigrid", "jacobi"))
+    tolerance: float | None = option(None, "divergence left; left out: what rounding allows", above=0.0)
+    iterations: int = option(16, "rounds of the multigrid solver at most", minimum=1)
+    sweeps: int = option(60, "of Jacobi's iteration", minimum=1)
+
+    @property
+    def dx(self) -> float:
+        """The side of a cell [m]."""
+        return self.size / self.n
+
+    def centers(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return x and y of the cells' centres [m], each of shape (n, n), first axis x."""
+        at = self.dx * (np.arange(self.n) + 0.5)
+        x, y = np.meshgrid(at, at, indexing="ij")
+        return x, y
+
+
+class Smoke(ds.Simulator):
+    """Smoke carried by an incompressible fluid without friction: Euler's equations in a closed box.
+
+    The velocity `w = (u, v)` and the density `d` of smoke follow
+
+        dw/dt + (w . grad) w = -grad p + b d e_y,    div w = 0,    dd/dt + (w . grad) d = 0,
+
+    with `w . n = 0` at the walls, along which the fluid slips freely. Velocities live on the faces of cells,
+    densities at the centres (Harlow and Welch 1965). A step frees the velocity of divergence, then lets it
+    carry all (Stam 1999): with `w_free = P w[t]`,
+
+        w[t + 1] = A(w_free) w_free + dt b d[t] e_y,    d[t + 1] = A(w_free) d[t],
+
+    where `A` looks up what was a step earlier where its place comes from: the place is traced back by the
+    midpoint rule, and multilinear interpolation reads there. That is `A` for "semi-lagrangian". "maccormack"
+    carries the result back again, takes half of what is lost for its error, and corrects it, within the
+    values around the place where it came from (Selle, Fedkiw, Kim, Liu and Rossignac 2008).
+
+    Args:
+        config: The constants.
+        velocity: What `u` and `v` begin with, shapes (n + 1, n) and (n, n + 1) [m/s]; rest where left out.
+            Their divergence is taken away in the first step.
+        density: What `d` begins with, shape (n, n); none where left out.
+        target: What the last density is compared with, shape (n, n); zero where left out.
+
+    Attributes:
+        u, v: States, carried but not yet free of divergence [m/s].
+        u_free, v_free: Scratches, the velocity that carries.
+        density: State.
+        target: Constant.
+
+    The cost is the mean square of `density - target` at the end.
+
+    Raises:
+        ConfigError: An array has another shape.
+
+    Differentiability: with respect to the velocity and density at the start. Interpolation has kinks where a
+    place crosses from cell to cell, limiters have them where they begin to act.
+    """
+
+    def __init__(
+        self,
+        config: SmokeConfig | None = None,
+        velocity: tuple[ArrayLike, ArrayLike] | None = None,
+        density: ArrayLike | None = None,
+        target: ArrayLike | None = None,
+    ) -> None:
+        self.config = config = config if config is not None else SmokeConfig()
+        self.n = n = config.n
+        self.dx, self.dt = config.dx, config.dt
+        self.stride = config.dt / config.dx  # spacings that a velocity of 1 m/s carries in a step
+        self.lift = 0.5 * config.dt * config.buoyancy
+        u, v = (None, None) if velocity is None else velocity
+        self.u = ds.State(ds.real, n + 1, n, init=_shaped("velocity[0]", u, (n + 1, n)))
+        self.v = ds.State(ds.real, n, n + 1, init=_shaped("velocity[1]", v, (n, n + 1)))
+        self.density = ds.State(ds.real, n, n, init=_shaped("density", density, (n, n)))
+        self.target = ds.Constant(ds.real, n, n, init=_shaped("target", target, (n, n)))
+        self.u_free = ds.Scratch(ds.real, n + 1, n)
+        self.v_free = ds.Scratch(ds.real, n, n + 1)
+        fields = self.u, self.v, self.u_free, self.v_free
+        self.project: Any
+        if config.pressure == "multigrid":
+            self.project = Projection(*fields, config.tolerance, config.iterations)
+        else:
+            self.project = JacobiProjection(*fields, config.sweeps)
+        if config.advection == "maccormack":
+            self.u_early = ds.Scratch(ds.real, n + 1, n)
+            self.v_early = ds.Scratch(ds.real, n, n + 1)
+            self.density_early = ds.Scratch(ds.real, n, n)
+
+    @ti.func
+    def velocity_at(self, t: ti.template(), place):
+        """Return the velocity at a place, in spacings per step."""
+        u = sample(self.u_free, t, place, ti.Vector(_U_FACES))
+        v = sample(self.v_free, t, place, ti.Vector(_V_FACES))
+        return self.stride * ti.Vector([u, v])
+
+    @ti.func
+    def velocity_on(self, t: ti.template(), i, j, first: ti.template()):
+        """Return the velocity at a point of a grid, in spacings per step: what `velocity_at` gives there."""
+        u, v = 0.0, 0.0
+        if ti.static(first == _CELLS):
+            u = 0.5 * (self.u_free[t, i, j] + self.u_free[t, i + 1, j])
+            v = 0.5 * (self.v_free[t, i, j] + self.v_free[t, i, j + 1])
+        elif ti.static(first == _U_FACES):
+            left, right = ti.max(i - 1, 0), ti.min(i, self.n - 1)
+            low, high = self.v_free[t, left, j], self.v_free[t, left, j + 1]
+            u = self.u_free[t, i, j]
+            v = 0.25 * (low + high + self.v_free[t, right, j] + self.v_free[t, right, j + 1])
+        else:
+            below, above = ti.max(j - 1, 0), ti.min(j, self.n - 1)
+            low, high = self.u_free[t, i, below], self.u_free[t, i + 1, below]
+            u = 0.25 * (low + high + self.u_free[t, i, above] + self.u_free[t, i + 1, above])
+            v = self.v_free[t, i, j]
+        return self.stride * ti.Vector([u, v])
+
+    @ti.func
+    def carried(self, t: ti.template(), i, j, first: ti.template(), steps: ti.template()):
+        """Return where flow takes a point of a grid in so many steps, -1.0 for where it comes from."""
+        place = ti.Vector([i + first[0], j + first[1]])
+        middle = place + 0.5 * steps * self.velocity_on(t, i, j, first)
+        return place + steps * self.velocity_at(t, middle)
+
+    @ti.kernel
+    def advect(
+        self, t: ti.i32, field: ti.template(), moved: ti.template(), first: ti.template(), ahead: ti.i32
+    ):
+        """Carry a field of step `t` along: `moved[t + ahead]` is what comes to a point."""
+        for i, j in ti.ndrange(*field.shape):
+            source = self.carried(t, i, j, first, -1.0)
+            moved[t + ahead, i, j] = sample(field, t, source, ti.Vector(first))
+
+    @ti.kernel
+    def improve(
+        self,
+        t: ti.i32,
+        field: ti.template(),
+        early: ti.template(),
+        moved: ti.template(),
+        first: ti.template(),
+    ):
+        """Correct what was carried by half of what carrying it back loses, within its source's limits."""
+        for i, j in ti.ndrange(*field.shape):
+            back = sample(early, t, self.carried(t, i, j, first, 1.0), ti.Vector(first))
+            low, high = bracket(field, t, self.carried(t, i, j, first, -1.0), ti.Vector(first))
+            better = early[t, i, j] + 0.5 * (field[t, i, j] - back)
+            moved[t + 1, i, j] = ti.min(ti.max(better, low), high)
+
+    @ti.kernel
+    def rise(self, t: ti.i32):
+        """Let smoke lift the fluid."""
+        for i, j in ti.ndrange(self.n, (1, self.n)):
+            self.v[t + 1, i, j] += self.lift * (self.density[t, i, j - 1] + self.density[t, i, j])
+
+    def step(self, t: Any) -> None:
+        self.project(t)
+        for field, moved, early, first in self._carried():
+            if self.config.advection == "maccormack":
+                self.advect(t, field, early, first, 0)
+                self.improve(t, field, early, moved, first)
+            else:
+                self.advect(t, field, moved, first, 1)
+        if self.config.buoyancy:
+            self.rise(t)
+
+    def _carried(self) -> list[tuple[Any, ...]]:
+        """List what flow carries: a field, where it comes to, its first guess, where its first value is."""
+        early = [getattr(self, f"{name}_early", None) for name in ("u", "v", "density")]
+        return [
+            (self.u_free, self.u, early[0], _U_FACES),
+            (self.v_free, self.v, early[1], _V_FACES),
+            (self.density, self.density, early[2], _CELLS),
+        ]
+
+    @ti.kernel
+    def compare(self, t: ti.i32):
+        """Add up the mean square of what is not as it should be."""
+        for i, j in ti.ndrange(self.n, self.n):
+            miss = self.density[t, i, j] - self.target[i, j]
+            self.cost[None] += miss * miss / (self.n * self.n)
+
+    def terminal_cost(self, t: Any) -> None:
+        """Compare the last density with the target."""
+        self.compare(t)
+
+
+def _shaped(name: str, array: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return an array of a shape, zero where it is left out."""
+    values = np.zeros(shape) if array is None else np.asarray(array, dtype=np.float64)
+    if values.shape != shape:
+        raise ConfigError(f"{name} must have shape {shape}, got {values.shape}; make it for the config's n")
+    return values
+
+
+def divergence(u: ArrayLike, v: ArrayLike, dx: float) -> NDArray[np.float64]:
+    """Return the divergence of each cell [1/s] from the velocities of its faces: what projections take away.
+
+    Args:
+        u: Velocities between cells along x, shape (..., n + 1, n) [m/s].
+        v: Those along y, shape (..., n, n + 1).
+        dx: Side of a cell [m].
+
+    Returns:
+        Shape (..., n, n).
+    """
+    across = np.diff(np.asarray(u, dtype=np.float64), axis=-2)
+    along = np.diff(np.asarray(v, dtype=np.float64), axis=-1)
+    return (across + along) / dx
+
+
+def swirl(stream: ArrayLike, dx: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the velocity of a stream function, `u = d psi / dy`, `v = -d psi / dx`: it has no divergence.
+
+    Args:
+        stream: Psi at the corners of cells [m^2/s], shape (n + 1, n + 1); constant on the walls if the fluid
+            is to stay inside.
+        dx: Side of a cell [m].
+
+    Returns:
+        Shapes (n + 1, n) and (n, n + 1) [m/s].
+    """
+    psi = np.asarray(stream, dtype=np.float64)
+    return np.diff(psi, axis=1) / dx, -np.diff(psi, axis=0) / dx
