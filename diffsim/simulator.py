@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from diffsim import _taichi
 from diffsim.adjoints import is_method
-from diffsim.errors import StateError
+from diffsim.errors import StateError, TraceError
 from diffsim.fields import Cost, Done, Field
 
 __all__ = ["BoundKernel", "Part", "Simulator", "fields_within", "named_fields"]
@@ -41,6 +42,7 @@ class BoundKernel:
 
         Raises:
             StateError: No step is being traced.
+            TraceError: The arguments do not fit.
         """
         record = _recorder.get()
         if record is None:
@@ -49,11 +51,24 @@ class BoundKernel:
                 "running_cost or terminal_cost, got a call by hand; make ds.Rollout(simulator, "
                 "steps=...) and call its value()"
             )
-        if kwargs:
-            code = self.function.__code__
-            names = code.co_varnames[1 + len(args) : code.co_argcount]
-            args += tuple(kwargs[name] for name in names if name in kwargs)
-        record(self.function, self.owner, args)
+        record(self.function, self.owner, self._positional(args, kwargs) if kwargs else args)
+
+    def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Return all arguments by position, defaults included."""
+        name = f"{type(self.owner).__name__}.{self.__name__}"
+        try:
+            bound = inspect.signature(self.function).bind(self.owner, *args, **kwargs)
+        except TypeError as error:
+            raise TraceError(
+                f"{name} must be called with its own arguments, got: {error}; correct the call"
+            ) from None
+        bound.apply_defaults()
+        if bound.kwargs:
+            raise TraceError(
+                f"{name} must take its arguments by position, got {', '.join(bound.kwargs)} by name only; "
+                "remove the * before it"
+            )
+        return bound.args[1:]
 
 
 class _KernelMethod:

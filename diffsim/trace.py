@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from diffsim.adjoints import given_adjoint, is_method
@@ -179,11 +178,24 @@ def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, 
 # ---- methods with an adjoint of their own ----
 
 
+_MOST_ROUNDS = 100_000  # modes that write rounds out have a list of so many
+
+
 @dataclass
 class _Scope:
-    """Where a method with an adjoint, or that adjoint, is being traced: the loop that the next call is in."""
+    """Where a method with an adjoint, or that adjoint, is being traced.
 
+    Attributes:
+        name: The method.
+        repeat: The loop that the next call is in.
+        calls: Kernel calls so far.
+        flags: What loops so far end by.
+    """
+
+    name: str
     repeat: Repeat | None = None
+    calls: int = 0
+    flags: list[Workspace] = field(default_factory=list)
 
 
 _scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("diffsim_scope", default=None)
@@ -196,19 +208,23 @@ def repeat(count: int, until: Workspace | None = None) -> Iterator[None]:
     adjoint of its own, or in that adjoint (`ds.adjoint_of`), since nothing in it is differentiated.
 
     Args:
-        count: How often, at most.
-        until: A Workspace without axes. As soon as a kernel of the body has set it to another number than
-            zero, the kernels behind and all further iterations are skipped, in each world by itself.
+        count: How often, at most; up to 100,000.
+        until: A Workspace without axes, of this loop alone. As soon as a kernel of the body has set it to
+            another number than zero, the kernels behind and all further iterations are skipped, in each world
+            by itself. The kernel that sets it runs to its end.
 
     Yields:
         None, once.
 
     Raises:
         ConfigError: An argument is not allowed.
-        TraceError: It stands elsewhere, or in another loop of its kind.
+        TraceError: It stands elsewhere, or in another loop of its kind, calls no kernel, or ends by what
+            another loop ends by.
     """
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ConfigError(f"repeat count must be a positive integer, got {count!r}; use 20 where unsure")
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_ROUNDS:
+        raise ConfigError(
+            f"repeat count must be an integer from 1 to {_MOST_ROUNDS}, got {count!r}; use 20 where unsure"
+        )
     if until is not None and (not isinstance(until, Workspace) or until.element_shape):
         raise ConfigError(
             f"repeat until must be a Workspace of one number, got {until!r}; declare ds.Workspace(ds.real)"
@@ -219,11 +235,22 @@ def repeat(count: int, until: Workspace | None = None) -> Iterator[None]:
             f"repeat must stand in a method with an adjoint of its own (ds.adjoint_of), or in that adjoint, "
             f"got {'another place' if scope is None else 'a repeat in a repeat'}; write a Python loop there"
         )
-    scope.repeat = Repeat(count, until)
+    if until is not None and any(flag is until for flag in scope.flags):
+        raise TraceError(
+            f"repeat until must be a Workspace of one loop, got {until!r} in two loops of {scope.name}: what "
+            "ends the first would end the second; declare another"
+        )
+    scope.flags += [] if until is None else [until]
+    scope.repeat, before = Repeat(count, until), scope.calls
     try:
         yield
     finally:
         scope.repeat = None
+    if scope.calls == before:
+        raise TraceError(
+            f"the body of repeat must call a kernel, got none in {scope.name}; write the calls below "
+            "`for _ in ds.repeat(20):`"
+        )
 
 
 def _calls_of(
@@ -234,12 +261,17 @@ def _calls_of(
 
     def record(kernel: Callable[..., Any], owner: Any, arguments: tuple[Any, ...]) -> None:
         scope = _scope.get()
-        if not is_method(kernel):
-            calls.append(KernelCall(kernel, owner, arguments, group, scope.repeat if scope else None))
-        elif scope is None:
+        if is_method(kernel):
+            if scope is not None:
+                raise TraceError(
+                    f"{scope.name} must not call another method with an adjoint of its own, got "
+                    f"{type(owner).__name__}.{kernel.__name__}; move what they share to a method without one"
+                )
             calls.extend(_grouped(kernel, owner, arguments))
-        else:  # one in another: the adjoint of the outer one counts
-            kernel(owner, *arguments)
+            return
+        calls.append(KernelCall(kernel, owner, arguments, group, scope.repeat if scope else None))
+        if scope is not None:
+            scope.calls += 1
 
     with recording(record):
         function(*args)
@@ -249,25 +281,36 @@ def _calls_of(
 def _grouped(method: Callable[..., Any], owner: Any, args: tuple[Any, ...]) -> tuple[KernelCall, ...]:
     """Trace a method with an adjoint of its own, and that adjoint."""
     group = CallGroup(f"{type(owner).__name__}.{method.__name__}")
-    adjoint = given_adjoint(method)
-    assert adjoint is not None  # noqa: S101  (the caller found it)
-    with _traced():
-        forward = _calls_of(method, (owner, *args), group)
-    with _traced():
-        group.adjoint = _calls_of(adjoint, (owner, *args), group)
-    for name, calls in ((method.__name__, forward), (adjoint.__name__, group.adjoint)):
-        if not calls:
-            raise TraceError(
-                f"{type(owner).__name__}.{name} must call at least one kernel, got none; a method with an "
-                "adjoint of its own is a list of kernels, and so is the adjoint"
-            )
+    given = given_adjoint(method)
+    assert given is not None  # noqa: S101  (the caller found it)
+    adjoint = getattr(type(owner), given.__name__, given)  # a subclass may have one of its own
+    forward = _traced(method, owner, args, group)
+    group.adjoint = _traced(adjoint, owner, args, group)
     return forward
 
 
-@contextlib.contextmanager
-def _traced() -> Iterator[None]:
-    token = _scope.set(_Scope())
+def _traced(
+    method: Callable[..., Any], owner: Any, args: tuple[Any, ...], group: CallGroup
+) -> tuple[KernelCall, ...]:
+    """Return the calls of a method with an adjoint of its own, or of that adjoint.
+
+    Raises:
+        TraceError: It calls no kernel, or leaves a loop open.
+    """
+    scope = _Scope(f"{type(owner).__name__}.{method.__name__}")
+    token = _scope.set(scope)
     try:
-        yield
+        calls = _calls_of(method, (owner, *args), group)
     finally:
         _scope.reset(token)
+    if scope.repeat is not None:
+        raise TraceError(
+            f"repeat must stand in a `for`, got one that {scope.name} has not run to its end; write "
+            "`for _ in ds.repeat(20):`"
+        )
+    if not calls:
+        raise TraceError(
+            f"{scope.name} must call at least one kernel, got none; a method with an adjoint of its own is a "
+            "list of kernels, and so is the adjoint"
+        )
+    return calls

@@ -472,7 +472,7 @@ def test_what_is_refused(runtime, kind, error, words):
 
 
 def test_arguments_are_checked(runtime):
-    with pytest.raises(ConfigError, match=r"repeat count must be a positive integer, got 0"):
+    with pytest.raises(ConfigError, match=r"repeat count must be an integer from 1 to 100000, got 0"):
         list(ds.repeat(0))
     with pytest.raises(
         ConfigError, match=r"repeat until must be a Workspace of one number, got <a Workspace"

@@ -83,6 +83,9 @@ def check_access(stages: list[Stage], steps: int, given: bool = False) -> None:
     collector = _Collector()
     for number, stage in enumerate(stages):
         collector.stage(number, stage, steps)
+        if not given:
+            for k, later in enumerate(_given_adjoint(stages, number), 1):
+                collector.stage(number + k * len(stages), later, steps, reads=True)
     found = collector.found
     for (buffer, time, _), accesses in collector.places.items():
         if given and buffer.kind != "workspace":
@@ -91,6 +94,18 @@ def check_access(stages: list[Stage], steps: int, given: bool = False) -> None:
             found += _read_ahead(buffer, accesses)
         found += _faults(buffer, time, accesses)
     raise_all(found)
+
+
+def _given_adjoint(stages: list[Stage], number: int) -> list[Stage]:
+    """Return the adjoint that a user wrote of a stage, or of a group that ends with it.
+
+    It runs when later stages have run, and must find what it reads as it was when this one was through.
+    """
+    stage = stages[number]
+    if stage.adjoint is not None:
+        return [stage.adjoint()]
+    last = number + 1 == len(stages) or stages[number + 1].group is not stage.group
+    return stage.group.adjoint() if stage.group is not None and last else []
 
 
 def _faults(buffer: Buffer, time: int | None, accesses: list[Access]) -> list[Diagnostic]:
@@ -105,6 +120,10 @@ def _faults(buffer: Buffer, time: int | None, accesses: list[Access]) -> list[Di
                 found.append(_overwritten(buffer, time, read, write, verdict))
                 break  # one reader is enough to tell
     return found
+
+
+def _is_value(buffer: Buffer) -> bool:
+    return buffer.kind in ("state", "scratch") and not buffer.is_adjoint
 
 
 def _element(buffer: Buffer, time: int | None) -> str:
@@ -230,8 +249,11 @@ class _Collector:
         self._lookups = Lookups()
         self._order = 0
         self._branches = 0
+        self._reads = False
 
-    def stage(self, number: int, stage: Stage, steps: int) -> None:
+    def stage(self, number: int, stage: Stage, steps: int, reads: bool = False) -> None:
+        """List the accesses of a stage; or only what it reads of States and Scratches."""
+        self._reads = reads
         ranges = Ranges(stage.body, stage.t, steps)
         lets: dict[Value, Let] = {}
         for top, op in enumerate(stage.body.ops):
@@ -311,6 +333,8 @@ class _Collector:
         ranges: Ranges,
         lets: dict[Value, Let],
     ) -> None:
+        if self._reads and not (isinstance(op, Load) and _is_value(op.ref.buffer)):
+            return
         self._order += 1
         ref, where = op.ref, op.where
         indices = tuple(_index(i, ranges, lets) for i in ref.indices)

@@ -68,22 +68,21 @@ class Alarms:
         return len(self.all) - 1
 
 
-def guarded(stage: Stage, steps: int, alarms: Alarms, silent: bool = False) -> Stage:
+def guarded(stage: Stage, steps: int, alarms: Alarms) -> Stage:
     """Return a stage that keeps its indices and divisors in range, and raises an alarm where it had to.
 
     Args:
         stage: The stage; it is left as it is.
         steps: The horizon, for bounds of what depends on `t`.
         alarms: Where alarms are added.
-        silent: Raise none: for adjoints, which meet the same numbers as the values did.
     """
-    guard = _Guard(stage, Ranges(stage.body, stage.t, steps), alarms, silent)
+    guard = _Guard(stage, Ranges(stage.body, stage.t, steps), alarms)
     return replace(stage, body=guard.block(stage.body))
 
 
 class _Guard:
-    def __init__(self, stage: Stage, ranges: Ranges, alarms: Alarms, silent: bool) -> None:
-        self.t, self.ranges, self.alarms, self.silent = stage.t, ranges, alarms, silent
+    def __init__(self, stage: Stage, ranges: Ranges, alarms: Alarms) -> None:
+        self.t, self.ranges, self.alarms = stage.t, ranges, alarms
         self.ops: list[Op] = []
         self.safe: list[dict[tuple[Operand, int], Operand]] = []
         self.renamed: dict[Value, Operand] = {}
@@ -222,8 +221,6 @@ class _Guard:
 
     def _raise(self, bad: Value, number: Operand, alarm: Alarm) -> None:
         """Note the first number that broke a rule, and the step."""
-        if self.silent:
-            return
         row, buffer = _int(self.alarms.add(alarm)), self.alarms.buffer
 
         def place(k: int) -> Ref:

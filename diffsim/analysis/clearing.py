@@ -124,9 +124,12 @@ def stored_boxes(buffer: Buffer, time: int, stages: list[Stage]) -> dict[int, Bo
     """
     found: dict[int, Box] = {}
     touched: set[int] = set()
-    for op in (op for stage in stages for op in stage.body.ops):
-        _take(found, _stores(op, buffer, time, []), touched)
-        touched |= _read(op, buffer, time)
+    for stage in stages:
+        certain = stage.loop is None or stage.loop.until is None  # else a loop may end before it
+        for op in stage.body.ops:
+            if certain:
+                _take(found, _stores(op, buffer, time, []), touched)
+            touched |= _read(op, buffer, time)
     return found
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import groupby
 
 from diffsim.analysis.access import check_access
 from diffsim.analysis.alarms import Alarms, guarded
+from diffsim.analysis.builder import Builder
 from diffsim.analysis.clearing import clear_workspaces
 from diffsim.analysis.context import Buffers
 from diffsim.analysis.diagnostics import raise_all
 from diffsim.analysis.lower import lower
 from diffsim.errors import Diagnostic, GradientError, TraceError
-from diffsim.ir import Group, Loop, Stage
+from diffsim.fields import Workspace
+from diffsim.ir import Accumulate, Buffer, Group, Loop, Ref, Stage, Store, Value, walk
 from diffsim.trace import CallGroup, KernelCall, Repeat
+from diffsim.types import real
 
 __all__ = ["Lowering", "in_groups"]
 
@@ -36,6 +40,7 @@ class Lowering:
         self.found: list[Diagnostic] = []
         self._groups: dict[CallGroup, Group] = {}
         self._loops: dict[Repeat, Loop] = {}
+        self._flags: dict[Loop, tuple[Buffer, Buffer]] = {}
 
     def stages(self, calls: Sequence[KernelCall], phase: str) -> list[Stage]:
         """Return the stages of calls, with those that zero Workspaces where a group begins.
@@ -54,7 +59,26 @@ class Lowering:
                 self.found += error.diagnostics
                 continue
             made.append(replace(stage, group=self._group(call.group), loop=self._loop(call.repeat)))
+        made = self._noted(made)
         return [stage for group, members in in_groups(made) for stage in self._cleared(group, members)]
+
+    def _noted(self, stages: list[Stage]) -> list[Stage]:
+        """Add stages that note, between kernels, whether a loop is over: no kernel is cut short by itself."""
+        found: list[Stage] = []
+        for k, stage in enumerate(stages):
+            pair = self._flags.get(stage.loop) if stage.loop is not None else None
+            if pair is None:
+                found.append(stage)
+                continue
+            note = replace(_note(*pair, self.buffers.real), group=stage.group)
+            if k == 0 or stages[k - 1].loop is not stage.loop:
+                found.append(note)  # it may be over before it begins
+            found.append(stage)
+            if any(
+                isinstance(op, Store | Accumulate) and op.ref.buffer is pair[0] for op in walk(stage.body)
+            ):
+                found.append(replace(note, loop=stage.loop))
+        return found
 
     def _cleared(self, group: Group | None, members: list[Stage]) -> list[Stage]:
         if group is None:
@@ -64,7 +88,7 @@ class Lowering:
 
     def _group(self, call: CallGroup | None) -> Group | None:
         if call is not None and call not in self._groups:
-            self._groups[call] = Group(call.name, lambda: self._adjoint(call))
+            self._groups[call] = Group(call.name, cache(lambda: self._adjoint(call)))
         return None if call is None else self._groups[call]
 
     def _adjoint(self, call: CallGroup) -> list[Stage]:
@@ -75,11 +99,11 @@ class Lowering:
             GradientError: Iterations of one of its loops disturb each other.
         """
         one = Lowering(self.buffers, self.steps, self.alarms)
-        one._groups, one._loops = self._groups, self._loops
+        one._groups, one._loops, one._flags = self._groups, self._loops, self._flags
         stages = one.stages(call.adjoint, "adjoint")
         raise_all(one.found)
         check_access(stages, self.steps, given=True)
-        return [guarded(stage, self.steps, self.alarms, silent=True) for stage in stages]
+        return [guarded(stage, self.steps, self.alarms) for stage in stages]
 
     def _loop(self, call: Repeat | None) -> Loop | None:
         if call is not None and call not in self._loops:
@@ -89,8 +113,24 @@ class Lowering:
                     "repeat until must be a field of the simulator or of one of its parts, got one that no "
                     "attribute path from the simulator leads to; assign it to an attribute"
                 )
-            self._loops[call] = Loop(call.count, until)
+            over = None if until is None else self._copy_of(until)
+            self._loops[call] = loop = Loop(call.count, over)
+            if until is not None and over is not None:
+                self._flags[loop] = until, over
         return None if call is None else self._loops[call]
+
+    def _copy_of(self, flag: Buffer) -> Buffer:
+        """Make a Workspace that holds what a flag was when the last kernel was through."""
+        hidden = Workspace(real)
+        hidden.key = flag.source.key  # what messages call it
+        return self.buffers.add(hidden, f"{hidden.key} noted")
+
+
+def _note(flag: Buffer, over: Buffer, real_name: str) -> Stage:
+    """Return the stage that copies a flag."""
+    b = Builder(real_name)
+    b.store(Ref(over, (), 0, None), b.load(Ref(flag, (), 0, None)))
+    return Stage("note the end", Value("i32"), b.block)
 
 
 def in_groups(stages: Sequence[Stage]) -> Iterator[tuple[Group | None, list[Stage]]]:

@@ -156,7 +156,8 @@ def _frozen_stages(lowered: LoweredProgram, real: str) -> list[Stage]:
 def _guarded(stage: Stage, steps: int, alarms: Alarms) -> Stage:
     safe, given = guarded(stage, steps, alarms), stage.adjoint
     if given is not None:
-        safe.adjoint = lambda: guarded(given(), steps, alarms, silent=True)
+        adjoint = guarded(given(), steps, alarms)
+        safe.adjoint = lambda: adjoint
     return safe
 
 

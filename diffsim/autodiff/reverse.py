@@ -89,6 +89,7 @@ def adjoints(stages: list[Stage], real: str, name: str) -> list[Stage]:
         if group is None:
             found += [adjoint(stage, real, f"{name}{len(found) + k}") for k, stage in enumerate(members)]
             continue
+        _check_stores(members, group.name)
         zeroing = [zero for zero in (_zeroing(stage, real, name) for stage in members) if _stores(zero)]
         _check_zeroing(zeroing, group.name)
         made = [*zeroing, *reversed(group.adjoint())]
@@ -109,6 +110,17 @@ def _zeroing(stage: Stage, real: str, name: str) -> Stage:
     reverser.run()
     simplify(reverser.builder.block)
     return expanded(Stage(stage.name, stage.t, reverser.builder.block, stage.where))
+
+
+def _check_stores(stages: list[Stage], name: str) -> None:
+    """Refuse a method that stores fields in a loop that may end before: nobody knows then what was stored."""
+    for stage in (s for s in stages if s.loop is not None and s.loop.until is not None):
+        for op in walk(stage.body):
+            if isinstance(op, Store) and op.ref.buffer.kind != "workspace":
+                raise GradientError(
+                    f"{op.where}: {name} must store fields outside of repeat(until=...), which may end "
+                    f"before it, got a store to {op.ref.buffer.label}; store behind the loop [WORKSPACE]"
+                )
 
 
 def _check_zeroing(stages: list[Stage], name: str) -> None:

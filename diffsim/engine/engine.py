@@ -243,6 +243,7 @@ class Engine:
                 )
         finally:
             self._tiers.clear()
+        self._board.check()  # of adjoints that users wrote
         if self._reduce is not None:
             self._reduce()
         return cost[0]
