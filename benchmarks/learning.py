@@ -53,7 +53,7 @@ BARS: dict[str, tuple[Bar, ...]] = {
     "electric": (Bar("mean distance, path never seen", 10.0),),
     "lattice_boltzmann": (Bar("body: area not in common", 10.0), Bar("inflow: error", 5.0)),
     "liquid": (Bar("distance swum [widths", 0.1, below=False),),
-    "mass_spring": (Bar("way of the head", 0.2, below=False),),
+    "mass_spring": (Bar("way of the head", 0.15, below=False),),
     "mass_spring_goals": (
         Bar("way to a goal on the left", 0.05, below=False),
         Bar("way to a goal on the right", 0.05, below=False),

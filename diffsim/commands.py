@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffsim.errors import ConfigError
-from diffsim.options import OptionInfo, Options, options_of, unknown_name
+from diffsim.options import OptionInfo, Options, flag_of, options_of, unknown_name
 from diffsim.registry import load_task, task_names
 
 if TYPE_CHECKING:
     from diffsim.task import Task
 
-__all__ = ["TASK", "TaskCommand", "flag_of", "flags_of"]
+__all__ = ["TASK", "TaskCommand", "flags_of"]
 
 TASK = "diffsim.task"  # where a command's context keeps the task that was named
 
@@ -28,11 +28,6 @@ class _Value(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return self.info.parse(value, flag_of(self.info.name)) if isinstance(value, str) else value
-
-
-def flag_of(name: str) -> str:
-    """Return how an option is written on the command line."""
-    return "--" + name.replace("_", "-")
 
 
 def flags_of(cls: type[Options], only: Sequence[str] | None = None, **defaults: Any) -> list[click.Parameter]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from diffsim.errors import ConfigError
 
-__all__ = ["OptionInfo", "Options", "option", "options_of", "unknown_name"]
+__all__ = ["OptionInfo", "Options", "flag_of", "option", "options_of", "unknown_name"]
 
 _RULE = "diffsim.option"
 _T = TypeVar("_T", bound="Options")
@@ -262,6 +262,11 @@ def options_of(cls: type[Options]) -> list[OptionInfo]:
             )
         found.append(OptionInfo(entry.name, kind, optional, entry.default, rule, length))
     return found
+
+
+def flag_of(name: str) -> str:
+    """Return how an option is written on the command line."""
+    return "--" + name.replace("_", "-")
 
 
 def unknown_name(thing: str, given: str, known: list[str], kind: str, otherwise: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from diffsim.commands import flag_of
-from diffsim.options import Options, options_of
+from diffsim.options import Options, flag_of, options_of
 from diffsim.registry import load_task
 
 if TYPE_CHECKING:

@@ -151,7 +151,7 @@ def data_and_code(folder: Path) -> set[str]:
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and (path.suffix in {".py", ".toml"} or path.name == "py.typed")
+        if path.is_file() and (path.suffix in {".py", ".toml", ".obj"} or path.name == "py.typed")
     }
 
 

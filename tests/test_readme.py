@@ -24,7 +24,8 @@ def test_the_simulator_of_the_readme(tmp_path):
 
 
 def test_links_of_the_documents():
-    for document in (README, README.parent / "CONTRIBUTING.md", README.parent / "docs" / "design.md"):
+    pages = [README.parent / name for name in ("CONTRIBUTING.md", "docs/design.md", "docs/gallery.md")]
+    for document in (README, *pages):
         for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if not link.startswith("http"):
                 assert (document.parent / link).exists(), f"{document.name} links to {link}"
