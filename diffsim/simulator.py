@@ -90,9 +90,10 @@ class Part:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, attribute in list(vars(cls).items()):
+        own = [base for base in cls.__mro__ if base is cls or not issubclass(base, Part)]  # mixins too
+        for name, attribute in [pair for base in own for pair in vars(base).items()]:
             function = attribute if is_method(attribute) else _taichi.kernel_function(attribute)
-            if function is not None:
+            if function is not None and inspect.getattr_static(cls, name) is attribute:
                 setattr(cls, name, _KernelMethod(function))
 
 

@@ -187,6 +187,30 @@ class Overridden(Base):
         self.twice(t)
 
 
+class Rooting:
+    """A mixin that is no Part: its method has its adjoint all the same."""
+
+    def solve(self, t: Any) -> None:
+        self.load(t)
+        for _ in ds.repeat(1):
+            self.root()
+        self.store(t)
+
+    @ds.adjoint_of(solve)
+    def solve_adjoint(self, t: Any) -> None:
+        self.back(t)
+
+
+class Mixed(Rooting, Base):
+    """Takes the method of the mixin, not that of the base."""
+
+
+def test_a_method_of_a_mixin(runtime: Any) -> None:
+    rollout = ds.Rollout(Mixed(), steps=STEPS)
+    assert_gradient(rollout)
+    rollout.close()
+
+
 def test_arguments_and_overridden_adjoints(runtime: Any) -> None:
     sim = Named()
     ds.plan(sim, steps=1)
