@@ -102,6 +102,9 @@ class Smoke(ds.Simulator):
 
     Differentiability: with respect to the velocity and density at the start. Interpolation has kinks where a
     place crosses from cell to cell, limiters have them where they begin to act.
+
+    Reference: Stam, "Stable fluids" (1999); Selle, Fedkiw, Kim, Liu and Rossignac, "An unconditionally stable
+    MacCormack method" (2008); Harlow and Welch (1965) for the grid; `projection` names those of the solver.
     """
 
     def __init__(

@@ -105,6 +105,9 @@ class WaterRenderer(Wave):
     Differentiability: smooth in the height but for the floor's colours, which are linear between pixels: the
     slope in the place jumps at their centres. Rays that leave the pool see its edge. A sun that is mirrored
     nowhere has no gradient (`max`).
+
+    Reference: Born and Wolf, "Principles of Optics" (1959), for Snell's law and Fresnel's equations; Blinn
+    and Newell (1976) for the glitter of the sun.
     """
 
     def __init__(
