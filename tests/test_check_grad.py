@@ -7,8 +7,7 @@ import pytest
 import taichi as ti
 
 import diffsim as ds
-from diffsim.autodiff import rules
-from diffsim.engine import engine
+from diffsim.autodiff import reverse, rules
 from diffsim.errors import ConfigError
 from diffsim.grad import case, probe
 from diffsim.grad.verdict import VERDICTS, Line, judge
@@ -268,7 +267,7 @@ class Row(ds.Simulator):
 
 def test_a_dropped_accumulation_is_found_with_its_place(runtime, monkeypatch):
     """The field and the one index of 450 where the gradient is off, by bisection."""
-    derive = engine.adjoint
+    derive = reverse.adjoint
 
     def careless(stage, real, name):
         found = derive(stage, real, name)
@@ -276,7 +275,7 @@ def test_a_dropped_accumulation_is_found_with_its_place(runtime, monkeypatch):
             found.body = without_accumulations(found.body, "f_q_adj")
         return found
 
-    monkeypatch.setattr(engine, "adjoint", careless)
+    monkeypatch.setattr(reverse, "adjoint", careless)
     rollout = ds.Rollout(Row(), steps=3)
     report = rollout.check_grad(["r", "q"])
     assert report.verdict == "wrong"

@@ -52,7 +52,7 @@ def python(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 MISUSE = [
     ("trian", "No such command 'trian'"),
     ("--frobnicate", "No such option"),
-    ("train", "NAME must be one of fake, .*mass_spring, got nothing; diffsim list shows the tasks"),
+    ("train", "NAME must be one of .*fake, .*mass_spring, .*, got nothing; diffsim list shows the tasks"),
     ("train fkae", r"NAME must be one of .*got 'fkae'; did you mean fake\?"),
     ("train --steps 3 fkae", r"got 'fkae'; did you mean fake\?"),
     ("train zzz --steps 3", "got 'zzz'; diffsim list shows the tasks"),
@@ -353,7 +353,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, arch: str) -> Path:
     done = python("-m", "diffsim", "train", "mass_spring", *words, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^iteration 3/3  cost ", done.stdout, re.M)
-    assert "[" not in done.stdout  # neither Taichi's banner nor its log lines
+    assert "[Taichi]" not in done.stdout  # its banner
+    assert not re.search(r"^\[", done.stdout, re.M)  # nor its log lines
     return folder / "run"
 
 
@@ -361,7 +362,7 @@ def test_the_demo_leaves_a_folder_with_pictures(trained: Path) -> None:
     from PIL import Image
 
     assert {path.name for path in trained.iterdir()} == {
-        *("config.toml", "history.csv", "params.npz", "state.npz", "manifest.json"),
+        *("config.toml", "history.csv", "params.npz", "state.npz", "manifest.json", "compare.png"),
         *runs.PICTURES,
     }
     sizes = set()
