@@ -235,17 +235,18 @@ def _plan(name: str, measure: bool, **given: Any) -> int:
     settings, task = resolve(name, given)
     simulator = start(settings, task)
     if measure:
-        return _measure_modes(simulator, settings)
+        return _measure_modes(simulator, settings, task)
     click.echo(str(plan(simulator, **settings.run.planned())))
     return 0
 
 
-def _measure_modes(simulator: Any, settings: Settings) -> int:
+def _measure_modes(simulator: Any, settings: Settings, task: Task) -> int:
     """Show what each mode costs."""
     from diffsim.comparison import compare_modes
     from diffsim.rollout import Rollout
 
     rollout = Rollout(simulator, **settings.run.planned())
+    task.prepare(rollout)
     table = compare_modes(rollout)
     click.echo(str(table))
     rollout.close()

@@ -57,8 +57,5 @@ def resolve(name: str, given: Mapping[str, Any], small: bool = False) -> tuple[S
 
 def start(settings: Settings, task: Task) -> Simulator:
     """Start the runtime and build the simulator."""
-    from diffsim import runtime
-
-    run = settings.run
-    runtime.init(arch=run.arch, precision=run.precision, seed=run.seed, threads=run.threads, guard=run.guard)
+    settings.run.start()
     return task.build()

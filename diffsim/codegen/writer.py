@@ -102,7 +102,7 @@ class KernelWriter(Printer):
         self.need_tapes(stage, self.layout.groups)
         made = hoisted(expanded(stage), outermost=True)
         # Where worlds are innermost, each has a thread of its own; and a solver that repeats many kernels
-        # took four times as long to compile in lanes, and as long to run.
+        # takes longer to compile in lanes, and as long to run.
         if not self.layout.world_last and stage.loop is None and not lane.once:
             made = in_lanes(made)
         self.block(made.body, lane)

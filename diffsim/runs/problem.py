@@ -35,15 +35,12 @@ class Problem:
     """
 
     def __init__(self, settings: Settings, snapshot: Snapshot | None = None) -> None:
-        from diffsim import runtime
         from diffsim.rollout import Rollout
 
         run = settings.run
         self.task = settings.open_task()
         self._optimizer = make_optimizer(settings.optimizer)
-        info = runtime.init(
-            arch=run.arch, precision=run.precision, seed=run.seed, threads=run.threads, guard=run.guard
-        )
+        info = run.start()
         self.arch = "cpu" if info.on_cpu else info.arch
         self.backend = {"arch": info.arch, "precision": info.precision, "threads": info.threads}
         simulator = self.task.build()

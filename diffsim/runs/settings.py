@@ -8,12 +8,15 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffsim.errors import ConfigError
 from diffsim.options import Options, option, options_of, unknown_name
 from diffsim.registry import load_task
 from diffsim.task import Task
+
+if TYPE_CHECKING:
+    from diffsim.runtime import RuntimeInfo
 
 __all__ = ["OptimizerOptions", "RunOptions", "Settings", "make_optimizer", "resolve_optimizer"]
 
@@ -48,6 +51,18 @@ class RunOptions(Options):
         None, "CPU threads; 1 makes runs in one mode repeat bit for bit", minimum=1, maximum=1024
     )
     guard: bool = option(True, "try new kernels in a child process, so that none can kill this one")
+
+    def start(self) -> RuntimeInfo:
+        """Start the runtime that a run asks for, and say which came up.
+
+        Raises:
+            ConfigError: The backend is not there.
+        """
+        from diffsim import runtime
+
+        return runtime.init(
+            arch=self.arch, precision=self.precision, seed=self.seed, threads=self.threads, guard=self.guard
+        )
 
     def planned(self) -> dict[str, Any]:
         """Return the arguments of a rollout, and of its plan."""

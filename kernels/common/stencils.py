@@ -6,8 +6,8 @@ into a constant of its own, which keeps a division out of the innermost loop::
     for i, j in ti.ndrange((1, n - 1), (1, n - 1)):
         self.u[t + 1, i, j] = self.u[t, i, j] + rate * laplacian(self.u, t, ti.Vector([i, j]))
 
-Where a kernel has the middle value at hand, `around` saves the second look at it: value and gradient of a
-wave equation took a quarter less time with it.
+Where a kernel has the middle value at hand, `around` saves the second look at it, which shows in the time
+of a wave equation.
 
 Boundaries, for points 0 .. n - 1 along an axis:
 
