@@ -36,13 +36,13 @@ def median(repeat: int, run: Callable[[], Any]) -> float:
 
 def measure(simulator: Any, repeat: int) -> list[dict[str, Any]]:
     """Return one row per kernel, and one for the whole program."""
-    from diffsim.analysis.context import Buffers
-    from diffsim.analysis.lower import lower
-    from diffsim.analysis.program import lower_program
-    from diffsim.autodiff import adjoint
-    from diffsim.engine.engine import adjoint_stages
-    from diffsim.ir import walk
-    from diffsim.trace import trace
+    from diffsim.compiler.autodiff import adjoint
+    from diffsim.compiler.ir import walk
+    from diffsim.compiler.program.program import lower_program
+    from diffsim.compiler.reading.context import Buffers
+    from diffsim.compiler.reading.lower import lower
+    from diffsim.language.trace import trace
+    from diffsim.plan.planning import adjoint_stages
 
     program = trace(simulator)
     steps = 100

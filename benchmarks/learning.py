@@ -86,9 +86,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(names: Sequence[str], options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Train each task from each seed and collect its figures."""
+    from diffsim.cli.survey import survey, train_task
     from diffsim.options import options_of
-    from diffsim.runs import RunOptions
-    from diffsim.survey import survey, train_task
+    from diffsim.tasks.runs import RunOptions
 
     unset = {info.name: None for info in options_of(RunOptions)} | {"smoke": False}
     asked = [(name, seed) for name in names for seed in options.seeds]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.demos.rigid_body_articulated import draw_rods, from_upright
-from diffsim.task import Options, Recording, Task, option
+from diffsim.tasks import Options, Recording, Task, option
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

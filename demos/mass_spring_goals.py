@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.demos.mass_spring import RobotTask
-from diffsim.task import Options, Recording, option
+from diffsim.tasks import Options, Recording, option
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.task import Options, Recording, Task, option
+from diffsim.tasks import Options, Recording, Task, option
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

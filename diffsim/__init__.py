@@ -1,7 +1,6 @@
 """Differentiable physics: write one step as Taichi kernels; diffsim plans time, memory and gradients."""
 
 from diffsim import control, errors, math, optim, runtime
-from diffsim.adjoints import adjoint_of
 from diffsim.errors import (
     ConfigError,
     Diagnostic,
@@ -12,16 +11,17 @@ from diffsim.errors import (
     StateError,
     TraceError,
 )
-from diffsim.fields import Constant, Control, Param, Scratch, State, Workspace
-from diffsim.intrinsics import at_most, stop_gradient
+from diffsim.language.adjoints import adjoint_of
+from diffsim.language.fields import Constant, Control, Param, Scratch, State, Workspace
+from diffsim.language.intrinsics import at_most, stop_gradient
+from diffsim.language.simulator import Part, Simulator
+from diffsim.language.trace import repeat
+from diffsim.language.types import mat, mat2, mat3, mat4, real, vec, vec2, vec3, vec4
 from diffsim.optim import minimize
 from diffsim.plan import Plan
-from diffsim.planning import plan
+from diffsim.plan.planning import plan
 from diffsim.rollout import Rollout
 from diffsim.runtime import init
-from diffsim.simulator import Part, Simulator
-from diffsim.trace import repeat
-from diffsim.types import mat, mat2, mat3, mat4, real, vec, vec2, vec3, vec4
 
 __version__ = "0.1.0"
 

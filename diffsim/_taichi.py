@@ -1,4 +1,4 @@
-"""All contact with Taichi's internals and its quirks; `tests/test_taichi.py` pins each use by a test.
+"""All contact with Taichi's internals and its quirks; `tests/ground/test_taichi.py` pins each use.
 
 Importing this module imports Taichi with its banner and its version check silenced.
 """

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["cache_folder", "replacing", "write_atomically"]
 
 
 @contextlib.contextmanager
@@ -37,3 +37,29 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path | None:
+    """Return where the guard keeps files: `$XDG_CACHE_HOME/diffsim/guard`, or below `~/.cache`.
+
+    Returns:
+        A folder that may not be there yet, or None where the user has no home.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(base):  # others are to be ignored, says the standard
+        return Path(base) / "diffsim" / "guard"
+    try:
+        return Path.home() / ".cache" / "diffsim" / "guard"
+    except RuntimeError:
+        return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and its folder where there is none.
+
+    Raises:
+        OSError: The folder can't be made or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

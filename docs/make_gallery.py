@@ -10,11 +10,11 @@ import argparse
 import pathlib
 import tempfile
 
+from diffsim.cli.survey import survey, train_task
 from diffsim.files import replacing
 from diffsim.options import options_of
-from diffsim.registry import task_names
-from diffsim.runs import RunOptions
-from diffsim.survey import survey, train_task
+from diffsim.tasks.registry import task_names
+from diffsim.tasks.runs import RunOptions
 
 HERE = pathlib.Path(__file__).parent / "gallery"
 _WIDTH = 1100  # [pixels]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import diffsim as ds
-from diffsim.simulator import Simulator
+from diffsim.language.simulator import Simulator
 
 
 def assert_gradient(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from diffsim.cli.survey import Row
 from diffsim.errors import ConfigError, MissingExtraError
-from diffsim.survey import Row
 
 
 def work(name: str, given: dict[str, Any]) -> Row:

@@ -9,9 +9,9 @@ import numpy as np
 from diffsim import runtime
 from diffsim._taichi import ti
 from diffsim.errors import ConfigError
-from diffsim.fields import Param, Scratch, State
-from diffsim.simulator import Part
-from diffsim.types import real
+from diffsim.language.fields import Param, Scratch, State
+from diffsim.language.simulator import Part
+from diffsim.language.types import real
 
 __all__ = ["MLP"]
 

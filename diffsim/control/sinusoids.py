@@ -6,8 +6,8 @@ from typing import Any
 
 from diffsim._taichi import ti
 from diffsim.errors import ConfigError
-from diffsim.fields import Scratch
-from diffsim.simulator import Part
+from diffsim.language.fields import Scratch
+from diffsim.language.simulator import Part
 
 __all__ = ["Sinusoids"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffsim.analysis.alarms import Alarms
+from diffsim.compiler.checks.alarms import Alarms
 from diffsim.engine.storage import Storage
 from diffsim.errors import StateError
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from diffsim.codegen.chunk import chunk_kernel
-from diffsim.codegen.layout import Layout
-from diffsim.codegen.stages import StageSet
+from diffsim.compiler.codegen.chunk import chunk_kernel
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.codegen.stages import StageSet
 from diffsim.engine.executors import Step
 from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage

@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from diffsim.analysis.program import LoweredProgram
-from diffsim.codegen.layout import Layout
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.storage import Storage
 
 __all__ = ["host_copies"]

@@ -11,71 +11,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.analysis.program import LoweredProgram, lower_program
-from diffsim.autodiff import adjoints
-from diffsim.autodiff.cuts import cuts_of
-from diffsim.codegen.moves import reduce_kernel
-from diffsim.codegen.stages import StageSet, all_adjoints, parameter_adjoints
+from diffsim.compiler.codegen.moves import reduce_kernel
+from diffsim.compiler.codegen.stages import StageSet, all_adjoints, parameter_adjoints
+from diffsim.compiler.ir import Buffer
+from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.alarms import AlarmBoard
 from diffsim.engine.checkpoints import Observer, Segments, run_backward, run_forward
 from diffsim.engine.executors import Executor, Step, Watch
 from diffsim.engine.launch import Launcher
 from diffsim.engine.lookout import Lookout
 from diffsim.engine.measure import measuring, norms_of
-from diffsim.engine.memo import Memo, key_of
 from diffsim.engine.modes import Measured, make_executor
 from diffsim.engine.pace import Pace, Progress
 from diffsim.engine.storage import Storage
 from diffsim.engine.tiers import Tiers
 from diffsim.engine.trust import furthest, gradient_key, rounding
-from diffsim.engine.tuning import EngineBench, Verdict, contest, decided, survey
-from diffsim.ir import Buffer
-from diffsim.plan import Plan, Request, make_plan, size_tapes
+from diffsim.engine.tuning import EngineBench, contest, survey
+from diffsim.plan import Plan
+from diffsim.plan.memo import Memo, key_of
 from diffsim.plan.modes import Candidate
+from diffsim.plan.planning import adjoint_stages
+from diffsim.plan.verdict import Verdict, decided
 from diffsim.runtime import RuntimeInfo
-from diffsim.trace import Program
 
-__all__ = ["Engine", "plan_program"]
+__all__ = ["Engine"]
 
 _VERIFIED_STEPS = 3
 _TOLERANCE = {"f64": 1e-7, "f32": 1e-2}
-
-
-def adjoint_stages(lowered: LoweredProgram, real: str, steps: int, prefix: str) -> StageSet:
-    """Differentiate every stage of a program.
-
-    Raises:
-        GradientError: A stage cannot be differentiated.
-    """
-    groups = {"b": lowered.begin, "s": lowered.step, "r": lowered.running, "t": lowered.terminal}
-    made = {name: adjoints(stages, real, prefix + name) for name, stages in groups.items()}
-    stages = StageSet(lowered, made["b"], made["s"], made["r"], made["t"])
-    size_tapes(stages, steps)
-    return stages
-
-
-def plan_program(
-    program: Program, info: RuntimeInfo, request: Request
-) -> tuple[LoweredProgram, StageSet, Plan]:
-    """Lower, differentiate and plan a program; nothing is allocated.
-
-    Args:
-        program: The trace.
-        info: How the runtime was started.
-        request: The horizon, the budgets and so on; checked.
-
-    Raises:
-        TraceError: A kernel cannot be lowered.
-        GradientError: A kernel cannot be differentiated.
-        ConfigError: The budget is too small.
-    """
-    lowered = lower_program(program, info.real, request.steps)
-    stages = adjoint_stages(lowered, info.real, request.steps, "")
-    for stage in lowered.begin + lowered.step + lowered.running + lowered.terminal:
-        lowered.buffers.warnings += cuts_of(stage)
-    plan = make_plan(lowered, stages, info, request)
-    timings = Memo().get(key_of(stages, info, plan)) if plan.tunable else ()
-    return lowered, stages, decided(plan, Verdict(timings), plan.iterations) if timings else plan
 
 
 class Engine:

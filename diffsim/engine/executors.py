@@ -9,17 +9,17 @@ from typing import Protocol
 import numpy as np
 
 from diffsim import runtime
-from diffsim.codegen.fused import fused_backward, fused_forward, fused_gradient
-from diffsim.codegen.keeping import window_kernels
-from diffsim.codegen.layout import Layout
-from diffsim.codegen.moves import move_kernels
-from diffsim.codegen.stages import StageSet, launched
-from diffsim.codegen.stepwise import PHASES, step_kernels
-from diffsim.codegen.writer import KernelText
+from diffsim.compiler.codegen.fused import fused_backward, fused_forward, fused_gradient
+from diffsim.compiler.codegen.keeping import window_kernels
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.codegen.moves import move_kernels
+from diffsim.compiler.codegen.stages import StageSet, launched
+from diffsim.compiler.codegen.stepwise import PHASES, step_kernels
+from diffsim.compiler.codegen.writer import KernelText
+from diffsim.compiler.ir import Buffer, Stage
 from diffsim.engine.copies import host_copies
 from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
-from diffsim.ir import Buffer, Stage
 
 __all__ = ["Executor", "Fused", "Step", "Watch"]
 

@@ -29,12 +29,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from diffsim import _taichi, runtime
-from diffsim.codegen.writer import KernelText
+from diffsim.compiler.codegen.writer import KernelText
+from diffsim.compiler.ir import Buffer
 from diffsim.engine.child import Child, ChildDied
-from diffsim.engine.passed import PassedTexts, cache_folder, write_atomically
+from diffsim.engine.passed import PassedTexts
 from diffsim.engine.storage import Storage
 from diffsim.errors import GradientError
-from diffsim.ir import Buffer
+from diffsim.files import cache_folder, write_atomically
 
 __all__ = ["Guard", "Trial", "the_guard"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diffsim import _taichi
-from diffsim.codegen.writer import KernelText
+from diffsim.compiler.codegen.writer import KernelText
 from diffsim.engine.guard import the_guard
 from diffsim.engine.storage import Storage
 

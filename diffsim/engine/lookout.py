@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import _taichi
-from diffsim.analysis.program import LoweredProgram
-from diffsim.codegen.checks import check_kernel
-from diffsim.codegen.layout import Layout
+from diffsim.compiler.codegen.checks import check_kernel
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.ir import Buffer
+from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
 from diffsim.errors import GradientError, StateError
-from diffsim.ir import Buffer
 
 __all__ = ["NAN_HINT", "Lookout", "first_bad_state"]
 

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.analysis.builder import Builder
-from diffsim.analysis.program import over_elements
-from diffsim.codegen.stages import StageSet
-from diffsim.ir import Buffer, Operand, Ref, Stage, Value
+from diffsim.compiler.builder import Builder
+from diffsim.compiler.codegen.stages import StageSet
+from diffsim.compiler.ir import Buffer, Operand, Ref, Stage, Value
+from diffsim.compiler.program.program import over_elements
 
 __all__ = ["measuring", "norms_of"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from diffsim.codegen.layout import Layout
-from diffsim.codegen.stages import StageSet
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.codegen.stages import StageSet
 from diffsim.engine.chunk import Chunk
 from diffsim.engine.executors import Executor, Fused, Step
 from diffsim.engine.storage import Storage

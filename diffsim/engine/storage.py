@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import _taichi
-from diffsim.codegen.layout import Layout
-from diffsim.ir import Buffer
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.ir import Buffer
 
 __all__ = ["Storage"]
 

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.analysis.program import LoweredProgram
-from diffsim.codegen.keeping import staging_kernels
+from diffsim.compiler.codegen.keeping import staging_kernels
+from diffsim.compiler.ir import Buffer
+from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.executors import Executor
 from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
 from diffsim.errors import StateError
-from diffsim.ir import Buffer
 from diffsim.plan import Plan
 
 __all__ = ["DeviceTier", "DiskTier", "HostTier", "Tier", "Tiers"]

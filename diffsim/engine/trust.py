@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.compiler.ir import Buffer
 from diffsim.engine.storage import Storage
-from diffsim.ir import Buffer
 
 __all__ = ["furthest", "gradient_key", "rounding"]
 

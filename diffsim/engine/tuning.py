@@ -6,10 +6,8 @@ compiled only where that can be won back in the gradients to come.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from diffsim import _taichi
@@ -17,13 +15,12 @@ from diffsim.engine.executors import Executor
 from diffsim.errors import GradientError
 from diffsim.plan import Plan
 from diffsim.plan.modes import COMPILE_BUDGET, Candidate, Timing, pays, show_seconds
+from diffsim.plan.verdict import MARGIN, Verdict
 
-__all__ = ["Bench", "EngineBench", "Verdict", "contest", "decide", "decided", "survey", "time_steps"]
+__all__ = ["Bench", "EngineBench", "contest", "survey", "time_steps"]
 
-_MARGIN = 1.2  # a mode must be so much faster than the planned one to take its place
 _LIMIT = 0.5  # seconds for the timing of one mode
 _TELLING = 0.02  # seconds of a run from which on it shows that a mode is hopeless
-_AGAIN = 0.25  # of the seconds that compiling took, where Taichi finds the kernels in its cache on disk
 _HOPELESS = 4.0  # times the fastest seconds so far
 
 
@@ -50,19 +47,6 @@ class Bench(Protocol):
         Returns:
             The seconds of one gradient.
         """
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was measured.
-
-    Attributes:
-        timings: What modes were found to cost.
-        skipped: Why others were not measured, by their names.
-    """
-
-    timings: tuple[Timing, ...]
-    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def contest(planned: str, candidates: Sequence[Candidate], bench: Bench, iterations: int) -> Verdict:
@@ -94,7 +78,7 @@ def contest(planned: str, candidates: Sequence[Candidate], bench: Bench, iterati
     for candidate in sorted(others, key=lambda c: c.seconds):
         best = min(t.seconds for t in timings)
         expected = scale * candidate.seconds
-        if expected * _MARGIN > best:
+        if expected * MARGIN > best:
             skipped[candidate.label] = f"about {show_seconds(expected)} per gradient expected"
         elif candidate.compile_seconds > COMPILE_BUDGET or not pays(
             candidate.compile_seconds, best, expected, iterations
@@ -127,60 +111,6 @@ def survey(candidates: Iterable[Candidate], bench: Bench, longest: float) -> Ver
         seconds = bench.seconds(candidate, float("inf"))
         timings.append(Timing(candidate.mode, candidate.chunk, compiled, seconds))
     return Verdict(tuple(timings), skipped)
-
-
-def decide(planned: str, timings: Sequence[Timing], iterations: int | None = None) -> Timing:
-    """Return the fastest mode, or the planned one where no other is clearly faster.
-
-    Args:
-        planned: The mode that was planned.
-        timings: What was measured.
-        iterations: Gradients that the time to compile once more must be won back in; None where it is spent.
-    """
-    known = {t.mode: t for t in timings}
-    step = known.get("step")
-    if iterations is not None and step is not None:
-        known = {
-            mode: t
-            for mode, t in known.items()
-            if mode == "step" or pays(_AGAIN * t.compile_seconds, step.seconds, t.seconds, iterations)
-        }
-    fastest = min(known.values(), key=lambda t: t.seconds)
-    mine = known.get(planned)
-    return fastest if mine is None or mine.seconds >= _MARGIN * fastest.seconds else mine
-
-
-def decided(plan: Plan, verdict: Verdict, iterations: int | None = None) -> Plan:
-    """Return a plan that keeps to what was measured, here or earlier.
-
-    Args:
-        plan: What was planned.
-        verdict: What was measured.
-        iterations: As for `decide`.
-    """
-    winner = decide(plan.mode, verdict.timings, iterations)
-    reason = _reason(winner, verdict.timings)
-    reason += "".join(f"; {name}: {why}" for name, why in verdict.skipped.items())
-    return dataclasses.replace(
-        plan,
-        mode=winner.mode,
-        chunk=min(winner.chunk, plan.window),
-        reason=reason,
-        measured=verdict.timings,
-        tunable=False,
-    )
-
-
-def _reason(winner: Timing, timings: Iterable[Timing]) -> str:
-    others = [t for t in timings if t.mode != winner.mode]
-    if not others:
-        return "measured; nothing else can win back its compilation"
-    second = min(others, key=lambda t: t.seconds)
-    factor = second.seconds / winner.seconds
-    if factor >= 1.0:
-        return f"measured, {factor:.3g} times as fast as {second.label}"
-    what = "not clear enough to change" if factor * _MARGIN > 1.0 else "less than it takes to compile"
-    return f"measured; {second.label} would be {1 / factor:.3g} times as fast, {what}"
 
 
 def time_steps(

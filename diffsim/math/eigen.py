@@ -6,7 +6,7 @@ are (`diffsim.math.svd`), so that `Q f(Λ) Qᵀ` has its right gradient there.
 """
 
 from diffsim import _taichi
-from diffsim.adjoints import adjoint_of
+from diffsim.language.adjoints import adjoint_of
 from diffsim.math.precision import epsilon, replayed
 
 __all__ = ["descending_eigh2", "eig2", "eigh2", "eigh3"]

@@ -6,7 +6,7 @@ Cholesky decomposition" (2016).
 """
 
 from diffsim import _taichi
-from diffsim.adjoints import adjoint_of
+from diffsim.language.adjoints import adjoint_of
 
 __all__ = ["cholesky", "inverse", "qr", "solve"]
 

@@ -1,7 +1,7 @@
 """What the functions of this package ask the compiler for: the working precision, and values for replays.
 
 Both are Taichi's in plain kernels; the analysis of a simulator's kernels knows them by name
-(`diffsim.analysis.calls`).
+(`diffsim.compiler.reading.calls`).
 """
 
 from diffsim import _taichi

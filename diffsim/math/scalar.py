@@ -1,7 +1,7 @@
 """Scalar functions whose values and slopes stay finite where those of the plain ones do not."""
 
 from diffsim import _taichi
-from diffsim.adjoints import adjoint_of
+from diffsim.language.adjoints import adjoint_of
 
 __all__ = ["acos", "asin", "atan2", "pow", "safe_div", "sqrt"]
 

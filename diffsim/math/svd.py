@@ -12,7 +12,7 @@ than the square root of the rounding error, by so much.
 """
 
 from diffsim import _taichi
-from diffsim.adjoints import adjoint_of
+from diffsim.language.adjoints import adjoint_of
 from diffsim.math.precision import epsilon, replayed
 
 __all__ = ["oriented_polar2", "oriented_svd2", "polar2", "polar3", "svd2", "svd3"]

@@ -1,7 +1,7 @@
 """Lengths and directions of vectors, with gradients at the zero vector."""
 
 from diffsim import _taichi
-from diffsim.adjoints import adjoint_of
+from diffsim.language.adjoints import adjoint_of
 
 __all__ = ["norm", "normalized"]
 

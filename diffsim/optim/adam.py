@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from diffsim._taichi import ti
 from diffsim.errors import ConfigError
-from diffsim.optim.base import Optimizer, check_positive, check_share, clipped, store
+from diffsim.optim.base import Optimizer
 from diffsim.optim.memory import Memory
+from diffsim.optim.rule import check_positive, check_share, clipped, store
 
 __all__ = ["Adam"]
 

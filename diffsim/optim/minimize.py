@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
 from diffsim.optim.adam import Adam
-from diffsim.optim.base import Optimizer, StepInfo
+from diffsim.optim.base import Optimizer
+from diffsim.optim.rule import StepInfo
 from diffsim.optim.run import OptimizerRun
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError, GradientError, StateError
-from diffsim.optim.base import Optimizer, StepInfo
 from diffsim.optim.memory import NUMBERS, Memory
+from diffsim.optim.rule import Rule, StepInfo
 
 if TYPE_CHECKING:
-    from diffsim.leaves import Leaf
     from diffsim.rollout import Rollout
+    from diffsim.rollout.leaves import Leaf
 
 __all__ = ["OptimizerRun"]
 
@@ -44,7 +44,7 @@ class OptimizerRun:
         StateError: The rollout was closed.
     """
 
-    def __init__(self, optimizer: Optimizer, rollout: Rollout, wrt: Any = None) -> None:
+    def __init__(self, optimizer: Rule, rollout: Rollout, wrt: Any = None) -> None:
         self._memory: Memory | None = None
         self.optimizer, self._rollout, self._wrt = optimizer, rollout, wrt
         self._leaves = rollout.leaves(wrt)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from diffsim._taichi import ti
-from diffsim.optim.base import Optimizer, check_flag, check_positive, check_share, clipped, store
+from diffsim.optim.base import Optimizer
 from diffsim.optim.memory import Memory
+from diffsim.optim.rule import check_flag, check_positive, check_share, clipped, store
 
 __all__ = ["SGD"]
 

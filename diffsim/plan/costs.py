@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from diffsim.analysis.ranges import Ranges
-from diffsim.autodiff import expanded
-from diffsim.codegen.layout import Layout
-from diffsim.codegen.stages import StageSet
-from diffsim.codegen.stepwise import PHASES, groups_of, worth_sharing
-from diffsim.ir import Accumulate, For, If, Load, Op, Stage, Store, walk
+from diffsim.compiler.autodiff import expanded
+from diffsim.compiler.checks.ranges import Ranges
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.codegen.stages import StageSet
+from diffsim.compiler.codegen.stepwise import PHASES, groups_of, worth_sharing
+from diffsim.compiler.ir import Accumulate, For, If, Load, Op, Stage, Store, walk
 from diffsim.runtime import RuntimeInfo
 
 __all__ = ["Costs"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 
-from diffsim.analysis.program import LoweredProgram
-from diffsim.codegen.stages import StageSet
+from diffsim.compiler.codegen.stages import StageSet
+from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.errors import ConfigError
 from diffsim.plan.choice import Budget, Choice, choose, smallest_budget
 from diffsim.plan.modes import choose_mode, lanes_of

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from diffsim.analysis.program import LoweredProgram
-from diffsim.analysis.ranges import Ranges
-from diffsim.codegen.layout import Layout
-from diffsim.codegen.stages import StageSet
-from diffsim.ir import For, Stage
+from diffsim.compiler.checks.ranges import Ranges
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.codegen.stages import StageSet
+from diffsim.compiler.ir import For, Stage
+from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.plan.costs import Costs
 from diffsim.plan.request import Request
 from diffsim.runtime import RuntimeInfo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from diffsim.codegen.layout import Layout
+from diffsim.compiler.codegen.layout import Layout
 from diffsim.plan.bytes import show_bytes
 from diffsim.plan.modes import Candidate, Timing, mode_rows
 from diffsim.plan.schedule import TIERS, Schedule

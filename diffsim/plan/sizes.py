@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from diffsim.analysis.diagnostics import raise_all
-from diffsim.analysis.program import LoweredProgram
-from diffsim.analysis.ranges import Ranges
-from diffsim.codegen.layout import Layout
-from diffsim.codegen.stages import StageSet, all_adjoints, parameter_adjoints, tapes_of
+from diffsim.compiler.checks.diagnostics import raise_all
+from diffsim.compiler.checks.ranges import Ranges
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.codegen.stages import StageSet, all_adjoints, parameter_adjoints, tapes_of
+from diffsim.compiler.ir import Buffer, For, walk
+from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.errors import Diagnostic
-from diffsim.ir import Buffer, For, walk
 
 __all__ = ["Sizes", "size_tapes"]
 

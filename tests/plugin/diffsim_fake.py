@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-import diffsim.runs.problem as problems
+import diffsim.tasks.runs.problem as problems
 from diffsim.errors import ConfigError, StateError
-from diffsim.runs import Settings, Snapshot
-from diffsim.task import Options, Recording, Task, option
+from diffsim.tasks import Options, Recording, Task, option
+from diffsim.tasks.runs import Settings, Snapshot
 
 
 class FakeTask(Task):

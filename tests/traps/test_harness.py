@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from traps.harness import assert_right, measure, row
 
-from diffsim.autodiff import rules
+from diffsim.compiler.autodiff import rules
 
 ROWS = [
     row("first", "self.f[t, i] = ti.tanh(self.x[t, i]) * self.b[i]"),

@@ -1,1 +1,0 @@
-"""Reading kernels: syntax trees become the intermediate form; what would break gradients is refused."""

@@ -1,0 +1,86 @@
+"""Replacing calls whose adjoint the user gave by their bodies, once nothing is left to differentiate."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from diffsim.compiler.ir import (
+    Accumulate,
+    Block,
+    Call,
+    For,
+    If,
+    Let,
+    Load,
+    Op,
+    Operand,
+    Ref,
+    Stage,
+    Store,
+    Value,
+    walk,
+)
+
+__all__ = ["expanded"]
+
+Names = dict[Value, Operand]
+
+
+def expanded(stage: Stage, primitives: bool = True) -> Stage:
+    """Return a stage that computes the same without calls; it is the stage itself where there are none.
+
+    Args:
+        stage: What to copy.
+        primitives: Expand calls of primitives too.
+    """
+    if not any(isinstance(op, Call) for op in walk(stage.body)):
+        return stage
+    return dataclasses.replace(stage, body=_Expander(primitives).block(stage.body, {}))
+
+
+class _Expander:
+    def __init__(self, primitives: bool) -> None:
+        self.primitives = primitives
+
+    def block(self, block: Block, names: Names) -> Block:
+        ops = self.ops(block, names)
+        return Block(ops, [_new(y, names) for y in block.yields])
+
+    def ops(self, block: Block, names: Names) -> list[Op]:
+        ops: list[Op] = []
+        for op in block.ops:
+            if isinstance(op, Call) and (self.primitives or not op.primitive):
+                names.update(zip(op.params, [_new(a, names) for a in op.args], strict=True))
+                ops += self.ops(op.body, names)
+                names.update(zip(op.results, [_new(y, names) for y in op.body.yields], strict=True))
+            else:
+                ops.append(self.copy(op, names))
+        return ops
+
+    def copy(self, op: Op, names: Names) -> Op:
+        changes: dict[str, Any] = {}
+        if isinstance(op, Let):
+            changes["args"] = tuple(_new(a, names) for a in op.args)
+        elif isinstance(op, Load):
+            changes["ref"] = _new_ref(op.ref, names)
+        elif isinstance(op, Store | Accumulate):
+            changes.update(ref=_new_ref(op.ref, names), value=_new(op.value, names))
+        elif isinstance(op, For):
+            changes.update(start=_new(op.start, names), stop=_new(op.stop, names))
+            changes.update(inits=[_new(i, names) for i in op.inits], body=self.block(op.body, names))
+        elif isinstance(op, If):
+            changes.update(cond=_new(op.cond, names))
+            changes.update(then=self.block(op.then, names), orelse=self.block(op.orelse, names))
+        else:
+            body = _Expander(True).block(op.body, names)
+            changes.update(args=[_new(a, names) for a in op.args], body=body)
+        return dataclasses.replace(op, **changes)
+
+
+def _new(operand: Operand, names: Names) -> Operand:
+    return names.get(operand, operand) if isinstance(operand, Value) else operand
+
+
+def _new_ref(ref: Ref, names: Names) -> Ref:
+    return dataclasses.replace(ref, indices=tuple(_new(i, names) for i in ref.indices))

@@ -1,0 +1,256 @@
+"""Guarding what could leave its range while a kernel runs: indices, integer divisors, named maxima.
+
+Where the analysis cannot prove that an index lies inside its field, the kernel looks: the index is kept
+inside, so that no other memory is touched, and an alarm is raised, which makes the run an error afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from diffsim.compiler.checks.ranges import Ranges
+from diffsim.compiler.ir import (
+    Accumulate,
+    Block,
+    Buffer,
+    Call,
+    Const,
+    For,
+    If,
+    Let,
+    Load,
+    Location,
+    Op,
+    Operand,
+    Ref,
+    Stage,
+    Store,
+    Value,
+    is_float,
+)
+
+__all__ = ["Alarm", "Alarms", "guarded"]
+
+_LOWEST = -(2**31)
+ENTRIES = 3  # of each alarm: raised, the number, the step
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One thing that a kernel looks at while it runs.
+
+    Attributes:
+        where: The place in the user's file.
+        rule: What must hold, as a sentence of which the number that broke it is the end.
+        remedy: What to do about it.
+    """
+
+    where: Location | None
+    rule: str
+    remedy: str
+
+
+class Alarms:
+    """The alarms of a program, and the memory that kernels raise them in."""
+
+    def __init__(self) -> None:
+        self.all: list[Alarm] = []
+        self.buffer = Buffer("alarms", "alarm", "i32", (0, ENTRIES))
+
+    def add(self, alarm: Alarm) -> int:
+        """Return the number of an alarm, a new one where it is not known yet."""
+        if alarm in self.all:
+            return self.all.index(alarm)
+        self.all.append(alarm)
+        self.buffer.shape = (len(self.all), ENTRIES)
+        return len(self.all) - 1
+
+
+def guarded(stage: Stage, steps: int, alarms: Alarms) -> Stage:
+    """Return a stage that keeps its indices and divisors in range, and raises an alarm where it had to.
+
+    Args:
+        stage: The stage; it is left as it is.
+        steps: The horizon, for bounds of what depends on `t`.
+        alarms: Where alarms are added.
+    """
+    guard = _Guard(stage, Ranges(stage.body, stage.t, steps), alarms)
+    return replace(stage, body=guard.block(stage.body))
+
+
+class _Guard:
+    def __init__(self, stage: Stage, ranges: Ranges, alarms: Alarms) -> None:
+        self.t, self.ranges, self.alarms = stage.t, ranges, alarms
+        self.ops: list[Op] = []
+        self.safe: list[dict[tuple[Operand, int], Operand]] = []
+        self.renamed: dict[Value, Operand] = {}
+
+    def block(self, block: Block) -> Block:
+        """Return a block with its operations guarded."""
+        outer, self.ops = self.ops, []
+        self.safe.append({})
+        for op in block.ops:
+            self._op(op)
+        guarded_block = Block(self.ops, [self._new(y) for y in block.yields])
+        self.safe.pop()
+        self.ops = outer
+        return guarded_block
+
+    def _op(self, op: Op) -> None:
+        if isinstance(op, Let) and op.fn == "inside":
+            size = op.args[1]
+            assert isinstance(size, Const)  # noqa: S101  (the length of a local vector is known)
+            self.renamed[op.result] = self._inside(
+                op.args[0], int(size.value), "indices of a local vector", op.where
+            )
+        elif isinstance(op, Let):
+            self.ops.append(self._let(op))
+        elif isinstance(op, Load):
+            self.ops.append(replace(op, ref=self._ref(op.ref, op.where)))
+        elif isinstance(op, Store | Accumulate):
+            self.ops.append(replace(op, ref=self._ref(op.ref, op.where), value=self._new(op.value)))
+        elif isinstance(op, For):
+            inits, body = [self._new(i) for i in op.inits], self.block(op.body)
+            start, stop = self._new(op.start), self._new(op.stop)
+            self.ops.append(replace(op, start=start, stop=stop, inits=inits, body=body))
+        elif isinstance(op, Call):
+            self.ops.append(replace(op, args=[self._new(a) for a in op.args], body=self.block(op.body)))
+        else:
+            with self.ranges.assuming(op.cond, True):
+                then = self.block(op.then)
+            with self.ranges.assuming(op.cond, False):
+                orelse = self.block(op.orelse)
+            self.ops.append(replace(op, cond=self._new(op.cond), then=then, orelse=orelse))
+
+    def _new(self, operand: Operand) -> Operand:
+        return self.renamed.get(operand, operand) if isinstance(operand, Value) else operand
+
+    # ---- indices ----
+
+    def _ref(self, ref: Ref, where: Location | None) -> Ref:
+        indices = tuple(
+            self._inside(index, n, f"indices of {ref.buffer.label}", where)
+            for index, n in zip(ref.indices, ref.buffer.shape, strict=True)
+        )
+        return replace(ref, indices=indices)
+
+    def _inside(self, index: Operand, n: int, what: str, where: Location | None) -> Operand:
+        low, high = self.ranges.of(index)
+        index = self._new(index)
+        if low >= 0 and high < n:
+            return index
+        for known in reversed(self.safe):
+            if (index, n) in known:
+                return known[index, n]
+        alarm = Alarm(
+            where,
+            f"{what} must lie in 0 .. {n - 1}, got",
+            "keep what they are computed from inside, or put the statement in an `if`",
+        )
+        below, above = self._make("lt", index, _int(0)), self._make("ge", index, _int(n))
+        self._raise(self._make("or", below, above), index, alarm)
+        inside = self._make("min", self._make("max", index, _int(0)), _int(n - 1))
+        self.safe[-1][index, n] = inside
+        return inside
+
+    # ---- numbers ----
+
+    def _let(self, op: Let) -> Let:
+        args = tuple(self._new(a) for a in op.args)
+        if op.fn == "at_most":
+            maximum = args[1]
+            alarm = Alarm(
+                op.where, f"at_most must get a number up to {_text(maximum)}, got", "raise the maximum"
+            )
+            if self.ranges.of(op.args[0])[1] > self.ranges.of(maximum)[0]:
+                self._raise(self._make("gt", args[0], maximum), args[0], alarm)
+            return replace(op, fn="min", args=args)
+        if op.fn in ("shl", "shr"):
+            bits = 64 if op.result.dtype in ("i64", "u64") else 32
+            args = (args[0], self._inside(op.args[1], bits, "counts of a shift", op.where))
+        if op.fn == "pow" and not is_float(op.result.dtype) and self.ranges.of(op.args[1])[0] < 0:
+            rule = "exponents of an integer must not be negative, got"
+            alarm = Alarm(op.where, rule, "write a float as the base, as in 2.0 ** n")
+            zero = Const(0, args[1].dtype)
+            self._raise(self._make("lt", args[1], zero), args[1], alarm)
+            args = (args[0], self._make("max", args[1], zero))
+        if op.fn in ("floordiv", "mod") and not is_float(op.result.dtype):
+            low, high = self.ranges.of(op.args[1])
+            if low <= 0 <= high or low <= -1 <= high:
+                args = (args[0], self._divisor(args[0], args[1], op.where))
+            if op.result.dtype.startswith("i") and (low <= 0 or self.ranges.of(op.args[0])[0] < 0):
+                return self._floored(op, args[0], args[1], low > 0)
+        return replace(op, args=args)
+
+    def _floored(self, op: Let, a: Operand, b: Operand, positive: bool) -> Let:
+        """Round down; constants that Taichi finds late, as in `i - i - 5`, it would round to zero."""
+        zero, rest = Const(0, b.dtype), self._make("mod", a, b)
+        off = self._make("lt", rest, zero)
+        if not positive:
+            below, above = self._make("lt", b, zero), self._make("gt", rest, zero)
+            same = self._make("and", self._make("ge", b, zero), off)
+            off = self._make("or", self._make("and", below, above), same)
+        turned = self._make("add", rest, b)
+        if op.fn == "mod":
+            return replace(op, fn="select", args=(off, turned, rest))
+        exact = self._make("sub", a, self._make("select", off, turned, rest))
+        return replace(op, args=(exact, b))
+
+    def _divisor(self, a: Operand, b: Operand, where: Location | None) -> Operand:
+        """Return a divisor that the processor can divide by: neither 0 nor -1 of the lowest number."""
+        bad = self._make("eq", b, Const(0, b.dtype))
+        if b.dtype.startswith("i"):
+            lowest = self._make("eq", a, Const(_LOWEST if a.dtype == "i32" else -(2**63), a.dtype))
+            bad = self._make("or", bad, self._make("and", self._make("eq", b, Const(-1, b.dtype)), lowest))
+        rule = "integers must be divided by numbers other than 0, got"
+        self._raise(bad, b, Alarm(where, rule, "put the division in an `if`"))
+        return self._make("select", bad, Const(1, b.dtype), b)
+
+    # ---- raising ----
+
+    def _make(self, fn: str, *args: Operand) -> Value:
+        dtype = args[-1].dtype if fn in ("min", "max", "select", "mod", "add", "sub") else "u1"
+        result = Value(dtype)
+        if fn in ("lt", "ge", "gt", "min", "max"):
+            args = tuple(replace(a, dtype=args[0].dtype) if isinstance(a, Const) else a for a in args)
+            result.dtype = args[0].dtype if fn in ("min", "max") else "u1"
+        self.ops.append(Let(result, fn, args))
+        return result
+
+    def _raise(self, bad: Value, number: Operand, alarm: Alarm) -> None:
+        """Note the first number that broke a rule, and the step."""
+        row, buffer = _int(self.alarms.add(alarm)), self.alarms.buffer
+
+        def place(k: int) -> Ref:
+            return Ref(buffer, (row, _int(k)))
+
+        raised, first = Value("i32"), Value("u1")
+        with self._into() as then:
+            self.ops += [Load(raised, place(0)), Let(first, "eq", (raised, _int(0)))]
+            with self._into() as note:
+                entry = number
+                if number.dtype != "i32":
+                    entry = Value("i32")
+                    self.ops.append(Let(entry, "cast_i32", (number,)))
+                self.ops += [Store(place(1), entry), Store(place(2), self.t), Store(place(0), _int(1))]
+            self.ops.append(If(first, note, Block()))
+        self.ops.append(If(bad, then, Block()))
+
+    @contextmanager
+    def _into(self) -> Iterator[Block]:
+        block = Block()
+        outer, self.ops = self.ops, block.ops
+        try:
+            yield block
+        finally:
+            self.ops = outer
+
+
+def _int(value: int) -> Const:
+    return Const(value, "i32")
+
+
+def _text(operand: Operand) -> str:
+    return str(operand.value) if isinstance(operand, Const) else "its maximum"

@@ -1,0 +1,108 @@
+"""Which axes a buffer has in memory, and their lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffsim.compiler.ir import Buffer
+
+__all__ = ["Layout"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sizes that decide the memory of a rollout.
+
+    Attributes:
+        steps: The horizon.
+        worlds: Copies that run in parallel.
+        groups: Parallel lanes of `fused` mode; each accumulates gradients of shared Params on its own.
+        window: Steps in memory.
+        history: Past steps that are readable, the largest of all States.
+        checkpoints: Copies of the States that can be kept.
+        world_last: The world axis is the fastest in memory (GPU) instead of the slowest (CPU).
+        windows: Copies of all values of a window that can be kept.
+    """
+
+    steps: int
+    worlds: int
+    groups: int
+    window: int
+    history: int
+    checkpoints: int
+    world_last: bool = False
+    windows: int = 0
+
+    @property
+    def slots(self) -> int:
+        """Count the times at which States are in memory."""
+        return self.window + self.history
+
+    @property
+    def ring(self) -> int:
+        """Count the times at which the adjoints of States are in memory: those that one step touches.
+
+        The adjoint of `x[t + k]` is at the remainder of the slot of `x[t + k]` by this number.
+        """
+        return self.history + 1
+
+    def ring_of(self, slot: str) -> str:
+        """Return the text of where the adjoint of a State is whose slot has the given text."""
+        return f"({slot}) % {self.ring}"
+
+    def axes(self, buffer: Buffer) -> tuple[str, ...]:
+        """Return the axes before the spatial ones, slowest first: `world`, `group`, `lane`, `slot`, ..."""
+        kind = buffer.kind
+        if kind == "state":
+            return ("world", "ring") if buffer.is_adjoint else ("world", "slot")
+        if kind == "scratch":
+            return ("world",) if buffer.is_adjoint else ("world", "slot")
+        if kind in ("param", "constant", "control"):
+            time = ("time",) if kind == "control" else ()
+            if buffer.per_world:
+                return ("world", *time)
+            return ("group", *time) if buffer.is_adjoint and self.groups > 1 else time
+        if kind in ("cost", "norms", "done", "workspace"):
+            return ("world",)
+        if kind == "alarm":
+            return ("world",)
+        if kind == "carry":
+            return ("world", "history")
+        if kind == "checkpoint":
+            return ("checkpoint", "world", "history")
+        if kind in ("whole state", "whole scratch"):
+            return ("kept", "world", "slot")
+        if kind == "tape":
+            return ("lane",)
+        return ()
+
+    def shape(self, buffer: Buffer, lanes: int = 1) -> tuple[int, ...]:
+        """Return the lengths of all axes, in the order of the indices."""
+        sizes = {
+            "world": self.worlds,
+            "group": self.groups,
+            "lane": lanes,
+            "slot": self.slots,
+            "ring": self.ring,
+            "time": self.steps,
+            "history": self.history,
+            "checkpoint": max(1, self.checkpoints),
+            "kept": max(1, self.windows),
+        }
+        dims = tuple(sizes[axis] for axis in self.axes(buffer)) + buffer.shape
+        return self.order(buffer, dims)
+
+    def order(self, buffer: Buffer, items: tuple) -> tuple:
+        """Put the items of the axes (lengths or indices), given world first, in memory order."""
+        axes = self.axes(buffer)
+        if not self.world_last or "world" not in axes:
+            return items
+        k = axes.index("world")
+        return (*items[:k], *items[k + 1 :], items[k])
+
+    def bytes(self, buffer: Buffer, lanes: int = 1) -> int:
+        """Return the memory of a buffer."""
+        size = 8 if buffer.dtype in ("f64", "i64", "u64") else 4
+        for n in self.shape(buffer, lanes):
+            size *= n
+        return size * buffer.components

@@ -1,0 +1,125 @@
+"""The stages of a program with their adjoints, and the memory that only those need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+from diffsim.compiler.ir import Buffer, Load, Loop, Stage, Store, walk
+from diffsim.compiler.program.lowered import Clearing, LoweredProgram
+
+__all__ = [
+    "StageSet",
+    "adjoint_of",
+    "all_adjoints",
+    "in_loops",
+    "launched",
+    "parameter_adjoints",
+    "passing_adjoints",
+    "tapes_of",
+]
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class StageSet:
+    """The stages of a program and their adjoints.
+
+    Attributes:
+        lowered: The forward stages.
+        begin_adj, step_adj, running_adj, terminal_adj: Their adjoints, in the order of the forward stages; a
+            group of those has one adjoint of any number of stages.
+    """
+
+    lowered: LoweredProgram
+    begin_adj: list[Stage]
+    step_adj: list[Stage]
+    running_adj: list[Stage]
+    terminal_adj: list[Stage]
+
+    def clears(self) -> dict[str, list[Clearing]]:
+        """Return what each phase zeroes before its stages, in this order.
+
+        The adjoint of the oldest State that a step touches is at the place of the newest one of the step
+        behind it, which has been used up.
+        """
+        lowered = self.lowered
+        oldest = []
+        if self.step_adj:
+            oldest = [Clearing(adjoint_of(state), 1 - lowered.history) for state in lowered.states]
+        return {
+            "begin": [],
+            "step": lowered.clear,
+            "terminal": lowered.clear_terminal,
+            "begin_adj": [],
+            "step_adj": oldest + lowered.clear_adjoint,
+            "terminal_adj": lowered.clear_adjoint,
+        }
+
+    def in_order(self) -> dict[str, list[Stage]]:
+        """Return the stages of each phase in the order in which they run; adjoints run last to first."""
+        return {
+            "begin": self.lowered.begin,
+            "step": self.lowered.step + self.lowered.running,
+            "terminal": self.lowered.terminal,
+            "begin_adj": self.begin_adj[::-1],
+            "step_adj": self.running_adj[::-1] + self.step_adj[::-1],
+            "terminal_adj": self.terminal_adj[::-1],
+        }
+
+
+def all_adjoints(stages: StageSet) -> list[Stage]:
+    """Return the adjoint stages of a program."""
+    return stages.begin_adj + stages.step_adj + stages.running_adj + stages.terminal_adj
+
+
+def in_loops(stages: Sequence[Stage]) -> Iterator[tuple[Loop | None, list[int]]]:
+    """Yield the positions of stages loop by loop, in order; those between loops come together, with None."""
+    for loop, positions in groupby(range(len(stages)), key=lambda k: stages[k].loop):
+        yield loop, list(positions)
+
+
+def launched(stages: Sequence[Stage], items: Sequence[Item]) -> list[Item]:
+    """Return what belongs to each stage in the order in which stages are launched one by one: loops unrolled.
+
+    Args:
+        stages: In order, each loop once.
+        items: One for each stage.
+    """
+    return [
+        items[k]
+        for loop, positions in in_loops(stages)
+        for _ in range(1 if loop is None else loop.count)
+        for k in positions
+    ]
+
+
+def tapes_of(stage: Stage) -> set[Buffer]:
+    """Return the tapes that a stage uses."""
+    return {
+        op.ref.buffer
+        for op in walk(stage.body)
+        if isinstance(op, Load | Store) and op.ref.buffer.kind == "tape"
+    }
+
+
+def adjoint_of(state: Buffer) -> Buffer:
+    """Return the buffer of a State's adjoint; all States have one in a program that runs backward."""
+    assert state.adjoint is not None  # noqa: S101  (States are differentiable)
+    return state.adjoint
+
+
+def parameter_adjoints(lowered: LoweredProgram) -> list[Buffer]:
+    """Return the adjoint buffers of Params, Controls and initial values."""
+    buffers = [b for b in lowered.buffers.by_field.values() if b.kind in ("param", "control")]
+    return [b.adjoint for b in [*buffers, *lowered.initial.values()] if b.adjoint is not None]
+
+
+def passing_adjoints(lowered: LoweredProgram) -> list[Buffer]:
+    """Return the adjoint buffers that no step zeroes: each step leaves zeros, unless it was broken off."""
+    zeroed = {clearing.buffer for clearing in lowered.clear_adjoint}
+    adjoints = [b.adjoint for b in lowered.buffers.by_field.values() if b.kind == "scratch"]
+    return [a for a in adjoints if a is not None and a not in zeroed]

@@ -1,0 +1,294 @@
+"""Printing mode `step`: one kernel per stage, whose loops run in parallel."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from diffsim.compiler.autodiff import expanded
+from diffsim.compiler.codegen.ending import as_the_world_sees, limited
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.codegen.motion import hoisted
+from diffsim.compiler.codegen.printer import Lane, Slot, slot_of
+from diffsim.compiler.codegen.stages import StageSet, tapes_of
+from diffsim.compiler.codegen.writer import PER_THREAD, KernelText, KernelWriter
+from diffsim.compiler.ir import Accumulate, Block, Const, For, Load, Op, Stage, Store, Value, blocks_of, walk
+from diffsim.compiler.program.clearing import clear_stage
+
+__all__ = [
+    "PHASES",
+    "begin_lane",
+    "groups_of",
+    "parallel_stage",
+    "step_kernels",
+    "step_lane",
+    "worth_sharing",
+]
+
+PHASES = ("begin", "step", "terminal", "begin_adj", "step_adj", "terminal_adj")
+
+_PARALLEL_TAPE_BYTES = 64 << 20  # above it a stage with tapes runs its loops one by one
+# nanoseconds: of one operation, of one sum that threads share, of waking the threads of a CPU
+_OPERATION, _SUM, _WAKE = 0.25, 5.0, 80_000.0
+_ENOUGH = 64  # worlds that keep the threads of a CPU busy
+_UNKNOWN_TRIPS = 16  # of a loop whose bounds are computed
+
+
+def step_kernels(
+    stages: StageSet, layout: Layout, real: str, threads: int, phases: Sequence[str] = PHASES
+) -> dict[str, list[KernelText]]:
+    """Print one kernel per stage: `begin`, `step`, `terminal` and their adjoints, all `(t, s0)`.
+
+    Args:
+        stages: A program and its adjoints.
+        layout: The axes of the buffers.
+        real: The type of float literals.
+        threads: Of the CPU; 0 for a GPU.
+        phases: Which phases to print.
+    """
+
+    def kernel(name: str, parts: list[Stage], lane: Lane) -> KernelText:
+        w = KernelWriter(name, ("t", "s0"), layout, real)
+        for part in parts:
+            parallel_stage(w, part, lane, threads)
+        w.line("pass")
+        return w.finish()
+
+    here, start = step_lane(layout.history), begin_lane(layout.history)
+    return {
+        phase: [
+            kernel(f"{phase}{k}", group, start if phase.startswith("begin") else here)
+            for k, group in enumerate(groups_of(stages, phase, real))
+        ]
+        for phase in phases
+    }
+
+
+def groups_of(stages: StageSet, phase: str, real: str) -> list[list[Stage]]:
+    """Return the stages of a phase in the order in which they run; those that zero come first, as one group.
+
+    In that group is too what a step does to worlds that have ended.
+
+    Args:
+        stages: A program and its adjoints.
+        phase: One of `PHASES`.
+        real: The type of float literals.
+    """
+    lowered = stages.lowered
+    zero = [clear_stage(c, real) for c in stages.clears()[phase]]
+    parts, ended = stages.in_order()[phase], lowered.ended
+    if ended is not None and not phase.startswith("begin"):
+        runs = "running" if phase.startswith("step") else "end"
+        zero, parts = limited(zero, ended, runs), limited(parts, ended, runs)
+        zero += limited(lowered.frozen, ended, "ended") if phase == "step" else []
+    return ([zero] if zero else []) + [[part] for part in parts]
+
+
+def step_lane(history: int, k: int = 0) -> Lane:
+    """Name the places of the step `k` steps behind the one that the kernel's `t` and `s0` stand for."""
+
+    def slot(s: int) -> str:
+        return f"s0 + {s}" if s else "s0"
+
+    return Lane(f"(t + {k})" if k else "t", lambda o: slot(k + o + history - 1), slot(k))
+
+
+def begin_lane(history: int) -> Lane:
+    """Name the places of what runs before the first step."""
+    return Lane("t", lambda o: str(o + history - 1), "0")
+
+
+def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: int) -> None:
+    """Print each top-level loop as a loop that Taichi runs in parallel, worlds included.
+
+    On a CPU worlds run in parallel where there are enough of them, with the loops inside; what is too little
+    to wake other threads for runs on one.
+
+    Args:
+        w: Where to print.
+        stage: What to print.
+        lane: The places of its step.
+        threads: Of the CPU; 0 for a GPU.
+    """
+    w.comes_from(stage)
+    worlds = w.layout.worlds
+    stage = expanded(stage)
+    nests = [_nest(op) for op in stage.body.ops]
+    alone = bool(threads) and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
+    w.name(stage.t, lane.t)
+    if alone or (threads and worlds >= _ENOUGH) or not all(nests) or not _tapes_fit(stage, nests, worlds):
+        # printed as in fused mode, so that both round alike; but iterations are not done together here, so
+        # that fused mode is compared with something that cannot be wrong in the same way
+        _serial_worlds(w, hoisted(stage, outermost=True), lane, threads, serial=alone or worlds == 1)
+        return
+    for op in _shared(stage, worlds, threads):
+        nest = _nest(op)
+        assert nest is not None  # noqa: S101  (checked above)
+        w.plan_inlining(Block([op]))
+        _parallel_nest(w, stage, nest, lane, threads)
+
+
+def _shared(stage: Stage, worlds: int, threads: int) -> list[For]:
+    """Return the top-level loops of a stage with what need not be done in each iteration moved out of it.
+
+    On a CPU that may leave fewer loops to share than there were: rows instead of cells, if there are enough.
+    """
+    loops = []
+    for mine, moved in zip(stage.body.ops, hoisted(stage, outermost=False).body.ops, strict=True):
+        nest = _nest(moved)
+        assert isinstance(mine, For)  # noqa: S101  (nests were found)
+        if nest and threads and worlds * _iterations(nest) >= 2 * PER_THREAD * threads:
+            assert isinstance(moved, For)  # noqa: S101  (it is what became of a loop)
+            loops.append(moved)
+        else:
+            loops.append(_with_innermost(mine, stage))
+    return loops
+
+
+def _with_innermost(loop: For, stage: Stage) -> For:
+    """Return a copy of a perfect nest in whose innermost body alone things are moved."""
+    nest = _nest(loop)
+    assert nest is not None  # noqa: S101  (nests were found)
+    body = hoisted(Stage(stage.name, stage.t, nest[-1].body), outermost=True).body
+    for one in reversed(nest):
+        body = Block([dataclasses.replace(one, body=body)])
+    copy = body.ops[0]
+    assert isinstance(copy, For)  # noqa: S101  (it was made by the line above)
+    return copy
+
+
+def _nest(op: Op) -> list[For] | None:
+    """Return the perfect nest of parallel loops of known bounds that an operation begins with, or None."""
+    nest: list[For] = []
+    while isinstance(op, For) and op.parallel and not op.params and _known_bounds(op) and not op.descending:
+        nest.append(op)
+        if len(op.body.ops) != 1:
+            break
+        op = op.body.ops[0]
+    return nest or None
+
+
+def _known_bounds(op: For) -> bool:
+    return isinstance(op.start, Const) and isinstance(op.stop, Const)
+
+
+def _trips(loop: For) -> int:
+    assert isinstance(loop.start, Const) and isinstance(loop.stop, Const)  # noqa: S101, PT018  (see _known_bounds)
+    return max(0, int(loop.stop.value) - int(loop.start.value))
+
+
+def _iterations(nest: list[For]) -> int:
+    return math.prod(_trips(loop) for loop in nest)
+
+
+def worth_sharing(block: Block, worlds: int, threads: int) -> bool:
+    """Tell whether the threads of a CPU run a block faster than one does, to which sums cost no more.
+
+    Args:
+        block: What one world runs.
+        worlds: How many run it.
+        threads: Of the CPU.
+    """
+    operations, sums = _count(block)
+    alone = worlds * operations * _OPERATION
+    return _WAKE + (alone + worlds * sums * _SUM) / threads < alone
+
+
+def _count(block: Block) -> tuple[int, int]:
+    """Estimate how many operations a block runs, and how many of them add to memory."""
+    operations = sums = 0
+    for op in block.ops:
+        trips = (_trips(op) if _known_bounds(op) else _UNKNOWN_TRIPS) if isinstance(op, For) else 1
+        inside = [_count(inner) for inner in blocks_of(op)]
+        operations += 1 + trips * sum(n for n, _ in inside)
+        sums += isinstance(op, Accumulate) + trips * sum(n for _, n in inside)
+    return operations, sums
+
+
+def _tapes_fit(stage: Stage, nests: Sequence[list[For] | None], worlds: int) -> bool:
+    lanes = worlds * max((_iterations(nest) for nest in nests if nest), default=1)
+    return sum(8 * lanes * b.shape[0] for b in tapes_of(stage)) <= _PARALLEL_TAPE_BYTES
+
+
+def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, threads: int) -> None:
+    worlds = w.layout.worlds
+    names = [w.fresh("i") for _ in nest]
+    for loop, name in zip(nest, names, strict=True):
+        w.name(loop.index, name)
+    serial = bool(threads) and not worth_sharing(Block([nest[0]]), worlds, threads)
+    if serial:
+        w.line("ti.loop_config(serialize=True)")
+    bounds = [(int(f.start.value), int(f.stop.value)) for f in nest]  # type: ignore[union-attr]
+    targets = (["w"] if worlds > 1 else []) + names
+    if len(targets) == 1:
+        head = f"for {targets[0]} in range({bounds[0][0]}, {bounds[0][1]}):"
+    else:
+        axes = ([str(worlds)] if worlds > 1 else []) + [str(b) for b in bounds]
+        head = f"for {', '.join(targets)} in ti.ndrange({', '.join(axes)}):"
+    flat = "w" if worlds > 1 else "0"
+    for name, (low, high) in zip(names, bounds, strict=True):
+        flat = f"({flat}) * {high - low} + {name} - {low}"
+    w.need_tapes(stage, worlds * _iterations(nest))
+    inner = Lane(
+        lane.t,
+        lane.slot,
+        lane.scratch,
+        "w" if worlds > 1 else "0",
+        "0",
+        flat,
+        _exclusive(nest[-1].body, [loop.index for loop in nest], w.layout),
+        atomic=not serial,
+    )
+    with w.inside(head):
+        with as_the_world_sees(w, stage, inner) as inner:
+            w.operations(nest[-1].body.ops, inner)
+        w.line("pass")
+
+
+def _exclusive(body: Block, indices: list[Value], layout: Layout) -> frozenset[Slot]:
+    """Return the places that each iteration has to itself: all accesses use the loop's own indices."""
+    found: dict[Slot, set[tuple[int, ...] | None]] = {}
+    for op in walk(body):
+        if isinstance(op, Load | Store | Accumulate):
+            own = layout.worlds == 1 or "world" in layout.axes(op.ref.buffer)
+            axes = tuple(op.ref.indices.index(i) for i in indices if i in op.ref.indices)
+            found.setdefault(slot_of(op.ref), set()).add(axes if own and len(axes) == len(indices) else None)
+    return frozenset(slot for slot, axes in found.items() if len(axes) == 1 and None not in axes)
+
+
+def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, threads: int, serial: bool) -> None:
+    """Print a stage whose top level is more than independent loops: worlds in parallel, the rest in order."""
+    worlds = w.layout.worlds
+    w.plan_inlining(stage.body)
+    if serial:
+        w.line("ti.loop_config(serialize=True)")
+    w.need_tapes(stage, worlds)
+    name = "w" if worlds > 1 else "0"
+    inner = Lane(
+        lane.t,
+        lane.slot,
+        lane.scratch,
+        name,
+        "0",
+        name,
+        _exclusive(stage.body, [], w.layout),
+        atomic=not serial,
+    )
+    with _worlds(w, spread=bool(threads) and not serial):
+        with as_the_world_sees(w, stage, inner) as inner:
+            w.operations(stage.body.ops, inner)
+        w.line("pass")
+
+
+@contextmanager
+def _worlds(w: KernelWriter, spread: bool) -> Iterator[None]:
+    """Print a loop over worlds; where it is spread, each world is an item for a thread of its own."""
+    worlds = w.layout.worlds
+    if not spread:
+        with w.inside(f"for w in range({worlds}):"):
+            yield
+        return
+    with w.spread("w", worlds):
+        yield

@@ -1,0 +1,79 @@
+"""What a program is once it is lowered: its stages, its memory, and what must be zeroed before they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from diffsim.compiler.checks.alarms import Alarms
+from diffsim.compiler.ir import Buffer, Stage
+from diffsim.compiler.reading.context import Buffers
+from diffsim.language.trace import Program
+
+__all__ = ["Box", "Clearing", "LoweredProgram"]
+
+Box = tuple[tuple[int, int], ...]  # for each axis of space, the first index and the one behind the last
+
+
+@dataclass(frozen=True)
+class Clearing:
+    """A buffer to zero at one time.
+
+    Attributes:
+        buffer: The buffer.
+        time: Relative to the step; None for a buffer without a time axis.
+        stored: By component, where kernels certainly store a value before anything else touches it, so that
+            there is nothing to zero.
+    """
+
+    buffer: Buffer
+    time: int | None
+    stored: dict[int, Box] = field(default_factory=dict)
+
+
+@dataclass
+class LoweredProgram:
+    """A program in the intermediate form.
+
+    Attributes:
+        program: The trace it came from.
+        buffers: All memory, the initial values of States included.
+        initial: For each State, the buffer of its initial value.
+        begin: Stages before step 0: initial values are copied in, then `reset`.
+        step, running, terminal: The stages of each.
+        carried: For each State, the buffer that carries its adjoint from segment to segment.
+        kept: For each State, the buffer of its checkpoints.
+        whole: For each State and Scratch, the buffer that whole windows of it can be kept in.
+        clear: What to zero before each step; `clear_terminal` before the terminal cost.
+        alarms: What kernels look at while they run.
+        history: Past steps that are readable, the largest of all States.
+        ended: For each world the first step that it does not run; None where no kernel ends worlds.
+        frozen: What a step does to a world that has ended: its States stay, its Scratches are zero.
+    """
+
+    program: Program
+    buffers: Buffers
+    initial: dict[str, Buffer]
+    begin: list[Stage]
+    step: list[Stage]
+    running: list[Stage]
+    terminal: list[Stage]
+    history: int
+    carried: dict[Buffer, Buffer] = field(default_factory=dict)
+    kept: dict[Buffer, Buffer] = field(default_factory=dict)
+    whole: dict[Buffer, Buffer] = field(default_factory=dict)
+    clear: list[Clearing] = field(default_factory=list)
+    clear_terminal: list[Clearing] = field(default_factory=list)
+    alarms: Alarms = field(default_factory=Alarms)
+    clear_adjoint: list[Clearing] = field(default_factory=list)
+    ended: Buffer | None = None
+    frozen: list[Stage] = field(default_factory=list)
+
+    @property
+    def states(self) -> list[Buffer]:
+        """The buffers of the States."""
+        return [b for b in self.buffers.by_field.values() if b.kind == "state"]
+
+    @property
+    def costs(self) -> list[Buffer]:
+        """The buffer of the cost; a tangent program has another, of the cost's derivative."""
+        return [b for b in self.buffers.by_field.values() if b.kind == "cost"]

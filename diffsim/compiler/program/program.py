@@ -1,0 +1,189 @@
+"""Lowering a traced program as a whole: its stages, what must be zeroed, what is implied but not written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from diffsim.compiler.builder import Builder
+from diffsim.compiler.checks.access import check_access
+from diffsim.compiler.checks.alarms import Alarms, guarded
+from diffsim.compiler.checks.diagnostics import raise_all
+from diffsim.compiler.ir import (
+    Accumulate,
+    Block,
+    Buffer,
+    Const,
+    For,
+    Load,
+    Operand,
+    Ref,
+    Stage,
+    Store,
+    Value,
+    walk,
+)
+from diffsim.compiler.program.clearing import clear_stage, plan_clearing
+from diffsim.compiler.program.groups import Lowering
+from diffsim.compiler.program.lowered import Clearing, LoweredProgram
+from diffsim.compiler.reading.context import Buffers
+from diffsim.errors import TraceError
+from diffsim.language.fields import State
+from diffsim.language.trace import Program
+
+__all__ = ["lower_program", "over_elements"]
+
+
+def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
+    """Lower every kernel call of a program and check its data accesses.
+
+    Raises:
+        TraceError: A kernel cannot be lowered, no cost is added to anywhere, or there is no State.
+        GradientError: A value is overwritten after it was read.
+    """
+    buffers = Buffers(program.fields, real)
+    buffers.add(program.simulator.cost, "cost")
+    ended = buffers.add(program.simulator.done, "done")
+    states = [f for f in program.fields.values() if isinstance(f, State)]
+    history = max((s.history for s in states), default=1)
+    alarms = Alarms()
+    reset, step, running, terminal = _lowered_calls(program, Lowering(buffers, steps, alarms))
+    initial = {state.key: _initial_buffer(state, buffers.by_field[id(state)], real) for state in states}
+    begin = _begin_stages(buffers, states, initial, reset, history)
+    written = _written(step)
+    for state in states:
+        target = buffers.by_field[id(state)]
+        if target not in written:
+            step.append(_copy_stage(f"keep {state.key}", target, 0, target, 1, real))
+    check_access(step + running, steps)
+    check_access(terminal, steps)
+    check_access(begin, steps)
+    begin, step, running, terminal = (
+        [_guarded(stage, steps, alarms) for stage in stages] for stages in (begin, step, running, terminal)
+    )
+    lowered = LoweredProgram(
+        program, buffers, initial, begin, step, running, terminal, history, alarms=alarms
+    )
+    for buffer in lowered.states:
+        lowered.carried[buffer] = _companion(buffer, "carry", "carry")
+        lowered.kept[buffer] = _companion(buffer, "kept", "checkpoint")
+    for buffer in (b for b in buffers.by_field.values() if b.kind in ("state", "scratch")):
+        lowered.whole[buffer] = _companion(buffer, "whole", f"whole {buffer.kind}")
+    plan_clearing(lowered)
+    if any(r.buffer is ended for s in begin + step + running + terminal for r in _refs(s.body)):
+        lowered.ended, lowered.frozen = ended, _frozen_stages(lowered, real)
+    else:
+        del buffers.by_field[id(program.simulator.done)]
+    _check_cost(lowered)
+    return lowered
+
+
+def _written(stages: list[Stage]) -> set[Buffer]:
+    return {op.ref.buffer for s in stages for op in walk(s.body) if isinstance(op, Store | Accumulate)}
+
+
+def _begin_stages(
+    buffers: Buffers, states: list[State], initial: dict[str, Buffer], reset: list[Stage], history: int
+) -> list[Stage]:
+    """Return what runs before step 0: what `reset` leaves at time 0 is what the times before it hold."""
+    before, after = [], []
+    rewritten = _written(reset)
+    for state in states:
+        source, target = initial[state.key], buffers.by_field[id(state)]
+        late = history > 1 and target in rewritten
+        before.append(
+            _fill_stage(f"initial {state.key}", (source, None), target, range(1 if late else history))
+        )
+        if late:
+            after.append(_fill_stage(f"history {state.key}", (target, 0), target, range(1, history)))
+    return [*before, *reset, *after]
+
+
+def _frozen_stages(lowered: LoweredProgram, real: str) -> list[Stage]:
+    buffers = lowered.buffers.by_field.values()
+    stay = [_copy_stage(f"stay {b.name}", b, 0, b, 1, real) for b in lowered.states]
+    return stay + [clear_stage(Clearing(b, 0), real) for b in buffers if b.kind == "scratch"]
+
+
+def _guarded(stage: Stage, steps: int, alarms: Alarms) -> Stage:
+    safe, given = guarded(stage, steps, alarms), stage.adjoint
+    if given is not None:
+        adjoint = guarded(given(), steps, alarms)
+        safe.adjoint = lambda: adjoint
+    return safe
+
+
+def _lowered_calls(program: Program, lowering: Lowering) -> list[list[Stage]]:
+    """Lower every call, and tell of all that is wrong in all of them at once."""
+    phases = ("reset", "step", "running_cost", "terminal_cost")
+    groups = [lowering.stages(getattr(program, phase), phase) for phase in phases]
+    raise_all(lowering.found)
+    return groups
+
+
+def _check_cost(lowered: LoweredProgram) -> None:
+    stages = lowered.step + lowered.running + lowered.terminal
+    adds = [
+        op
+        for s in stages
+        for op in walk(s.body)
+        if isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"
+    ]
+    has_methods = lowered.program.running_cost or lowered.program.terminal_cost
+    if has_methods and not adds:
+        name = type(lowered.program.simulator).__name__
+        raise TraceError(
+            f"{name}'s cost kernels must add to self.cost[None], got none "
+            "that does; write self.cost[None] += ..."
+        )
+
+
+def _initial_buffer(state: State, target: Buffer, real: str) -> Buffer:
+    buffer = Buffer(target.name + "_initial", "param", real, state.shape, state.type.components, state)
+    buffer.adjoint = Buffer(buffer.name + "_adj", "param", real, state.shape, state.type.components, state)
+    buffer.adjoint.is_adjoint = True
+    return buffer
+
+
+def _companion(state: Buffer, suffix: str, kind: str) -> Buffer:
+    return Buffer(f"{state.name}_{suffix}", kind, state.dtype, state.shape, state.components)
+
+
+def _fill_stage(name: str, source: tuple[Buffer, int | None], target: Buffer, past: Iterable[int]) -> Stage:
+    """Copy a buffer, at its time, to a State at time 0 and so many steps before it."""
+    stages = [_copy_stage(name, *source, target, -k, target.dtype) for k in past]
+    for other in stages[1:]:
+        stages[0].body.ops += other.body.ops
+    return stages[0]
+
+
+def _copy_stage(
+    name: str, source: Buffer, source_time: int | None, target: Buffer, target_time: int, real: str
+) -> Stage:
+    b = Builder(real)
+
+    def copy(indices: tuple[Operand, ...]) -> None:
+        for c in range(target.components):
+            value = b.load(Ref(source, indices, c, source_time))
+            b.store(Ref(target, indices, c, target_time), value)
+
+    over_elements(b, target.shape, copy)
+    return Stage(name, Value("i32"), b.block)
+
+
+def over_elements(b: Builder, shape: tuple[int, ...], body: Callable[[tuple[Operand, ...]], None]) -> None:
+    """Build parallel loops over all elements of a shape."""
+
+    def nest(indices: tuple[Operand, ...]) -> None:
+        if len(indices) == len(shape):
+            body(indices)
+            return
+        loop = For(Value("i32"), Const(0, "i32"), Const(shape[len(indices)], "i32"), Block(), parallel=True)
+        with b.inside(loop.body, loop=True):
+            nest((*indices, loop.index))
+        b.loop(loop)
+
+    nest(())
+
+
+def _refs(block: Block) -> list[Ref]:
+    return [op.ref for op in walk(block) if isinstance(op, Load | Store | Accumulate)]

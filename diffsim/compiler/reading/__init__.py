@@ -1,0 +1,1 @@
+"""Reading one kernel: its syntax tree becomes the intermediate form, statement by statement."""

@@ -1,0 +1,339 @@
+"""What lowering a kernel knows at any moment: the builder, the names in scope, the memory of the program."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+from diffsim import _taichi
+from diffsim.compiler.builder import Builder
+from diffsim.compiler.checks.diagnostics import refuse
+from diffsim.compiler.ir import Buffer, Const, Location, Operand, Value
+from diffsim.compiler.reading.source import Source
+from diffsim.compiler.reading.values import (
+    POISON,
+    Abstract,
+    Matrix,
+    Object,
+    Poison,
+    Poisoned,
+    Record,
+    Sequence,
+    TimeIndex,
+    Variable,
+)
+from diffsim.errors import Diagnostic
+from diffsim.language.fields import Field
+
+__all__ = ["Buffers", "Captured", "Context", "Frame", "restore"]
+
+_ITERABLES = (tuple, list, range, np.ndarray, zip, enumerate)
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A Python value that kernels saw when they were compiled; holding the owner keeps its id its own."""
+
+    owner: Any
+    label: str
+    value: Any
+    read: Callable[[], Any]
+
+
+class Buffers:
+    """The memory of a program: a buffer for each declared field and each Taichi field that kernels read."""
+
+    def __init__(self, fields: dict[str, Field], real: str) -> None:
+        self.real = real
+        self.by_field: dict[int, Buffer] = {}
+        self.external: dict[int, Buffer] = {}
+        self.captured: dict[tuple[int, Any], Captured] = {}
+        self.warnings: list[Diagnostic] = []
+        self._names: set[str] = set()
+        self.fields = fields
+        for key, declared in fields.items():
+            self.add(declared, key)
+
+    def add(self, declared: Field, key: str) -> Buffer:
+        """Make the buffer of a declared field."""
+        dtype = (
+            "i32" if getattr(declared, "integer", False) else "f64" if declared.kind == "cost" else self.real
+        )
+        name = self._unique(key)
+        buffer = Buffer(name, declared.kind, dtype, declared.shape, declared.type.components, declared)
+        if declared.differentiable:
+            buffer.adjoint = Buffer(
+                name + "_adj", declared.kind, dtype, declared.shape, buffer.components, declared
+            )
+            buffer.adjoint.is_adjoint = True
+        self.by_field[id(declared)] = buffer
+        return buffer
+
+    def add_external(
+        self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str
+    ) -> Buffer:
+        """Make the buffer of a Taichi field that the user allocated: read only, without gradient."""
+        if id(obj) not in self.external:
+            self.external[id(obj)] = Buffer(self._unique(name), "external", dtype, shape, components, obj)
+        return self.external[id(obj)]
+
+    def capture(self, owner: Any, name: Any, label: str, value: Any, read: Callable[[], Any]) -> None:
+        """Note a number that kernels took from Python, and that must not change any more.
+
+        Args:
+            owner: What holds it: an object, a namespace, a container.
+            name: Under which name or index.
+            label: What to call it in messages.
+            value: What it was.
+            read: Returns what it is now.
+        """
+        if isinstance(value, bool | int | float | str):
+            self.captured[id(owner), name] = Captured(owner, label, value, read)
+        elif isinstance(value, np.ndarray | list | tuple) and _matrix_entries(value) is not None:
+            self.captured[id(owner), name] = Captured(owner, label, np.array(value), read)
+
+    def _unique(self, key: str) -> str:
+        base = "f_" + "".join(c if c.isalnum() else "_" for c in key)
+        name, k = base, 1
+        while name in self._names:
+            name, k = f"{base}_{k}", k + 1
+        self._names.add(name)
+        return name
+
+    def all(self) -> list[Buffer]:
+        """Return every buffer."""
+        return [*self.by_field.values(), *self.external.values()]
+
+
+@dataclass
+class Frame:
+    """One function being lowered: its source, its local variables, and the loops around the statement."""
+
+    source: Source
+    owner: Any
+    variables: dict[str, Variable] = field(default_factory=dict)
+    loops: int = 0
+
+
+@dataclass
+class Context:
+    """The state of lowering one kernel call.
+
+    Attributes:
+        builder: Where operations go.
+        buffers: The program's memory.
+        call: Lowers a call of a Taichi function.
+        run: Lowers statements in order.
+        phase: `reset`, `step`, `running_cost` or `terminal_cost`: what may be read and written.
+        t: The step index as a number.
+        frames: The kernel and the functions inlined into it, innermost last.
+        depth: How many dynamic loops and branches surround the statement.
+        loops: How many loops of any kind surround it.
+        given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
+        grouped: The kernel is called by a method with an adjoint of its own, or by that adjoint.
+        bases: Components of singular vectors and eigenvectors.
+        serial: `ti.loop_config(serialize=True)` asked for the next loop to run in order.
+        found: What was found wrong so far.
+        notes: How the kernel was read, for `Rollout.explain`.
+    """
+
+    builder: Builder
+    buffers: Buffers
+    call: Callable[..., Abstract]
+    run: Callable[[Context, list[ast.stmt]], None]
+    phase: str
+    t: Value
+    frames: list[Frame] = field(default_factory=list)
+    depth: int = 0
+    loops: int = 0
+    given: bool = False
+    grouped: bool = False
+    bases: set[Value] = field(default_factory=set)
+    serial: bool = False
+    found: list[Diagnostic] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def frame(self) -> Frame:
+        """The function being lowered."""
+        return self.frames[-1]
+
+    def at(self, node: ast.AST) -> Location:
+        """Return the position of a node in the user's file."""
+        return self.frame.source.at(node)
+
+    def error(self, node: ast.AST, message: str, rule: str = "SYNTAX") -> NoReturn:
+        """Refuse a construct.
+
+        Raises:
+            TraceError: Always, with the position of the construct.
+        """
+        refuse(Diagnostic(rule, str(self.at(node)), message))
+
+    def warn(self, node: ast.AST, message: str, rule: str) -> None:
+        """Note what may be meant, unless a comment `# diffsim: allow RULE` says that it is."""
+        if not self.frame.source.allows(node, rule):
+            self.buffers.warnings.append(Diagnostic(rule, str(self.at(node)), message))
+
+    def note(self, node: ast.AST, text: str) -> None:
+        """Keep, once, how a construct was read."""
+        self.notes[f"line {self.at(node).line}: {text}"] = None
+
+    def poison(self, statement: ast.stmt) -> None:
+        """Let every name that a refused statement assigns stand for nothing known."""
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                self.frame.variables[node.id] = Variable(POISON)
+
+    def text(self, node: ast.AST) -> str:
+        """Return the source of a node for a message."""
+        text = ast.unparse(node)
+        return text if len(text) <= 60 else text[:57] + "..."
+
+    def variables(self) -> list[Variable]:
+        """Return every local variable that a statement could change, each once."""
+        unique = {id(v): v for frame in self.frames for v in frame.variables.values()}
+        return list(unique.values())
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Let the names that are introduced while active end with it."""
+        names = set(self.frame.variables)
+        try:
+            yield
+        finally:
+            for name in set(self.frame.variables) - names:
+                del self.frame.variables[name]
+
+    @contextlib.contextmanager
+    def deeper(self) -> Iterator[None]:
+        """Count one more dynamic loop or branch while active."""
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    @contextlib.contextmanager
+    def undifferentiated(self) -> Iterator[None]:
+        """Lower a function whose adjoint is given while active."""
+        saved, self.given = self.given, True
+        try:
+            yield
+        finally:
+            self.given = saved
+
+    # ---- turning what is known at compile time into operands ----
+
+    def number(self, value: Abstract, node: ast.AST) -> Operand:
+        """Return a scalar operand.
+
+        Raises:
+            TraceError: The value is not a number.
+        """
+        value = self.runtime(value, node)
+        if isinstance(value, Value | Const):
+            return value
+        self.error(
+            node,
+            f"{self.text(node)} must be a number, got a vector or matrix; take one of its components",
+            rule="SHAPE",
+        )
+
+    def runtime(self, value: Abstract, node: ast.AST) -> Abstract:
+        """Return scalars for numbers, vectors and the time; refuse other Python objects.
+
+        Raises:
+            TraceError: The value is something that a kernel cannot compute with.
+        """
+        if isinstance(value, Value | Const | Matrix | Record):
+            return value
+        if isinstance(value, Poison):
+            raise Poisoned
+        if isinstance(value, TimeIndex):
+            return self.builder.op("add", self.t, self.builder.const(value.offset))
+        if isinstance(value, Sequence):
+            return self._stacked([self.runtime(item, node) for item in value.items], node)
+        obj = value.value
+        if isinstance(obj, np.generic):
+            obj = obj.item()
+        if isinstance(obj, bool | int | float):
+            if isinstance(obj, int) and not isinstance(obj, bool) and not -(2**31) <= obj < 2**31:
+                self.error(
+                    node,
+                    f"integers must fit 32 bits, got {obj} in {self.text(node)}; use a float",
+                    rule="SHAPE",
+                )
+            return self.builder.const(obj)
+        entries = _matrix_entries(obj)
+        if entries is not None:
+            numbers, shape = entries
+            return Matrix(tuple(self.builder.const(x) for x in numbers), shape)
+        kind = type(obj).__name__
+        if isinstance(obj, Field):
+            self.error(
+                node,
+                f"{obj.label} must be indexed before it is computed with, as in {_example(obj)}",
+                rule="PYTHON",
+            )
+        self.error(
+            node,
+            f"{self.text(node)} must be a number or a vector in a kernel, got a Python {kind}; index it or "
+            "declare it as ds.Constant",
+            rule="PYTHON",
+        )
+
+    def unpacked(self, value: Abstract, node: ast.AST) -> list[Abstract]:
+        """Return the items of a tuple, list or vector.
+
+        Raises:
+            TraceError: The value has no items.
+        """
+        if isinstance(value, Sequence):
+            return list(value.items)
+        if isinstance(value, Matrix):
+            if len(value.shape) == 1:
+                return list(value.entries)
+            return [Matrix(row, (len(row),)) for row in value.rows]
+        if isinstance(value, Object) and isinstance(value.value, _ITERABLES):
+            return [Object(item) for item in value.value]
+        self.error(node, f"{self.text(node)} must be a tuple or a vector to be unpacked", rule="SHAPE")
+
+    def _stacked(self, rows: list[Abstract], node: ast.AST) -> Matrix:
+        if rows and all(isinstance(row, Value | Const) for row in rows):
+            return Matrix(tuple(rows), (len(rows),))  # type: ignore[arg-type]
+        if rows and all(isinstance(row, Matrix) and len(row.shape) == 1 for row in rows):
+            vectors = [row for row in rows if isinstance(row, Matrix)]
+            if len({v.shape for v in vectors}) == 1:
+                return Matrix(tuple(e for v in vectors for e in v.entries), (len(rows), vectors[0].shape[0]))
+        self.error(node, f"{self.text(node)} must have rows of equal length made of numbers", rule="SHAPE")
+
+
+def restore(variables: list[Variable], values: list[Abstract]) -> None:
+    """Give variables the values that they had before."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.current = value
+
+
+def _example(declared: Field) -> str:
+    name = declared.key or "field"
+    if declared.kind in ("cost", "done"):
+        return f"self.{name}[None]"
+    return f"self.{name}[t, i]" if declared.kind in ("state", "scratch", "control") else f"self.{name}[i]"
+
+
+def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:
+    """Return the numbers and the shape of a small vector or matrix made in Python."""
+    if isinstance(obj, _taichi.ti.Matrix) or (isinstance(obj, np.ndarray | list | tuple) and len(obj) <= 16):
+        try:
+            array = np.array(obj.to_numpy() if isinstance(obj, _taichi.ti.Matrix) else obj)
+        except ValueError:  # rows of different lengths: a plain tuple of tuples
+            return None
+        if array.dtype.kind in "iufb" and array.ndim in (1, 2) and array.size <= 64:
+            return [x.item() for x in array.reshape(-1)], array.shape
+    return None

@@ -1,0 +1,289 @@
+"""Lowering loops: over ranges and fields, whose bodies may change outer variables, and static ones."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from diffsim import _taichi
+from diffsim.compiler.ir import Block, For, Operand, Value, is_float
+from diffsim.compiler.reading.constructors import arguments_of
+from diffsim.compiler.reading.context import Context, restore
+from diffsim.compiler.reading.expressions import evaluate, known_object
+from diffsim.compiler.reading.flow import LEFT
+from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, Variable, entries_of, like
+from diffsim.language.fields import Field
+
+__all__ = ["MOST", "lower_for", "too_large"]
+
+MOST = 50_000  # operations of one kernel; beyond them compiling does not come to an end in practice
+
+
+def lower_for(ctx: Context, node: ast.For) -> None:
+    """Lower a loop, whatever it runs over.
+
+    Raises:
+        TraceError: It has an `else`, or runs over something that kernels cannot.
+    """
+    if node.orelse:
+        ctx.error(
+            node, "kernels must not use for-else; move the else part behind the loop", rule="CONTROL-FLOW"
+        )
+    if isinstance(node.body[0], ast.If) and ast.unparse(node.body[0].test).startswith(LEFT):
+        ctx.note(node, "break is a flag that lets the remaining iterations pass without effect")
+    kind, call = _loop_kind(ctx, node.iter)
+    if kind == "static":
+        _static_for(ctx, node, call)
+    elif kind == "range":
+        _range_for(ctx, node, [tuple(evaluate(ctx, a) for a in call.args)], False)  # type: ignore[union-attr]
+    elif kind in ("ndrange", "grouped"):
+        _range_for(ctx, node, _axes(ctx, call), kind == "grouped")  # type: ignore[arg-type]
+    else:
+        _field_for(ctx, node)
+
+
+def _loop_kind(ctx: Context, node: ast.expr) -> tuple[str, ast.Call | None]:
+    if not isinstance(node, ast.Call):
+        return "field", None
+    obj = known_object(ctx, node.func)
+    ti = _taichi.ti
+    if obj is ti.static:
+        return "static", node
+    if obj is range:
+        return "range", node
+    if obj is ti.ndrange:
+        return "ndrange", node
+    if obj is ti.grouped and isinstance(node.args[0], ast.Call):
+        inner, call = _loop_kind(ctx, node.args[0])
+        if inner == "ndrange":
+            return "grouped", call
+        if inner == "static":
+            ctx.error(
+                node, "ti.grouped must stand inside ti.static, as in ti.static(ti.grouped(ti.ndrange(...)))"
+            )
+    if obj in (zip, enumerate, list):
+        return "static", ast.copy_location(ast.Call(node.func, [node], []), node)
+    return "field", None
+
+
+def _static_for(ctx: Context, node: ast.For, call: ast.Call | None) -> None:
+    assert call is not None  # noqa: S101  (a static loop is written as a call)
+    if isinstance(call.args[0], ast.Call) and call.args[0] is node.iter:
+        iterable = evaluate(ctx, node.iter)
+    else:
+        iterable = evaluate(ctx, call.args[0])
+    ctx.frame.loops += 1
+    items = list(_static_items(ctx, iterable, node))
+    ctx.note(node, f"the loop is unrolled, {len(items)} times")
+    try:
+        for item in items:
+            with ctx.scope():
+                _bind(ctx, node.target, item, node)
+                ctx.run(ctx, node.body)
+    finally:
+        ctx.frame.loops -= 1
+
+
+def _static_items(ctx: Context, iterable: Abstract, node: ast.For) -> Iterator[Abstract]:
+    grouped = isinstance(iterable, Object) and isinstance(iterable.value, list)
+    if isinstance(iterable, Object) and isinstance(iterable.value, range) and len(iterable.value) > MOST:
+        too_large(ctx, node)
+    for item in ctx.unpacked(iterable, node.iter):
+        if (
+            grouped
+            and isinstance(item, Object)
+            and isinstance(item.value, tuple)
+            and isinstance(node.target, ast.Name)
+        ):
+            yield ctx.runtime(Sequence(tuple(Object(k) for k in item.value)), node)
+        else:
+            yield item
+
+
+def too_large(ctx: Context, node: ast.AST) -> NoReturn:
+    """Refuse a kernel that unrolls to more than can be compiled."""
+    ctx.error(
+        node,
+        f"a kernel must not unroll to more than {MOST} operations, got more at this statement; loop with "
+        "range instead of ti.static",
+        rule="TOO-LARGE",
+    )
+
+
+def _bind(ctx: Context, target: ast.expr, item: Abstract, node: ast.stmt) -> None:
+    if isinstance(target, ast.Name):
+        if target.id in ctx.frame.variables:
+            if target.id == "_":
+                return
+            ctx.error(
+                node,
+                f"the name of a loop must be new, got {target.id}, which is in use; use another name",
+                rule="NAME",
+            )
+        ctx.frame.variables[target.id] = Variable(item)
+    elif isinstance(target, ast.Tuple):
+        for element, part in zip(target.elts, ctx.unpacked(item, node), strict=True):
+            _bind(ctx, element, part, node)
+    else:
+        ctx.error(node, f"loop targets must be names, got {ctx.text(target)}")
+
+
+def _axes(ctx: Context, call: ast.Call) -> list[tuple[Abstract, ...]]:
+    axes: list[tuple[Abstract, ...]] = []
+    for value in arguments_of(ctx, call, evaluate):
+        if isinstance(value, Object) and isinstance(value.value, tuple | list):
+            axes.append(tuple(Object(x) for x in value.value))
+        else:
+            axes.append(value.items if isinstance(value, Sequence) else (value,))
+    return axes
+
+
+def _field_for(ctx: Context, node: ast.For) -> None:
+    value = evaluate(ctx, node.iter)
+    ti = _taichi.ti
+    if isinstance(value, Object) and isinstance(value.value, Field | ti.Field):
+        declared = value.value
+        if isinstance(declared, Field) and declared.kind in ("state", "scratch", "control"):
+            ctx.error(
+                node,
+                f"a loop must name its range, got `for ... in {ctx.text(node.iter)}`, a field with a time "
+                f"axis; use ti.ndrange{tuple(declared.shape)}",
+                rule="CONTROL-FLOW",
+            )
+        _range_for(ctx, node, [(Object(n),) for n in declared.shape], False)
+        return
+    ctx.error(
+        node,
+        f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}",
+        rule="CONTROL-FLOW",
+    )
+
+
+def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:
+    """Lower a loop over one or more integer ranges."""
+    bounds = [_bounds(ctx, axis, node) for axis in axes]
+    parallel = ctx.depth == 0 and ctx.loops == 0 and not ctx.serial
+    ctx.serial = False
+    ctx.loops += 1
+    ctx.frame.loops += 1
+    try:
+        _nest(ctx, node, bounds, [], grouped, parallel)
+    finally:
+        ctx.loops -= 1
+        ctx.frame.loops -= 1
+
+
+def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Operand, Operand]:
+    numbers = [ctx.number(value, node.iter) for value in axis]
+    for number in numbers:
+        if is_float(number.dtype):
+            ctx.error(
+                node,
+                f"bounds of a loop must be integers, got a float in {ctx.text(node.iter)}; "
+                "use ti.cast(..., ti.i32)",
+                rule="CONTROL-FLOW",
+            )
+    numbers = [ctx.builder.cast(number, "i32") for number in numbers]
+    if len(numbers) == 1:
+        return ctx.builder.const(0), numbers[0]
+    if len(numbers) == 2:
+        return numbers[0], numbers[1]
+    ctx.error(
+        node,
+        f"a loop must have a stop, or a start and a stop, got {ctx.text(node.iter)}; "
+        "compute the index for other steps",
+        rule="CONTROL-FLOW",
+    )
+
+
+def _nest(
+    ctx: Context,
+    node: ast.For,
+    bounds: list[tuple[Operand, Operand]],
+    indices: list[Value],
+    grouped: bool,
+    parallel: bool,
+) -> None:
+    if not bounds:
+        _bind_indices(ctx, node, indices, grouped)
+        ctx.run(ctx, node.body)
+        return
+    (start, stop), rest = bounds[0], bounds[1:]
+
+    def body(index: Value) -> None:
+        _nest(ctx, node, rest, [*indices, index], grouped, parallel)
+
+    _carry_loop(ctx, node, start, stop, body, parallel)
+
+
+def _bind_indices(ctx: Context, node: ast.For, indices: list[Value], grouped: bool) -> None:
+    item: Abstract
+    if grouped:
+        item = Matrix(tuple(indices), (len(indices),))
+    elif len(indices) == 1:
+        item = indices[0]
+    elif isinstance(node.target, ast.Tuple):
+        item = Sequence(tuple(indices))
+    else:
+        item = Matrix(tuple(indices), (len(indices),))
+    _bind(ctx, node.target, item, node)
+
+
+def _carry_loop(
+    ctx: Context,
+    node: ast.For,
+    start: Operand,
+    stop: Operand,
+    lower_body: Callable[[Value], None],
+    parallel: bool,
+) -> None:
+    """Lower a loop whose body may change variables from outside: those become carried values.
+
+    Which ones is found by trying: the body is lowered with a guess, and again with what it turned out to
+    change.
+    """
+    variables = ctx.variables()
+    before = [v.current for v in variables]
+    names = {id(v): n for n, v in ctx.frame.variables.items()}
+    stored = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    guess = {k for k, v in enumerate(variables) if v.dtypes is not None and names.get(id(v)) in stored}
+    while True:
+        loop = _attempt(ctx, node, start, stop, lower_body, variables, guess)
+        after = [v.current for v in variables]
+        changed = {k for k in range(len(variables)) if k not in guess and after[k] is not before[k]}
+        if not changed:
+            break
+        restore(variables, before)
+        guess |= changed
+    loop.parallel = parallel
+    loop.where = ctx.at(node)
+    results = ctx.builder.loop(loop)
+    restore(variables, before)
+    for k in sorted(guess):
+        count = len(variables[k].dtypes or ())
+        part, results = results[:count], results[count:]
+        variables[k].current = like(before[k], part)
+
+
+def _attempt(
+    ctx: Context,
+    node: ast.For,
+    start: Operand,
+    stop: Operand,
+    lower_body: Callable[[Value], None],
+    variables: list[Variable],
+    carried: set[int],
+) -> For:
+    loop = For(Value("i32"), start, stop, Block())
+    for k in sorted(carried):
+        current = variables[k].current
+        loop.inits += entries_of(current)
+        params = [Value(e.dtype) for e in entries_of(current)]
+        loop.params += params
+        variables[k].current = like(current, params)
+    with ctx.deeper(), ctx.scope(), ctx.builder.inside(loop.body, loop=True):
+        lower_body(loop.index)
+    for k in sorted(carried):
+        loop.body.yields += entries_of(variables[k].current)
+    return loop

@@ -1,0 +1,157 @@
+"""Lowering a recorded kernel call to a stage: arguments are bound, functions inlined, statements run."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from diffsim import _taichi
+from diffsim.compiler.builder import Builder
+from diffsim.compiler.checks.diagnostics import raise_all, refuse
+from diffsim.compiler.ir import Const, Stage, Value
+from diffsim.compiler.reading.context import Buffers, Context, Frame
+from diffsim.compiler.reading.custom import call_with_adjoint
+from diffsim.compiler.reading.source import read_source
+from diffsim.compiler.reading.statements import Returned, run
+from diffsim.compiler.reading.values import (
+    Abstract,
+    Matrix,
+    Object,
+    Poisoned,
+    Record,
+    TimeIndex,
+    Variable,
+    entries_of,
+)
+from diffsim.errors import Diagnostic
+from diffsim.language.adjoints import given_adjoint
+from diffsim.language.trace import KernelCall, Time
+
+__all__ = ["lower"]
+
+_MAX_DEPTH = 40
+
+
+def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
+    """Turn a recorded kernel call into a stage.
+
+    Args:
+        call: What the trace recorded.
+        phase: `reset`, `step`, `running_cost` or `terminal_cost`; `adjoint` for an adjoint that a user wrote.
+        buffers: The program's memory.
+
+    Raises:
+        TraceError: The kernel uses something that cannot be lowered; the message has all of it by position.
+    """
+    source = read_source(call.function)
+    builder = Builder(buffers.real)
+    t = Value("i32")
+    ctx = Context(builder, buffers, _inline, run, phase, t, grouped=call.group is not None)
+    frame = Frame(source, call.owner)
+    ctx.frames.append(frame)
+    arguments: list[Abstract] = [_bound(call, argument) for argument in call.args]
+    if call.owner is not None:
+        arguments.insert(0, Object(call.owner))
+    names = [a.arg for a in source.node.args.args]
+    where = source.at(source.node)
+    if len(names) != len(arguments):
+        wanted = len(names) - (call.owner is not None)
+        message = f"kernel {call.name} must be called with its {wanted} argument(s), got {len(call.args)}"
+        refuse(Diagnostic("SHAPE", str(where), message))
+    frame.variables = {name: Variable(value) for name, value in zip(names, arguments, strict=True)}
+    with contextlib.suppress(Returned, Poisoned):  # a bare `return` at the end of a kernel
+        run(ctx, source.node.body)
+    raise_all(ctx.found)
+    adjoint = given_adjoint(call.function)
+    if adjoint is None:
+        return Stage(call.name, t, builder.block, where, notes=tuple(ctx.notes))
+    back = KernelCall(adjoint, call.owner, call.args)
+    return Stage(
+        call.name, t, builder.block, where, lambda: lower(back, "adjoint", buffers), tuple(ctx.notes)
+    )
+
+
+def _bound(call: KernelCall, argument: Any) -> Abstract:
+    if isinstance(argument, Time):
+        return TimeIndex(argument.offset)
+    return Object(argument)
+
+
+def _inline(
+    ctx: Context,
+    node: ast.Call,
+    function: Callable[..., Any],
+    owner: Any,
+    arguments: list[Abstract],
+    keywords: dict[str, Abstract],
+    aliases: dict[int, Variable],
+) -> Abstract:
+    """Lower the body of a Taichi function at its call and return its value."""
+    if len(ctx.frames) > _MAX_DEPTH:
+        ctx.error(
+            node,
+            f"functions must not call each other more than {_MAX_DEPTH} deep, got {ctx.text(node.func)}",
+            rule="FUNCTION",
+        )
+    source = read_source(function)
+    if owner is not None:
+        arguments = [Object(owner), *arguments]
+        aliases = {i + 1: v for i, v in aliases.items()}
+    signature = inspect.signature(function)
+    try:
+        bound = signature.bind(*arguments, **keywords)
+    except TypeError as error:
+        ctx.error(node, f"{ctx.text(node)} must get the arguments of its definition: {error}", rule="SHAPE")
+    for name, parameter in signature.parameters.items():
+        if name not in bound.arguments:
+            bound.arguments[name] = Object(parameter.default)
+    adjoint = given_adjoint(function)
+    if adjoint is not None:
+        values = [bound.arguments[name] for name in signature.parameters]
+        templates = {n: _by_reference(p.annotation) for n, p in signature.parameters.items()}
+        return call_with_adjoint(ctx, node, (source, owner, templates), adjoint, values, _body)
+    ctx.note(node, f"{source.node.name} is inlined")
+    frame = Frame(source, owner)
+    for position, (name, parameter) in enumerate(signature.parameters.items()):
+        value = bound.arguments[name]
+        if _by_reference(parameter.annotation) and position in aliases:
+            frame.variables[name] = aliases[position]
+        else:
+            frame.variables[name] = _copied(ctx, node, value, _by_reference(parameter.annotation))
+    return _body(ctx, frame)
+
+
+def _body(ctx: Context, frame: Frame) -> Abstract:
+    """Lower a function's body in a frame of its own and return its value."""
+    ctx.frames.append(frame)
+    depth, ctx.depth = ctx.depth, 0
+    found = len(ctx.found)
+    try:
+        run(ctx, frame.source.node.body)
+    except Returned as returned:
+        return returned.value
+    finally:
+        ctx.frames.pop()
+        ctx.depth = depth
+        if len(ctx.found) > found:
+            raise Poisoned  # the caller cannot know the value; what is wrong is told already
+    return Object(None)
+
+
+def _by_reference(annotation: Any) -> bool:
+    return (
+        type(annotation).__name__.lower() in ("template", "template_type")
+        or annotation is _taichi.ti.template
+    )
+
+
+def _copied(ctx: Context, node: ast.AST, value: Abstract, template: bool) -> Variable:
+    """Bind an argument as a variable with a type of its own; templates stay Python objects."""
+    if isinstance(value, Object) and isinstance(value.value, int | float) and not template:
+        value = ctx.runtime(value, node)
+    if isinstance(value, Value | Const | Matrix | Record):
+        return Variable(value, tuple(e.dtype for e in entries_of(value)))
+    return Variable(value)

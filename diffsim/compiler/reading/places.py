@@ -1,0 +1,299 @@
+"""Subscripts and components: which scalars in memory or in a local variable an expression means."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from diffsim import _taichi
+from diffsim.compiler.ir import Buffer, Const, Operand, Ref, is_float
+from diffsim.compiler.reading.context import Context
+from diffsim.compiler.reading.ending import has_ended
+from diffsim.compiler.reading.values import (
+    Abstract,
+    AdjointOf,
+    FieldPlace,
+    Matrix,
+    Object,
+    Sequence,
+    TimeIndex,
+)
+from diffsim.language.fields import Field
+
+__all__ = ["components_of", "field_place", "load", "pick"]
+
+SWIZZLES = ({c: i for i, c in enumerate("xyzw")}, {c: i for i, c in enumerate("rgba")})
+Evaluate = Callable[[Context, ast.expr], Abstract]
+
+
+def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate) -> FieldPlace:
+    """Resolve `field[...]` to an element of memory, checking the number, kind and time of its indices.
+
+    Raises:
+        TraceError: The indices do not fit the declaration.
+    """
+    indices = _index_list(ctx, node, evaluate)
+    adjoint = isinstance(base, AdjointOf)
+    base = base.field if isinstance(base, AdjointOf) else base
+    if isinstance(base, Field):
+        buffer = ctx.buffers.by_field.get(id(base))
+        if buffer is None:
+            ctx.error(
+                node,
+                f"{ctx.text(node.value)} must be a field of the simulator or of one of its parts, got one "
+                "that no attribute path from the simulator leads to; assign it to an attribute",
+                rule="PYTHON",
+            )
+        if buffer.kind == "workspace" and not ctx.grouped:
+            ctx.error(
+                node,
+                f"{base.label} must be used only by kernels that a method with an adjoint of its own calls, "
+                f"got {ctx.text(node)} in a kernel that is differentiated; declare a Scratch, or decorate an "
+                "adjoint of that method with @ds.adjoint_of(...)",
+                rule="WORKSPACE",
+            )
+        shape = base.type.shape
+        buffer = _adjoint_buffer(ctx, node, buffer) if adjoint else buffer
+    else:
+        buffer, shape = _external(ctx, node, base)
+    time = None
+    if buffer.timed:
+        if not indices:
+            ctx.error(
+                node,
+                f"{ctx.text(node.value)} must be indexed with the time first, as in [t, ...]",
+                rule="TIME-INDEX",
+            )
+        time = _time_of(ctx, node, base, indices.pop(0))
+    scalars = [_integer(ctx, node, index) for index in indices]
+    if len(scalars) != len(buffer.shape):
+        axes = f"{len(buffer.shape)} index(es)" + (" after t" if buffer.timed else "")
+        axes = "None" if not buffer.shape and not buffer.timed else axes
+        label = base.label if isinstance(base, Field) else buffer.name
+        ctx.error(
+            node,
+            f"{label} of shape {buffer.shape} must be indexed with {axes}, got {ctx.text(node)}",
+            rule="INDEX",
+        )
+    for index, n in zip(scalars, buffer.shape, strict=True):
+        if isinstance(index, Const) and not 0 <= index.value < n:
+            ctx.error(
+                node, f"index must lie in 0 .. {n - 1}, got {index.value} in {ctx.text(node)}", rule="INDEX"
+            )
+    return FieldPlace(buffer, tuple(scalars), time, shape, tuple(range(prod(shape))))
+
+
+def _adjoint_buffer(ctx: Context, node: ast.Subscript, buffer: Buffer) -> Buffer:
+    if ctx.phase != "adjoint":
+        ctx.error(
+            node,
+            f"{ctx.text(node.value)} must stay in adjoints of one's own, got a kernel that is "
+            "differentiated; decorate it with @ds.adjoint_of(...)",
+            rule="ADJOINT",
+        )
+    if buffer.adjoint is None:
+        ctx.error(
+            node,
+            f"{buffer.label} must be differentiable to have an adjoint, got {ctx.text(node)}",
+            rule="ADJOINT",
+        )
+    return buffer.adjoint
+
+
+def _index_list(ctx: Context, node: ast.Subscript, evaluate: Evaluate) -> list[Abstract]:
+    index = evaluate(ctx, node.slice)
+    items = list(index.items) if isinstance(index, Sequence) else [index]
+    flat: list[Abstract] = []
+    for item in items:
+        if isinstance(item, Object) and item.value is None:
+            continue
+        if isinstance(item, Object) and isinstance(item.value, tuple | list):
+            flat += [Object(x) for x in item.value]
+        elif isinstance(item, Matrix):
+            flat += item.entries
+        else:
+            flat.append(item)
+    return flat
+
+
+def _integer(ctx: Context, node: ast.AST, index: Abstract) -> Operand:
+    operand = ctx.number(index, node)
+    if is_float(operand.dtype):
+        ctx.error(
+            node,
+            f"indices must be integers, got a float in {ctx.text(node)}; "
+            "use ti.cast(..., ti.i32) or ti.floor",
+            rule="INDEX",
+        )
+    if operand.dtype in ("i32", "i64"):
+        return operand
+    return ctx.builder.cast(operand, "i64" if operand.dtype in ("u32", "u64") else "i32")
+
+
+def _time_of(ctx: Context, node: ast.Subscript, declared: Field, index: Abstract) -> int:
+    if ctx.phase == "reset" and isinstance(index, Object) and isinstance(index.value, int):
+        offset = int(index.value)
+    elif isinstance(index, TimeIndex):
+        offset = index.offset
+    else:
+        rule = "0 in reset" if ctx.phase == "reset" else "t, t + 1 or t - 1"
+        ctx.error(
+            node,
+            f"the first index of {declared.label} must be {rule}, got {ctx.text(node)}; the library decides "
+            "where time lives, so other steps are not readable",
+            rule="TIME-INDEX",
+        )
+    _check_time(ctx, node, declared, offset)
+    return offset
+
+
+def _check_time(ctx: Context, node: ast.AST, declared: Field, offset: int) -> None:
+    if declared.kind != "state":
+        if ctx.phase == "terminal_cost" and declared.kind == "control":
+            ctx.error(
+                node,
+                f"{declared.label} must not be read in terminal_cost, got {ctx.text(node)}; "
+                "it has no value at the end",
+                rule="TIME-INDEX",
+            )
+        if ctx.phase == "reset":
+            ctx.error(
+                node,
+                f"{declared.label} must not be used in reset, got {ctx.text(node)}; "
+                "only States live before step 0",
+                rule="TIME-INDEX",
+            )
+        if offset != 0:
+            ctx.error(
+                node,
+                f"{declared.label} must be indexed at t, got {ctx.text(node)}; it "
+                "lives within one step: make it a State",
+                rule="TIME-INDEX",
+            )
+        return
+    oldest = 1 - getattr(declared, "history", 1)
+    newest = 1 if ctx.phase in ("step", "running_cost", "adjoint") else 0
+    if offset < oldest:
+        ctx.error(
+            node,
+            f"{declared.label} must be read no further back than t - {-oldest}, got {ctx.text(node)}; "
+            f"declare it with history={1 - offset}"
+            if oldest
+            else f"{declared.label} must not be read before t, got {ctx.text(node)}; "
+            f"declare it with history={1 - offset}",
+            rule="TIME-INDEX",
+        )
+    if offset > newest:
+        ctx.error(
+            node,
+            f"{declared.label} must not be used after t + {newest} in {ctx.phase}, got {ctx.text(node)}",
+            rule="TIME-INDEX",
+        )
+
+
+def _external(ctx: Context, node: ast.Subscript, base: Any) -> tuple[Buffer, tuple[int, ...]]:
+    """Return the read-only buffer of a Taichi field that the user allocated."""
+    ti = _taichi.ti
+    shape: tuple[int, ...] = (base.n, base.m)[: base.ndim] if isinstance(base, ti.MatrixField) else ()
+    dtype = _taichi.dtype_name(base.dtype)
+    if dtype is None:
+        ctx.error(node, f"{ctx.text(node.value)} must hold plain numbers, got {base.dtype}", rule="PYTHON")
+    if _taichi.outside_tables(base):
+        ctx.error(
+            node,
+            f"{ctx.text(node.value)} must be a dense field, got a sparse one made after more than a thousand "
+            "others, which Taichi cannot read; copy it into a ds.Constant, or call ds.init() anew",
+            rule="PYTHON",
+        )
+    buffer = ctx.buffers.add_external(base, ctx.text(node.value), tuple(base.shape), prod(shape), dtype)
+    return buffer, shape
+
+
+def load(ctx: Context, place: FieldPlace, node: ast.AST) -> Abstract:
+    """Read a place."""
+    buffer = place.buffer
+    if buffer.kind == "cost" and buffer.is_adjoint:
+        return ctx.builder.const(1.0, buffer.dtype)
+    if buffer.kind == "cost":
+        ctx.error(
+            node,
+            "the cost must only be added to (self.cost[None] += ...), got "
+            "a read; keep partial sums in a Scratch",
+            rule="COST",
+        )
+    if buffer.kind == "done":
+        return has_ended(ctx, buffer, node)
+    ctx.builder.where = ctx.at(node)
+    entries = tuple(ctx.builder.load(Ref(buffer, place.indices, c, place.time)) for c in place.components)
+    return Matrix(entries, place.shape) if place.shape else entries[0]
+
+
+# ---- components ----
+
+
+def components_of(shape: tuple[int, ...], name: str) -> tuple[int, ...] | None:
+    """Return the components that `.x`, `.xy`, `.rgb` ... mean for a vector, or None for another name."""
+    for table in SWIZZLES:
+        if len(shape) == 1 and name and all(c in table and table[c] < shape[0] for c in name):
+            return tuple(table[c] for c in name)
+    return None
+
+
+def pick(
+    ctx: Context, node: ast.Subscript, shape: tuple[int, ...], index: Abstract
+) -> tuple[tuple[int, ...], list[Any]]:
+    """Resolve `v[i]`, `m[i, j]` or `v[a:b]`: return the shape picked and the position of each component.
+
+    A position is an int, or the operand of a dynamic index, which then stands alone.
+    """
+    items: tuple[Abstract, ...] = index.items if isinstance(index, Sequence) else (index,)
+    if isinstance(index, Object) and isinstance(index.value, tuple):
+        items = tuple(Object(item) for item in index.value)
+    if len(items) == 1 and len(shape) == 2 and shape[1] == 1:
+        items = (items[0], Object(0))
+    if len(items) == 1 and len(shape) == 2:
+        items = (items[0], Object(slice(None)))
+    if len(items) != len(shape):
+        ctx.error(
+            node,
+            f"a value of shape {shape} must have {len(shape)} indices, got {ctx.text(node)}",
+            rule="INDEX",
+        )
+    if not all(isinstance(item, Object | Const) for item in items):
+        linear: Operand = ctx.builder.const(0)
+        ctx.builder.where = ctx.at(node)
+        for item, n in zip(items, shape, strict=True):
+            index = ctx.builder.op("inside", ctx.number(item, node), ctx.builder.const(n))
+            linear = ctx.builder.op("add", ctx.builder.op("mul", linear, ctx.builder.const(n)), index)
+        return (), [linear]
+    axes = [_positions(ctx, node, item, n) for item, n in zip(items, shape, strict=True)]
+    if len(shape) == 1:
+        positions, kept = axes[0]
+        return ((len(positions),) if kept else ()), list(positions)
+    rows, keep_rows = axes[0]
+    columns, keep_columns = axes[1]
+    picked = tuple(len(p) for p, kept in ((rows, keep_rows), (columns, keep_columns)) if kept)
+    return picked, [i * shape[1] + j for i in rows for j in columns]
+
+
+def _positions(ctx: Context, node: ast.AST, item: Abstract, n: int) -> tuple[tuple[int, ...], bool]:
+    if isinstance(item, Const) and not is_float(item.dtype):
+        item = Object(int(item.value))
+    if not isinstance(item, Object):
+        ctx.error(
+            node,
+            "indices of a matrix must be known when the kernel compiles, "
+            f"got {ctx.text(node)}; use ti.static",
+            rule="PYTHON",
+        )
+    if isinstance(item.value, slice):
+        return tuple(range(n))[item.value], True
+    if not isinstance(item.value, int) or not -n <= item.value < n:
+        ctx.error(
+            node,
+            f"component index must lie in 0 .. {n - 1}, got {item.value!r} in {ctx.text(node)}",
+            rule="INDEX",
+        )
+    return (item.value % n,), False

@@ -1,0 +1,269 @@
+"""Lowering a kernel's statements one by one; branches yield the variables that they change."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from diffsim import _taichi
+from diffsim.compiler.ir import Block, Const, If, Value
+from diffsim.compiler.reading.assignments import lower_annotated, lower_assignment, lower_augmented
+from diffsim.compiler.reading.context import Context, restore
+from diffsim.compiler.reading.expressions import evaluate, join, known_object, same_shape
+from diffsim.compiler.reading.flow import has_return
+from diffsim.compiler.reading.loops import MOST, lower_for, too_large
+from diffsim.compiler.reading.values import Abstract, Object, Poisoned, Sequence, Variable, entries_of, like
+from diffsim.errors import Diagnostic, DiffsimError, GradientError, TraceError
+
+__all__ = ["Returned", "run"]
+
+
+class Returned(Exception):
+    """Carry the value of a `return` out of the body of an inlined function."""
+
+    def __init__(self, value: Abstract) -> None:
+        super().__init__()
+        self.value = value
+
+
+def run(ctx: Context, statements: list[ast.stmt]) -> None:
+    """Lower statements in order.
+
+    Raises:
+        Returned: A `return` was reached.
+        TraceError: A statement is not one that kernels can be differentiated with.
+    """
+    for k, statement in enumerate(statements):
+        try:
+            if isinstance(statement, ast.If) and has_return(statement):
+                _returning_if(ctx, statement, statements[k + 1 :])
+                return
+            _lower(ctx, statement)
+        except (TraceError, GradientError) as error:  # go on, to tell of everything at once
+            known = bool(error.diagnostics) or isinstance(error, Poisoned)
+            if not known or any(d.rule == "TOO-LARGE" for d in error.diagnostics):
+                raise
+            ctx.found += error.diagnostics
+            ctx.poison(statement)
+        except _UNFORESEEN as error:
+            if isinstance(error, DiffsimError):
+                raise
+            message = f"a statement must be one that kernels can compute, got {type(error).__name__}: {error}"
+            ctx.found.append(Diagnostic("SYNTAX", str(ctx.at(statement)), message))
+            ctx.poison(statement)
+
+
+# What a form that no rule foresaw ends in: an error of the user's kernel all the same, with its place.
+_UNFORESEEN = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RecursionError,
+)
+
+
+def _lower(ctx: Context, statement: ast.stmt) -> None:
+    handler = _HANDLERS.get(type(statement))
+    if handler is None:
+        name = type(statement).__name__.lower()
+        rule = "CONTROL-FLOW" if isinstance(statement, ast.While | ast.Break | ast.Continue) else "SYNTAX"
+        ctx.error(statement, f"kernels must not use `{name}`; {_remedy(statement)}", rule=rule)
+    if ctx.builder.count > MOST:
+        too_large(ctx, statement)
+    ctx.builder.where = ctx.at(statement)
+    handler(ctx, statement)
+
+
+def _remedy(statement: ast.stmt) -> str:
+    if isinstance(statement, ast.While):
+        return "write `for _ in range(64):` (or as many iterations as it can take) and leave it by `break`"
+    return "move it out of the kernel"
+
+
+def _expression(ctx: Context, node: ast.Expr) -> None:
+    if isinstance(node.value, ast.Constant):
+        return
+    call, ti = node.value, _taichi.ti
+    if isinstance(call, ast.Call) and len(call.args) == 2:
+        function = known_object(ctx, call.func)
+        is_sum = function is ti.atomic_add or function is ti.atomic_sub
+        if is_sum and not isinstance(call.args[0], ast.Name):
+            op = ast.Add() if function is ti.atomic_add else ast.Sub()
+            same = ast.AugAssign(call.args[0], op, call.args[1])  # type: ignore[arg-type]
+            lower_augmented(ctx, ast.copy_location(same, node))
+            return
+    evaluate(ctx, node.value)
+
+
+# ---- branches ----
+
+
+def _if(ctx: Context, node: ast.If) -> None:
+    cond = _condition(ctx, node)
+    if isinstance(cond, bool):
+        run(ctx, node.body if cond else node.orelse)
+        return
+    _branch(ctx, cond, lambda: run(ctx, node.body), lambda: run(ctx, node.orelse))
+
+
+def _condition(ctx: Context, node: ast.If) -> bool | Value:
+    """Evaluate the test of an `if`: a Python bool where it is known when the kernel compiles."""
+    test = evaluate(ctx, node.test)
+    if isinstance(test, Object):
+        return bool(test.value)
+    cond = ctx.builder.truth(ctx.number(test, node.test))
+    return bool(cond.value) if isinstance(cond, Const) else cond
+
+
+def _branch(
+    ctx: Context, cond: Value, run_then: Callable[[], None], run_else: Callable[[], None]
+) -> tuple[Block, Block]:
+    """Lower the two sides of a branch; what they make of outer variables becomes its results."""
+    variables = ctx.variables()
+    before = [v.current for v in variables]
+    then, orelse = Block(), Block()
+    _run_scoped(ctx, run_then, then)
+    after_then = [v.current for v in variables]
+    restore(variables, before)
+    _run_scoped(ctx, run_else, orelse)
+    after_else = [v.current for v in variables]
+    merged: list[tuple[Variable, int]] = []
+    for variable, a, b, old in zip(variables, after_then, after_else, before, strict=True):
+        if a is old and b is old:
+            continue
+        entries = list(zip(entries_of(a), entries_of(b), strict=True))
+        then.yields += [p for p, _ in entries]
+        orelse.yields += [q for _, q in entries]
+        merged.append((variable, len(entries)))
+    results = ctx.builder.branch(cond, then, orelse)
+    for variable, count in merged:
+        part, results = results[:count], results[count:]
+        variable.current = like(variable.current, part)
+    return then, orelse
+
+
+def _run_scoped(ctx: Context, lower_side: Callable[[], None], block: Block) -> None:
+    """Lower one side into a block; names that it introduces end with it."""
+    with ctx.deeper(), ctx.scope(), ctx.builder.inside(block):
+        lower_side()
+
+
+def _returning_if(ctx: Context, node: ast.If, rest: list[ast.stmt]) -> None:
+    """Lower an `if` with a `return` in it together with what follows: each side then runs to an end.
+
+    Raises:
+        Returned: Always, with a value that is chosen while the kernel runs.
+    """
+    sides = [side if _always_returns(side) else [*side, *rest] for side in (node.body, node.orelse)]
+    cond = _condition(ctx, node)
+    if isinstance(cond, bool):
+        run(ctx, sides[0] if cond else sides[1])
+        return
+    if ctx.frame.loops:
+        _refuse_return(ctx, next(n for n in ast.walk(node) if isinstance(n, ast.Return)))
+    returned: list[Abstract] = []
+
+    def side(statements: list[ast.stmt]) -> Callable[[], None]:
+        def lower_side() -> None:
+            try:
+                run(ctx, statements)
+                returned.append(Object(None))
+            except Returned as end:
+                returned.append(_settled(ctx, end.value, node))
+
+        return lower_side
+
+    found = len(ctx.found)
+    then, orelse = _branch(ctx, cond, side(sides[0]), side(sides[1]))
+    if len(ctx.found) > found:
+        raise Poisoned
+    raise Returned(_joined(ctx, node, then, returned[0], orelse, returned[1]))
+
+
+def _always_returns(body: list[ast.stmt]) -> bool:
+    last = body[-1] if body else None
+    if isinstance(last, ast.If):
+        return _always_returns(last.body) and _always_returns(last.orelse)
+    return isinstance(last, ast.Return)
+
+
+def _settled(ctx: Context, value: Abstract, node: ast.If) -> Abstract:
+    """Turn what a side returns into scalars while its block is open."""
+    if _is_none(value):
+        return value
+    if isinstance(value, Sequence) or (isinstance(value, Object) and isinstance(value.value, tuple)):
+        return Sequence(tuple(_settled(ctx, item, node) for item in ctx.unpacked(value, node)))
+    return ctx.runtime(value, node)
+
+
+def _is_none(value: Abstract) -> bool:
+    return isinstance(value, Object) and value.value is None
+
+
+def _joined(ctx: Context, node: ast.If, then: Block, a: Abstract, orelse: Block, b: Abstract) -> Abstract:
+    """Let the branch whose blocks were just lowered yield what its two sides return."""
+    if _is_none(a) and _is_none(b):
+        return a
+    if isinstance(a, Sequence) and isinstance(b, Sequence) and len(a.items) == len(b.items):
+        pairs = zip(a.items, b.items, strict=True)
+        return Sequence(tuple(_joined(ctx, node, then, p, orelse, q) for p, q in pairs))
+    name = ctx.frame.source.node.name
+    if (
+        _is_none(a)
+        or _is_none(b)
+        or isinstance(a, Sequence)
+        or isinstance(b, Sequence)
+        or not same_shape(a, b)
+    ):
+        ctx.error(
+            node, f"{name} must return values of one shape on every way through; add a return", rule="SHAPE"
+        )
+    branch = ctx.builder.block.ops[-1]
+    assert isinstance(branch, If)  # noqa: S101  (it was appended last)
+    start = len(branch.results)
+    join(ctx, then, entries_of(a), orelse, entries_of(b))
+    branch.results += [Value(y.dtype) for y in then.yields[start:]]
+    return like(a, branch.results[start:])
+
+
+# ---- the rest ----
+
+
+def _return(ctx: Context, node: ast.Return) -> None:
+    if ctx.frame.loops and ctx.depth:
+        _refuse_return(ctx, node)
+    if len(ctx.frames) == 1 and node.value is not None:
+        ctx.error(
+            node, "kernels must not return values; add to self.cost or write a field", rule="CONTROL-FLOW"
+        )
+    raise Returned(Object(None) if node.value is None else evaluate(ctx, node.value))
+
+
+def _refuse_return(ctx: Context, node: ast.AST) -> NoReturn:
+    ctx.error(
+        node,
+        f"{ctx.frame.source.node.name} must not return from inside a loop; assign to a variable, leave the "
+        "loop by `break`, and return at the end",
+        rule="CONTROL-FLOW",
+    )
+
+
+def _ignore(ctx: Context, node: ast.stmt) -> None:
+    """Pass over statements that have no effect on values."""
+
+
+_HANDLERS: dict[type[ast.stmt], Callable[[Context, Any], None]] = {
+    ast.Assign: lower_assignment,
+    ast.AnnAssign: lower_annotated,
+    ast.AugAssign: lower_augmented,
+    ast.Expr: _expression,
+    ast.If: _if,
+    ast.For: lower_for,
+    ast.Return: _return,
+    ast.Pass: _ignore,
+    ast.Assert: _ignore,
+}

@@ -1,0 +1,139 @@
+"""What expressions mean while a kernel is lowered: Python objects, scalars, matrices, places in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Union
+
+from diffsim.compiler.ir import Buffer, Const, Operand, Value
+from diffsim.errors import TraceError
+from diffsim.language.fields import Field
+
+__all__ = [
+    "POISON",
+    "Abstract",
+    "AdjointOf",
+    "FieldPlace",
+    "Matrix",
+    "Object",
+    "Poison",
+    "Poisoned",
+    "Record",
+    "Sequence",
+    "TimeIndex",
+    "Variable",
+]
+
+
+class Poisoned(TraceError):
+    """Say that an expression depends on one that was refused already, so that nothing new is known of it."""
+
+
+@dataclass(frozen=True)
+class Poison:
+    """What a name stands for whose value was refused."""
+
+
+POISON = Poison()
+
+
+@dataclass(frozen=True)
+class AdjointOf:
+    """The adjoint of a declared field, `field.grad`, in the adjoint that a user wrote for a kernel."""
+
+    field: Field
+
+
+@dataclass(frozen=True)
+class Object:
+    """A Python object that is known when the kernel is compiled: a number, a field, a part, a function."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class TimeIndex:
+    """The step index, `t + offset`; `value` is its number, where a kernel computes with it."""
+
+    offset: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A vector (`shape` of one axis) or a matrix of scalars, in row-major order."""
+
+    entries: tuple[Operand, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def rows(self) -> list[tuple[Operand, ...]]:
+        """The rows of a matrix."""
+        n, m = self.shape
+        return [self.entries[i * m : (i + 1) * m] for i in range(n)]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A struct: named parts, each a scalar, a vector, a matrix or a struct."""
+
+    kind: Any
+    names: tuple[str, ...]
+    items: tuple[Abstract, ...]
+
+
+@dataclass(frozen=True)
+class FieldPlace:
+    """An element of a field, or some of its components, that can be read and written."""
+
+    buffer: Buffer
+    indices: tuple[Operand, ...]
+    time: int | None
+    shape: tuple[int, ...]  # the shape of the components meant: () for one scalar
+    components: tuple[int, ...]
+
+
+@dataclass
+class Variable:
+    """A local variable: its type is fixed by its first assignment, as in Taichi."""
+
+    current: Abstract
+    dtypes: tuple[str, ...] | None = None  # None: bound to a Python object
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A tuple or list whose items may be known only when the kernel runs."""
+
+    items: tuple[Abstract, ...]
+
+
+Abstract = Union[Object, TimeIndex, Matrix, Record, Sequence, Value, Const, Poison]
+
+
+def entries_of(value: Abstract) -> tuple[Operand, ...]:
+    """Return the scalars of a scalar, matrix or struct.
+
+    Raises:
+        Poisoned: It was refused already.
+        TypeError: It is neither.
+    """
+    if isinstance(value, Poison):
+        raise Poisoned
+    if isinstance(value, Matrix):
+        return value.entries
+    if isinstance(value, Value | Const):
+        return (value,)
+    if isinstance(value, Record):
+        return tuple(entry for item in value.items for entry in entries_of(item))
+    raise TypeError(value)
+
+
+def like(value: Abstract, entries: Iterable[Operand]) -> Abstract:
+    """Return other scalars in the shape of `value`."""
+    scalars = tuple(entries)
+    if isinstance(value, Record):
+        rest = iter(scalars)
+        items = tuple(like(item, [next(rest) for _ in entries_of(item)]) for item in value.items)
+        return Record(value.kind, value.names, items)
+    return Matrix(scalars, value.shape) if isinstance(value, Matrix) else scalars[0]

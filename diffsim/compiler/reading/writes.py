@@ -1,0 +1,156 @@
+"""Writing to places in memory: stores and sums, and who may be written when."""
+
+from __future__ import annotations
+
+import ast
+
+from diffsim.compiler.ir import Block, Buffer, Const, Operand, Ref, Value
+from diffsim.compiler.reading.context import Context
+from diffsim.compiler.reading.ending import end_world
+from diffsim.compiler.reading.values import Abstract, FieldPlace, Matrix, entries_of
+
+__all__ = ["accumulate", "store", "write_any"]
+
+
+def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> None:
+    """Overwrite a place.
+
+    Raises:
+        TraceError: The place may not be written, or the value's shape does not fit.
+    """
+    _check_writable(ctx, place, node)
+    if place.buffer.kind == "cost":
+        ctx.error(
+            node,
+            f"the cost must be added to, got {ctx.text(node)}; write self.cost[None] += ...",
+            rule="COST",
+        )
+    if place.buffer.kind == "done":
+        end_world(ctx, place.buffer, value, node)
+        return
+    ctx.builder.where = ctx.at(node)
+    _warn_of_bases(ctx, place, value, node)
+    for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
+        ctx.builder.store(Ref(place.buffer, place.indices, component, place.time), entry)
+
+
+def _warn_of_bases(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> None:
+    if isinstance(value, Value | Const | Matrix) and not ctx.bases.isdisjoint(entries_of(value)):
+        ctx.warn(
+            node,
+            "singular vectors and eigenvectors should stay in the kernel that computes them, got them stored "
+            f"in {place.buffer.label}: another kernel cannot tell their gradient where values are equal; "
+            "store what is made of them, as U @ f(S) @ V.transpose(), or use ds.math.polar3",
+            "REPEATED",
+        )
+
+
+def accumulate(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST, sign: int = 1) -> None:
+    """Add a value to a place, or subtract it.
+
+    Raises:
+        TraceError: The place may not be written, or the value's shape does not fit.
+    """
+    _check_writable(ctx, place, node)
+    if place.buffer.kind == "done":
+        ctx.error(
+            node,
+            f"self.done must be set, got {ctx.text(node)}; write self.done[None] = True, or |= a condition",
+            rule="DONE",
+        )
+    ctx.builder.where = ctx.at(node)
+    for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
+        amount = entry if sign > 0 else ctx.builder.op("neg", entry)
+        ctx.builder.accumulate(Ref(place.buffer, place.indices, component, place.time), amount)
+
+
+def write_any(
+    ctx: Context, place: FieldPlace, position: Operand, value: Abstract, node: ast.AST, sign: int = 0
+) -> None:
+    """Write a number to the component of a place that an index chooses while the kernel runs.
+
+    Args:
+        ctx: The state of lowering.
+        place: The vector or matrix in memory.
+        position: The component.
+        value: The number.
+        node: Where this stands.
+        sign: 0 stores, 1 adds, -1 subtracts.
+    """
+    for k, component in enumerate(place.components):
+        one = FieldPlace(place.buffer, place.indices, place.time, (), (component,))
+        then = Block()
+        with ctx.builder.inside(then):
+            if sign:
+                accumulate(ctx, one, value, node, sign)
+            else:
+                store(ctx, one, value, node)
+        ctx.builder.branch(ctx.builder.op("eq", position, ctx.builder.const(k)), then, Block())
+
+
+def _fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> tuple[Operand, ...]:
+    value = ctx.runtime(value, node)
+    if isinstance(value, Value | Const):
+        return (value,) * len(place.components)
+    if (
+        isinstance(value, Matrix)
+        and len(value.entries) == len(place.components)
+        and _same(value.shape, place.shape)
+    ):
+        return value.entries
+    shape = value.shape if isinstance(value, Matrix) else ()
+    ctx.error(
+        node,
+        f"the value must have the shape of its target, {place.shape or 'a number'}, got {shape}",
+        rule="SHAPE",
+    )
+
+
+def _same(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return tuple(n for n in a if n != 1) == tuple(n for n in b if n != 1)
+
+
+def _check_writable(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
+    buffer = place.buffer
+    if ctx.phase == "adjoint":
+        _check_adjoint(ctx, buffer, node)
+        return
+    if buffer.kind == "external":
+        ctx.error(
+            node,
+            f"{ctx.text(node)} must go into a declared field, got a field allocated by hand, which carries "
+            "no gradient; declare it as ds.State or ds.Scratch",
+            rule="READ-ONLY",
+        )
+    label = buffer.source.label
+    if buffer.kind in ("param", "control", "constant"):
+        ctx.error(
+            node,
+            f"{label} must not be written by kernels, got {ctx.text(node)}; declare a State or Scratch",
+            rule="READ-ONLY",
+        )
+    if buffer.kind == "state" and ctx.phase in ("step", "running_cost") and place.time != 1:
+        ctx.error(
+            node,
+            f"{label} must be written at t + 1 in a step, got {ctx.text(node)}; the value at t was read by "
+            "others and its gradient would be lost",
+            rule="WRITE-TIME",
+        )
+    if buffer.kind == "state" and ctx.phase in ("running_cost", "terminal_cost"):
+        ctx.error(
+            node,
+            f"{label} must not be written in {ctx.phase}, got {ctx.text(node)}; move the kernel to step",
+            rule="WRITE-TIME",
+        )
+
+
+def _check_adjoint(ctx: Context, buffer: Buffer, node: ast.AST) -> None:
+    if buffer.kind == "workspace":
+        return
+    if not buffer.is_adjoint or buffer.kind == "cost":
+        ctx.error(
+            node,
+            f"an adjoint of one's own must only write adjoints (field.grad[...]), got {ctx.text(node)}; the "
+            "kernel itself computes the values",
+            rule="ADJOINT",
+        )

@@ -1,0 +1,380 @@
+"""Declarations of what a simulator's kernels read and write; memory comes later, from a rollout's plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diffsim.errors import ConfigError, StateError
+from diffsim.language.types import ElementType, checked_shape, checked_type, real, type_and_shape
+
+__all__ = [
+    "Constant",
+    "Control",
+    "Cost",
+    "Done",
+    "Field",
+    "Param",
+    "Scratch",
+    "State",
+    "Valued",
+    "Workspace",
+]
+
+
+class Field:
+    """Base of all declarations: an element type, a shape and, for most, values.
+
+    The values live on the host until a rollout's device copy is newer; whoever asks gets the newest.
+    """
+
+    kind = "field"
+    differentiable = True
+
+    def __init__(self, type_: ElementType, shape: tuple[int, ...], per_world: bool = False) -> None:
+        if not isinstance(per_world, bool | np.bool_):
+            raise ConfigError(
+                f"{type(self).__name__} per_world must be True or False, got {per_world!r}; how many worlds "
+                "there are is told to ds.Rollout"
+            )
+        self.type, self.shape, self.per_world = type_, shape, bool(per_world)
+        self.key = ""
+        self.version = 0
+        self._host: NDArray[Any] | None = None
+        self._fetch: Callable[[], NDArray[Any]] | None = None
+        self._holder: object = None
+
+    @property
+    def element_shape(self) -> tuple[int, ...]:
+        """Return the shape of one world's values: the declared shape, then the components."""
+        return (*self.shape, *self.type.shape)
+
+    @property
+    def label(self) -> str:
+        """Name the field in messages."""
+        return f"{type(self).__name__} {self.key}" if self.key else f"a {type(self).__name__}"
+
+    def __repr__(self) -> str:
+        return f"<{self.label}: {self.type!r}{list(self.shape)}{', per world' if self.per_world else ''}>"
+
+    def __getitem__(self, index: Any) -> Any:
+        raise self._unallocated("read")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise self._unallocated("written")
+
+    def _unallocated(self, verb: str) -> StateError:
+        return StateError(
+            f"{self.label} must be {verb} inside a kernel that a rollout runs, got Python code (or a kernel "
+            "launched by hand); use .set() and .numpy() for values, and Rollout.trajectory "
+            "for what a rollout computed"
+        )
+
+    def _check_values(
+        self, array: ArrayLike, allowed: Callable[[tuple[int, ...]], bool], wanted: str
+    ) -> NDArray[Any]:
+        try:
+            given = np.asarray(array)
+            if given.dtype.kind not in "biuf":  # None would become NaN
+                raise TypeError(f"an array of {given.dtype}")
+            values = np.array(given, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{self.label} must be set to numbers, got {array!r}; pass an array {wanted}"
+            ) from error
+        if not allowed(values.shape):
+            raise ConfigError(f"{self.label} must have shape {wanted}, got {values.shape}; reshape the array")
+        return values
+
+
+class Valued(Field):
+    """A field with values of its own that can be set and read between runs."""
+
+    def set(self, array: ArrayLike) -> None:
+        """Give the field new values, in effect at the next run, without compiling anything.
+
+        Args:
+            array: Shape `(*shape, *components)`; with `per_world=True` also `(worlds, *shape, *components)`.
+                A scalar fills the field.
+
+        Raises:
+            ConfigError: The array is not numeric or its shape does not fit.
+        """
+        self._host = self._validated(array)
+        self._fetch = self._holder = None
+        self.version += 1
+
+    def numpy(self) -> NDArray[Any]:
+        """Return a copy of the newest values.
+
+        Raises:
+            StateError: The field has no values yet.
+        """
+        values = self.host_values()
+        return np.broadcast_to(values, self.element_shape).copy() if values.shape == () else values.copy()
+
+    def host_values(self) -> NDArray[Any]:
+        """Return the newest values as they were given, fetched from the device where that is newer.
+
+        Raises:
+            StateError: The field has no values yet.
+        """
+        if self._fetch is not None:
+            self._host = self._fetch()
+            self._fetch = self._holder = None
+        if self._host is None:
+            raise StateError(
+                f"{self.label} must have values before they are read, got none; call .set() or run a rollout"
+            )
+        return self._host
+
+    def fetched_from(self, holder: object, fetch: Callable[[], NDArray[Any]]) -> None:
+        """Say that a device copy is newer than the host's, whose it is (a token), and how to get it."""
+        self._fetch, self._holder = fetch, holder
+        self.version += 1
+
+    def held_by(self, holder: object) -> bool:
+        """Tell whether the newest values are only on the device, in the copy of `holder`."""
+        return self._fetch is not None and self._holder is holder
+
+    def _validated(self, array: ArrayLike) -> NDArray[Any]:
+        shape = self.element_shape
+
+        def allowed(given: tuple[int, ...]) -> bool:
+            return given == () or given == shape or (self.per_world and given[1:] == shape)
+
+        wanted = str(shape) + (f" or {_named('worlds', shape)}" if self.per_world else "")
+        values = self._check_values(array, allowed, wanted)
+        return np.broadcast_to(values, shape).copy() if values.shape == () else values
+
+
+class State(Valued):
+    """Declare what is carried from step to step: kernels read `x[t, ...]` and write `x[t + 1, ...]`.
+
+    Elements that no kernel writes at `t + 1` are zero there; a State that no kernel of the step writes keeps
+    its value. `set` and `numpy` mean the initial value, whose gradient has the State's key.
+
+    Args:
+        type_: `ds.real`, `ds.vec2`, ...
+        shape: The spatial shape.
+        init: The initial value, zero where left out.
+        history: How many past steps are readable: 2 allows `x[t - 1]`, the initial value before step 1.
+        per_world: Each world has an initial value of its own.
+
+    Raises:
+        ConfigError: A type, shape, history or initial value that is not allowed.
+    """
+
+    kind = "state"
+
+    def __init__(
+        self,
+        type_: ElementType,
+        *shape: Any,
+        init: ArrayLike | None = None,
+        history: int = 1,
+        per_world: bool = False,
+    ) -> None:
+        super().__init__(checked_type("State", type_), checked_shape("State", shape), per_world)
+        if not isinstance(history, int) or isinstance(history, bool) or history < 1:
+            raise ConfigError(
+                f"State history must be a positive integer, got {history!r}; use 2 to read x[t - 1]"
+            )
+        self.history = history
+        self.set(0.0 if init is None else init)
+
+
+class Scratch(Field):
+    """Declare what lives within one step: zero at its start, written and read as `f[t, ...]`.
+
+    Args:
+        type_: `ds.real`, `ds.vec2`, ...
+        shape: The spatial shape.
+
+    Raises:
+        ConfigError: A type or shape that is not allowed.
+    """
+
+    kind = "scratch"
+
+    def __init__(self, type_: ElementType, *shape: Any) -> None:
+        super().__init__(checked_type("Scratch", type_), checked_shape("Scratch", shape))
+
+    def numpy(self) -> NDArray[Any]:
+        """Refuse: a Scratch has no value outside a step.
+
+        Raises:
+            StateError: Always.
+        """
+        raise StateError(
+            f"{self.label} must be read as a trajectory, got numpy(); call rollout.trajectory(field)"
+        )
+
+
+class Workspace(Field):
+    """Declare memory that a method with an adjoint of its own works in: `w[...]`, without time or gradient.
+
+    The kernels that such a method calls (`ds.adjoint_of`) may overwrite it as often as they like, others must
+    not touch it. It is zero where the method begins, and where its adjoint begins.
+
+    Args:
+        type_: `ds.real`, `ds.vec2`, ...
+        shape: The spatial shape.
+
+    Raises:
+        ConfigError: A type or shape that is not allowed.
+    """
+
+    kind = "workspace"
+    differentiable = False
+
+    def __init__(self, type_: ElementType, *shape: Any) -> None:
+        super().__init__(checked_type("Workspace", type_), checked_shape("Workspace", shape))
+
+
+class Param(Valued):
+    """Declare values that gradients and optimisers are for: constant during a rollout, read as `p[...]`.
+
+    Args:
+        type_or_array: The initial values as an array, or an element type followed by a shape.
+        shape: The spatial shape, after an element type.
+        init: The initial values, zero where left out.
+        per_world: Each world has its own values; else all share them, and gradients are summed over worlds.
+
+    Raises:
+        ConfigError: Values, a type or a shape that are not allowed.
+    """
+
+    kind = "param"
+
+    def __init__(
+        self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
+    ) -> None:
+        type_, dims, values = type_and_shape(type(self).__name__, type_or_array, shape, init)
+        super().__init__(type_, dims, per_world)
+        self.set(0.0 if values is None else values)
+
+
+class Constant(Valued):
+    """Declare values that kernels read and no gradient flows to: `c[...]`. Integer arrays stay integers.
+
+    Args:
+        type_or_array: The values as an array, or an element type followed by a shape.
+        shape: The spatial shape, after an element type.
+        init: The values, zero where left out.
+        per_world: Each world has values of its own.
+
+    Raises:
+        ConfigError: Values, a type or a shape that are not allowed.
+    """
+
+    kind = "constant"
+    differentiable = False
+
+    def __init__(
+        self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
+    ) -> None:
+        type_, dims, values = type_and_shape("Constant", type_or_array, shape, init)
+        super().__init__(type_, dims, per_world)
+        self.integer = values is not None and np.asarray(values).dtype.kind in "iub"
+        self.set(0.0 if values is None else values)
+
+    def _validated(self, array: ArrayLike) -> NDArray[Any]:
+        values = super()._validated(array)
+        if not self.integer:
+            return values
+        if (
+            not np.all(np.isfinite(values))
+            or np.any(values != np.round(values))
+            or np.any(np.abs(values) >= 2**31)
+        ):
+            raise ConfigError(
+                f"{self.label} must hold 32-bit integers, got other numbers; declare it with a float array"
+            )
+        return values.astype(np.int32)
+
+
+class Control(Valued):
+    """Declare a Param with one value per step: `u[t, ...]`, for `t` in `0 .. steps - 1`.
+
+    `set` takes an array `(steps, *shape, *components)`; with `per_world=True` also `(worlds, steps, ...)`.
+
+    Args:
+        type_: `ds.real`, `ds.vec2`, ...
+        shape: The spatial shape.
+        init: The initial values as `set` takes them, or a scalar; zero where left out.
+        per_world: Each world has values of its own.
+
+    Raises:
+        ConfigError: Values, a type or a shape that are not allowed.
+    """
+
+    kind = "control"
+
+    def __init__(
+        self, type_: ElementType, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
+    ) -> None:
+        super().__init__(checked_type("Control", type_), checked_shape("Control", shape), per_world)
+        self.steps = 0
+        self.set(0.0 if init is None else init)
+
+    def _validated(self, array: ArrayLike) -> NDArray[Any]:
+        shape = self.element_shape
+
+        def allowed(given: tuple[int, ...]) -> bool:
+            return given == () or given[1:] == shape or (self.per_world and given[2:] == shape)
+
+        wanted = _named("steps", shape)
+        if self.per_world:
+            wanted += f" or {_named('worlds, steps', shape)}"
+        return self._check_values(array, allowed, wanted)
+
+    def numpy(self) -> NDArray[Any]:
+        """Return a copy of the newest values, `(steps, *shape, *components)`.
+
+        Raises:
+            StateError: No rollout has said how many steps there are.
+        """
+        values = self.host_values()
+        if values.shape == ():
+            if not self.steps:
+                raise StateError(
+                    f"{self.label} must know the number of steps, got none yet; make a Rollout or call .set()"
+                )
+            return np.broadcast_to(values, (self.steps, *self.element_shape)).copy()
+        return values.copy()
+
+
+class Cost(Field):
+    """The scalar that kernels add the cost to: `self.cost[None] += ...`. Every simulator has one."""
+
+    kind = "cost"
+
+    def __init__(self) -> None:
+        super().__init__(real, ())
+        self.key = "cost"
+
+
+class Done(Field):
+    """The flag that kernels set to end their world, `self.done[None] = True`. Every simulator has one."""
+
+    kind = "done"
+    differentiable = False
+    integer = True
+
+    def __init__(self) -> None:
+        super().__init__(real, ())
+        self.key = "done"
+
+    @property
+    def label(self) -> str:
+        """Name the field in messages."""
+        return "self.done"
+
+
+def _named(axes: str, shape: tuple[int, ...]) -> str:
+    """Return a shape whose first axes have names."""
+    return f"({', '.join([axes, *map(str, shape)])}{'' if shape or ',' in axes else ','})"

@@ -1,0 +1,316 @@
+"""Tracing: `step(t)` is run once with a symbolic `t`, and the kernel calls it makes become a `Program`."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from diffsim.errors import ConfigError, DiffsimError, TraceError
+from diffsim.language.adjoints import given_adjoint, is_method
+from diffsim.language.fields import Field, Workspace
+from diffsim.language.simulator import Simulator, named_fields, recording
+
+__all__ = ["CallGroup", "KernelCall", "Program", "Repeat", "Time", "repeat", "trace"]
+
+
+class Time:
+    """The symbolic step index that `step(self, t)` is traced with; kernels may get `t`, `t + 1`, `t - 1`."""
+
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
+
+    def __add__(self, other: Any) -> Time:
+        if isinstance(other, int) and not isinstance(other, bool):
+            return Time(self.offset + other)
+        self._refuse("added to something that is not an integer")
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Time:
+        if isinstance(other, int) and not isinstance(other, bool):
+            return Time(self.offset - other)
+        self._refuse("subtracted from")
+
+    def __repr__(self) -> str:
+        return "t" + (f" {'+' if self.offset > 0 else '-'} {abs(self.offset)}" if self.offset else "")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _refuse(self, verb: str) -> NoReturn:
+        raise TraceError(
+            f"t must only be passed on to kernels (as t, t + 1, t - 1) in step, got {verb}; step is traced "
+            "once for all steps, so put the `if` or the arithmetic inside a kernel"
+        )
+
+
+def _refusal(verb: str) -> Callable[..., NoReturn]:
+    def refuse(self: Time, *args: Any) -> NoReturn:
+        self._refuse(verb)
+
+    return refuse
+
+
+for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
+    setattr(Time, _name, _refusal("compared"))
+setattr(Time, "__bool__", _refusal("branched on"))  # noqa: B010  (mypy knows no assignment of methods)
+for _name in ("__int__", "__index__", "__float__"):
+    setattr(Time, _name, _refusal("turned into a number"))
+for _name in ("mul", "truediv", "floordiv", "mod", "pow"):
+    setattr(Time, f"__{_name}__", _refusal("computed with"))
+    setattr(Time, f"__r{_name}__", _refusal("computed with"))
+for _name in ("__rsub__", "__neg__", "__abs__", "__and__", "__or__", "__lshift__", "__rshift__"):
+    setattr(Time, _name, _refusal("computed with"))
+
+
+@dataclass(eq=False)
+class CallGroup:
+    """A call of a method with an adjoint of its own.
+
+    Attributes:
+        name: The method, with the class of its owner.
+        adjoint: The calls that its adjoint makes, in order.
+    """
+
+    name: str
+    adjoint: tuple[KernelCall, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat:
+    """A loop around kernel calls.
+
+    Attributes:
+        count: How often they are run, at most.
+        until: Where it is not zero, they are not run any more; None for never.
+    """
+
+    count: int
+    until: Workspace | None
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One recorded call: the kernel's Python function, the object it is a method of, its other arguments.
+
+    Attributes:
+        function, owner, args: These.
+        group: The call of a method with an adjoint of its own that it belongs to.
+        repeat: The loop that it is in.
+    """
+
+    function: Callable[..., Any]
+    owner: Any
+    args: tuple[Any, ...]
+    group: CallGroup | None = None
+    repeat: Repeat | None = None
+
+    @property
+    def name(self) -> str:
+        """Name the kernel in messages and plans."""
+        owner = f"{type(self.owner).__name__}." if self.owner is not None else ""
+        return owner + self.function.__name__
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a simulator does, as lists of kernel calls.
+
+    Attributes:
+        simulator: The object that was traced.
+        fields: Its declared fields by attribute path.
+        reset, step, running_cost, terminal_cost: The calls of each, in order.
+    """
+
+    simulator: Simulator
+    fields: dict[str, Field]
+    reset: tuple[KernelCall, ...]
+    step: tuple[KernelCall, ...]
+    running_cost: tuple[KernelCall, ...]
+    terminal_cost: tuple[KernelCall, ...]
+
+
+def trace(simulator: Simulator) -> Program:
+    """Run a simulator's methods once and record the kernels they call.
+
+    Raises:
+        TraceError: `simulator` is not a Simulator; a method is missing, fails or calls no kernel.
+    """
+    if not isinstance(simulator, Simulator):
+        raise TraceError(
+            f"simulator must be a ds.Simulator, got {type(simulator).__name__}; inherit from ds.Simulator"
+        )
+    fields = named_fields(simulator)
+    if type(simulator).step is Simulator.step:
+        raise TraceError(
+            f"{type(simulator).__name__} must define step(self, t), got none; call its kernels in there"
+        )
+    step = _record(simulator, "step", Time())
+    if not step:
+        raise TraceError(f"{type(simulator).__name__}.step must call at least one kernel, got none")
+    return Program(
+        simulator,
+        fields,
+        reset=_record(simulator, "reset"),
+        step=step,
+        running_cost=_record(simulator, "running_cost", Time()),
+        terminal_cost=_record(simulator, "terminal_cost", Time()),
+    )
+
+
+def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, ...]:
+    function = getattr(simulator, method, None)
+    if function is None:
+        return ()
+    name = f"{type(simulator).__name__}.{method}"
+    try:
+        return _calls_of(function, args, None)
+    except DiffsimError:
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"{name} must run as plain Python when it is traced, got {type(error).__name__}: {error}; "
+            "it may only call kernels and parts, with t passed on"
+        ) from error
+
+
+# ---- methods with an adjoint of their own ----
+
+
+_MOST_ROUNDS = 100_000  # modes that write rounds out have a list of so many
+
+
+@dataclass
+class _Scope:
+    """Where a method with an adjoint, or that adjoint, is being traced.
+
+    Attributes:
+        name: The method.
+        repeat: The loop that the next call is in.
+        calls: Kernel calls so far.
+        flags: What loops so far end by.
+    """
+
+    name: str
+    repeat: Repeat | None = None
+    calls: int = 0
+    flags: list[Workspace] = field(default_factory=list)
+
+
+_scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("diffsim_scope", default=None)
+
+
+def repeat(count: int, until: Workspace | None = None) -> Iterator[None]:
+    """Run the kernels that the body of a `for` calls again and again: `for _ in ds.repeat(20, until=...)`.
+
+    The body is traced once, so that a hundred iterations compile like one. It stands in a method with an
+    adjoint of its own, or in that adjoint (`ds.adjoint_of`), since nothing in it is differentiated.
+
+    Args:
+        count: How often, at most; up to 100,000.
+        until: A Workspace without axes, of this loop alone. As soon as a kernel of the body has set it to
+            another number than zero, the kernels behind and all further iterations are skipped, in each world
+            by itself. The kernel that sets it runs to its end.
+
+    Yields:
+        None, once.
+
+    Raises:
+        ConfigError: An argument is not allowed.
+        TraceError: It stands elsewhere, or in another loop of its kind, calls no kernel, or ends by what
+            another loop ends by.
+    """
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_ROUNDS:
+        raise ConfigError(
+            f"repeat count must be an integer from 1 to {_MOST_ROUNDS}, got {count!r}; use 20 where unsure"
+        )
+    if until is not None and (not isinstance(until, Workspace) or until.element_shape):
+        raise ConfigError(
+            f"repeat until must be a Workspace of one number, got {until!r}; declare ds.Workspace(ds.real)"
+        )
+    scope = _scope.get()
+    if scope is None or scope.repeat is not None:
+        raise TraceError(
+            f"repeat must stand in a method with an adjoint of its own (ds.adjoint_of), or in that adjoint, "
+            f"got {'another place' if scope is None else 'a repeat in a repeat'}; write a Python loop there"
+        )
+    if until is not None and any(flag is until for flag in scope.flags):
+        raise TraceError(
+            f"repeat until must be a Workspace of one loop, got {until!r} in two loops of {scope.name}: what "
+            "ends the first would end the second; declare another"
+        )
+    scope.flags += [] if until is None else [until]
+    scope.repeat, before = Repeat(count, until), scope.calls
+    try:
+        yield
+    finally:
+        scope.repeat = None
+    if scope.calls == before:
+        raise TraceError(
+            f"the body of repeat must call a kernel, got none in {scope.name}; write the calls below "
+            "`for _ in ds.repeat(20):`"
+        )
+
+
+def _calls_of(
+    function: Callable[..., Any], args: tuple[Any, ...], group: CallGroup | None
+) -> tuple[KernelCall, ...]:
+    """Run a method and return the kernel calls that it makes."""
+    calls: list[KernelCall] = []
+
+    def record(kernel: Callable[..., Any], owner: Any, arguments: tuple[Any, ...]) -> None:
+        scope = _scope.get()
+        if is_method(kernel):
+            if scope is not None:
+                raise TraceError(
+                    f"{scope.name} must not call another method with an adjoint of its own, got "
+                    f"{type(owner).__name__}.{kernel.__name__}; move what they share to a method without one"
+                )
+            calls.extend(_grouped(kernel, owner, arguments))
+            return
+        calls.append(KernelCall(kernel, owner, arguments, group, scope.repeat if scope else None))
+        if scope is not None:
+            scope.calls += 1
+
+    with recording(record):
+        function(*args)
+    return tuple(calls)
+
+
+def _grouped(method: Callable[..., Any], owner: Any, args: tuple[Any, ...]) -> tuple[KernelCall, ...]:
+    """Trace a method with an adjoint of its own, and that adjoint."""
+    group = CallGroup(f"{type(owner).__name__}.{method.__name__}")
+    given = given_adjoint(method)
+    assert given is not None  # noqa: S101  (the caller found it)
+    adjoint = getattr(type(owner), given.__name__, given)  # a subclass may have one of its own
+    forward = _traced(method, owner, args, group)
+    group.adjoint = _traced(adjoint, owner, args, group)
+    return forward
+
+
+def _traced(
+    method: Callable[..., Any], owner: Any, args: tuple[Any, ...], group: CallGroup
+) -> tuple[KernelCall, ...]:
+    """Return the calls of a method with an adjoint of its own, or of that adjoint.
+
+    Raises:
+        TraceError: It calls no kernel, or leaves a loop open.
+    """
+    scope = _Scope(f"{type(owner).__name__}.{method.__name__}")
+    token = _scope.set(scope)
+    try:
+        calls = _calls_of(method, (owner, *args), group)
+    finally:
+        _scope.reset(token)
+    if scope.repeat is not None:
+        raise TraceError(
+            f"repeat must stand in a `for`, got one that {scope.name} has not run to its end; write "
+            "`for _ in ds.repeat(20):`"
+        )
+    if not calls:
+        raise TraceError(
+            f"{scope.name} must call at least one kernel, got none; a method with an adjoint of its own is a "
+            "list of kernels, and so is the adjoint"
+        )
+    return calls

@@ -1,0 +1,191 @@
+"""What modes were found to cost, remembered on disk: the next run of a program knows its mode at once."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffsim import _taichi
+from diffsim.compiler.codegen.stages import StageSet
+from diffsim.compiler.ir import (
+    Accumulate,
+    Block,
+    Buffer,
+    Const,
+    For,
+    If,
+    Let,
+    Load,
+    Op,
+    Operand,
+    Ref,
+    Store,
+    Value,
+    blocks_of,
+)
+from diffsim.files import cache_folder, write_atomically
+from diffsim.plan.modes import Timing
+from diffsim.plan.report import Plan
+from diffsim.plan.request import MODES
+from diffsim.runtime import RuntimeInfo
+
+__all__ = ["Memo", "key_of"]
+
+_FORMAT = 1
+_MOST = 512  # programs; the oldest are forgotten
+_LARGEST = 1 << 20  # bytes of a file that is read
+_LONGEST = 1e9  # seconds or steps that an entry can speak of
+
+
+class Memo:
+    """Timings by key in a file that processes share.
+
+    A file that can't be read, or an entry that makes no sense, counts for nothing. Where the file can't be
+    written, nothing is remembered.
+
+    Args:
+        path: The file; None for the user's cache folder.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        folder = cache_folder()
+        self.path = path or (folder.parent / "tuning.json" if folder else None)
+
+    def get(self, key: str) -> tuple[Timing, ...]:
+        """Return what is known of a program; nothing where nothing is."""
+        return _timings(self._load().get(key))
+
+    def put(self, key: str, timings: Sequence[Timing]) -> None:
+        """Remember what was measured of a program."""
+        if self.path is None:
+            return
+        known = self._load()
+        known.pop(key, None)
+        known[key] = [[t.mode, t.chunk, t.compile_seconds, t.seconds] for t in timings]
+        kept = dict(list(known.items())[-_MOST:])
+        with contextlib.suppress(OSError):
+            write_atomically(self.path, json.dumps({"format": _FORMAT, "timings": kept}) + "\n")
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            if self.path is None or self.path.stat().st_size > _LARGEST:
+                return {}
+            table = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        if not isinstance(table, dict) or table.get("format") != _FORMAT:
+            return {}
+        timings = table.get("timings")
+        return timings if isinstance(timings, dict) else {}
+
+
+def _timings(entry: Any) -> tuple[Timing, ...]:
+    """Read an entry; nothing where a part of it is not what was written."""
+    found = []
+    for row in entry if isinstance(entry, list) else []:
+        if not isinstance(row, list) or len(row) != 4 or row[0] not in MODES[1:]:
+            return ()
+        numbers = row[1:]
+        if not all(isinstance(x, int | float) and 0 <= x <= _LONGEST for x in numbers):
+            return ()
+        if not isinstance(row[1], int) or row[3] == 0 or (row[0] == "chunk") != (row[1] > 0):
+            return ()
+        found.append(Timing(row[0], row[1], float(row[2]), float(row[3])))
+    return tuple(found)
+
+
+def key_of(stages: StageSet, info: RuntimeInfo, plan: Plan) -> str:
+    """Return a fingerprint of all that decides how fast each mode is.
+
+    Horizon, window and iterations count by their order of magnitude.
+
+    Args:
+        stages: The program and its adjoints.
+        info: How the runtime was started.
+        plan: What was planned.
+    """
+    layout = plan.layout
+    sizes = [n.bit_length() for n in (layout.steps, layout.window, layout.checkpoints, plan.iterations)]
+    machine = (info.arch, info.precision, info.threads, _device(info.arch))
+    versions = (_FORMAT, sys.modules["diffsim"].__version__, _taichi.ti.__version__)
+    parts = (sizes, layout.worlds, layout.groups, layout.history, layout.world_last, machine, versions)
+    digest = hashlib.sha256(repr(parts).encode())
+    numbers: dict[Value, int] = {}
+    for phase, group in stages.in_order().items():
+        for stage in group:
+            numbers[stage.t] = len(numbers)
+            loop = "" if stage.loop is None else f" {stage.loop.count} {stage.loop.until}"
+            digest.update(f"{phase} {numbers[stage.t]}{loop}".encode())
+            for line in _lines(stage.body, numbers):
+                digest.update(line.encode())
+    return digest.hexdigest()[:32]
+
+
+def _lines(block: Block, numbers: dict[Value, int]) -> Iterator[str]:
+    """Tell a block's operations as text that is the same for equal programs."""
+
+    def name(operand: Operand) -> str:
+        if isinstance(operand, Const):
+            return f"{operand.value!r}:{operand.dtype}"
+        return f"%{numbers.setdefault(operand, len(numbers))}:{operand.dtype}"
+
+    def place(ref: Ref) -> str:
+        return f"{_buffer(ref.buffer)}[{' '.join(map(name, ref.indices))}].{ref.component}@{ref.time}"
+
+    def names(operands: Sequence[Operand]) -> str:
+        return " ".join(map(name, operands))
+
+    def line(op: Op) -> str:
+        if isinstance(op, Let):
+            return f"let {name(op.result)} {op.fn} {names(op.args)}"
+        if isinstance(op, Load):
+            return f"load {name(op.result)} {place(op.ref)}"
+        if isinstance(op, Store | Accumulate):
+            return f"{type(op).__name__} {place(op.ref)} {name(op.value)}"
+        if isinstance(op, For):
+            head = names([op.index, op.start, op.stop, *op.inits, *op.params, *op.results])
+            return f"for {head} {op.parallel} {op.descending}"
+        if isinstance(op, If):
+            return f"if {name(op.cond)} {names(op.results)}"
+        return f"call {names([*op.args, *op.params, *op.results])}"
+
+    for op in block.ops:
+        yield line(op) + "\n"
+        for inner in blocks_of(op):
+            yield from _lines(inner, numbers)
+    yield f"yield {names(block.yields)}\n"
+
+
+def _buffer(buffer: Buffer) -> str:
+    return f"{buffer.name} {buffer.kind} {buffer.dtype} {buffer.shape} {buffer.per_world}"
+
+
+@functools.cache
+def _device(arch: str) -> str:
+    """Name the processor that kernels run on; empty where the system does not tell."""
+    if arch == "cuda":
+        return _cuda_device()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cuda_device() -> str:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ""
+    text, device = ctypes.create_string_buffer(256), ctypes.c_int(0)
+    if driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(text, 256, device):
+        return ""
+    return text.value.decode(errors="replace")

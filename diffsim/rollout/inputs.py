@@ -1,0 +1,117 @@
+"""Bringing the values of fields to a rollout's memory, and checking that nothing it relied on has changed."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim.compiler.checks.ranges import values_at
+from diffsim.compiler.checks.scatter import first_repeated
+from diffsim.compiler.ir import Buffer
+from diffsim.compiler.reading.context import Captured
+from diffsim.engine.engine import Engine
+from diffsim.errors import ConfigError, StateError
+from diffsim.language.fields import Control, Field, State, Valued
+
+__all__ = ["Inputs"]
+
+
+class Inputs:
+    """The fields with values of a program, and which version of each the device holds.
+
+    Args:
+        engine: Whose memory the values go to.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._seen: dict[int, int] = {}
+        self._token = object()
+        fields = engine.lowered.program.fields.values()
+        self._pairs = [(field, self.buffer(field)) for field in fields if isinstance(field, Valued)]
+
+    def buffer(self, field: Field) -> Buffer:
+        """Return where the values of a field are: for a State, those of its initial value."""
+        lowered = self._engine.lowered
+        return lowered.initial[field.key] if isinstance(field, State) else lowered.buffers.by_field[id(field)]
+
+    def touch(self, changed: list[tuple[Valued, Buffer]]) -> None:
+        """Say that the device values of fields were changed, so that the host's copies are old."""
+        for field, buffer in changed:
+            field.fetched_from(self._token, functools.partial(self._read, field, buffer))
+            self._seen[id(field)] = field.version
+
+    def _read(self, field: Valued, buffer: Buffer) -> NDArray[Any]:
+        """Return the device values of a field; one world has them in the declared shape, without worlds."""
+        values = self._engine.storage.read(buffer, field.type.shape)
+        alone = field.per_world and self._engine.plan.layout.worlds == 1
+        return values[0] if alone else values
+
+    def bring_home(self) -> None:
+        """Fetch the values that only the device has, before its memory is freed."""
+        for field, _ in self._pairs:
+            if field.held_by(self._token):
+                field.numpy()
+
+    def upload(self) -> None:
+        """Bring changed values to the device.
+
+        Raises:
+            StateError: A Python value that kernels saw when they were compiled has changed.
+            ConfigError: Values do not fit this rollout.
+        """
+        self._check_captured()
+        for field, buffer in self._pairs:
+            if self._seen.get(id(field)) != field.version:
+                self._upload(field, buffer)
+                self._seen[id(field)] = field.version
+
+    def _check_captured(self) -> None:
+        for captured in self._engine.lowered.buffers.captured.values():
+            now: Any = _read(captured)
+            if now is not captured.value and not np.array_equal(now, captured.value):
+                raise StateError(
+                    f"{captured.label} must stay as kernels saw it when the rollout was made "
+                    f"({captured.value!r}), got {now!r}; make a new Rollout, or declare it "
+                    "as ds.Constant to change it between runs"
+                )
+
+    def _upload(self, field: Valued, buffer: Buffer) -> None:
+        layout = self._engine.plan.layout
+        values = field.host_values()
+        shape = field.element_shape
+        time = (layout.steps,) if isinstance(field, Control) else ()
+        allowed = [(), (*time, *shape)] + ([(layout.worlds, *time, *shape)] if field.per_world else [])
+        if values.shape not in allowed:
+            wanted = " or ".join(str(s) for s in allowed[1:])
+            raise ConfigError(
+                f"{field.label} must have shape {wanted} in this rollout, "
+                f"got {values.shape}; call .set() with it"
+            )
+        for literal, (low, high) in buffer.bounds.items():
+            part = values_at(np.broadcast_to(values, values.shape or shape), literal)
+            if np.min(part) < low or np.max(part) > high:
+                raise ConfigError(
+                    f"{field.label} must stay within {low:g} .. {high:g}, for which this rollout's loops and "
+                    f"indices were checked, got {np.min(part):g} .. {np.max(part):g}; make a new Rollout for "
+                    "other values"
+                )
+        for literal in buffer.distinct:
+            twice = first_repeated(np.broadcast_to(values, values.shape or shape), literal)
+            if twice is not None:
+                raise ConfigError(
+                    f"{field.label} must hold distinct numbers, since a parallel loop stores through it, got "
+                    f"{twice} twice; add with += in the kernel, or set a permutation"
+                )
+        self._engine.storage.write(buffer, values, field.type.shape)
+
+
+def _read(captured: Captured) -> Any:
+    """Return what a Python value is now, None where it is gone."""
+    try:
+        return captured.read()
+    except (LookupError, AttributeError, ValueError):
+        return None

@@ -1,0 +1,390 @@
+"""Rollouts: a simulator over a horizon, with its cost, its gradients and its trajectories."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim import _taichi, runtime
+from diffsim.compiler.explain import Explanation, explain
+from diffsim.compiler.ir import Accumulate, Buffer, walk
+from diffsim.engine.engine import Engine
+from diffsim.engine.pace import Progress
+from diffsim.errors import ConfigError, GradientError, StateError
+from diffsim.language.fields import Control, Field, Scratch, State
+from diffsim.language.simulator import Simulator
+from diffsim.language.trace import Program, trace
+from diffsim.plan import Plan, Request
+from diffsim.plan.planning import plan_program, warn_of
+from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite, sensitivity
+from diffsim.rollout.frames import collect_frames
+from diffsim.rollout.inputs import Inputs
+from diffsim.rollout.leaves import Leaf, Wrt, resolve
+
+__all__ = ["Rollout"]
+
+Cost = Any  # a float, or an array with one number per world
+
+
+class Rollout:
+    """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
+
+    The cost is differentiable with respect to Params, Controls and the initial values of States.
+
+    Args:
+        simulator: What to run. Its Python attributes are frozen here: kernels see them as they are now.
+        steps: The horizon.
+        worlds: Copies that run in parallel, each with a cost of its own.
+        memory: The byte budget of all fields, a number or a size like `"512MiB"`. Where it is too small to
+            keep every step, checkpoints are kept and steps are recomputed; the gradient is the same.
+        mode: `step` launches every kernel of every step, `chunk` a few steps at a time, `fused` whole
+            segments of steps; `auto` chooses.
+        window: Force so many steps in memory; for tests.
+        schedule: The checkpoint schedule: `multistage`, `mixed`, `two-level`; `auto` chooses.
+        host_memory: The byte budget of checkpoints in the host's memory beside the fields; 0 for none.
+        spill: A folder that checkpoints may be written to; none is left there when a gradient is done.
+        disk_memory: The byte budget of that folder.
+        chunk: Force so many steps into one launch of mode `chunk`.
+        iterations: How many gradients the time to compile may be spread over.
+        progress: Called as `progress(done, total, phase)` after each segment of a run that has several: the
+            steps run so far, those of the whole run, forward and backward, and `forward` or `backward`. It
+            may raise to end the run, and must not run or close the rollout itself.
+
+    Raises:
+        ConfigError: An argument is not allowed, or the budget is too small for one step.
+        TraceError: A step or kernel cannot be traced.
+        GradientError: A kernel cannot be differentiated rightly.
+        StateError: The runtime was not started.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        steps: int,
+        worlds: int = 1,
+        memory: int | str = "1GiB",
+        mode: str = "auto",
+        *,
+        window: int | None = None,
+        schedule: str = "auto",
+        host_memory: int | str = 0,
+        spill: str | os.PathLike[str] | None = None,
+        disk_memory: int | str = "16GiB",
+        chunk: int | None = None,
+        iterations: int = 1000,
+        progress: Progress | None = None,
+    ) -> None:
+        self.closed = True
+        request = Request(
+            steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory, chunk, iterations
+        ).check()
+        if progress is not None and not callable(progress):
+            raise ConfigError(
+                f"progress must be a function or None, got {progress!r}; it is called with done, total, phase"
+            )
+        info = runtime.info()
+        self.sim, self.steps, self.worlds = simulator, int(steps), int(worlds)
+        self._program: Program = trace(simulator)
+        lowered, stages, chosen = plan_program(self._program, info, request)
+        warn_of(lowered, chosen)
+        self._info = info
+        self._runtime_program = runtime.register(self)
+        self._engine = Engine(lowered, stages, chosen, info)
+        self._engine.progress = progress
+        self._inputs = Inputs(self._engine)
+        self.closed = False
+        for field in self._program.fields.values():
+            if isinstance(field, Control):
+                field.steps = self.steps
+
+    @property
+    def plan(self) -> Plan:
+        """What was decided and why; print it."""
+        engine = self._engine
+        chosen = dataclasses.replace(engine.plan, compiled=engine.compile_seconds)
+        if engine.fallback:
+            return dataclasses.replace(chosen, mode="step", reason=engine.fallback, chunk=0)
+        return chosen
+
+    def explain(self) -> Explanation:
+        """Say what was made of each kernel: what was rewritten, recorded or guarded, and why; print it."""
+        return explain(self._engine.lowered, self._engine.stages)
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent on compiling kernels so far."""
+        return self._engine.compile_seconds
+
+    def close(self) -> None:
+        """Free the memory; the newest parameter values are kept on the host."""
+        if self.closed:
+            return
+        self._require_idle()
+        if self._runtime_program is runtime.current_program():
+            self._inputs.bring_home()
+            self._engine.close()
+        self.closed = True
+
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending() and not getattr(self, "closed", True):
+            self.close()
+
+    # ---- results ----
+
+    def value(self) -> Cost:
+        """Return the cost: a float, or an array with one number per world where there is more than one.
+
+        Raises:
+            StateError: The cost is not finite; the message has the first step and State that is not.
+        """
+        self._prepare()
+        self._engine.forward()
+        return self._cost(self._engine.cost())
+
+    def value_and_grad(
+        self, wrt: Wrt = None, *, debug: str | None = None
+    ) -> tuple[Cost, dict[str, NDArray[Any]]]:
+        """Return the cost and its gradients.
+
+        Args:
+            wrt: Params, Controls, parts (all their Params and Controls) and States (their initial values), or
+                their keys; one or a list. None: every Param and Control.
+            debug: `"nan"` runs kernel by kernel and looks at every number that each of them writes: the first
+                value or adjoint that is not finite becomes an error that names the kernel, the step, the
+                field, the index and the statement. Slow. An infinity counts as not finite, also one that is
+                stored on purpose.
+
+        Returns:
+            The cost as `value` gives it, and a dict from attribute paths (`"policy.w0"`) to arrays of the
+            shape of the declaration, worlds first where there are many and the field is `per_world`. The
+            gradient of what worlds share is the sum over worlds.
+
+        Raises:
+            ConfigError: `wrt` names something without a gradient, or `debug` is not known.
+            StateError: The cost is not finite; or a State that is carried on in a long run is NaN.
+            GradientError: A gradient is not finite, or an adjoint that is carried back in a long run.
+        """
+        if debug not in (None, "nan"):
+            raise ConfigError(f"debug must be None or 'nan', got {debug!r}; use 'nan' to find a NaN")
+        leaves = self.leaves(wrt)
+        if debug is None:
+            cost = self.evaluate(wrt)
+        else:
+            self._require_cost()
+            watch = NanWatch(self._engine)
+            cost = self._cost(self._engine.watched_backward(watch, watch.forward_done))
+        gradients = {leaf.key: leaf.gradient() for leaf in leaves}
+        for key, gradient in gradients.items():
+            if not np.all(np.isfinite(gradient)):
+                raise GradientError(explain_gradient(key, gradient))
+        return cost, gradients
+
+    def evaluate(self, wrt: Wrt = None) -> Cost:
+        """Run forward and backward and leave the gradients on the device, in `Leaf.grads`.
+
+        Raises:
+            StateError: The simulator has no cost, or the cost is not finite.
+            GradientError: An adjoint that is carried back in a long run is not finite.
+        """
+        self._prepare()
+        self._require_cost()
+        return self._cost(self._engine.backward())
+
+    @property
+    def lengths(self) -> Any:
+        """How many steps each world ran in the last run: an int, or an array of ints with many worlds.
+
+        It is the horizon where no kernel set `self.done` (see `Simulator.done`), and 0 where `reset` did.
+
+        Raises:
+            StateError: Nothing ran yet.
+        """
+        lengths = self._engine.lengths
+        if lengths is None:
+            raise StateError("lengths must be read after a run, got none yet; call value() first")
+        return int(lengths[0]) if self.worlds == 1 else lengths.copy()
+
+    def _require_cost(self) -> None:
+        if not (self._program.running_cost or self._program.terminal_cost or self._adds_cost()):
+            name = type(self.sim).__name__
+            raise StateError(
+                f"{name} must have a cost to differentiate, got none; define terminal_cost or running_cost"
+            )
+
+    def _adds_cost(self) -> bool:
+        return any(
+            isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"
+            for stage in self._engine.lowered.step
+            for op in walk(stage.body)
+        )
+
+    def trajectory(self, field: Field, every: int = 1) -> NDArray[Any]:
+        """Return what a field held over time.
+
+        Args:
+            field: A State, Scratch or Control of the simulator.
+            every: Steps between frames.
+
+        Returns:
+            Frames at t = 0, every, 2 every, ... (a State up to and including `steps`, others below it), shape
+            `(frames, *shape, *components)`; with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see
+            `lengths`) a world's States stay as they were then, and its Scratches are zero.
+
+        Raises:
+            ConfigError: The field has no time axis or is not of this simulator.
+        """
+        return self.trajectories({"field": field}, every)["field"]
+
+    def trajectories(self, fields: Mapping[str, Field], every: int = 1) -> dict[str, NDArray[Any]]:
+        """Return the trajectories of several fields from one run; see `trajectory`.
+
+        Raises:
+            ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
+        """
+        if not isinstance(every, int | np.integer) or isinstance(every, bool) or every < 1:
+            raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
+        buffers = {name: self._timed_buffer(field) for name, field in fields.items()}
+        self._prepare()
+        return collect_frames(self._engine, buffers, int(every))
+
+    def _timed_buffer(self, field: Field) -> Buffer:
+        buffer = self._engine.lowered.buffers.by_field.get(id(field)) if isinstance(field, Field) else None
+        if buffer is None or not isinstance(field, State | Scratch | Control):
+            known = [k for k, f in self._program.fields.items() if isinstance(f, State | Scratch | Control)]
+            raise ConfigError(
+                f"trajectory must be of a State, Scratch or Control of {type(self.sim).__name__}, got "
+                f"{field!r}; it has {', '.join(known)}"
+            )
+        return buffer
+
+    def check_grad(
+        self,
+        wrt: Wrt = None,
+        directions: int = 5,
+        seed: int = 0,
+        tolerance: float | None = None,
+        *,
+        components: bool | int = False,
+        forward: bool = True,
+        modes: bool = True,
+    ) -> Any:
+        """Compare gradients with finite differences, with forward mode and with another mode.
+
+        A rollout in f32 is run once more in f64: the check passes where the gradient is right there, and the
+        one in f32 is near it. Values, gradients and later runs stay as they are.
+
+        Args:
+            wrt: As for `value_and_grad`.
+            directions: How many random directions.
+            seed: Of the directions.
+            tolerance: Largest relative error that passes; 1e-6 in f64 and 2e-2 in f32 where left out.
+            components: Compare components one by one too: all of them (True), or so many drawn at random.
+            forward: Compare with the derivative by forward mode.
+            modes: Compare with the gradient in mode `step`, where that takes a few seconds at most.
+
+        Returns:
+            A report with `.passed`, `.error`, `.verdict` in one word, `.worst` and a table as its text that
+            ends with the verdict in a sentence; see `diffsim.grad.GradientReport`.
+
+        Raises:
+            ConfigError: An argument is not allowed.
+            StateError: The cost is not finite.
+            GradientError: A gradient is not finite.
+        """
+        from diffsim.rollout.grad.check import check_grad
+
+        return check_grad(
+            self, wrt, directions, seed, tolerance, components=components, forward=forward, modes=modes
+        )
+
+    def health(self, wrt: Wrt = None) -> Any:
+        """Measure how the gradient fares on its way back through time; see `diffsim.grad.GradientHealth`.
+
+        Compiles the backward pass once more, with sums over the adjoint of the States in it, and runs one
+        gradient. The sums take `24 * (steps + 1) * worlds` bytes beside the budget.
+
+        Args:
+            wrt: As for `value_and_grad`.
+
+        Returns:
+            The adjoint norm of each step, its rate of growth, the horizon after which the gradient carries no
+            information, a truncation to use, and what has no effect; print it.
+
+        Raises:
+            ConfigError: `wrt` names something without a gradient.
+            StateError: The cost is not finite. A gradient that is not finite is no error here.
+        """
+        from diffsim.rollout.grad.health import make_health
+
+        leaves = self.leaves(wrt)
+        self._require_cost()
+        cost, norms = self._engine.measured_backward()
+        self._cost(cost)
+        return make_health(norms, {leaf.key: leaf.gradient() for leaf in leaves}, self._epsilon)
+
+    def gradient_warning(self, cost: Cost, wrt: Wrt = None) -> str | None:
+        """Judge the last gradient by what its run left behind, in one line; None where nothing looks bad.
+
+        Runs nothing: it tells what is plain to see. `health` measures.
+
+        Args:
+            cost: What `evaluate` or `value_and_grad` returned.
+            wrt: As for them.
+        """
+        from diffsim.rollout.grad.health import describe_last
+
+        engine = self._engine
+        gradients = {leaf.key: leaf.gradient() for leaf in self.leaves(wrt)}
+        rounding = self._epsilon * sensitivity(engine, np.atleast_1d(np.asarray(cost, dtype=np.float64)))
+        return describe_last(gradients, engine.lookout.largest, rounding, self.steps, self._epsilon)
+
+    @property
+    def _epsilon(self) -> float:
+        return float(np.finfo(_taichi.NUMPY[self._info.real]).eps)
+
+    # ---- parameters ----
+
+    def leaves(self, wrt: Wrt = None) -> list[Leaf]:
+        """Return what `wrt` names, on the device and up to date.
+
+        Raises:
+            ConfigError: `wrt` names something without a gradient.
+        """
+        fields = resolve(self._program, wrt)
+        self._prepare()
+        return [Leaf(self, self._engine, field, self._inputs.buffer(field)) for field in fields]
+
+    def touch(self, leaves: Iterable[Leaf]) -> None:
+        """Say that the device values of leaves were changed, so that the host's copies are old."""
+        self._inputs.touch([(leaf.field, leaf.buffer) for leaf in leaves])
+
+    def _prepare(self) -> None:
+        """Check that the rollout can run, and bring changed values to the device."""
+        if self.closed:
+            raise StateError("the rollout must be open, got a closed one; make a new Rollout")
+        self._require_idle()
+        if self._runtime_program is not runtime.current_program():
+            raise StateError(
+                "the rollout must live on the running Taichi program, got another ti.init since; make it anew"
+            )
+        self._inputs.upload()
+
+    # ---- trouble ----
+
+    def _require_idle(self) -> None:
+        if self._engine.running:
+            raise StateError(
+                "the rollout must be left alone while it runs, got a call from its progress or another "
+                "thread; call it again when it has returned"
+            )
+
+    def _cost(self, cost: NDArray[np.float64]) -> Cost:
+        if not np.all(np.isfinite(cost)):
+            raise StateError(explain_not_finite(self._engine, cost))
+        return float(cost[0]) if self.worlds == 1 else cost

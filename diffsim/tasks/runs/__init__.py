@@ -1,0 +1,30 @@
+"""Runs: settings in, a folder of results out, that can be stopped at any moment and go on later."""
+
+from diffsim.tasks.runs.folder import PICTURES, RunFolder, check_new, free_folder
+from diffsim.tasks.runs.settings import (
+    OptimizerOptions,
+    RunOptions,
+    Settings,
+    make_optimizer,
+    resolve_optimizer,
+)
+from diffsim.tasks.runs.state import History, Snapshot
+from diffsim.tasks.runs.training import Outcome, render, resume, train
+
+__all__ = [
+    "PICTURES",
+    "History",
+    "OptimizerOptions",
+    "Outcome",
+    "RunFolder",
+    "RunOptions",
+    "Settings",
+    "Snapshot",
+    "check_new",
+    "free_folder",
+    "make_optimizer",
+    "render",
+    "resolve_optimizer",
+    "resume",
+    "train",
+]

@@ -1,0 +1,137 @@
+"""A task made ready to run: the runtime, the simulator, its rollout and the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from diffsim.tasks.runs.settings import Settings, make_optimizer
+from diffsim.tasks.runs.state import Arrays, Snapshot
+from diffsim.tasks.task import Recording
+
+__all__ = ["Problem"]
+
+
+class Problem:
+    """The live half of a run: everything that holds Taichi fields.
+
+    Args:
+        settings: What to run. The runtime is started by it.
+        snapshot: What to go on from: the mode that it ran in is kept.
+
+    Attributes:
+        task: The task.
+        rollout: Its rollout.
+        arch: The backend that came up: `cpu` or `cuda`.
+        backend: Backend, precision and threads, for the manifest.
+        watch: Called between the segments of a rollout that has several, as `Progress.within` is.
+        warning: What looks bad about the gradient that `begin` computed, in one line, or None.
+
+    Raises:
+        ConfigError: A setting is not allowed, or the backend is not there.
+        TraceError: The simulator's step can't be traced.
+    """
+
+    def __init__(self, settings: Settings, snapshot: Snapshot | None = None) -> None:
+        from diffsim.rollout import Rollout
+
+        run = settings.run
+        self.task = settings.open_task()
+        self._optimizer = make_optimizer(settings.optimizer)
+        info = run.start()
+        self.arch = "cpu" if info.on_cpu else info.arch
+        self.backend = {"arch": info.arch, "precision": info.precision, "threads": info.threads}
+        simulator = self.task.build()
+        self._wrt = self.task.wrt(simulator)
+        self.watch: Callable[[int, int, str], object] | None = None
+        self.rollout = Rollout(simulator, **(run.planned() | _launched(snapshot)), progress=self._between)
+        self.task.prepare(self.rollout)
+        self.warning: str | None = None
+        self._run: Any = None
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """Say how the rollout runs, for the manifest."""
+        plan = self.rollout.plan
+        return {"mode": plan.mode, "chunk": plan.chunk, "text": str(plan)}
+
+    def _between(self, done: int, total: int, phase: str) -> None:
+        if self.watch is not None:
+            self.watch(done, total, phase)
+
+    def begin(self, snapshot: Snapshot | None) -> None:
+        """Compile, and go to where the snapshot was taken; None for the start.
+
+        Raises:
+            DiffsimError: The rollout can't be compiled, or left the finite numbers.
+        """
+        self._run = self._optimizer.start(self.rollout, self._wrt)
+        state = self._run.state() if snapshot is None else snapshot.optimizer
+        info = self._run.step()  # compiles all that an iteration needs; taken back below
+        self.warning = self.rollout.gradient_warning(info.cost, self._wrt)
+        self._run.load(state)
+
+    def step(self) -> tuple[Any, float]:
+        """Do one iteration; return the cost before it, and the gradient's length.
+
+        Raises:
+            DiffsimError: The rollout left the finite numbers.
+        """
+        info = self._run.step()
+        return info.cost, float(info.grad_norm)
+
+    def params(self) -> Arrays:
+        """Copy the parameters that are optimised."""
+        return dict(self._run.last())
+
+    def best(self) -> Arrays:
+        """Copy the parameters of the lowest cost so far."""
+        return dict(self._run.best())
+
+    def state(self) -> Arrays:
+        """Copy all that the optimizer needs to go on as if it had not been stopped."""
+        return dict(self._run.state())
+
+    def animate(
+        self, pictures: Mapping[Path, tuple[str, Arrays]], compare: Path
+    ) -> dict[str, dict[str, float]]:
+        """Run the rollout once for each set of parameters, draw what happens and measure it.
+
+        Args:
+            pictures: Caption and parameters by the file to write.
+            compare: The file for a picture of all of them, if the task has one.
+
+        Returns:
+            The task's figures of merit by the name of the picture, without its suffix.
+        """
+        recordings, metrics = [], {}
+        for path, (caption, params) in pictures.items():
+            for leaf in self.rollout.leaves(self._wrt):
+                leaf.set(params[leaf.key])
+            recording = Recording(path, caption, self.task.record(self.rollout))
+            recordings.append(recording)
+            metrics[path.stem] = {name: float(x) for name, x in self.task.metrics(recording.arrays).items()}
+        self.task.animate(recordings)
+        self.task.compare(recordings, compare)
+        return metrics
+
+    def close(self) -> None:
+        """Free the rollout's memory."""
+        self.rollout.close()
+
+    def __enter__(self) -> Problem:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _launched(snapshot: Snapshot | None) -> dict[str, Any]:
+    """Return the planning arguments that force the mode that a run was in when it stopped."""
+    if snapshot is None or not snapshot.mode:
+        return {}
+    return {"mode": snapshot.mode, "chunk": snapshot.chunk or None}

@@ -1,0 +1,162 @@
+"""The contract of a task: a simulator, what to optimise in it, and how to look at the result."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from numpy.typing import NDArray
+
+from diffsim.options import Options, option
+
+if TYPE_CHECKING:
+    from diffsim.language.simulator import Simulator
+    from diffsim.rollout import Rollout
+    from diffsim.view import Film
+
+__all__ = ["Options", "Recording", "Task", "option"]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One motion to be drawn.
+
+    Attributes:
+        path: The GIF file to write.
+        caption: A few words to show in the picture.
+        arrays: What `Task.record` returned.
+    """
+
+    path: Path
+    caption: str
+    arrays: Mapping[str, NDArray[Any]]
+
+
+class Task(ABC):
+    """A thing to optimise, by name: `diffsim train NAME` does the rest.
+
+    A subclass gives the class attributes, a frozen dataclass `Config` of its own options, and the methods::
+
+        class GliderTask(Task):
+            name = "glider"
+            summary = "a glider learns to land"
+            steps, iterations = 500, 80
+            optimizer = {"name": "adam", "lr": 1e-2}
+
+            @dataclass(frozen=True)
+            class Config(Options):
+                wind: float = option(0.0, "side wind [m/s]", minimum=0.0)
+
+            def build(self): return Glider(wind=self.config.wind)
+            def record(self, rollout): return {"x": rollout.trajectory(rollout.sim.x, every=8)}
+            def films(self, recordings): ...  # one diffsim.view.Film for each of them
+
+    A task must be cheap to import (`diffsim list` imports all of them): import the simulator inside `build`.
+
+    Args:
+        config: The task's options; None for the defaults.
+        data: What `data()` of an equal task returned, when a run is resumed; None to read it anew.
+
+    Attributes:
+        name: What the command line calls it; the name of its entry point.
+        summary: One line for `diffsim list`.
+        steps: Time steps of a rollout, unless told otherwise.
+        iterations: Optimizer iterations, unless told otherwise.
+        check_steps: Time steps of a gradient check, unless told otherwise.
+        run_options: Further options of `diffsim train` by name with the values that suit the task: `worlds`,
+            `memory`, `precision`, ...
+        smoke: Options that make a run so small that it takes seconds, for `--smoke`: `steps`, `iterations`
+            and options of its own. `diffsim check` takes its own options from here too.
+        optimizer: The optimizer's name (`sgd`, `adam`) under `name`, and its arguments.
+        cost_label: What the cost is, with its unit, for the axis of a picture.
+    """
+
+    @dataclass(frozen=True)
+    class Config(Options):
+        """The options of a task that has none."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    steps: ClassVar[int]
+    iterations: ClassVar[int] = 100
+    check_steps: ClassVar[int] = 64
+    run_options: ClassVar[Mapping[str, Any]] = {}
+    smoke: ClassVar[Mapping[str, Any]] = {}
+    optimizer: ClassVar[Mapping[str, Any]] = {"name": "adam", "lr": 1e-2}
+    cost_label: ClassVar[str] = "cost"
+
+    def __init__(self, config: Options | None = None, data: Mapping[str, Any] | None = None) -> None:
+        self.config: Any = config if config is not None else self.Config()
+
+    def data(self) -> dict[str, Any]:
+        """Return what the options point to outside the run folder (a user's file), as TOML can hold it.
+
+        It is written into `config.toml` and handed back to the constructor by `resume`, so that a run goes on
+        when the file was moved or changed.
+        """
+        return {}
+
+    def title(self) -> str:
+        """Say in a few words what is optimised, for the heading of a picture."""
+        return self.name
+
+    @abstractmethod
+    def build(self) -> Simulator:
+        """Make the simulator; the runtime has been started."""
+
+    def wrt(self, simulator: Simulator) -> list[Any] | None:
+        """Say what to optimise, as `Rollout.value_and_grad` takes it; None for every Param and Control."""
+        return None
+
+    def prepare(self, rollout: Rollout) -> None:
+        """Set what depends on how many worlds there are: `per_world` values. Called once, before any run."""
+        return
+
+    @abstractmethod
+    def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
+        """Run the rollout with the parameters it has and return what `animate` needs to draw it."""
+
+    def films(self, recordings: Sequence[Recording]) -> list[Film]:
+        """Draw each recording; they come together so that they can share one scale.
+
+        A task that has none overrides `animate`.
+
+        Raises:
+            NotImplementedError: The task draws in another way.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define films or animate")
+
+    def target_film(self, recordings: Sequence[Recording]) -> Film | None:
+        """Draw what was aimed at, as a further row beside the films; None where these show it."""
+        return None
+
+    def metrics(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+        """Compute figures of merit of a recording: a name with its unit, and a number."""
+        return {}
+
+    def animate(self, recordings: Sequence[Recording]) -> None:
+        """Write one GIF for each recording."""
+        from diffsim.view import film_gif
+
+        for recording, film in zip(recordings, self.films(recordings), strict=True):
+            film_gif(recording.path, dataclasses.replace(film, caption=recording.caption), self.title())
+
+    def compare(self, recordings: Sequence[Recording], path: Path) -> None:
+        """Write one picture that shows all recordings, and the target, at a glance.
+
+        A task without films gets none, unless it overrides this.
+        """
+        from diffsim.view import compare_png
+
+        if type(self).films is Task.films:
+            return
+        films = [
+            dataclasses.replace(film, caption=recording.caption)
+            for recording, film in zip(recordings, self.films(recordings), strict=True)
+        ]
+        target = self.target_film(recordings)
+        compare_png(path, films if target is None else [*films, target], self.title())

@@ -1,0 +1,481 @@
+"""Kernels that would kill or hang Python: planted ones die in the guard's process and become errors here."""
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import taichi as ti
+
+import diffsim as ds
+from diffsim import runtime as runtime_module
+from diffsim.engine import executors, launch
+from diffsim.engine import guard as guard_module
+from diffsim.engine.child import Child
+from diffsim.engine.guard import Guard
+from diffsim.engine.passed import PassedTexts
+from diffsim.errors import ConfigError, GradientError
+from diffsim.files import cache_folder
+
+pytestmark = pytest.mark.cpu
+
+DIE_COMPILING = "\nimport os\nos.abort()\n"
+# holds the interpreter's lock as a compiler that hangs does
+HANG_COMPILING = "\nimport ctypes\nctypes.PyDLL(None).sleep(1000)\n"
+
+
+class Spring(ds.Simulator):
+    def __init__(self, n=2):
+        self.n = n
+        self.x = ds.State(ds.real, n, init=np.arange(1.0, n + 1))
+        self.f = ds.Scratch(ds.real, n)
+        self.k = ds.Param(np.full(n, 2.0))
+
+    @ti.kernel
+    def force(self, t: ti.i32):
+        for i in range(self.n):
+            self.f[t, i] = -self.k[i] * self.x[t, i]
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(self.n):
+            self.x[t + 1, i] = self.x[t, i] + 0.1 * self.f[t, i]
+
+    @ti.kernel
+    def stretch(self, t: ti.i32):
+        for i in range(self.n):
+            self.cost[None] += self.x[t, i] ** 2
+
+    def step(self, t):
+        self.force(t)
+        self.move(t)
+
+    def terminal_cost(self, t):
+        self.stretch(t)
+
+
+LINES = {
+    found[1]: k
+    for k, line in enumerate(Path(__file__).read_text(encoding="utf-8").splitlines(), 1)
+    if (found := re.match(r"    def (force|move|stretch)\(", line)) and k < 60
+}
+
+
+@pytest.fixture(scope="module")
+def guard():
+    return True
+
+
+@pytest.fixture
+def mine(monkeypatch, tmp_path, runtime):
+    """A guard with a memory of its own, in place of the one that all share."""
+    made = Guard(tmp_path / "guard")
+    monkeypatch.setattr(launch, "the_guard", lambda: made)
+    yield made
+    made.close()
+
+
+def gradient(n=2, mode="fused"):
+    rollout = ds.Rollout(Spring(n), steps=4, mode=mode)
+    try:
+        return rollout.value_and_grad()
+    finally:
+        rollout.close()
+
+
+def check_gradient(n=2):
+    """The spring's cost is (1 - k / 10)^8 |x|^2."""
+    cost, gradients = gradient(n)
+    x = np.arange(1.0, n + 1)
+    assert cost == pytest.approx(0.8**8 * np.sum(x**2), rel=1e-12)
+    np.testing.assert_allclose(gradients["k"], -0.8 * 0.8**7 * x**2, rtol=1e-12)
+
+
+def plant(monkeypatch, change, printer="fused_forward"):
+    """Let a printer of kernels change its texts."""
+    print_text = getattr(executors, printer)
+
+    def planted(*args):
+        texts = print_text(*args)
+        if isinstance(texts, dict):
+            return {group: [change(text) for text in some] for group, some in texts.items()}
+        return change(texts)
+
+    monkeypatch.setattr(executors, printer, planted)
+
+
+def appended(code):
+    return lambda text: dataclasses.replace(text, source=text.source + code)
+
+
+def named(text, kind, dtype="f64"):
+    """What a text calls its first field of a kind."""
+    return min(n for n, (b, _) in text.used.items() if b.kind == kind and b.dtype == dtype)
+
+
+def first(line):
+    """Put a statement at the beginning of the kernel's body; X is the State, TABLE the user's own field."""
+
+    def change(text):
+        head, rest = text.source.split("\n", 1)
+        body = line.replace("X", named(text, "state"))
+        if "TABLE" in body:
+            body = body.replace("TABLE", named(text, "external", "i32"))
+        return dataclasses.replace(text, source=f"{head}\n    {body}\n{rest}")
+
+    return change
+
+
+def no_child(monkeypatch):
+    def refuse():
+        raise AssertionError("a child was started")
+
+    monkeypatch.setattr(guard_module, "Child", refuse)
+
+
+# ---- what passes ----
+
+
+def test_texts_that_passed_are_remembered(mine, monkeypatch):
+    check_gradient()
+    keys = mine.folder.joinpath("passed.txt").read_text().split()
+    assert len(keys) == len(set(keys)) >= 8  # two passes, three kernels in step mode and their adjoints
+    assert all(re.fullmatch("[0-9a-f]{32}", key) for key in keys)
+    no_child(monkeypatch)
+    check_gradient()  # by this guard
+    later = Guard(mine.folder)
+    monkeypatch.setattr(launch, "the_guard", lambda: later)
+    check_gradient()  # by that of a later process
+    with pytest.raises(AssertionError, match="a child was started"):
+        gradient(3)  # other shapes
+
+
+def test_other_options_and_versions_make_other_keys(mine, monkeypatch):
+    texts = []
+    plant(monkeypatch, lambda text: texts.append(text) or text)
+    rollout = ds.Rollout(Spring(), steps=4, mode="fused")
+    rollout.value()
+    storage, text = rollout._engine.storage, texts[0]
+    keys = {guard_module._key(text, storage)}
+    assert guard_module._key(text, storage) in keys
+    for change in ({"source": text.source + "\n"}, {"real": "f32"}):
+        keys.add(guard_module._key(dataclasses.replace(text, **change), storage))
+    monkeypatch.setattr(guard_module, "_options", lambda: [32, 1])
+    keys.add(guard_module._key(text, storage))
+    monkeypatch.setattr(guard_module, "_versions", lambda: (0,))
+    keys.add(guard_module._key(text, storage))
+    assert len(keys) == 5
+    rollout.close()
+
+
+def test_without_the_guard_no_child_is_started(mine, monkeypatch):
+    monkeypatch.setattr(runtime_module, "guard_limit", lambda: 0.0)
+    no_child(monkeypatch)
+    check_gradient()
+    assert not mine.folder.exists()
+
+
+def test_the_child_says_nothing_here(mine, monkeypatch, capfd):
+    plant(monkeypatch, appended("\nimport os\nos.system('echo loud; echo loud >&2')\n"))
+    monkeypatch.setattr(
+        launch.Launcher, "_compile", lambda self, args: mine.attempt(self.text, self._storage, args)
+    )
+    gradient()
+    assert capfd.readouterr() == ("", "")
+
+
+# ---- what dies ----
+
+
+@pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        (appended(DIE_COMPILING), "was killed by SIGABRT while compiling it; split or simplify"),
+        (appended("\nimport ctypes\nctypes.string_at(0)\n"), "was killed by SIGSEGV while compiling it"),
+        (first("X[0, 1000000000, 0] = 1.0"), "was killed by SIG(SEGV|BUS) in its first run; look for ind"),
+        (first("X[0, 0, 0] = ti.f64(n % t0)"), "was killed by SIGFPE in its first run"),
+        (appended("\nimport os\nos._exit(3)\n"), "ended with status 3 while compiling it"),
+    ],
+    ids=["abort", "segv", "far", "division", "exit"],
+)
+def test_a_death_is_an_error_with_the_kernels_names(mine, monkeypatch, change, how):
+    with monkeypatch.context() as patch:
+        plant(patch, change)
+        with pytest.raises(GradientError, match=how) as error:
+            gradient()
+    message = str(error.value)
+    assert message.startswith("the forward pass of Spring, made of Spring.force (")
+    for name, line in LINES.items():
+        assert re.search(rf"Spring\.{name} \(\S*test_guard\.py:{line}:5 in {name}\)", message)
+    kept = Path(re.search(r"please report it with (\S+)$", message)[1])
+    assert kept.parent == mine.folder / "failed"
+    text = kept.read_text()
+    assert "def forward(t0: ti.i32" in text
+    assert "test_guard.py" in text
+    check_gradient()  # the process lives on, and the text that is well passes
+    assert mine.folder.joinpath("passed.txt").exists()
+
+
+def test_a_death_in_step_mode_names_one_kernel(mine, monkeypatch):
+    def change(text):
+        mine_too = any(origin.startswith("Spring.move ") for origin in text.origins)
+        return appended(DIE_COMPILING)(text) if mine_too and "_adj" not in text.name else text
+
+    plant(monkeypatch, change, "step_kernels")
+    with pytest.raises(
+        GradientError, match=r"^kernel Spring.move \(\S*test_guard.py:\d+:\d+ in \S+\) must compile"
+    ):
+        gradient()
+
+
+def test_a_hang_is_an_error(mine, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime_module, "guard_limit", lambda: 3.0)
+        plant(patch, appended(HANG_COMPILING))
+        with pytest.raises(
+            GradientError, match=r"took longer than 3 s while compiling it; .* allow more seconds"
+        ):
+            gradient()
+    check_gradient()
+
+
+def test_a_death_ahead_is_not_blamed_on_others(mine, monkeypatch):
+    """A text that nobody runs kills the child, which compiles it ahead: the texts that run are well."""
+    texts = []
+    plant(monkeypatch, lambda text: texts.append(text) or text)
+    rollout = ds.Rollout(Spring(), steps=4, mode="fused")
+    rollout._engine.executor.announce(gradients=False)
+    mine.announce(appended(DIE_COMPILING)(texts[0]), rollout._engine.storage)
+    child = mine._child
+    assert child._process.wait(60) == -signal.SIGABRT
+    assert rollout.value() == pytest.approx(0.8**8 * 5.0)
+    assert mine._child not in (None, child)
+    rollout.close()
+
+
+class Lookup(Spring):
+    def __init__(self, table, weights):
+        super().__init__()
+        self.table, self.weights = table, weights
+
+    @ti.kernel
+    def force(self, t: ti.i32):
+        for i in range(self.n):
+            self.f[t, i] = -self.k[i] * self.x[t, i] * self.weights[self.table[i]]
+
+
+def test_data_that_lead_astray_are_contained(mine, monkeypatch):
+    """The child gets the numbers of the user's own fields: the same text is well, or dies of them."""
+    table, weights = ti.field(ti.i32, 2), ti.field(ti.f64, 2)
+    weights.fill(1.0)
+    plant(monkeypatch, first("X[0, TABLE[1], 0] = 1.0"))  # an access without an alarm
+    cost = value_of(Lookup(table, weights))
+    assert cost == pytest.approx(0.8**4 * 5.0)
+    table[1] = 1_000_000_000
+    mine._passed = PassedTexts(None)
+    with pytest.raises(GradientError, match=r"Lookup, made of .*SIG(SEGV|BUS) in its first run"):
+        value_of(Lookup(table, weights))
+
+
+def value_of(simulator):
+    rollout = ds.Rollout(simulator, steps=2, mode="fused")
+    try:
+        return rollout.value()
+    finally:
+        rollout.close()
+
+
+def test_errors_of_python_stay_what_they_are(mine, monkeypatch):
+    plant(monkeypatch, first("X[0, 0, 0] = nobody"))
+    with pytest.raises(ti.TaichiNameError, match="nobody"):
+        gradient()
+
+
+def test_what_only_the_child_cannot_do_is_told(mine, monkeypatch):
+    plant(monkeypatch, appended("\nimport sys\nif 'pytest' not in sys.modules:\n    raise ValueError('x')\n"))
+    with pytest.warns(RuntimeWarning, match="the guard could not try a kernel that works: ValueError: x"):
+        check_gradient()
+
+
+# ---- the process ----
+
+
+@pytest.mark.parametrize("program", ["no/such/python", "false"])
+def test_a_child_that_cannot_start(mine, monkeypatch, program):
+    monkeypatch.setattr(sys, "executable", program)
+    with pytest.warns(RuntimeWarning, match=r"could not be started \(.*\); kernels run unguarded"):
+        check_gradient()
+
+
+def test_a_program_that_is_too_large_to_have_twice(mine, monkeypatch):
+    monkeypatch.setattr(guard_module, "_memory", lambda: 0.0)
+    with pytest.warns(RuntimeWarning, match="the forward pass of Spring, made of .* run unguarded") as warned:
+        check_gradient()
+    assert len(warned) == 1
+
+
+def test_data_above_the_limit_stay_at_home(mine, monkeypatch):
+    monkeypatch.setattr(guard_module, "_SHIPPED", 20)
+    sent = []
+    send = Child.send
+    monkeypatch.setattr(
+        Child, "send", lambda self, head, data=b"": sent.append(head) or send(self, head, data)
+    )
+    check_gradient()
+    sizes = [[8 * size for _, size in head["data"].values()] for head in sent if head["run"]]
+    assert max(map(sum, sizes)) == 16
+    assert any(sizes)
+
+
+def test_a_forked_process_has_no_child(mine):
+    check_gradient()
+    child = mine._child
+    assert child is not None
+    mine.forked()
+    assert mine._child is None
+    pid = child._process.pid
+    os.kill(pid, 0)  # it lives: it is the other process's
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    check_gradient(3)
+
+
+PARENT = """
+import sys
+import numpy as np
+import diffsim as ds
+sys.path.insert(0, {tests!r})
+import test_guard as t
+from diffsim.engine import child, executors, launch
+from diffsim.engine.guard import Guard
+import dataclasses
+
+start = child.Child.__init__
+def tell(self):
+    start(self)
+    print(self._process.pid, flush=True)
+child.Child.__init__ = tell
+own = Guard(t.Path({folder!r}))
+launch.the_guard = lambda: own
+ds.init(arch="cpu", precision=64, threads=1, guard=True)
+printer = executors.fused_forward
+executors.fused_forward = lambda *args: t.appended(t.HANG_COMPILING)(printer(*args))
+try:
+    t.gradient()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def ends(pid):
+    """Wait until a process is gone (or waits to be reaped), for a minute at most."""
+    for _ in range(600):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_child_amid_a_hang_ends_with_its_parent(tmp_path, number):
+    program = PARENT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        pid = int(run.stdout.readline())
+        time.sleep(2.0)  # it hangs by now; if not, it ends all the same
+        os.killpg(run.pid, number)  # as a terminal does
+        said, errors = run.communicate(timeout=60)
+    assert ends(pid)
+    if number == signal.SIGINT:
+        assert said == "interrupted\n"
+        assert errors == ""
+
+
+# ---- memory ----
+
+
+def test_passed_texts_outlive_the_process(tmp_path):
+    path = tmp_path / "a" / "passed.txt"
+    one, two = PassedTexts(path), PassedTexts(path)
+    keys = [f"{k:032x}" for k in range(3)]
+    assert keys[0] not in one
+    one.add(keys[0])
+    two.add(keys[1])
+    assert keys[0] in one
+    with path.open("a") as file:
+        file.write("torn")
+    assert [key in PassedTexts(path) for key in keys] == [True, True, False]
+    assert path.read_text() == f"{keys[0]}\n{keys[1]}\ntorn"
+
+
+@pytest.mark.parametrize("path", [None, "file/passed.txt", "file"])
+def test_memory_that_cannot_be_written_lasts_as_long_as_the_process(tmp_path, path):
+    (tmp_path / "file").mkdir() if path == "file" else (tmp_path / "file").touch()
+    passed = PassedTexts(tmp_path / path if path else None)
+    passed.add("0" * 32)
+    assert "0" * 32 in passed
+    assert "0" * 32 not in PassedTexts(passed.path)
+
+
+def test_memory_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("diffsim.engine.passed._LARGEST", 100)
+    path = tmp_path / "passed.txt"
+    keys = [f"{k:032x}" for k in range(4)]
+    path.write_text("".join(key + "\n" for key in keys))
+    assert [key in PassedTexts(path) for key in keys] == [False, False, False, True]
+    assert path.read_text() == keys[3] + "\n"
+
+
+def test_where_memory_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "diffsim" / "guard"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "diffsim" / "guard"
+
+    def homeless():
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cache_folder() is None
+    Guard()._passed.add("0" * 32)
+
+
+def test_a_failed_text_is_kept_elsewhere_without_a_folder(mine, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    mine.folder = tmp_path / "file"
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    plant(monkeypatch, appended(DIE_COMPILING))
+    with pytest.raises(GradientError, match=re.escape(f"report it with {tmp_path}/diffsim-guard/forward-")):
+        gradient()
+
+
+# ---- settings ----
+
+
+def test_the_setting(runtime):
+    assert runtime.guard == runtime_module.guard_limit() == 300.0
+    assert runtime.unguarded == ""
+    assert runtime_module._guard_seconds(20) == 20.0
+    assert runtime_module._guard_seconds(False) == 0.0
+    assert "GPU" in runtime_module._why_unguarded("cuda")
+    assert runtime_module._why_unguarded("x64") == ""
+
+
+@pytest.mark.parametrize("value", ["yes", 0, -1.0, float("nan"), None])
+def test_a_guard_that_is_none(value):
+    with pytest.raises(ConfigError, match="guard must be True, False or a number of seconds, got"):
+        ds.init(guard=value)

@@ -1,0 +1,79 @@
+"""Loops shared by threads: sums that meet must not get lost."""
+
+import numpy as np
+import pytest
+import taichi as ti
+
+import diffsim as ds
+from diffsim.compiler.codegen import stepwise
+
+N = 4000
+
+
+@pytest.fixture(scope="module")
+def threads():
+    return 2
+
+
+class Stencil(ds.Simulator):
+    """Each element is added to by its own iteration and by a neighbour's, in one parallel loop."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.x = ds.State(ds.real, N, init=rng.normal(size=N))
+        self.k = ds.Param(rng.normal(size=N))
+        self.f = ds.Scratch(ds.real, N)
+        self.next = ds.Constant((np.arange(N) + N // 2) % N)
+
+    @ti.kernel
+    def force(self, t: ti.i32):
+        for i in range(N):
+            pull = self.k[i] * (self.x[t, self.next[i]] - self.x[t, i])
+            self.f[t, i] += pull
+            self.f[t, self.next[i]] -= pull
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(N):
+            self.x[t + 1, i] = self.x[t, i] + 0.1 * self.f[t, i]
+
+    def step(self, t):
+        self.force(t)
+        self.move(t)
+
+    @ti.kernel
+    def square(self, t: ti.i32):
+        for i in range(N):
+            self.cost[None] += self.x[t, i] ** 2
+
+    def terminal_cost(self, t):
+        self.square(t)
+
+
+def test_parallel_sums_meet(runtime, monkeypatch):
+    monkeypatch.setattr(stepwise, "worth_sharing", lambda *args: True)  # one thread would be faster
+    sim = Stencil()
+    k, ids, x = sim.k.numpy(), sim.next.numpy(), sim.x.numpy()
+    for _ in range(3):
+        pull = k * (x[ids] - x)
+        f = pull.copy()
+        np.subtract.at(f, ids, pull)
+        x = x + 0.1 * f
+    step, fused = (ds.Rollout(sim, steps=3, mode=mode) for mode in ("step", "fused"))
+    want, reference = fused.value_and_grad(["k", "x"])
+    assert want == pytest.approx(np.sum(x**2), rel=1e-12)
+    for _ in range(10):  # a race shows only sometimes
+        cost, grads = step.value_and_grad(["k", "x"])
+        assert cost == pytest.approx(want, rel=1e-12)
+        for key in reference:
+            np.testing.assert_allclose(grads[key], reference[key], rtol=1e-9, atol=1e-12)
+
+
+def test_worlds_in_lanes(runtime):
+    sim = Stencil()
+    one = ds.Rollout(sim, steps=2, mode="fused").value_and_grad(["k"])
+    many = ds.Rollout(sim, steps=2, worlds=11, mode="fused")
+    assert many.plan.layout.groups == 2  # one for each thread
+    cost, grads = many.value_and_grad(["k"])
+    np.testing.assert_allclose(cost, [one[0]] * 11, rtol=1e-12)
+    np.testing.assert_allclose(grads["k"], 11 * one[1]["k"], rtol=1e-9, atol=1e-12)

@@ -1,0 +1,278 @@
+"""The benchmarks run, and the yardstick computes what it claims. How fast anything is, no test asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def results(path: Path, *words: str) -> dict[str, Any]:
+    """Run a benchmark that must succeed without a word on standard error, and read the file it writes."""
+    done = bench(*words, "--json", str(path))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert f"written: {path}" in done.stdout
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    data: dict[str, Any] = json.loads(path.read_text())
+    assert data["machine"]["taichi"]
+    return data
+
+
+def test_all_ways_to_run_the_robot_agree(arch: str, tmp_path: Path) -> None:
+    words = f"mass_spring --robot 0 --steps 12 --rounds 1 --precision 64 --arch {arch}".split()
+    data = results(tmp_path / "out.json", *words)
+    checks = data["agreement"]["f64"]
+    assert checks["agree"]
+    assert set(checks) == {"cost", "tolerance", "agree", "step", "fused"}
+    for kind in ("step", "fused"):
+        assert checks[kind]["gradient_error"] < 1e-10
+    assert set(data["contenders"]) == {"plain", "step", "fused"}
+    for numbers in data["contenders"].values():
+        assert numbers["value_and_grad_s"] > 0
+        assert len(numbers["times"]["value_and_grad"]) == 1
+
+
+def test_training_is_reported(arch: str, tmp_path: Path) -> None:
+    words = f"training --robots 0 --seeds 0 3 --iterations 2 --steps 8 --arch {arch}".split()
+    data = results(tmp_path / "out.json", *words)
+    assert [run["seed"] for run in data["runs"]] == [0, 3]
+    for run in data["runs"]:
+        assert len(run["costs"]) == 2
+        assert run["best_cost"] == min(run["costs"])
+    best = [run["best_cost"] for run in data["runs"]]
+    assert data["medians"]["0"]["best_cost"] == pytest.approx(sum(best) / 2)
+
+
+def test_long_rollouts_are_reported(arch: str, tmp_path: Path) -> None:
+    words = f"long --robot 0 --steps 300 --plan-steps 2000 --memory 256KiB --repeat 1 --arch {arch}".split()
+    data = results(tmp_path / "out.json", *words)
+    assert data["memory_peak_mib"] >= data["memory_before_mib"] > 0
+    assert len(data["seconds"]) == 1
+    assert np.isfinite(data["cost"])
+    assert "2,000" in data["plan"]
+
+
+def test_all_who_solve_the_wave_equation_agree(arch: str, tmp_path: Path) -> None:
+    kinds = ["plain", "fused", "step", *(["c"] if shutil.which("cc") else [])]
+    words = f"wave --grid 12 --steps 7 --repeat 1 --precision 64 --arch {arch} --contenders".split()
+    data = results(tmp_path / "out.json", *words, *kinds)
+    for kind in kinds[1:]:
+        assert data["agreement"][kind]["gradient_error"] < 1e-12
+    assert list(data["contenders"]) == kinds
+    for numbers in data["contenders"].values():
+        assert numbers["value_and_grad_s"] > 0
+
+
+def test_all_who_simulate_the_particles_agree(arch: str, tmp_path: Path) -> None:
+    words = f"mpm --particles 30 --grid 12 --steps 5 --repeat 1 --precision 64 --arch {arch}".split()
+    data = results(tmp_path / "out.json", *words, "--contenders", "plain", "fused")
+    assert data["agreement"]["fused"]["gradient_error"] < 1e-12
+    assert data["contenders"]["fused"]["value_and_grad_faster"] > 0
+
+
+def test_contenders_that_disagree_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.contest import compare
+
+    def contender(kind: str, cost: float, slope: float) -> Any:
+        grads = {"u": np.array([1.0, slope])}
+        return SimpleNamespace(setup=SimpleNamespace(kind=kind), cost=cost, grads=grads)
+
+    first = contender("plain", 2.0, 3.0)
+    assert compare([first, contender("fused", 2.0, 3.0)], 1e-9)["agree"]
+    for cost, slope in ((2.1, 3.0), (2.0, 3.1), (np.nan, 3.0), (2.0, np.nan)):
+        assert not compare([first, contender("fused", cost, slope)], 1e-3)["agree"]
+    assert "DISAGREE by more than 1e-03" in capsys.readouterr().out
+
+
+def test_many_worlds_are_measured(tmp_path: Path) -> None:
+    words = "worlds --robot 0 --steps 9 --worlds 2 --threads 2 --repeat 1".split()
+    data = results(tmp_path / "out.json", *words)
+    assert set(data["results"]) == {"value", "backward", "value_and_grad"}
+    assert data["gradient_difference"] < 1e-3
+    both = data["results"]["value_and_grad"]
+    bar = both["one_s"] / both["scaling"]
+    for way in ("process", "pool"):
+        assert both[f"{way}_against_bar"] == pytest.approx(both[f"{way}_s"] / 2 / bar)
+
+
+def test_memory_over_the_horizon_is_measured(tmp_path: Path) -> None:
+    picture = tmp_path / "memory.png"
+    folder = tmp_path / "out"
+    folder.mkdir()
+    words = f"memory --robot 0 --steps 200 800 --worlds 1 --most-stored 300KiB --plot {picture}".split()
+    data = results(folder / "out.json", *words)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert [row["steps"] for row in data["rows"]] == [200, 800]
+    for row in data["rows"]:
+        assert row["recomputation"] <= 2.0
+        assert row["plan_bytes"] <= row["budget"] < row["store_all_bytes"]
+        assert row["peak_mib"] > row["plan_bytes"] / 2**20
+    assert ["store_all_peak_mib" in row for row in data["rows"]] == [True, False]
+    assert data["slopes"]["plan_bytes"] < 0.55
+
+
+def test_slopes_are_those_of_powers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.memory import slope
+
+    steps = (10, 100, 3000)
+    for power in (0.0, 0.5, 1.0):
+        assert slope(steps, [7.0 * s**power for s in steps]) == pytest.approx(power)
+
+
+def test_the_cost_of_windows_is_measured(tmp_path: Path) -> None:
+    words = "overhead --grid 6 --wave-steps 48 --programs wave --repeat 2".split()
+    data = results(tmp_path / "out.json", *words)
+    plans = data["results"]["wave"]["plans"]
+    assert [plan["window"] for plan in plans.values()] == [48, 12, 3, 12]
+    assert [plan["recomputation"] for plan in plans.values()] == pytest.approx([1.0, 84 / 48, 93 / 48, 1.0])
+    assert set(data["results"]["wave"]["figures"]) == {
+        "forward, T/4",
+        "both, T/4, less replay",
+        "both, T/16",
+        "both, T/4, kept",
+    }
+
+
+def test_overheads_are_ratios_of_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.overhead import judge
+
+    times = {"value T": 1.0, "value T/4": 1.1, "both T": 4.0, "both T/4": 5.0, "both T/16": 6.0}
+    times["both T/4, kept"] = 4.4
+    plans = {"T/4": {"recomputation": 1.75}}
+    found = judge({"plans": plans, "times": {key: [value, value] for key, value in times.items()}})
+    medians = [figure["median"] for figure in found.values()]
+    assert medians == pytest.approx([1.1, (5.0 - 0.75) / 4.0, 1.5, 1.1])
+
+
+def test_the_table_for_a_gpu_can_be_tried_on_the_processor(tmp_path: Path) -> None:
+    words = "gpu --arch cpu --robot 0 --steps 6 --worlds 1 2 --modes fused --repeat 1".split()
+    data = results(tmp_path / "out.json", *words)
+    one, two = data["rows"]
+    assert (one["ran"], one["worlds"], two["ran"], two["worlds"]) == ("fused", 1, "fused", 2)
+    assert one["cost"] == pytest.approx(two["cost"], rel=1e-5)
+    assert two["bytes"] > one["bytes"]
+    assert data["ratios"] == {}
+
+
+def test_ratios_compare_the_fastest_modes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.gpu import ratios
+
+    rows = [
+        {"mode": "fused", "worlds": 256, "both_s": 1.0},
+        {"mode": "fused", "worlds": 4096, "both_s": 12.0},
+        {"mode": "chunk", "worlds": 256, "both_s": 2.0},
+        {"mode": "chunk", "worlds": 4096, "both_s": 8.0},
+        {"mode": "step", "worlds": 256, "error": "too slow"},
+    ]
+    assert ratios(rows) == {"fused": 12.0, "chunk": 4.0, "fastest": 8.0}
+
+
+def test_reading_kernels_is_measured(tmp_path: Path) -> None:
+    data = results(tmp_path / "out.json", "analysis", "--repeat", "1")
+    rows = [row for rows in data["results"].values() for row in rows]
+    assert data["worst_ms"] == max(row["total_ms"] for row in rows) > 0
+    assert {"TextbookMPM.p2g", "MassSpring.pull"} < {row["kernel"] for row in rows}
+
+
+def test_the_benchmarks_particles_have_the_right_gradient(
+    runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    import diffsim as ds
+    from benchmarks.textbook_mpm import TextbookMPM
+
+    sim = TextbookMPM(particles=30, grid=12)
+    rollout = ds.Rollout(sim, steps=6)
+    report = rollout.check_grad(wrt=[sim.gravity, sim.x, sim.v])
+    assert report.passed, report
+    rollout.close()
+
+
+def test_projections_are_compared(tmp_path: Path) -> None:
+    data = results(tmp_path / "out.json", *"smoke --n 8 --steps 2 --sweeps 40 --rounds 1".split())
+    multigrid, sweeps = data["rows"]
+    assert multigrid["divergence"] < 1e-5 < sweeps["divergence"]
+    assert multigrid["gradient_error"] < 1e-3 < sweeps["gradient_error"]
+
+
+def test_bars_are_held_by_medians() -> None:
+    from benchmarks.learning import BARS, Bar, judged, summary
+    from diffsim.tasks.registry import load_task, task_names
+
+    runs = [
+        {"before": {"way [m]": 0.1, "miss [m]": 2.0}, "after": {"way [m]": way, "miss [m]": 0.3}}
+        for way in (0.5, 0.1, 0.3)
+    ]
+    row = judged(Bar("way", 0.3, below=False), runs)
+    assert row == ["way [m]", "0.5 0.1 0.3", "0.3", ">= 0.3", "reached"]
+    assert judged(Bar("way", 0.31, below=False), runs)[-1] == "MISSED"
+    assert judged(Bar("miss", 0.15, relative=True), runs)[2:] == ["0.15", "<= 0.15", "reached"]
+    assert judged(Bar("miss", 0.29), runs)[-1] == "MISSED"
+    failed = [{"task": "wave", "seconds": 1.0, "passed": False}]
+    assert summary("wave", failed)[0][5] == "FAILED"
+    assert set(BARS) == {
+        name for name in task_names() if load_task(name).__module__.startswith("diffsim.demos.")
+    }
+
+
+def test_a_wrong_command_line_is_refused() -> None:
+    done = bench("mass_sprung")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        "NAME must be one of mass_spring, wave, mpm, training, long, memory, overhead, worlds, gpu, "
+        "analysis, smoke, learning, got mass_sprung"
+    )
+    done = bench("mass_spring", "--steps", "0")
+    assert done.returncode == 2
+    assert "--steps must be at least 1, got 0" in done.stderr
+
+
+def test_the_yardstick_has_the_right_gradient(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Central differences along random directions, over enough steps that a foot hits the ground."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.plain_taichi_mass_spring import PlainMassSpring, draw_weights
+    from diffsim.kernels.mass_spring import load_robot
+
+    robot, steps, h = load_robot(1), 30, 1e-6
+    weights = draw_weights(len(robot.points), len(robot.springs), seed=2)
+    program = PlainMassSpring(robot, weights, steps)
+    cost, grads = program.value_and_grad()
+    assert program.value() == pytest.approx(cost, rel=1e-14)
+    speeds = program.v.to_numpy()
+    assert np.any((speeds[1:] == 0.0).all(axis=-1)), "no point hit the ground"
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        direction = {name: rng.normal(size=array.shape) for name, array in weights.items()}
+        values = []
+        for sign in (1.0, -1.0):
+            program.set({name: array + sign * h * direction[name] for name, array in weights.items()})
+            values.append(program.value())
+        slope = sum(float(np.sum(grads[name] * direction[name])) for name in weights)
+        assert (values[0] - values[1]) / (2 * h) == pytest.approx(slope, rel=1e-6)

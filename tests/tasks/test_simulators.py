@@ -1,0 +1,70 @@
+"""Every task that ships: trained in its small size, and its gradient checked, as the command line does it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffsim.cli.survey import check_task, train_task
+from diffsim.errors import MissingExtraError
+from diffsim.options import options_of
+from diffsim.tasks.registry import load_simulator, load_task, simulator_names, task_names
+from diffsim.tasks.runs import RunOptions
+
+SHIPPED = [name for name in task_names() if load_task(name).__module__.startswith("diffsim.demos.")]
+# what the command line hands over where nothing was given
+GIVEN: dict[str, Any] = {info.name: None for info in options_of(RunOptions)}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_smoke_run_leaves_a_whole_folder(name: str, tmp_path: Path) -> None:
+    given = GIVEN | {"smoke": True, "threads": 1, "guard": False, "out": str(tmp_path / "run")}
+    try:
+        row = train_task(name, given)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    assert row.passed
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["status"] == "finished"
+    before, after = manifest["metrics"]["before"], manifest["metrics"]["after"]
+    assert before.keys() == after.keys() != set()
+    assert np.isfinite([*before.values(), *after.values()]).all()
+    for picture in ("before.gif", "after.gif", "cost.png", "compare.png"):
+        with Image.open(tmp_path / "run" / picture) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 8, f"{picture} shows something"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_its_gradient_is_right(name: str) -> None:
+    given = GIVEN | {"precision": 64, "threads": 1, "guard": False, "directions": 3, "components": 0}
+    try:
+        row = check_task(name, given)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    assert row.passed, row.notes
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_task_says_what_it_is(name: str) -> None:
+    task = load_task(name)
+    assert task.name == name
+    assert 10 < len(task.summary) < 100
+    assert task.smoke, "a small size for --smoke"
+    own = {info.name for info in options_of(task.Config)}
+    shared = {info.name for info in options_of(RunOptions)}
+    assert set(task.smoke) <= own | shared
+    assert set(task.run_options) <= shared
+    assert task.__doc__
+
+
+@pytest.mark.parametrize("name", simulator_names())
+def test_a_simulator_tells_its_physics(name: str) -> None:
+    text = load_simulator(name).__doc__ or ""
+    assert "Differentiability" in text
+    assert "Reference" in text
