@@ -16,7 +16,7 @@ from diffsim.compiler.explain import Explanation, explain
 from diffsim.compiler.ir import Accumulate, Buffer, walk
 from diffsim.engine.engine import Engine
 from diffsim.engine.pace import Progress
-from diffsim.errors import ConfigError, GradientError, StateError
+from diffsim.errors import ConfigError, GradientNotFiniteError, StateError, StateNotFiniteError
 from diffsim.language.fields import Control, Field, Scratch, State
 from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
@@ -182,7 +182,7 @@ class Rollout:
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         for key, gradient in gradients.items():
             if not np.all(np.isfinite(gradient)):
-                raise GradientError(explain_gradient(key, gradient))
+                raise GradientNotFiniteError(explain_gradient(key, gradient))
         return cost, gradients
 
     def evaluate(self, wrt: Wrt = None) -> Cost:
@@ -386,5 +386,5 @@ class Rollout:
 
     def _cost(self, cost: NDArray[np.float64]) -> Cost:
         if not np.all(np.isfinite(cost)):
-            raise StateError(explain_not_finite(self._engine, cost))
+            raise StateNotFiniteError(explain_not_finite(self._engine, cost))
         return float(cost[0]) if self.worlds == 1 else cost
