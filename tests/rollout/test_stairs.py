@@ -145,11 +145,14 @@ def test_worlds_are_looked_at_together(runtime):
         (lambda h: float(h > 0.2), "staircase"),
         (lambda h: float(h < -0.004), "staircase"),
         (lambda h: 7.0 + np.floor(3.0 * h + 0.5), "staircase"),
-        (lambda h: 1e6 + np.floor(500.0 * h + 0.5), "staircase"),
+        (lambda h: 1e2 + np.floor(500.0 * h + 0.5), "staircase"),
         (lambda h: max(h - 0.02, 0.0), "far"),
         (lambda h: max(0.02 - h, 0.0) ** 2, "far"),
         (lambda h: h**2, "far"),
         (lambda h: h**4, "far"),
+        (lambda h: 1e3 + h**2, "far"),
+        (lambda h: 1e3 + h**4, "far"),  # rises out of the rounding
+        (lambda h: 1.0 + 1e-4 * np.clip(1e3 * (h - 0.02), 0.0, 1.0), "far"),  # a ramp between flat parts
         (lambda h: 5.0 + h if h > 0.02 else 0.0, "far"),  # a jump to where there is a slope
     ],
 )

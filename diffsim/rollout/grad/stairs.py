@@ -100,22 +100,25 @@ def behind_zeros(line: Line, epsilon: float) -> str:
         epsilon: Their relative rounding error.
     """
 
-    def apart(a: float, b: float) -> float:
-        """Return the distance of two costs, zero where it is rounding or one is not finite."""
-        distance = abs(a - b)
-        return distance if distance > _NOISE * epsilon * max(abs(a), abs(b)) else 0.0
+    def noise(a: float, b: float) -> float:
+        return _NOISE * epsilon * max(abs(a), abs(b))
+
+    def apart(a: float, b: float) -> bool:
+        """Tell whether two costs differ by more than rounding; not where one is not finite."""
+        return abs(a - b) > noise(a, b)
 
     steps = (sign * h for h in _COARSE for sign in (1.0, -1.0))
-    far = next((h for h in steps if apart(line.at(h), line.here) > 0.0), None)
+    far = next((h for h in steps if apart(line.at(h), line.here)), None)
     if far is None:
         return "dead"
     low, high = 0.0, far
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        low, high = (low, middle) if apart(line.at(middle), line.here) > 0.0 else (middle, high)
-    jump = apart(line.at(high), line.here)
-    sudden = jump > 1e-3 * abs(line.at(far) - line.here)
-    flat = apart(line.at(high + _BEYOND * far), line.at(high)) == 0.0
+        low, high = (low, middle) if apart(line.at(middle), line.here) else (middle, high)
+    stair = line.at(high)
+    # what rises slowly out of the rounding is no more than that where it is first seen
+    sudden = abs(stair - line.here) > max(1e-3 * abs(line.at(far) - line.here), 4.0 * noise(stair, line.here))
+    flat = not apart(line.at(high + _BEYOND * far), stair)
     return "staircase" if sudden and flat else "far"
 
 
