@@ -10,10 +10,13 @@ __all__ = [
     "Diagnostic",
     "DiffsimError",
     "GradientError",
+    "GradientNotFiniteError",
     "GradientWarning",
     "MissingExtraError",
+    "NotFiniteError",
     "PlanWarning",
     "StateError",
+    "StateNotFiniteError",
     "TraceError",
 ]
 
@@ -83,3 +86,15 @@ class PlanWarning(UserWarning):
 
 class StateError(DiffsimError, RuntimeError):
     """Say that a call came in the wrong order, or that a simulation left the finite numbers."""
+
+
+class NotFiniteError(DiffsimError):
+    """Say that a cost, a State or a gradient left the finite numbers: the run may be well elsewhere."""
+
+
+class StateNotFiniteError(StateError, NotFiniteError):
+    """Say that a simulation or its cost left the finite numbers."""
+
+
+class GradientNotFiniteError(GradientError, NotFiniteError):
+    """Say that a gradient, or an adjoint on its way, left the finite numbers."""

@@ -16,7 +16,7 @@ from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
-from diffsim.errors import GradientError, StateError
+from diffsim.errors import GradientNotFiniteError, StateNotFiniteError
 
 __all__ = ["NAN_HINT", "Lookout", "first_bad_state"]
 
@@ -69,7 +69,7 @@ class Lookout:
             n: Its length.
 
         Raises:
-            StateError: One is NaN.
+            StateNotFiniteError: One is NaN.
         """
         if not self._due(t0):
             return
@@ -85,7 +85,7 @@ class Lookout:
         assert found is not None  # noqa: S101  (the look found one in the same memory)
         step, state, index, value = found
         when = f"{step}" if self._every == 1 or step > t0 else f"{step} or before"  # not all were looked at
-        raise StateError(
+        raise StateNotFiniteError(
             f"{state.label} must stay finite, got {value} at index {list(index)} in step {when}, so that the "
             f"run ended after step {t0 + n} of {self.layout.steps}; {NAN_HINT}; a smaller time step, or "
             "parameters nearer to a stable run, may help"
@@ -98,7 +98,7 @@ class Lookout:
             t0: The first step of the segment.
 
         Raises:
-            GradientError: One is not finite.
+            GradientNotFiniteError: One is not finite.
         """
         if t0 > 0 and not self._due(t0):
             return
@@ -111,7 +111,7 @@ class Lookout:
                 if len(bad):
                     place = tuple(map(int, bad[0]))
                     step = t0 - (self.layout.history - 1 - place[1])
-                    raise GradientError(
+                    raise GradientNotFiniteError(
                         f"the adjoint of {state.label} must stay finite, got {array[place]} at index "
                         f"{_index(place, self.layout)} in step {step} of the backward pass, so that it ended "
                         f"{self.layout.steps - t0} steps from the end; {NAN_HINT}; rollout.health() tells "

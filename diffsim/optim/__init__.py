@@ -9,7 +9,8 @@ gradient's length to the host.
 from diffsim.optim.adam import Adam
 from diffsim.optim.base import Optimizer
 from diffsim.optim.memory import Memory
-from diffsim.optim.minimize import Result, minimize
+from diffsim.optim.minimize import minimize
+from diffsim.optim.result import Result
 from diffsim.optim.rule import StepInfo
 from diffsim.optim.run import OptimizerRun
 from diffsim.optim.sgd import SGD

@@ -27,17 +27,29 @@ class Memory:
     A rule is a subclass with a Taichi function `change`, which tells by how much an element changes.
 
     Args:
-        leaves: What is optimised: objects with `values` and `grads`, tuples of scalar fields.
+        leaves: What is optimised: objects with `values` and `grads`, tuples of scalar fields, and with
+            `world_axis`, their axis that counts worlds, or None.
         slots: How many slots the rule has beside the first, which holds the best parameters.
+
+    Attributes:
+        worlds: How many worlds have best parameters of their own; 0 where they are kept for all together.
+        program: The Taichi program that the slots live in.
     """
 
     def __init__(self, leaves: Sequence[Any], slots: int) -> None:
         self.values = tuple(field for leaf in leaves for field in leaf.values)
         self.grads = tuple(field for leaf in leaves for field in leaf.grads)
         self.slots = 1 + slots
+        self.program = runtime.current_program()
         self.parts = len(self.values)
         self.axes = tuple(_axes(tuple(field.shape)) for field in self.values)
         self.sizes = tuple(math.prod(field.shape) for field in self.values)
+        # The best values of a world are best beside what they were tried with: where worlds share a
+        # parameter, the best of all are kept together.
+        axes = [(field, leaf.world_axis) for leaf in leaves for field in leaf.values]
+        own = all(axis is not None for _, axis in axes)
+        self.worlds = int(axes[0][0].shape[axes[0][1]]) if own else 0
+        self.world_axes = tuple(axis for _, axis in axes)
         self.offsets = tuple(sum(self.sizes[:k]) for k in range(self.parts))
         total = sum(self.sizes)
         on_cpu = runtime.info().on_cpu
@@ -104,8 +116,25 @@ class Memory:
         return total
 
     @ti.kernel
-    def update(self, keep: ti.i32, scale: ti.f64, numbers: _Numbers):  # type: ignore[valid-type]
-        """Change all parameters; where `keep` is not 0, store what they were as the best ones first."""
+    def keep_worlds(self, better: ti.types.ndarray(dtype=ti.i32, ndim=1)):  # type: ignore[valid-type]
+        """Store the parameters of each world that is marked as its best ones."""
+        for part in ti.static(range(self.parts)):
+            ti.loop_config(serialize=self.serial)
+            for k in range(self.sizes[part]):
+                index = self.at(part, k)
+                if better[index[self.world_axes[part]]] != 0:
+                    self.kept[0, self.offsets[part] + k] = self.values[part][index]
+
+    @ti.kernel
+    def update(self, keep: ti.i32, scale: ti.f64, rate: ti.f64, numbers: _Numbers):  # type: ignore[valid-type]
+        """Change all parameters; where `keep` is not 0, store what they were as the best ones first.
+
+        Args:
+            keep: Whether they are the best ones.
+            scale: What gradients are multiplied by.
+            rate: What changes are multiplied by.
+            numbers: The rule's hyperparameters.
+        """
         for part in ti.static(range(self.parts)):
             ti.loop_config(serialize=self.serial)
             for k in range(self.sizes[part]):
@@ -115,7 +144,7 @@ class Memory:
                 if keep != 0:
                     self.kept[0, place] = value
                 g = scale * ti.cast(self.grads[part][index], ti.f64)
-                moved = ti.cast(value, ti.f64) + self.change(place, g, numbers)
+                moved = ti.cast(value, ti.f64) + rate * self.change(place, g, numbers)
                 self.values[part][index] = ti.cast(moved, self.values[part].dtype)
 
     @ti.kernel
@@ -131,10 +160,19 @@ class Memory:
                 self.kept[slot, place] = value
 
     @ti.kernel
-    def clear(self):
-        """Zero all slots."""
+    def clear(self, first: ti.i32):
+        """Zero the slots from one on: 0 for all, 1 for those of the rule."""
         for slot, place in self.kept:
-            self.kept[slot, place] = 0.0
+            if slot >= first:
+                self.kept[slot, place] = 0.0
+
+    @ti.kernel
+    def go_back(self):
+        """Set the parameters to the best ones."""
+        for part in ti.static(range(self.parts)):
+            ti.loop_config(serialize=self.serial)
+            for k in range(self.sizes[part]):
+                self.values[part][self.at(part, k)] = self.kept[0, self.offsets[part] + k]
 
 
 def _axes(shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:

@@ -47,7 +47,7 @@ class Rule(ABC):
         """Return the hyperparameters that `change` sees, at most four.
 
         Args:
-            iteration: The iteration's number, from 0.
+            iteration: The iteration's number, from 0; from 0 again where `OptimizerRun.halve` went back.
         """
 
     def scale(self, norm: float) -> float:

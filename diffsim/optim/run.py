@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.errors import ConfigError, GradientError, StateError
+from diffsim import runtime
+from diffsim.errors import ConfigError, GradientNotFiniteError, StateError
 from diffsim.optim.memory import NUMBERS, Memory
 from diffsim.optim.rule import Rule, StepInfo
+from diffsim.optim.uninterrupted import uninterrupted
 
 if TYPE_CHECKING:
     from diffsim.rollout import Rollout
@@ -36,8 +38,12 @@ class OptimizerRun:
 
     Attributes:
         iteration: Iterations done.
-        best_cost: The lowest cost so far, infinite before the first iteration.
-        best_iteration: The iteration that found it, -1 before the first.
+        best_cost: The lowest cost so far, infinite before the first iteration. Where all that is optimised is
+            `per_world` and there are several worlds, each world has its own: an array (worlds,). Else it is
+            that of all worlds together, also where only some parameters are shared: what a world has for
+            itself is at its best beside the shared values it was tried with.
+        best_iteration: The iteration that found it, -1 before the first; an array as `best_cost` is.
+        halvings: How often `halve` was called.
 
     Raises:
         ConfigError: `wrt` names nothing, or something that can't be optimised.
@@ -55,7 +61,17 @@ class OptimizerRun:
             )
         self._slots = ("best", *optimizer.slots())
         self._memory = self._borrow(self._leaves)
-        self.iteration, self.best_cost, self.best_iteration = 0, math.inf, -1
+        self._versions = self._now()
+        self.iteration, self.halvings, self._since = 0, 0, 0
+        self.best_cost: Any = math.inf
+        self.best_iteration: Any = -1
+        if self._memory.worlds:
+            self.best_cost = np.full(self._memory.worlds, math.inf)
+            self.best_iteration = np.full(self._memory.worlds, -1)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._memory is None else f"best cost {float(np.sum(self.best_cost)):.6g}"
+        return f"<run of {self.optimizer!r}: iteration {self.iteration}, {state}>"
 
     def _borrow(self, leaves: list[Leaf]) -> Memory:
         """Take memory that an earlier run gave back, or make some."""
@@ -63,10 +79,10 @@ class OptimizerRun:
         idle = _idle.setdefault(self._rollout, [])
         for k, memory in enumerate(idle):
             if type(memory) is kind and memory.fits(leaves, slots):
-                memory.clear()
+                memory.clear(0)
                 return idle.pop(k)
         memory = kind(leaves, slots)
-        memory.clear()
+        memory.clear(0)
         return memory
 
     def close(self) -> None:
@@ -81,8 +97,13 @@ class OptimizerRun:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def step(self) -> StepInfo:
+    def step(self, done: Callable[[StepInfo], object] | None = None) -> StepInfo:
         """Evaluate the cost and its gradient, then change the parameters.
+
+        Ctrl-C ends the evaluation, with nothing changed; between the change and its bookkeeping it waits.
+
+        Args:
+            done: Called with what is returned, as part of the bookkeeping.
 
         Returns:
             Cost and gradient length at the parameters as they were before.
@@ -97,21 +118,74 @@ class OptimizerRun:
         squared = memory.norm_squared()
         if not math.isfinite(squared):
             raise self._not_finite()
-        norm = math.sqrt(squared)
-        objective = float(np.sum(cost))
+        info = StepInfo(cost, math.sqrt(squared))
+        with uninterrupted():
+            self._change(memory, info)
+            if done is not None:
+                done(info)
+        return info
+
+    def _change(self, memory: Memory, info: StepInfo) -> None:
+        """Keep the parameters that are best, change all of them, and note both."""
+        objective = info.cost if memory.worlds else float(np.sum(info.cost))
         better = objective < self.best_cost
-        numbers = self.optimizer.numbers(self.iteration)
+        numbers = self.optimizer.numbers(self.iteration - self._since)
         padded = [float(number) for number in numbers] + [0.0] * (NUMBERS - len(numbers))
-        memory.update(int(better), self.optimizer.scale(norm), padded)
-        self._rollout.touch(self._leaves)
-        if better:
+        scale = self.optimizer.scale(info.grad_norm)
+        if memory.worlds and np.any(better):
+            memory.keep_worlds(np.ascontiguousarray(better, dtype=np.int32))
+        keep = not memory.worlds and bool(better)
+        memory.update(int(keep), scale, 0.5**self.halvings, padded)
+        self._touch()
+        if memory.worlds:
+            self.best_cost = np.where(better, objective, self.best_cost)
+            self.best_iteration = np.where(better, self.iteration, self.best_iteration)
+        elif keep:
             self.best_cost, self.best_iteration = objective, self.iteration
         self.iteration += 1
-        return StepInfo(cost, norm)
+
+    def halve(self) -> None:
+        """Go back to the best parameters, with a rule that starts afresh there and half the step length.
+
+        What the rule keeps is zeroed and its iterations count from 0 again: a velocity that led astray would
+        do so again. From now on every change is multiplied by one half more.
+
+        Raises:
+            StateError: There are no best parameters yet, or the run or its rollout was closed.
+        """
+        with uninterrupted():
+            self.go_back()
+            self._open().clear(1)
+            self.halvings, self._since = self.halvings + 1, self.iteration
+
+    def go_back(self) -> None:
+        """Set the parameters to the best ones.
+
+        Raises:
+            StateError: There are none yet, or the run or its rollout was closed.
+        """
+        memory = self._open()
+        if not self.started:
+            raise StateError(
+                "the run must have a best iteration to go back to, got none yet; call step() first"
+            )
+        with uninterrupted():
+            self._upload()
+            memory.go_back()
+            self._touch()
+
+    @property
+    def started(self) -> bool:
+        """Tell whether there are best parameters, those of a finite cost."""
+        return bool(np.all(np.asarray(self.best_iteration) >= 0))
+
+    def fields(self) -> dict[str, Any]:
+        """Return what is optimised, by key."""
+        return {leaf.key: leaf.field for leaf in self._leaves}
 
     def best(self) -> Arrays:
         """Return a copy of the parameters of the lowest cost so far, or the present ones before any."""
-        return self._read("best" if self.best_iteration >= 0 else "value")
+        return self._read("best" if self.started else "value")
 
     def last(self) -> Arrays:
         """Return a copy of the present parameters."""
@@ -122,12 +196,15 @@ class OptimizerRun:
 
         Returns:
             The parameters (`value.KEY`), the best ones so far (`best.KEY`), what the rule keeps
-            (`velocity.KEY`, ...), `iteration`, `best_cost` and `best_iteration`.
+            (`velocity.KEY`, ...), `iteration`, `best_cost`, `best_iteration`, `halvings` and `since`, the
+            iteration from which on the rule counts.
         """
         arrays: Arrays = {
             "iteration": np.array(self.iteration),
             "best_cost": np.array(self.best_cost, dtype=np.float64),
             "best_iteration": np.array(self.best_iteration),
+            "halvings": np.array(self.halvings),
+            "since": np.array(self._since),
         }
         for slot in ("value", *self._slots):
             arrays |= {f"{slot}.{key}": array for key, array in self._read(slot).items()}
@@ -143,15 +220,20 @@ class OptimizerRun:
             ConfigError: An array is missing, unknown, or has another shape; nothing has been changed.
             StateError: The run or its rollout was closed.
         """
-        found = _checked(state, self.state())
-        for slot in (*self._slots, "value"):
-            for leaf in self._leaves:
-                leaf.set(found[f"{slot}.{leaf.key}"])
-            if slot != "value":
-                self._swap(slot)
-        self._upload()
-        self.iteration = int(found["iteration"])
-        self.best_cost, self.best_iteration = float(found["best_cost"]), int(found["best_iteration"])
+        early = {"halvings": np.array(0), "since": np.array(0)} if state else {}  # of before there were any
+        found = _checked({**early, **state}, self.state())
+        with uninterrupted():
+            for slot in (*self._slots, "value"):
+                for leaf in self._leaves:
+                    leaf.set(found[f"{slot}.{leaf.key}"])
+                if slot != "value":
+                    self._swap(slot)
+            self._upload()
+            self.iteration = int(found["iteration"])
+            self.halvings, self._since = int(found["halvings"]), int(found["since"])
+            self.best_cost, self.best_iteration = found["best_cost"], found["best_iteration"]
+            if not np.ndim(self.best_cost):
+                self.best_cost, self.best_iteration = float(self.best_cost), int(self.best_iteration)
 
     def _open(self) -> Memory:
         """Return the memory, if it can still be used."""
@@ -163,6 +245,11 @@ class OptimizerRun:
             raise StateError(
                 "the rollout must be open while it is optimised, got a closed one; make a new Rollout"
             )
+        if self._memory.program is not runtime.current_program():
+            raise StateError(
+                "the optimizer run must live on the running Taichi program, got another ti.init since; make "
+                "its rollout anew"
+            )
         return self._memory
 
     def _read(self, slot: str) -> Arrays:
@@ -173,32 +260,45 @@ class OptimizerRun:
         """
         if slot == "value":
             self._upload()
-            self._rollout.touch(
-                self._leaves
-            )  # read from the device: worlds of their own have their axis there only
+            self._touch()  # read from the device: worlds of their own have their axis there only
             return {leaf.key: leaf.numpy() for leaf in self._leaves}
-        self._swap(slot)
-        try:
-            return {leaf.key: leaf.numpy() for leaf in self._leaves}
-        finally:
+        with uninterrupted():
             self._swap(slot)
+            try:
+                return {leaf.key: leaf.numpy() for leaf in self._leaves}
+            finally:
+                self._swap(slot)
 
     def _swap(self, slot: str) -> None:
         """Exchange the parameters and a slot."""
         self._upload()
         self._open().swap(self._slots.index(slot))
-        self._rollout.touch(self._leaves)
+        self._touch()
 
     def _upload(self) -> None:
-        """Bring to the device what was set on the host."""
-        self._open()
-        self._rollout.leaves(self._wrt)
+        """Bring to the device what was set on the host, and look at nothing else.
 
-    def _not_finite(self) -> GradientError:
+        What the rollout holds against its simulator (an attribute that was changed) must not keep anyone from
+        reading what has been found.
+        """
+        self._open()
+        if self._now() != self._versions:
+            self._rollout.leaves(self._wrt)
+            self._versions = self._now()
+
+    def _touch(self) -> None:
+        """Say that the device has the newest parameters."""
+        self._rollout.touch(self._leaves)
+        self._versions = self._now()
+
+    def _now(self) -> list[int]:
+        return [leaf.field.version for leaf in self._leaves]
+
+    def _not_finite(self) -> GradientNotFiniteError:
         """Say which gradient is not finite."""
         bad = [leaf.key for leaf in self._leaves if not np.all(np.isfinite(leaf.gradient()))]
         where = f"of {', '.join(bad)}" if bad else "(its length overflows)"
-        return GradientError(
+        return GradientNotFiniteError(
             f"the gradient {where} must be finite, got infinity or NaN in iteration {self.iteration} (the "
             "parameters are as they were); look for a root or a division at zero, or shorten the horizon if "
             'the gradient grows with every step; rollout.value_and_grad(debug="nan") finds the place'

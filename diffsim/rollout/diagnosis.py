@@ -13,7 +13,7 @@ from diffsim.compiler.interpret import Culprit, Place, Reader, find_culprit
 from diffsim.compiler.ir import Accumulate, Buffer, Const, Let, Load, Operand, Ref, Stage, Store, Value, walk
 from diffsim.engine.engine import Engine
 from diffsim.engine.lookout import NAN_HINT, first_bad_state
-from diffsim.errors import GradientError, StateError
+from diffsim.errors import GradientNotFiniteError, StateError, StateNotFiniteError
 from diffsim.language.fields import Field, State, Valued
 
 __all__ = ["NanWatch", "explain_gradient", "explain_not_finite", "sensitivity"]
@@ -146,8 +146,8 @@ class NanWatch:
         """Launch a kernel and look at what it wrote.
 
         Raises:
-            StateError: A value is not finite.
-            GradientError: An adjoint is not finite.
+            StateNotFiniteError: A value is not finite.
+            GradientNotFiniteError: An adjoint is not finite.
         """
         backward = phase.endswith("_adj")
         if self._recomputing and not backward:
@@ -242,7 +242,7 @@ class NanWatch:
             f"{_when(moment.phase, moment.time(world), buffer, time)}: {kernel} wrote it{statement}; "
             f"{_remedy(stage, culprit, backward)}"
         )
-        return GradientError(text) if backward else StateError(text)
+        return GradientNotFiniteError(text) if backward else StateNotFiniteError(text)
 
 
 def _check_input(field: Valued) -> None:

@@ -30,6 +30,8 @@ class Leaf:
         buffer: Where the values are in the engine's memory.
         values: Scalar Taichi fields, one per vector component.
         grads: Their gradients, of the same shapes, filled by `Rollout.evaluate`.
+        world_axis: The axis of these fields that counts worlds; None where all share the values, or there is
+            one world only.
     """
 
     def __init__(self, rollout: Any, engine: Engine, field: Valued, value: Buffer) -> None:
@@ -40,7 +42,10 @@ class Leaf:
         self.values: tuple[Any, ...] = engine.storage.fields(value)
         self.grads: tuple[Any, ...] = engine.storage.fields(self._gradient)
         layout = engine.plan.layout
-        worlds = (layout.worlds,) if field.per_world and layout.worlds > 1 else ()
+        many = field.per_world and layout.worlds > 1
+        last = len(layout.axes(value)) + len(value.shape) - 1
+        self.world_axis = (last if layout.world_last else 0) if many else None
+        worlds = (layout.worlds,) if many else ()
         time = (layout.steps,) if isinstance(field, Control) else ()
         self._shape = (*worlds, *time, *field.element_shape)
 

@@ -29,7 +29,8 @@ class BowlLeaf:
     """Values and gradients in fields, one per component, as a rollout has them."""
 
     def __init__(self, key: str, start: NDArray[Any], components: int, dtype: Any) -> None:
-        self.key, self.shape = key, start.shape
+        self.key, self.shape, self.world_axis = key, start.shape, None
+        self.field = SimpleNamespace(version=0, set=self.set)
         inner = start.shape if components == 1 else start.shape[:-1]
         self.values = tuple(ti.field(dtype, shape=inner) for _ in range(components))
         self.grads = tuple(ti.field(dtype, shape=inner) for _ in range(components))
@@ -50,6 +51,7 @@ class BowlLeaf:
 
     def set(self, array: NDArray[Any]) -> None:
         self._write(self.values, np.asarray(array))
+        self.field.version += 1
 
     def gradient(self) -> NDArray[Any]:
         return self._read(self.grads)
@@ -237,6 +239,28 @@ def test_the_best_parameters_are_kept(bowl: Bowl) -> None:
             np.testing.assert_array_equal(array, seen[k][key])
             np.testing.assert_array_equal(bowl.params()[key], now[key])  # reading moved nothing
             np.testing.assert_array_equal(run.last()[key], now[key])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_worlds_keep_their_own_wherever_their_axis_is(runtime: Any, axis: int) -> None:
+    """A GPU has the axis of worlds last in memory, a CPU first."""
+    bowl = Bowl(ti.f64, {"a": ((2, 2), 1), "b": ((2, 2, 2), 2)})
+    for leaf in bowl.items:
+        leaf.world_axis = axis  # type: ignore[assignment]
+    costs = np.array([[3.0, 3.0], [2.0, 4.0], [5.0, 1.0], [4.0, 2.0]])
+    gradients = bowl.evaluate
+    with SGD(lr=0.1).start(bowl) as run:
+        seen = []
+        for row in costs:
+            bowl.evaluate = lambda wrt=None, row=row: (gradients(wrt), row)[1]  # type: ignore[assignment]
+            seen.append(bowl.params())
+            run.step()
+        assert run.best_cost.tolist() == [2.0, 1.0]
+        assert run.best_iteration.tolist() == [1, 2]
+        for key, array in run.best().items():
+            for world, k in enumerate((1, 2)):
+                want = np.take(seen[k][key], world, axis=axis)
+                np.testing.assert_array_equal(np.take(array, world, axis=axis), want)
 
 
 @BOTH

@@ -136,6 +136,17 @@ def test_costs_of_several_worlds_are_summed_in_the_table() -> None:
     assert history.to_csv().decode().splitlines()[1] == "0,3.0,0.5,0.100000"
 
 
+def test_the_best_of_worlds_is_what_their_best_parameters_cost() -> None:
+    history = runs.History()
+    for costs in ([1.0, 2.0], [1.5, 0.5], [3.0, 3.0]):
+        history.append(np.array(costs), 0.5, 0.1)
+    together = {"best_cost": np.array(2.0), "best_iteration": np.array(1)}
+    apart = {"best_cost": np.array([1.0, 0.5]), "best_iteration": np.array([0, 1])}
+    for optimizer, want in ((together, (1, 2.0)), (apart, (1, 1.5)), ({}, (1, 2.0))):
+        assert runs.Snapshot("", {}, {}, {}, optimizer, history, {}).lowest() == want
+    assert runs.Snapshot("", {}, {}, {}, apart, runs.History(), {}).lowest() is None
+
+
 # ------------------------------------------------------------------------------------------------- resuming
 
 

@@ -47,8 +47,9 @@ def check_grad(
     `(c(p + h d) - c(p - h d)) / 2 h` by differences. Directions are normal random numbers scaled to the root
     mean square of each field; `h` is swept over up to 17 sizes from 1e-1 to 1e-9 where the first two do not
     agree, and the way in which differences depend on it gives the verdict (the module `verdict` beside this
-    one). A rollout in f32 is compared in f64, where the same program is planned and run once more, and its
-    gradient is then compared with the one in f64.
+    one). What is exactly zero is looked at with coarse steps too (the module `stairs`). A rollout in f32 is
+    compared in f64, where the same program is planned and run once more, and its gradient is then compared
+    with the one in f64.
 
     See `Rollout.check_grad` for the arguments.
 
@@ -194,6 +195,11 @@ def _report(
             distance = None
         else:
             verdict = "unsure"
+    effects = case.effects()
+    stairs = tuple(key for key, word in effects.items() if word == "staircase")
+    dead = (key for key, word in effects.items() if word == "dead" and not np.any(case.gradient[key]))
+    if stairs and verdict == "right":
+        verdict = "staircase"
     report = GradientReport(
         tuple(case.values),
         tuple(found),
@@ -203,6 +209,8 @@ def _report(
         tuple(places),
         forward_error=distance,
         notes=tuple(notes),
+        stairs=stairs,
+        dead=tuple(dead),
     )
     return report if report.passed else dataclasses.replace(report, worst=_worst(case, report, drawn))
 
@@ -254,18 +262,14 @@ def _single(
     worst = double.worst
     if double.passed and error > allowed:
         verdict, worst = "rounding", _furthest(case, gradient)
-    return GradientReport(
-        double.keys,
-        tuple(found),
-        allowed,
-        verdict,
-        tuple(singles),
-        double.places,
-        worst,
-        double.forward_error,
-        None,
+    return dataclasses.replace(
         double,
-        double.notes,
+        directions=tuple(found),
+        tolerance=allowed,
+        verdict=verdict,
+        components=tuple(singles),
+        worst=worst,
+        double=double,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from diffsim.rollout.grad.stairs import REMEDY
 
 __all__ = ["GradientHealth", "describe_last", "growth_rate", "make_health"]
 
@@ -38,6 +40,8 @@ class GradientHealth:
         dead: Keys whose gradient is exactly zero in every element: they have no effect on the cost as it is.
         zeros: The number of elements with a gradient of exactly zero by key, of those that are not dead.
         epsilon: The relative rounding error of the precision.
+        stairs: Keys whose gradient is exactly zero in every element too, and with which the cost moves in
+            jumps, flat between them; they are not among the dead.
     """
 
     steps: int
@@ -49,6 +53,7 @@ class GradientHealth:
     dead: tuple[str, ...]
     zeros: dict[str, int]
     epsilon: float
+    stairs: tuple[str, ...] = ()
 
     @property
     def explodes(self) -> bool:
@@ -63,7 +68,7 @@ class GradientHealth:
     @property
     def ok(self) -> bool:
         """Tell whether gradients neither explode nor vanish, and reach every key."""
-        return not (self.explodes or self.vanishes or self.dead)
+        return not (self.explodes or self.vanishes or self.dead or self.stairs)
 
     def __str__(self) -> str:
         norms = np.atleast_2d(self.adjoint_norms)
@@ -79,6 +84,8 @@ class GradientHealth:
         for key, size in self.gradient_norms.items():
             zero = f", {self.zeros[key]} element(s) exactly zero" if key in self.zeros else ""
             note = ", dead: it has no effect on the cost as things are" if key in self.dead else zero
+            if key in self.stairs:
+                note = f", staircase: the cost moves in jumps with it; {REMEDY}"
             lines.append(f"  {key:12s} {size:.3g}{note}")
         return "\n".join(lines)
 
@@ -99,7 +106,10 @@ class GradientHealth:
 
 
 def make_health(
-    norms: NDArray[np.float64], gradients: Mapping[str, NDArray[Any]], epsilon: float
+    norms: NDArray[np.float64],
+    gradients: Mapping[str, NDArray[Any]],
+    epsilon: float,
+    stairs: Collection[str] = (),
 ) -> GradientHealth:
     """Judge adjoint norms and gradients.
 
@@ -107,6 +117,7 @@ def make_health(
         norms: Of the States' adjoint, shape (worlds, steps + 1).
         gradients: By key.
         epsilon: The relative rounding error of the precision.
+        stairs: Keys with which the cost moves in jumps.
     """
     steps = norms.shape[1] - 1
     growth = np.array([growth_rate(row[::-1]) for row in norms])
@@ -120,7 +131,7 @@ def make_health(
     elif (reach := _reach(norms, epsilon)) < steps and np.any(norms):
         truncation = max(1, reach)
     zero = {key: int(np.count_nonzero(g == 0.0)) for key, g in gradients.items()}
-    dead = tuple(key for key, g in gradients.items() if zero[key] == g.size)
+    nothing = [key for key, g in gradients.items() if zero[key] == g.size]
     return GradientHealth(
         steps=steps,
         adjoint_norms=norms if len(norms) > 1 else norms[0],
@@ -128,9 +139,10 @@ def make_health(
         horizon=horizon,
         truncation=truncation,
         gradient_norms={key: _length(g) for key, g in gradients.items()},
-        dead=dead,
-        zeros={key: n for key, n in zero.items() if n and key not in dead},
+        dead=tuple(key for key in nothing if key not in stairs),
+        zeros={key: n for key, n in zero.items() if n and key not in nothing},
         epsilon=epsilon,
+        stairs=tuple(key for key in nothing if key in stairs),
     )
 
 
@@ -228,7 +240,8 @@ def describe_last(
     dead = [key for key, gradient in gradients.items() if not np.any(gradient)]
     if dead:
         found.append(
-            f"the gradient of {', '.join(dead)} is exactly zero: no effect on the cost as things are"
+            f"the gradient of {', '.join(dead)} is exactly zero: no effect on the cost as things are, or in "
+            "jumps only"
         )
     return f"{'; '.join(found)} (rollout.health() tells more)" if found else None
 

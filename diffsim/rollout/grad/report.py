@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from diffsim.rollout.grad.stairs import REMEDY
+
 __all__ = ["Direction", "GradientReport", "Worst"]
 
 _SENTENCES = {
@@ -20,6 +22,8 @@ _SENTENCES = {
     "step; it is probably right",
     "cut": "the program cuts gradients with stop_gradient, and differences see through the cut; what is left "
     "of the gradient is confirmed by forward mode alone",
+    "staircase": "the gradient of {stairs} is exactly zero, which is right and tells nothing: the cost moves "
+    f"in jumps and is flat between them; {REMEDY}",
     "unsure": "the checks contradict each other or settle nothing",
 }
 
@@ -82,8 +86,8 @@ class GradientReport:
         verdict: One word. `right`; `wrong`: differences settle elsewhere; `kink`, `jump`: the cost is not
             smooth, or not continuous, at this point; `chaos`: the gradient is too large to mean anything;
             `rounding`, `truncation`: differences cannot resolve more; `cut`: they see through the program's
-            `stop_gradient`, while forward mode agrees with the gradient; `unsure`: two checks disagree, or
-            differences settle nowhere.
+            `stop_gradient`, while forward mode agrees with the gradient; `staircase`: all agree on a zero
+            between jumps of the cost; `unsure`: two checks disagree, or differences settle nowhere.
         components: One comparison per component that was looked at, in the order of `places`.
         places: The field and the index of each of these components.
         worst: Where a gradient that did not pass is furthest off; None where it passed or was not located.
@@ -91,6 +95,8 @@ class GradientReport:
         modes_error: That of the gradient in the plan's mode and in mode `step`, None where not compared.
         double: For a rollout in f32, the report of the same program in f64.
         notes: What was skipped, and why.
+        stairs: Fields with elements whose gradient is exactly zero, while the cost moves in jumps with them.
+        dead: Fields whose gradient is exactly zero, and which moved the cost at no step, however large.
     """
 
     keys: tuple[str, ...]
@@ -104,6 +110,8 @@ class GradientReport:
     modes_error: float | None = None
     double: GradientReport | None = None
     notes: tuple[str, ...] = field(default=())
+    stairs: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()
 
     @property
     def error(self) -> float:
@@ -127,7 +135,7 @@ class GradientReport:
             if self.verdict == "rounding":
                 text += ": single precision is too coarse for this program, use precision=64"
         else:
-            text = _SENTENCES[self.verdict].format(error=self.error, step=step)
+            text = _SENTENCES[self.verdict].format(error=self.error, step=step, stairs=", ".join(self.stairs))
         if self.verdict == "kink" and self.passed:
             text = "the cost has a kink at this point; the gradient agrees with central differences across it"
         return "; ".join([text, *self._others()])
@@ -154,6 +162,10 @@ class GradientReport:
             rows.append(_row(f"{key}{list(index)}" if index else key, self.components[k]))
         if self.worst is not None:
             rows.append(f"worst at {self.worst}")
+        if self.stairs:
+            rows.append(f"zero between jumps of the cost: {', '.join(self.stairs)}")
+        if self.dead:
+            rows.append(f"no effect on the cost: {', '.join(self.dead)}")
         rows += [f"not checked: {note}" for note in self.notes]
         word = "passed" if self.passed else "FAILED"
         rows.append(f"{word}: largest relative error {self.error:.1e}, allowed {self.tolerance:.0e}")

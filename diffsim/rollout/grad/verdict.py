@@ -5,7 +5,8 @@ Central differences `D(h) = (c(h) - c(-h)) / 2 h` have an error of `h^2 c''' / 6
 way in which `D(h)` depends on `h` tells why:
 
 - `wrong`: differences of neighbouring step sizes agree with each other, and not with the slope;
-- `kink`: the one-sided differences settle at two different slopes, at the point or just beside it;
+- `kink`: the one-sided differences settle at two different slopes, at the point or just beside it, and the
+  slope lies between them (one beyond them is looked at beside the point too, by the module `case`);
 - `jump`: the cost itself is not continuous, `D(h)` grows as `1 / h`;
 - `chaos`: the slope promises changes far beyond what the cost ever shows, differences never settle;
 - `rounding`: the slope lies within the rounding noise of the differences, which hides more;
@@ -43,6 +44,7 @@ class Outcome:
         step: The step size of that.
         error: The distance to the slope, relative to the larger one.
         left, right: The one-sided slopes at the smallest step that was looked at.
+        apart: Whether these stay apart at every step size: there is a kink at the point.
     """
 
     verdict: str
@@ -51,6 +53,7 @@ class Outcome:
     error: float
     left: float
     right: float
+    apart: bool = False
 
 
 class Line:
@@ -93,7 +96,7 @@ def _finite(x: float) -> float:
     return x if np.isfinite(x) else float("nan")
 
 
-def judge(line: Line, slope: float, floor: float, tolerance: float, forward: float | None = None) -> Outcome:
+def judge(line: Line, slope: float, floor: float, tolerance: float) -> Outcome:
     """Compare a slope with differences along a line.
 
     Args:
@@ -101,7 +104,6 @@ def judge(line: Line, slope: float, floor: float, tolerance: float, forward: flo
         slope: The derivative to check.
         floor: What errors are relative to where all slopes are smaller.
         tolerance: The relative error that counts as agreement.
-        forward: The derivative by another exact method, where there is one.
     """
     best = _best(line, slope, floor, _QUICK)
     if best[1] <= tolerance or _nothing(line, slope):
@@ -111,7 +113,7 @@ def judge(line: Line, slope: float, floor: float, tolerance: float, forward: flo
     best = _best(line, slope, floor, _SWEEP)
     if best[1] <= tolerance:
         return _outcome(line, "right", best)
-    return _explain(line, slope, floor, tolerance, forward, best)
+    return _explain(line, slope, floor, tolerance, best)
 
 
 Agreement = tuple[float, float, float]  # the difference, its error, its step
@@ -178,9 +180,7 @@ def _kink(line: Line, widest: tuple[float, ...]) -> tuple[float, float]:
     return 0.0, widest[0]
 
 
-def _explain(
-    line: Line, slope: float, floor: float, tolerance: float, forward: float | None, best: Agreement
-) -> Outcome:
+def _explain(line: Line, slope: float, floor: float, tolerance: float, best: Agreement) -> Outcome:
     """Find out why a slope agrees with differences at no step size."""
     steps = [h for h in _SWEEP if np.isfinite(line.central(h))]
     if len(steps) < 4:
@@ -193,7 +193,9 @@ def _explain(
         return _outcome(line, "jump", best)
     gap, near = _kink(line, (1e-6, 1e-5, 1e-4, 1e-3))
     if gap > 0.3 * miss:
-        return _outcome(line, _at_kink(line, slope, forward, near, _SETTLED * gap), best)
+        verdict = "kink" if _between(line, slope, near, _SETTLED * gap) else "wrong"
+        left, right = line.sides(near)
+        return Outcome(verdict, best[0], best[2], best[1], left, right, apart=True)
     decisive = spread <= max(_SETTLED * abs(settled), 10.0 * line.noise(at))
     if decisive and miss > 10.0 * max(spread, line.noise(at)):
         if _is_quantised(line, slope, steps):
@@ -222,13 +224,11 @@ def _is_jump(line: Line, steps: list[float]) -> bool:
     return abs(size) > noise and bool(np.all(np.abs(jumps - size) < 0.05 * abs(size)))
 
 
-def _at_kink(line: Line, slope: float, forward: float | None, h: float, slack: float) -> str:
-    """Tell whether a slope may be a subgradient: between those of the two sides, or the forward mode's."""
+def _between(line: Line, slope: float, h: float, slack: float) -> bool:
+    """Tell whether a slope may be a subgradient: between those of the two sides."""
     left, right = line.sides(h)
     slack += 10.0 * line.noise(h)
-    between = min(left, right) - slack <= slope <= max(left, right) + slack
-    same = forward is not None and abs(forward - slope) <= 1e-9 * abs(slope)
-    return "kink" if between or same else "wrong"
+    return min(left, right) - slack <= slope <= max(left, right) + slack
 
 
 def _kink_beside(line: Line, slope: float, steps: list[float], miss: float, allowed: float) -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from diffsim.tasks.runs.settings import Settings, make_optimizer
 from diffsim.tasks.runs.state import Arrays, Snapshot
 from diffsim.tasks.task import Recording
@@ -82,12 +84,17 @@ class Problem:
         info = self._run.step()
         return info.cost, float(info.grad_norm)
 
+    @property
+    def lowest(self) -> float:
+        """Return the cost of the best parameters, summed over worlds."""
+        return float(np.sum(self._run.best_cost))
+
     def params(self) -> Arrays:
         """Copy the parameters that are optimised."""
         return dict(self._run.last())
 
     def best(self) -> Arrays:
-        """Copy the parameters of the lowest cost so far."""
+        """Copy the parameters of the lowest cost so far; each world's own where all of them are."""
         return dict(self._run.best())
 
     def state(self) -> Arrays:

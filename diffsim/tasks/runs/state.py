@@ -77,7 +77,7 @@ class Snapshot:
         digest: `Settings.digest` of the run it belongs to.
         first: Parameters before the first iteration, by key.
         last: Parameters now.
-        best: Parameters of the lowest cost so far.
+        best: Parameters of the lowest cost so far; each world's own where all of them are.
         optimizer: What `OptimizerRun.state` returned.
         history: The iterations done.
         timings: Seconds by name: `compile`, `run`.
@@ -99,6 +99,17 @@ class Snapshot:
     def iteration(self) -> int:
         """Count the iterations done."""
         return len(self.history)
+
+    def lowest(self) -> tuple[int, float] | None:
+        """Return the iteration and the cost of the best parameters, or None before the first iteration.
+
+        Where each world has best parameters of its own (see `OptimizerRun.best_cost`), the cost is the sum of
+        theirs, and the iteration the last one that made one of them better.
+        """
+        best = self.optimizer.get("best_iteration")
+        if best is None or best.ndim == 0 or not len(self.history):
+            return self.history.best()
+        return int(best.max()), float(self.optimizer["best_cost"].sum())
 
     def to_bytes(self) -> bytes:
         """Write as an uncompressed npz archive, whose parts carry checksums."""

@@ -150,8 +150,6 @@ def _iterate(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, p
     total, history = folder.settings.run.iterations, snapshot.history
     start = time.perf_counter() - snapshot.timings["run"]  # as if the stops had not been
     due = time.perf_counter() + _SAVE_SECONDS
-    best = history.best()
-    lowest = best[1] if best else float("inf")
     with StopSignal() as stop, progress:
         progress.begin(total, len(history))
         problem.watch = progress.within
@@ -165,8 +163,7 @@ def _iterate(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, p
             history.append(cost, norm, now - start)
             snapshot.timings["run"] = now - start
             objective = float(history.costs[-1].sum())
-            lowest = min(lowest, objective)
-            progress.update(len(history), objective, lowest, norm)
+            progress.update(len(history), objective, problem.lowest, norm)
             if now >= due:
                 _save(folder, problem, snapshot)
                 spent = time.perf_counter() - now
@@ -188,7 +185,7 @@ def _draw(
     from diffsim.view import cost_png
 
     progress.say("drawing ...")
-    best = snapshot.history.best()
+    best = snapshot.lowest()
     with scratch_folder(folder.path) as scratch:
         after = "not trained yet" if best is None else f"after training: best cost {best[1]:.4g}"
         metrics = problem.animate(
@@ -217,7 +214,7 @@ def _outcome(
     metrics: dict[str, dict[str, float]] | None = None,
 ) -> Outcome:
     total = folder.settings.run.iterations
-    best = snapshot.history.best()
+    best = snapshot.lowest()
     return Outcome(
         folder.path, status, snapshot.iteration, total, best, dict(snapshot.timings), metrics or {}
     )
@@ -227,7 +224,7 @@ def _manifest(
     folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, status: str
 ) -> dict[str, Any]:
     """Describe the run, and what it ran on."""
-    best = snapshot.history.best()
+    best = snapshot.lowest()
     return {
         "status": status,
         "task": folder.settings.task,
