@@ -45,7 +45,7 @@ class Hints:
                 now = shown(value)
                 found.append(f"{label} is {now}, not {text}" if now != text else f"{label} is another one")
         for owner, label, name, _ in _readable(self._simulator):
-            if (id(owner), name) not in self._then:
+            if (id(owner), name) not in self._then and isinstance(owner, Part):
                 found.append(f"{label} is new")
         return found
 
@@ -56,9 +56,13 @@ def _readable(simulator: Simulator) -> Iterator[tuple[Any, str, str, Read]]:
     for owner, _ in holders(simulator):
         if isinstance(owner, list | tuple | dict):
             continue
-        for name in attributes_of(owner):
+        for name, value in attributes_of(owner).items():
             if not name.startswith("_"):
-                yield owner, f"{type(owner).__name__}.{name}", name, functools.partial(getattr, owner, name)
+                yield _attribute(owner, name)
+            if isinstance(value, types.FunctionType):
+                functions.setdefault(id(value), value)
+            elif not isinstance(value, Field | Part | types.ModuleType | type | np.ndarray):
+                yield from (_attribute(value, inner) for inner in getattr(value, "__dict__", ()))
         for base in type(owner).__mro__:
             if base not in (object, Part, Simulator):
                 for function in map(_function, vars(base).values()):
@@ -77,6 +81,10 @@ def _readable(simulator: Simulator) -> Iterator[tuple[Any, str, str, Read]]:
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":
                 yield cell, name, name, functools.partial(getattr, cell, "cell_contents")
+
+
+def _attribute(owner: Any, name: str) -> tuple[Any, str, str, Read]:
+    return owner, f"{type(owner).__name__}.{name}", name, functools.partial(getattr, owner, name)
 
 
 def _function(attribute: Any) -> types.FunctionType | None:

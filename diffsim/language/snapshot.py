@@ -154,5 +154,8 @@ def shown(value: Any) -> str:
     """Return a value for a message, short."""
     if isinstance(value, Field):
         return value.label
+    if isinstance(value, types.FunctionType | types.MethodType):
+        return f"the function {value.__qualname__}"
+    value = value.item() if isinstance(value, np.generic) else value
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

@@ -86,7 +86,7 @@ class Watch:
         except DiffsimError as error:
             raise StateError(
                 "the simulator must trace as it did when the rollout was made, got "
-                f"{type(error).__name__}: {error}{self._because()}"
+                f"{type(error).__name__}: {error}{self._because()}; make a new Rollout"
             ) from error
         for phase, found in traced.items():
             different = self._difference(phase, found)
@@ -130,13 +130,13 @@ class Watch:
         then, now = self._calls[phase], _outline(found)
         for k, (old, new) in enumerate(zip(then, now, strict=False)):
             if not (alike(old.function, new.function) and alike(old.owner, new.owner)):
-                return f"{_described(new)} where {_described(old)} was call {k + 1}"
+                return f"{_described(new)} in place of {_described(old)} as call {k + 1}"
             if old.args != new.args:
-                return f"{_described(new)} where {_described(old)} was"
+                return f"{_described(new)} in place of {_described(old)}"
             if old.place != new.place:
                 return f"{new.call.name} in another ds.repeat or method with an adjoint than before"
         if len(then) != len(now):
-            return f"{len(now)} kernel calls where {len(then)} were"
+            return f"{len(now)} kernel calls in place of {len(then)}"
         return None
 
     # ---- fields ----
@@ -162,14 +162,14 @@ class Watch:
         found = fields_found(self._simulator)
         fields, name = self._program.fields, type(self._simulator).__name__
         known = {id(field) for field in fields.values()}
-        remedy = "call .set(...) on the one of the rollout for other values, or make a new Rollout"
         for key, field in fields.items():
             now = found[key] if key in found else _at(self._simulator, key)
             if now is not field:
                 got = f"another {type(now).__name__}" if isinstance(now, Field) else shown(now)
+                values = ", or keep it and call its set(...)" if isinstance(field, Valued) else ""
                 raise StateError(
                     f"{name}.{key} must stay the {type(field).__name__} that it was when the rollout was "
-                    f"made, got {got}; {remedy}"
+                    f"made, got {'none' if now is MISSING else got}; make a new Rollout{values}"
                 )
         for key, field in found.items():
             if id(field) not in known:

@@ -14,6 +14,7 @@ from diffsim.compiler.ir import Buffer
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
 from diffsim.language.fields import Control, Field, State, Valued
+from diffsim.language.snapshot import shown
 from diffsim.language.watch import Watch
 
 __all__ = ["Inputs"]
@@ -79,10 +80,11 @@ class Inputs:
         changed = self._engine.lowered.buffers.captured.changed()
         if changed is not None:
             captured, now = changed
+            numbers = isinstance(captured.value, bool | int | float | list | np.generic | np.ndarray)
+            other = ", or declare it as ds.Constant to change it between runs" if numbers else ""
             raise StateError(
                 f"{captured.label} must stay as kernels saw it when the rollout was made "
-                f"({captured.value!r}), got {now!r}; make a new Rollout, or declare it "
-                "as ds.Constant to change it between runs"
+                f"({captured.text}), got {shown(now)}; make a new Rollout{other}"
             )
 
     def _upload(self, field: Valued, buffer: Buffer) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffsim.language.fields import Field
-from diffsim.language.snapshot import MISSING, Thing, freeze
+from diffsim.language.snapshot import MISSING, Thing, freeze, shown
 
 __all__ = ["Captured", "Captures", "recallable"]
 
@@ -31,6 +31,7 @@ class Captured:
         owner: What holds it: an object, a namespace, a container; holding it keeps its id its own.
         label: What to call it in messages.
         value: What it was.
+        text: How it read, as a container may be another since.
         read: Returns what it is now, given its owner.
         frozen: What it was, frozen; None where it was only looked into.
     """
@@ -38,6 +39,7 @@ class Captured:
     owner: Any
     label: str
     value: Any
+    text: str
     read: Read
     frozen: Any
 
@@ -84,7 +86,8 @@ class Captures:
                 first = self._stands_for.get(id(known.value), (id(known.value), None))[0]
                 self._stands_for[id(value)] = first, value
             return
-        captured = Captured(owner, label, value, read, None if looked_into else freeze(value))
+        frozen = None if looked_into else freeze(value)
+        captured = Captured(owner, label, value, shown(value), read, frozen)
         self._found[first, name, looked_into] = captured
         self._within.setdefault(first, []).append(captured)
 
