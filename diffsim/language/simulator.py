@@ -136,8 +136,9 @@ class Simulator(Part):
 
     A subclass declares its fields and parts in `__init__` and defines `step(self, t)`; `reset(self)`,
     `running_cost(self, t)` and `terminal_cost(self, t)` are optional. All four are traced once into a list of
-    kernel calls, so that Python in them runs once, whatever the horizon. Kernels add to `cost`, and may set
-    `done` to end a world early.
+    kernel calls, so that Python in them runs once, whatever the horizon. Before each run they are traced
+    again, to see that what they read has not changed, so they must come out alike each time. Kernels add to
+    `cost`, and may set `done` to end a world early.
     """
 
     @property

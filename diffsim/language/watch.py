@@ -17,6 +17,7 @@ last run is not searched again; long lists without fields count as unchanged whi
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -36,13 +37,14 @@ class _Call(NamedTuple):
     """A kernel call as it was traced.
 
     Attributes:
-        function, owner: The kernel.
+        function, code, owner: The kernel; its code may be exchanged while modules are reloaded.
         args: Its arguments, frozen.
         place: What is around it: its group and its loop, by number.
         call: The call itself, for messages.
     """
 
     function: Callable[..., Any]
+    code: types.CodeType
     owner: Any
     args: Any
     place: tuple[Any, ...]
@@ -129,7 +131,8 @@ class Watch:
         """Say how the calls of a method differ from those of then; None where they do not."""
         then, now = self._calls[phase], _outline(found)
         for k, (old, new) in enumerate(zip(then, now, strict=False)):
-            if not (alike(old.function, new.function) and alike(old.owner, new.owner)):
+            same = alike(old.function, new.function) and old.code is new.code
+            if not (same and alike(old.owner, new.owner)):
                 return f"{_described(new)} in place of {_described(old)} as call {k + 1}"
             if old.args != new.args:
                 return f"{_described(new)} in place of {_described(old)}"
@@ -192,7 +195,7 @@ def _outline(calls: tuple[KernelCall, ...]) -> list[_Call]:
             if id(group) not in groups:
                 queue.extend(reversed(group.adjoint))
             place = (_number(groups, group), _number(loops, loop), *_rounds(loop))
-        found.append(_Call(call.function, call.owner, freeze(call.args), place, call))
+        found.append(_Call(call.function, call.function.__code__, call.owner, freeze(call.args), place, call))
     return found
 
 

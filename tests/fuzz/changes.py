@@ -44,6 +44,13 @@ def counter(count):
     return read, change
 
 
+def outside(value=0.25):
+    """Return a field that is Taichi's own."""
+    field = ti.field(ti.f64, shape=2)
+    field[0] = value
+    return field
+
+
 def twice(n):
     return 2 * n
 
@@ -130,6 +137,7 @@ class Mill(ds.Simulator):
         self.plain = Plain(self)
         self.read, self.change = counter(1)
         self.law, self.note, self.long = twice, "unread", list(range(200))
+        self.hidden, self.matrix, self.outside = 2.0, ti.Matrix([[1.0, 2.0]]), outside()
 
     @property
     def turns(self):
@@ -153,7 +161,8 @@ class Mill(ds.Simulator):
         for _ in range(1):
             for w in ti.static(WEIGHTS):
                 self.f[t] += w * self.table["scale"] * SCALE
-            self.f[t] += 0.01 * self.factor(3) * self.parts[0].gain[None]
+            self.f[t] += 0.01 * self.factor(3) * self.parts[0].gain[None] * getattr(self, "hidden")  # noqa: B009
+            self.f[t] += self.matrix[0, 1] * self.outside[0] * self.outside.shape[0]
             if ti.static(self.note is None):
                 self.f[t] += 1.0
 
@@ -297,6 +306,9 @@ def _attributes(sim, part, n, r):
         "part's number": (part, "bias", r),
         "slot": (sim.named["slotted"], "amount", n),
         "dataclass": (sim.named["drawn"], "power", n),
+        "hidden": (sim, "hidden", r),
+        "Taichi's field": (sim, "outside", outside(r)),
+        "Taichi's matrix": (sim, "matrix", ti.Matrix([[1.0, r]])),
         "plain": (sim.plain, "shift", r),
         "field": (sim, "k", ds.Param(r)),
         "state": (sim, "x", ds.State(ds.real, init=r)),
@@ -336,6 +348,7 @@ def _others(sim, part, n, r):
         ("part appended", lambda: contents(sim.parts, lambda a: a.append(Push(sim, r))), None),
         ("part replaced", lambda: item(sim.parts, n % 2, Push(sim, r)), None),
         ("part named", lambda: item(sim.named, "slotted", Slotted(sim)), None),
+        ("matrix in place", lambda: item(sim.matrix, (0, 1), r), None),
         ("closure", lambda: closure(sim, n), None),
         ("fields swapped", lambda: swapped(sim, "k", "u"), None),
         ("field removed", lambda: removed(sim, "c"), None),
@@ -352,6 +365,7 @@ def _others(sim, part, n, r):
 def _allowed(sim, n, r):
     same = Settings(sim.settings.dt, sim.settings.more)
     return [
+        ("values of Taichi's field", lambda: item(sim.outside, 0, r), True),
         ("set Param", lambda: values(sim.k, r), True),
         ("set State", lambda: values(sim.x, r), True),
         ("set Control", lambda: values(sim.u, r), True),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from diffsim import _taichi
 from diffsim.language.fields import Field
 from diffsim.language.snapshot import MISSING, Thing, freeze, shown
 
@@ -78,7 +79,8 @@ class Captures:
         """
         if _is_library(owner) or _is_library(value):
             return
-        looked_into = looked_into and not isinstance(value, tuple)  # made anew by some owners at each reading
+        # some owners make a tuple anew at each reading; entries of Taichi's matrices are not noted one by one
+        looked_into = looked_into and not isinstance(value, tuple | _taichi.ti.Matrix)
         first = self._stands_for.get(id(owner), (id(owner), None))[0]
         known = self._found.get((first, name, looked_into))
         if known is not None:
@@ -106,7 +108,7 @@ class Captures:
         if now is then.value:
             return None
         inside = self._within.get(id(then.value), [])
-        if isinstance(then.value, Field) or now is MISSING or not inside or depth > _DEPTH:
+        if isinstance(then.value, Field | _taichi.ti.Field) or now is MISSING or not inside or depth > _DEPTH:
             return then, now
         for captured in inside:
             different = self._difference(captured, captured.now(now), depth + 1)
@@ -125,8 +127,16 @@ def _is_library(obj: Any) -> bool:
     )
 
 
+_LOOKS = (getattr, hasattr, vars, dir)
+
+
 def recallable(function: Any) -> bool:
-    """Tell whether what a function returned may change: it is Python, or a method of something that may."""
+    """Tell whether what a function returns may change though its arguments do not.
+
+    It is written in Python, a method of something that changes, or looks into its argument.
+    """
+    if any(function is looks for looks in _LOOKS):
+        return True
     if isinstance(function, types.BuiltinMethodType):
         return not isinstance(function.__self__, types.ModuleType | type | type(None))
     module = str(getattr(function, "__module__", "")).split(".")[0]
