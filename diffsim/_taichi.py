@@ -12,6 +12,7 @@ import itertools
 import linecache
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -220,22 +221,32 @@ def is_real_function(obj: Any) -> bool:
 
 @contextlib.contextmanager
 def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]) -> Iterator[None]:
-    """While active, hand each call of a Taichi kernel to `record(function, owner, args)`; launch nothing."""
-    launch = kernel_impl.Kernel.__call__
+    """While active, hand each call of a Taichi kernel to `record(function, owner, args)`; launch nothing.
 
-    def intercept(self: Any, *args: Any, **kwargs: Any) -> None:
-        owner = args[0] if self.classkernel else None
-        names = [argument.name for argument in self.arguments]
-        rest = list(args[1:] if self.classkernel else args)
-        rest += [kwargs[name] for name in names[len(args) :] if name in kwargs]
-        record(self.func, owner, tuple(rest))
+    This thread's calls: other threads launch as ever, and wait with recordings of their own.
+    """
+    thread = threading.get_ident()
+    with _recording_turn:
+        launch = kernel_impl.Kernel.__call__
 
-    kernel_impl.Kernel.__call__ = intercept
-    try:
-        yield
-    finally:
-        kernel_impl.Kernel.__call__ = launch
+        def intercept(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread:
+                return launch(self, *args, **kwargs)
+            owner = args[0] if self.classkernel else None
+            names = [argument.name for argument in self.arguments]
+            rest = list(args[1:] if self.classkernel else args)
+            rest += [kwargs[name] for name in names[len(args) :] if name in kwargs]
+            record(self.func, owner, tuple(rest))
+            return None
 
+        kernel_impl.Kernel.__call__ = intercept
+        try:
+            yield
+        finally:
+            kernel_impl.Kernel.__call__ = launch
+
+
+_recording_turn = threading.RLock()  # the method that is replaced is that of all threads
 
 _sources = itertools.count()  # each text needs a file name of its own
 

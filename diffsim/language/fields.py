@@ -140,6 +140,12 @@ class Valued(Field):
         """Tell whether the newest values are only on the device, in the copy of `holder`."""
         return self._fetch is not None and self._holder is holder
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has of it: the newest values, not the rollout that they are in."""
+        if self._fetch is not None:
+            self.host_values()
+        return {**vars(self), "_fetch": None, "_holder": None}
+
     def _validated(self, array: ArrayLike) -> NDArray[Any]:
         shape = self.element_shape
 

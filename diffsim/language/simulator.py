@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import inspect
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+import numpy as np
 
 from diffsim import _taichi
 from diffsim.errors import StateError, TraceError
 from diffsim.language.adjoints import is_method
-from diffsim.language.fields import Cost, Done, Field
+from diffsim.language.fields import Cost, Done, Field, Valued
 
-__all__ = ["BoundKernel", "Part", "Simulator", "fields_within", "named_fields"]
+__all__ = [
+    "BoundKernel",
+    "Part",
+    "Simulator",
+    "attributes_of",
+    "fields_found",
+    "fields_within",
+    "holders",
+    "named_fields",
+]
 
 Recorder = Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("diffsim_recorder", default=None)
@@ -96,14 +109,36 @@ class Part:
             if function is not None and inspect.getattr_static(cls, name) is attribute:
                 setattr(cls, name, _KernelMethod(function))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a declared field may give way to another field only.
+
+        Raises:
+            StateError: Anything else is put in the place of a field.
+        """
+        if not isinstance(value, Field):
+            held = self.__dict__.get(name)
+            kind: Any = type(self)
+            if held is None and name in _slots(kind):
+                held = getattr(self, name, None)
+            if isinstance(held, Field):
+                given = "an array" if isinstance(value, np.ndarray) else repr(value)[:60]
+                values = f"{name}.set(...)" if isinstance(held, Valued) else "kernels"
+                raise StateError(
+                    f"{type(self).__name__}.{name} must stay the {type(held).__name__} that it was declared "
+                    f"as, got {given} assigned over it; it gets values by {values}, so choose another name "
+                    "for something else"
+                )
+        super().__setattr__(name, value)
+
 
 class Simulator(Part):
     """Base of simulators: what one step does, written as plain Taichi kernels.
 
     A subclass declares its fields and parts in `__init__` and defines `step(self, t)`; `reset(self)`,
     `running_cost(self, t)` and `terminal_cost(self, t)` are optional. All four are traced once into a list of
-    kernel calls, so that Python in them runs once, whatever the horizon. Kernels add to `cost`, and may set
-    `done` to end a world early.
+    kernel calls, so that Python in them runs once, whatever the horizon. Before each run they are traced
+    again, to see that what they read has not changed, so they must come out alike each time. Kernels add to
+    `cost`, and may set `done` to end a world early.
     """
 
     @property
@@ -149,7 +184,7 @@ def named_fields(simulator: Any) -> dict[str, Field]:
 
     Fields are found in attributes of the simulator, of its parts, and in lists, tuples and dicts of those.
     """
-    found = dict(_search(simulator))
+    found = fields_found(simulator)
     for path, value in found.items():
         value.key = path
     return found
@@ -160,32 +195,76 @@ def fields_within(part: Any) -> list[Field]:
     return [value for _, value in _search(part)]
 
 
+def fields_found(simulator: Any) -> dict[str, Field]:
+    """Return what `named_fields` would, and leave the fields the names that they have."""
+    return dict(_search(simulator))
+
+
+def holders(root: Any) -> list[tuple[Any, bool]]:
+    """Return every object that fields are looked for in, the root first, and whether it leads to any."""
+    return [(owner, bool(members)) for _, owner, members in _visit(root)]
+
+
+def attributes_of(owner: Any) -> dict[str, Any]:
+    """Return the attributes of an object by name, those in slots too."""
+    found = dict(getattr(owner, "__dict__", {}))
+    for name in _slots(owner.__class__):
+        try:
+            found[name] = getattr(owner, name)
+        except AttributeError:  # a slot that was never filled
+            continue
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _slots(cls: Any) -> tuple[str, ...]:
+    names = [name for base in cls.__mro__ for name, a in vars(base).items() if _is_slot(a)]
+    return tuple(dict.fromkeys(names))
+
+
+def _is_slot(attribute: Any) -> bool:
+    return isinstance(attribute, types.MemberDescriptorType)
+
+
 def _search(root: Any) -> Iterator[tuple[str, Field]]:
-    seen: set[int] = {id(root)}
-    queue: list[tuple[str, Any]] = [("", root)]
-    while queue:
-        prefix, owner = queue.pop(0)
-        for name, value in _members(owner):
-            path = f"{prefix}.{name}" if prefix else name
-            if id(value) in seen:
-                continue
-            if isinstance(value, Field):
+    seen: set[int] = set()
+    for prefix, _, members in _visit(root):
+        for name, value in members:
+            if isinstance(value, Field) and id(value) not in seen:
                 seen.add(id(value))
                 if not isinstance(value, Cost | Done):
-                    yield path, value
-            elif _may_hold_fields(value):
+                    yield f"{prefix}.{name}" if prefix else name, value
+
+
+def _visit(root: Any) -> Iterator[tuple[str, Any, list[tuple[str, Any]]]]:
+    """Yield what may hold fields, nearest first: its path, itself, and its members that matter."""
+    seen: set[int] = {id(root)}
+    queue: list[tuple[str, Any]] = [("", root)]
+    for prefix, owner in queue:  # grows meanwhile
+        members = [(str(name), value) for name, value in _members(owner) if _matters(value)]
+        yield prefix, owner, members
+        for name, value in members:
+            if not isinstance(value, Field) and id(value) not in seen:
                 seen.add(id(value))
-                queue.append((path, value))
+                queue.append((f"{prefix}.{name}" if prefix else name, value))
 
 
-def _may_hold_fields(value: Any) -> bool:
-    return isinstance(value, Part | list | tuple | dict) or getattr(value, "_data_oriented", False) is True
+_PLAIN = frozenset({bool, int, float, str, type(None), np.ndarray, np.float64})
 
 
-def _members(owner: Any) -> Iterator[tuple[str, Any]]:
+def _matters(value: Any) -> bool:
+    """Tell whether a value is a field, or may hold some."""
+    if type(value) in _PLAIN:
+        return False
+    return (
+        isinstance(value, Field | Part | list | tuple | dict)
+        or getattr(value, "_data_oriented", False) is True
+    )
+
+
+def _members(owner: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(owner, dict):
-        yield from ((str(name), value) for name, value in owner.items())
-    elif isinstance(owner, list | tuple):
-        yield from ((str(index), value) for index, value in enumerate(owner))
-    else:
-        yield from vars(owner).items()
+        return owner.items()
+    if isinstance(owner, list | tuple):
+        return enumerate(owner)
+    return attributes_of(owner).items()

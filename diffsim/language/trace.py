@@ -9,10 +9,22 @@ from typing import Any, NoReturn
 
 from diffsim.errors import ConfigError, DiffsimError, TraceError
 from diffsim.language.adjoints import given_adjoint, is_method
-from diffsim.language.fields import Field, Workspace
+from diffsim.language.fields import Field, Valued, Workspace
 from diffsim.language.simulator import Simulator, named_fields, recording
 
-__all__ = ["CallGroup", "KernelCall", "Program", "Repeat", "Time", "repeat", "trace"]
+__all__ = [
+    "PHASES",
+    "CallGroup",
+    "KernelCall",
+    "Program",
+    "Repeat",
+    "Time",
+    "record_calls",
+    "repeat",
+    "trace",
+]
+
+PHASES = ("reset", "step", "running_cost", "terminal_cost")
 
 
 class Time:
@@ -135,7 +147,8 @@ def trace(simulator: Simulator) -> Program:
     """Run a simulator's methods once and record the kernels they call.
 
     Raises:
-        TraceError: `simulator` is not a Simulator; a method is missing, fails or calls no kernel.
+        TraceError: `simulator` is not a Simulator; a method is missing, fails, calls no kernel or sets a
+            field.
     """
     if not isinstance(simulator, Simulator):
         raise TraceError(
@@ -146,17 +159,27 @@ def trace(simulator: Simulator) -> Program:
         raise TraceError(
             f"{type(simulator).__name__} must define step(self, t), got none; call its kernels in there"
         )
-    step = _record(simulator, "step", Time())
-    if not step:
+    valued = [value for value in fields.values() if isinstance(value, Valued)]
+    before = [value.version for value in valued]
+    calls = record_calls(simulator)
+    if not calls["step"]:
         raise TraceError(f"{type(simulator).__name__}.step must call at least one kernel, got none")
-    return Program(
-        simulator,
-        fields,
-        reset=_record(simulator, "reset"),
-        step=step,
-        running_cost=_record(simulator, "running_cost", Time()),
-        terminal_cost=_record(simulator, "terminal_cost", Time()),
-    )
+    for declared, version in zip(valued, before, strict=True):
+        if declared.version != version:
+            raise TraceError(
+                f"{declared.label} must be set between runs, got .set() in step, reset or a cost, which is "
+                "traced once for all steps; call it by hand, or store to it in a kernel of reset"
+            )
+    return Program(simulator, fields, **calls)
+
+
+def record_calls(simulator: Simulator) -> dict[str, tuple[KernelCall, ...]]:
+    """Run a simulator's methods once and return the kernel calls of each, by the names in `PHASES`.
+
+    Raises:
+        TraceError: A method fails.
+    """
+    return {phase: _record(simulator, phase, *([] if phase == "reset" else [Time()])) for phase in PHASES}
 
 
 def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, ...]:

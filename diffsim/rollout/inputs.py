@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from diffsim.compiler.checks.ranges import values_at
 from diffsim.compiler.checks.scatter import first_repeated
 from diffsim.compiler.ir import Buffer
-from diffsim.compiler.reading.context import Captured
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
 from diffsim.language.fields import Control, Field, State, Valued
+from diffsim.language.snapshot import shown
+from diffsim.language.watch import Watch
 
 __all__ = ["Inputs"]
 
@@ -31,11 +32,16 @@ class Inputs:
         self._seen: dict[int, int] = {}
         self._token = object()
         fields = engine.lowered.program.fields.values()
-        self._pairs = [(field, self.buffer(field)) for field in fields if isinstance(field, Valued)]
+        self._pairs = [(field, self._buffer_of(field)) for field in fields if isinstance(field, Valued)]
+        self._buffers = {id(field): buffer for field, buffer in self._pairs}
+        self._watch = Watch(engine.lowered.program)
 
     def buffer(self, field: Field) -> Buffer:
         """Return where the values of a field are: for a State, those of its initial value."""
-        lowered = self._engine.lowered
+        return self._buffers[id(field)]
+
+    def _buffer_of(self, field: Field) -> Buffer:
+        lowered = self._engine.lowered  # names of fields may be another simulator's later
         return lowered.initial[field.key] if isinstance(field, State) else lowered.buffers.by_field[id(field)]
 
     def touch(self, changed: list[tuple[Valued, Buffer]]) -> None:
@@ -60,9 +66,10 @@ class Inputs:
         """Bring changed values to the device.
 
         Raises:
-            StateError: A Python value that kernels saw when they were compiled has changed.
+            StateError: What tracing or kernels saw of the simulator when the rollout was made has changed.
             ConfigError: Values do not fit this rollout.
         """
+        self._watch.check()
         self._check_captured()
         for field, buffer in self._pairs:
             if self._seen.get(id(field)) != field.version:
@@ -70,14 +77,15 @@ class Inputs:
                 self._seen[id(field)] = field.version
 
     def _check_captured(self) -> None:
-        for captured in self._engine.lowered.buffers.captured.values():
-            now: Any = _read(captured)
-            if now is not captured.value and not np.array_equal(now, captured.value):
-                raise StateError(
-                    f"{captured.label} must stay as kernels saw it when the rollout was made "
-                    f"({captured.value!r}), got {now!r}; make a new Rollout, or declare it "
-                    "as ds.Constant to change it between runs"
-                )
+        changed = self._engine.lowered.buffers.captured.changed()
+        if changed is not None:
+            captured, now = changed
+            numbers = isinstance(captured.value, bool | int | float | list | np.generic | np.ndarray)
+            other = ", or declare it as ds.Constant to change it between runs" if numbers else ""
+            raise StateError(
+                f"{captured.label} must stay as kernels saw it when the rollout was made "
+                f"({captured.text}), got {shown(now)}; make a new Rollout{other}"
+            )
 
     def _upload(self, field: Valued, buffer: Buffer) -> None:
         layout = self._engine.plan.layout
@@ -107,11 +115,3 @@ class Inputs:
                     f"{twice} twice; add with += in the kernel, or set a permutation"
                 )
         self._engine.storage.write(buffer, values, field.type.shape)
-
-
-def _read(captured: Captured) -> Any:
-    """Return what a Python value is now, None where it is gone."""
-    try:
-        return captured.read()
-    except (LookupError, AttributeError, ValueError):
-        return None

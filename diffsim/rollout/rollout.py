@@ -38,7 +38,8 @@ class Rollout:
     The cost is differentiable with respect to Params, Controls and the initial values of States.
 
     Args:
-        simulator: What to run. Its Python attributes are frozen here: kernels see them as they are now.
+        simulator: What to run. What its methods and kernels read from Python must stay as it is now: a run
+            says so where it did not. Values of fields change by their `set`.
         steps: The horizon.
         worlds: Copies that run in parallel, each with a cost of its own.
         memory: The byte budget of all fields, a number or a size like `"512MiB"`. Where it is too small to
@@ -173,10 +174,10 @@ class Rollout:
         if debug not in (None, "nan"):
             raise ConfigError(f"debug must be None or 'nan', got {debug!r}; use 'nan' to find a NaN")
         leaves = self.leaves(wrt)
+        self._require_cost()
         if debug is None:
-            cost = self.evaluate(wrt)
+            cost = self._cost(self._engine.backward())
         else:
-            self._require_cost()
             watch = NanWatch(self._engine)
             cost = self._cost(self._engine.watched_backward(watch, watch.forward_done))
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}

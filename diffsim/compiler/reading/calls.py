@@ -6,8 +6,8 @@ import ast
 import builtins
 import math
 import random
-from collections.abc import Callable
-from functools import reduce
+from collections.abc import Callable, Iterator
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from diffsim import _taichi
 from diffsim.compiler.ir import Const, Value
 from diffsim.compiler.reading import algebra, iterables, matrices
 from diffsim.compiler.reading.atomics import ATOMICS, atomic_call
+from diffsim.compiler.reading.captured import recallable
 from diffsim.compiler.reading.constructors import (
     Evaluate,
     arguments_of,
@@ -30,6 +31,7 @@ from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.records import construct_record, method_of
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, Sequence, TimeIndex
 from diffsim.language import intrinsics
+from diffsim.language.snapshot import MISSING
 from diffsim.language.types import ElementType
 from diffsim.math import precision
 
@@ -234,7 +236,7 @@ def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> 
         if not str(getattr(obj, "__module__", "")).startswith("taichi"):
             try:
                 positional = [a.value for a in arguments]  # type: ignore[union-attr]
-                return Object(obj(*positional, **{k: v.value for k, v in keywords.items()}))  # type: ignore[union-attr]
+                return _called(ctx, node, obj, positional, {k: v.value for k, v in keywords.items()})  # type: ignore[union-attr]
             except Exception as error:  # noqa: BLE001  (it is the user's function: it may raise anything)
                 ctx.error(
                     node,
@@ -250,6 +252,25 @@ def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> 
             rule="FUNCTION",
         )
     ctx.error(node, f"{ctx.text(node.func)} must be a function, got {type(obj).__name__}", rule="FUNCTION")
+
+
+def _called(
+    ctx: Context, node: ast.Call, function: Any, arguments: list[Any], keywords: dict[str, Any]
+) -> Object:
+    """Call a function of the user's; where what it returns may change, it is called again before each run."""
+    value = function(*arguments, **keywords)
+    if recallable(function) and not isinstance(value, Iterator):
+        given = ("call", *map(id, arguments), *((name, id(v)) for name, v in keywords.items()))
+        again = partial(_call_again, arguments, keywords)  # holds the arguments, whose ids stay theirs
+        ctx.capture(node, function, given, ctx.text(node), value, again)
+    return Object(value)
+
+
+def _call_again(arguments: list[Any], keywords: dict[str, Any], function: Any) -> Any:
+    try:
+        return function(*arguments, **keywords)
+    except Exception:  # noqa: BLE001  (it is the user's function: whatever it raises now, it did not then)
+        return MISSING
 
 
 # ---- Taichi's own forms ----

@@ -14,6 +14,7 @@ from diffsim import _taichi
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
 from diffsim.compiler.ir import Buffer, Const, Location, Operand, Value
+from diffsim.compiler.reading.captured import Captures
 from diffsim.compiler.reading.source import Source
 from diffsim.compiler.reading.values import (
     POISON,
@@ -30,19 +31,9 @@ from diffsim.compiler.reading.values import (
 from diffsim.errors import Diagnostic
 from diffsim.language.fields import Field
 
-__all__ = ["Buffers", "Captured", "Context", "Frame", "restore"]
+__all__ = ["Buffers", "Context", "Frame", "restore"]
 
 _ITERABLES = (tuple, list, range, np.ndarray, zip, enumerate)
-
-
-@dataclass(frozen=True)
-class Captured:
-    """A Python value that kernels saw when they were compiled; holding the owner keeps its id its own."""
-
-    owner: Any
-    label: str
-    value: Any
-    read: Callable[[], Any]
 
 
 class Buffers:
@@ -52,7 +43,7 @@ class Buffers:
         self.real = real
         self.by_field: dict[int, Buffer] = {}
         self.external: dict[int, Buffer] = {}
-        self.captured: dict[tuple[int, Any], Captured] = {}
+        self.captured = Captures()
         self.warnings: list[Diagnostic] = []
         self._names: set[str] = set()
         self.fields = fields
@@ -81,21 +72,6 @@ class Buffers:
         if id(obj) not in self.external:
             self.external[id(obj)] = Buffer(self._unique(name), "external", dtype, shape, components, obj)
         return self.external[id(obj)]
-
-    def capture(self, owner: Any, name: Any, label: str, value: Any, read: Callable[[], Any]) -> None:
-        """Note a number that kernels took from Python, and that must not change any more.
-
-        Args:
-            owner: What holds it: an object, a namespace, a container.
-            name: Under which name or index.
-            label: What to call it in messages.
-            value: What it was.
-            read: Returns what it is now.
-        """
-        if isinstance(value, bool | int | float | str):
-            self.captured[id(owner), name] = Captured(owner, label, value, read)
-        elif isinstance(value, np.ndarray | list | tuple) and _matrix_entries(value) is not None:
-            self.captured[id(owner), name] = Captured(owner, label, np.array(value), read)
 
     def _unique(self, key: str) -> str:
         base = "f_" + "".join(c if c.isalnum() else "_" for c in key)
@@ -174,6 +150,12 @@ class Context:
             TraceError: Always, with the position of the construct.
         """
         refuse(Diagnostic(rule, str(self.at(node)), message))
+
+    def capture(
+        self, node: ast.AST, owner: Any, name: Any, label: str, value: Any, read: Callable[[Any], Any]
+    ) -> None:
+        """Note what a kernel took from Python; see `Captures.add`."""
+        self.buffers.captured.add(owner, name, label, value, read, getattr(node, "looked_into", False))
 
     def warn(self, node: ast.AST, message: str, rule: str) -> None:
         """Note what may be meant, unless a comment `# diffsim: allow RULE` says that it is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +73,7 @@ def _name(ctx: Context, node: ast.Name) -> Abstract:
     if node.id in names:
         value = names[node.id]
         owner, read = ctx.frame.source.reader(node.id)
-        ctx.buffers.capture(owner, node.id, f"{node.id} of {ctx.frame.source.node.name}", value, read)
+        ctx.capture(node, owner, node.id, f"{node.id} of {ctx.frame.source.node.name}", value, read)
         return Object(value)
     ctx.error(
         node,
@@ -94,8 +93,7 @@ def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
         try:
             value = getattr(base.value, node.attr)
             label = f"{getattr(base.value, '__name__', type(base.value).__name__)}.{node.attr}"
-            read = functools.partial(getattr, base.value, node.attr, None)
-            ctx.buffers.capture(base.value, node.attr, label, value, read)
+            ctx.capture(node, base.value, node.attr, label, value, operator.attrgetter(node.attr))
             return Object(value)
         except AttributeError:
             ctx.error(
@@ -222,8 +220,8 @@ def _python_item(ctx: Context, node: ast.Subscript, container: Any, index: Abstr
         )
     try:
         value = container[index.value]
-        read = functools.partial(operator.getitem, container, index.value)
-        ctx.buffers.capture(container, str(index.value), ctx.text(node), value, read)
+        read = operator.itemgetter(index.value)
+        ctx.capture(node, container, repr(index.value), ctx.text(node), value, read)
         return Object(value)
     except (TypeError, KeyError, IndexError) as error:
         ctx.error(

@@ -16,6 +16,7 @@ from typing import Any
 from diffsim.compiler.ir import Location
 from diffsim.compiler.reading.flow import structured
 from diffsim.errors import TraceError
+from diffsim.language.snapshot import MISSING
 
 __all__ = ["Source", "read_source"]
 
@@ -49,14 +50,14 @@ class Source:
         line = self.line + getattr(node, "lineno", 1)
         return Location(self.file, line, self.indent + getattr(node, "col_offset", 0) + 1, self.node.name)
 
-    def reader(self, name: str) -> tuple[Any, Callable[[], Any]]:
-        """Return what holds a visible name, and what reads its value as it is now."""
+    def reader(self, name: str) -> tuple[Any, Callable[[Any], Any]]:
+        """Return what holds a visible name, and what reads its value there as it is now."""
         free = self.function.__code__.co_freevars
         if name in free and self.function.__closure__:
             cell = self.function.__closure__[free.index(name)]
-            return cell, lambda: cell.cell_contents
-        namespace = self.function.__globals__
-        return namespace, lambda: namespace.get(name, self.names.get(name))
+            return cell, lambda holder: holder.cell_contents
+        hidden = vars(builtins).get(name, MISSING)  # so that a global that is gone is missed
+        return self.function.__globals__, lambda holder: holder.get(name, hidden)
 
     def allows(self, node: ast.AST, rule: str) -> bool:
         """Tell whether a comment on a node's line, or on the line of the definition, allows what it does."""
@@ -93,6 +94,9 @@ def _parsed(function: Callable[..., Any]) -> tuple[ast.FunctionDef, str, int, in
             f"kernel {function.__name__} must be a plain function definition, got {type(node).__name__}"
         )
     node.body = structured(node.body)
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute | ast.Subscript):
+            vars(inner.value)["looked_into"] = True  # see Captures
     if os.path.isabs(file):
         relative = os.path.relpath(file)
         file = file if relative.startswith("..") else relative
