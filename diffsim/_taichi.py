@@ -72,6 +72,22 @@ DTYPES = {
 NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
 
 
+_finds_class = kernel_impl._inside_class
+
+
+def _inside_class(level_of_class_stackframe: int) -> bool:
+    """Tell whether a kernel or function is being defined in the body of a class.
+
+    Taichi looks for the word `class` in the text of a frame. Where the text is in no file (`python -c`, a
+    heredoc, a shell) it takes every method for a plain function, and refuses `self` for having no type.
+    """
+    names = sys._getframe(level_of_class_stackframe - 1).f_locals
+    return bool(_finds_class(level_of_class_stackframe + 1)) or {"__module__", "__qualname__"} <= set(names)
+
+
+kernel_impl._inside_class = _inside_class
+
+
 _MAX_SNODES = 1024  # taichi_max_num_snodes in its C++ source
 _DENSE = ("SNodeType.root", "SNodeType.dense", "SNodeType.place")
 
