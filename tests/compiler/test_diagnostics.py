@@ -347,7 +347,11 @@ def sum_of_python(x):
         (IntegerCutsGradient, TraceError, "an integer variable must not be assigned a float"),
         (InPlace, GradientError, "Scratch f .* must not be written after it was read"),
         (OverwritesNeighbour, GradientError, r"Scratch f .* and read by another .*\[RACE\]"),
-        (ReadsTooEarly, TraceError, r"State v \[t \+ 1, ...\] must be written before it is read"),
+        (
+            ReadsTooEarly,
+            TraceError,
+            r"State v \[t \+ 1, ...\] \(component 0\) must be written before",
+        ),
         (UnknownName, TraceError, "undefined_name must be defined"),
         (PythonDict, TraceError, r"self.table must be a field to be indexed"),
         (ForeignField, TraceError, "must be a field of the simulator"),
@@ -510,6 +514,40 @@ def test_accesses_are_told_at_once(runtime):
     with pytest.raises(GradientError) as caught:
         ds.plan(Two().without_velocity(), steps=5)
     assert [d.rule for d in caught.value.diagnostics] == ["RACE"]
+
+
+class ByComponent(Base):
+    """One fault for each component of a matrix, in three forms: on one line, on three, and of two of four."""
+
+    def __init__(self):
+        super().__init__()
+        self.m = ds.Scratch(ds.mat2, 3)
+
+    @ti.kernel
+    def bad(self, t: ti.i32):
+        for i in range(3):
+            self.m[t, i] = ti.Matrix([[self.x[t, i], 1.0], [2.0, 3.0]])
+            self.v[t + 1, i] = ti.Vector([self.x[t, i], 1.0])
+        for i in range(3):
+            m = self.m[t, i]
+            self.m[t, i] = ti.Matrix([[m[0, 0] * self.m[t, i][0, 0], m[0, 1]], [m[1, 0], self.m[t, i][1, 1]]])
+            self.v[t + 1, i][0] = 2.0 * self.v[t + 1, i][0] * self.v[t + 1, (i + 1) % 3][0]
+            self.v[t + 1, i][1] = 2.0 * self.v[t + 1, i][1] * self.v[t + 1, (i + 1) % 3][1]
+        for i in range(3):
+            self.m[t, i][0, 1] *= self.m[t, i][1, 0]
+
+
+def test_components_are_told_of_together(runtime):
+    with pytest.raises(GradientError) as caught:
+        ds.plan(ByComponent(), steps=5)
+    told = [str(d).split(" in bad: ")[1].split(" must ")[0] for d in caught.value.diagnostics]
+    lines = pathlib.Path(__file__).read_text().splitlines()
+    first = next(k for k, line in enumerate(lines, 1) if "self.v[t + 1, i][0] = 2.0" in line)
+    assert told == [
+        "Scratch m [t, ...] (all components)",
+        f"State v [t + 1, ...] (all components, lines {first} and {first + 1})",
+        "Scratch m [t, ...] (component [0, 1])",
+    ]
 
 
 class Warned(Base):
