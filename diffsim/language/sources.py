@@ -61,7 +61,7 @@ def check_source(function: Callable[..., Any]) -> None:
 
 def _missing(function: Callable[..., Any], found: str) -> TraceError:
     return TraceError(
-        f"kernel {function.__qualname__} must have source text that can be read, got {found}; save the "
+        f"{function.__qualname__} must have source text that can be read, got {found}; save the "
         "program as a file and run that, or use a notebook or IPython"
     )
 

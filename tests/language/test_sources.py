@@ -76,7 +76,7 @@ def test_programs_that_python_forgets(arguments, typed, words):
     out, error = run(arguments, input=typed)
     assert "value" not in out
     assert error[-1].startswith(
-        "diffsim.errors.TraceError: kernel Pendulum.swing must have source text that can be read, " + words
+        "diffsim.errors.TraceError: Pendulum.swing must have source text that can be read, " + words
     )
     assert error[-1].endswith("; save the program as a file and run that, or use a notebook or IPython")
 

@@ -10,7 +10,8 @@ import numpy as np
 from diffsim import _taichi
 from diffsim.compiler.ir import Const, is_float
 from diffsim.compiler.reading.context import Context
-from diffsim.compiler.reading.values import Abstract, Matrix, Object, TimeIndex, entries_of
+from diffsim.compiler.reading.values import POISON, Abstract, Matrix, Object, TimeIndex, entries_of
+from diffsim.errors import Diagnostic, TraceError
 from diffsim.language.fields import Field
 from diffsim.language.trace import KernelCall, Time
 
@@ -20,24 +21,25 @@ __all__ = ["bound_arguments"]
 def bound_arguments(ctx: Context, call: KernelCall) -> dict[str, Abstract]:
     """Return what each parameter of a kernel stands for, `self` included.
 
-    Raises:
-        TraceError: There are more or fewer arguments than parameters, or one does not fit its annotation.
+    What does not fit is added to `ctx.found`, and its parameter stands for nothing known.
     """
-    node = ctx.frame.source.node
-    names = [a.arg for a in node.args.args]
+    names = [a.arg for a in ctx.frame.source.node.args.args]
     own = [] if call.owner is None else [call.owner]
     wanted = names[len(own) :]
-    if len(wanted) != len(call.args):
-        ctx.error(
-            node,
-            f"kernel {call.name} must be called with its {len(wanted)} argument(s), got {len(call.args)}; "
-            f"call it as {call.function.__name__}({', '.join(wanted)})",
-            rule="SHAPE",
-        )
-    parameters = inspect.signature(call.function).parameters
     found: dict[str, Abstract] = {name: Object(owner) for name, owner in zip(names, own, strict=False)}
-    for name, argument in zip(wanted, call.args, strict=True):
-        found[name] = _bound(ctx, call, name, parameters[name].annotation, argument)
+    found |= dict.fromkeys(wanted, POISON)
+    if len(wanted) != len(call.args):
+        message = (
+            f"kernel {call.name} must be called with its {len(wanted)} argument(s), got {len(call.args)}; "
+            f"call it as {call.function.__name__}({', '.join(wanted)})"
+        )
+        ctx.found.append(Diagnostic("SHAPE", str(ctx.at(ctx.frame.source.node)), message))
+    parameters = inspect.signature(call.function).parameters
+    for name, argument in zip(wanted, call.args, strict=False):
+        try:
+            found[name] = _bound(ctx, call, name, parameters[name].annotation, argument)
+        except TraceError as error:
+            ctx.found += error.diagnostics
     return found
 
 

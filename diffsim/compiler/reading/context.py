@@ -14,6 +14,7 @@ from diffsim import _taichi
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
 from diffsim.compiler.ir import Buffer, Const, Location, Operand, Value
+from diffsim.compiler.reading.quoting import quoted
 from diffsim.compiler.reading.source import Source
 from diffsim.compiler.reading.values import (
     POISON,
@@ -139,6 +140,8 @@ class Context:
         bases: Components of singular vectors and eigenvectors.
         serial: `ti.loop_config(serialize=True)` asked for the next loop to run in order.
         found: What was found wrong so far.
+        read: The statements that were read, by id.
+        looked_at: The parts of refused statements that were read on their own, by id.
         notes: How the kernel was read, for `Rollout.explain`.
     """
 
@@ -156,6 +159,8 @@ class Context:
     bases: set[Value] = field(default_factory=set)
     serial: bool = False
     found: list[Diagnostic] = field(default_factory=list)
+    read: set[int] = field(default_factory=set)
+    looked_at: set[int] = field(default_factory=set)
     notes: dict[str, None] = field(default_factory=dict)
 
     @property
@@ -191,9 +196,8 @@ class Context:
                 self.frame.variables[node.id] = Variable(POISON)
 
     def text(self, node: ast.AST) -> str:
-        """Return the source of a node for a message."""
-        text = ast.unparse(node)
-        return text if len(text) <= 60 else text[:57] + "..."
+        """Return the source of a node for a message, with the time as the step passes it."""
+        return quoted(node, self.frame.variables)
 
     def variables(self) -> list[Variable]:
         """Return every local variable that a statement could change, each once."""

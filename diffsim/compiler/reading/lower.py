@@ -26,6 +26,7 @@ from diffsim.compiler.reading.values import (
     Variable,
     entries_of,
 )
+from diffsim.errors import TraceError
 from diffsim.language.adjoints import given_adjoint
 from diffsim.language.trace import KernelCall
 
@@ -81,7 +82,10 @@ def _inline(
             f"functions must not call each other more than {_MAX_DEPTH} deep, got {ctx.text(node.func)}",
             rule="FUNCTION",
         )
-    source = read_source(function)
+    try:
+        source = read_source(function)
+    except TraceError as error:
+        ctx.error(node, str(error), rule="FUNCTION")
     if owner is not None:
         arguments = [Object(owner), *arguments]
         aliases = {i + 1: v for i, v in aliases.items()}
