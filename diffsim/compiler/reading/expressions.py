@@ -30,6 +30,7 @@ from diffsim.compiler.reading.values import (
     like,
 )
 from diffsim.language.fields import Field
+from diffsim.language.habits import missing_attribute
 
 __all__ = ["chosen_component", "evaluate", "join", "known_object", "place_of", "same_shape"]
 
@@ -98,9 +99,7 @@ def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
             ctx.buffers.capture(base.value, node.attr, label, value, read)
             return Object(value)
         except AttributeError:
-            ctx.error(
-                node, f"{ctx.text(node.value)} must have an attribute {node.attr!r}, got none", rule="PYTHON"
-            )
+            ctx.error(node, missing_attribute(base.value, node.attr, ctx.text(node.value)), rule="PYTHON")
     if isinstance(base, Record) and node.attr in base.names:
         return base.items[base.names.index(node.attr)]
     if isinstance(base, Matrix):
