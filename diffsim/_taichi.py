@@ -47,6 +47,7 @@ __all__ = [
     "is_scalar_type",
     "is_vector_type",
     "kernel_function",
+    "ndrange_bounds",
     "outside_tables",
     "recording",
     "release_source",
@@ -121,6 +122,13 @@ def struct_members(obj: Any) -> dict[str, Any]:
 def struct_methods(obj: Any) -> dict[str, Any]:
     """Return the Taichi functions that a struct type has as methods."""
     return dict(obj.methods)
+
+
+def ndrange_bounds(obj: Any) -> list[tuple[int, int]] | None:
+    """Return the start and stop of each axis of a `ti.ndrange` made in Python; None for anything else."""
+    if not isinstance(obj, ti.lang._ndrange._Ndrange):
+        return None
+    return [(int(start), int(stop)) for start, stop in obj.bounds]
 
 
 def outside_tables(field: Any) -> bool:

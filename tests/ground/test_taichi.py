@@ -95,6 +95,11 @@ class Owner:
         return x
 
 
+def test_ranges_made_in_python():
+    assert _taichi.ndrange_bounds(ti.ndrange(3, (1, 4))) == [(0, 3), (1, 4)]
+    assert _taichi.ndrange_bounds(range(3)) is None
+
+
 METHOD = """
 class Thing:
     @ti.kernel
