@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from types import FrameType
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from diffsim import _taichi
 from diffsim.errors import TraceError
 from diffsim.language.fields import Field
+from diffsim.options import near_miss
 
 __all__ = ["attribute_instead", "is_element_access", "missing_attribute", "untraceable"]
 
@@ -49,9 +49,8 @@ def missing_attribute(owner: Any, name: str, text: str) -> str:
         remedy = attribute_instead(owner, name)
         if remedy is not None:
             return f"{owner.label} must be used as declared fields are, got .{name} of Taichi's own; {remedy}"
-    known = [n for n in dir(owner) if not n.startswith("_")]
-    close = get_close_matches(name, known, n=1, cutoff=0.75)
-    advice = f"did you mean {close[0]}?" if close else "assign it in __init__"
+    meant = near_miss(name, [n for n in dir(owner) if not n.startswith("_")])
+    advice = f"did you mean {meant}?" if meant is not None else "assign it in __init__"
     return f"{text} must have an attribute {name!r}, got none; {advice}"
 
 
