@@ -362,7 +362,7 @@ def sum_of_python(x):
         (UnboundedCarry, GradientError, "must have a bound that is known"),
         (ShadowedName, TraceError, "the name of a loop must be new, got k"),
         (ResetInPlace, GradientError, "State x .* must not be written after it was read"),
-        (NotAFunction, TraceError, "write it as a @ti.func"),
+        (NotAFunction, TraceError, "got plain Python .* put @ti.func before it"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

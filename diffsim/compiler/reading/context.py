@@ -325,10 +325,9 @@ def restore(variables: list[Variable], values: list[Abstract]) -> None:
 
 
 def _example(declared: Field) -> str:
-    name = declared.key or "field"
-    if declared.kind in ("cost", "done"):
-        return f"self.{name}[None]"
-    return f"self.{name}[t, i]" if declared.kind in ("state", "scratch", "control") else f"self.{name}[i]"
+    timed = declared.kind in ("state", "scratch", "control")
+    indices = (["t"] if timed else []) + list("ijkl"[: len(declared.shape)])
+    return f"self.{declared.key or 'field'}[{', '.join(indices) or 'None'}]"
 
 
 def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:

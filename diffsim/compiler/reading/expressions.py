@@ -11,7 +11,7 @@ from typing import Any
 from diffsim import _taichi
 from diffsim.compiler.builder import common_type
 from diffsim.compiler.ir import Block, Const, Operand
-from diffsim.compiler.reading import matrices, places
+from diffsim.compiler.reading import hints, matrices, places
 from diffsim.compiler.reading.calls import evaluate_call
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.operators import binary, compare, either, unary
@@ -45,7 +45,8 @@ def evaluate(ctx: Context, node: ast.expr) -> Abstract:
     if handler is None:
         ctx.error(
             node,
-            f"kernels must not use {type(node).__name__}, got {ctx.text(node)}; move it out of the kernel",
+            f"kernels must not use {type(node).__name__}, got {ctx.text(node)}; "
+            + ("write it as a @ti.func" if isinstance(node, ast.Lambda) else "move it out of the kernel"),
         )
     return handler(ctx, node)
 
@@ -77,11 +78,7 @@ def _name(ctx: Context, node: ast.Name) -> Abstract:
         owner, read = ctx.frame.source.reader(node.id)
         ctx.buffers.capture(owner, node.id, f"{node.id} of {ctx.frame.source.node.name}", value, read)
         return Object(value)
-    ctx.error(
-        node,
-        f"{node.id} must be defined before it is used; a name assigned in a loop or branch ends with it",
-        rule="NAME",
-    )
+    ctx.error(node, hints.undefined(ctx, node.id), rule="NAME")
 
 
 def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
@@ -108,7 +105,7 @@ def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
         picked = places.components_of(base.shape, node.attr)
         if picked is not None:
             return _taken(base, picked)
-    ctx.error(node, f"{ctx.text(node)} must be a component or a method of a vector", rule="SHAPE")
+    ctx.error(node, hints.no_part(ctx, node, base), rule="SHAPE")
 
 
 def _taken(base: Matrix, picked: tuple[int, ...]) -> Abstract:

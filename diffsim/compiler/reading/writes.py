@@ -89,7 +89,8 @@ def _fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> 
     shape = value.shape if isinstance(value, Matrix) else ()
     ctx.error(
         node,
-        f"the value must have the shape of its target, {place.shape or 'a number'}, got {shape}",
+        f"the value must have the shape of its target, {place.shape or 'a number'}, got "
+        f"{shape or 'a number'} in {ctx.text(node)}; take a component, or declare the field with that shape",
         rule="SHAPE",
     )
 
@@ -141,8 +142,8 @@ def _check_owner(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
     if buffer.kind == "state" and ctx.phase in ("step", "running_cost") and place.time != 1:
         ctx.error(
             node,
-            f"{label} must be written at t + 1 in a step, got {ctx.text(node)}; the value at t was read by "
-            "others and its gradient would be lost",
+            f"{label} must be written at t + 1 in a step, got {ctx.text(node)}, where others read the "
+            f"value and its gradient would be lost; write {_at_next(place)}, or use a Scratch",
             rule="WRITE-TIME",
         )
     if buffer.kind == "state" and ctx.phase in ("running_cost", "terminal_cost"):
@@ -151,6 +152,11 @@ def _check_owner(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
             f"{label} must not be written in {ctx.phase}, got {ctx.text(node)}; move the kernel to step",
             rule="WRITE-TIME",
         )
+
+
+def _at_next(place: FieldPlace) -> str:
+    indices = ["t + 1", *"ijkl"[: len(place.buffer.shape)]]
+    return f"self.{place.buffer.source.key}[{', '.join(indices)}]"
 
 
 def _check_adjoint(ctx: Context, buffer: Buffer, node: ast.AST) -> None:
