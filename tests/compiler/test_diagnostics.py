@@ -624,6 +624,39 @@ def test_components_are_told_of_together(runtime):
     ]
 
 
+class Unrolled(Base):
+    """The same index is wrong in each round of an unrolled loop."""
+
+    @ti.kernel
+    def bad(self, t: ti.i32):
+        for d in ti.static(range(6)):
+            self.f[t, 3 + d] = 1.0
+
+
+class UnrolledRange(Base):
+    @ti.kernel
+    def bad(self, t: ti.i32):
+        for i in range(3):
+            for d in ti.static(range(6)):
+                self.f[t, i] += self.x[t, i + 3 + d]
+
+
+@pytest.mark.parametrize(
+    ("simulator", "words"),
+    [
+        (Unrolled, r"index must lie in 0 .. 2, got 3 in .* \(and 5 more such\) \[INDEX\]"),
+        (
+            UnrolledRange,
+            r"indices of State x must lie in 0 .. 2, got 3 .. 5 .* \(and 5 more such\) \[INDEX\]",
+        ),
+    ],
+)
+def test_rounds_of_an_unrolled_loop_are_told_of_together(runtime, simulator, words):
+    with pytest.raises(TraceError, match=words) as caught:
+        ds.plan(simulator(), steps=5)
+    assert len(caught.value.diagnostics) == 1
+
+
 class Warned(Base):
     """A cast that cuts a gradient."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NoReturn
 
 from diffsim.errors import Diagnostic, GradientError, TraceError
@@ -37,6 +39,7 @@ RULES = {
     "PRECISION": "arguments of kernels should have the working precision (a warning)",
     "PRINT": "print in kernels has no effect (a warning)",
 }
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 GRADIENT_RULES = frozenset(("OVERWRITE", "RACE", "UNBOUNDED"))
 
 
@@ -47,9 +50,24 @@ def raise_all(found: Iterable[Diagnostic]) -> None:
         GradientError: All findings say that a gradient would be wrong.
         TraceError: Any other finding is among them.
     """
-    unique = list(dict.fromkeys(found))
+    unique = _folded(found)
     if unique:
         raise _error(unique)
+
+
+def _folded(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return findings each once; those of one place that differ in numbers only are one.
+
+    An unrolled loop finds the same for every component.
+    """
+    alike: dict[tuple[str, str, str], list[Diagnostic]] = {}
+    for finding in dict.fromkeys(found):
+        key = finding.rule, finding.where, _NUMBER.sub("0", finding.message)
+        alike.setdefault(key, []).append(finding)
+    return [
+        replace(first, message=f"{first.message} (and {len(others)} more such)") if others else first
+        for first, *others in alike.values()
+    ]
 
 
 def _error(unique: list[Diagnostic]) -> TraceError | GradientError:
