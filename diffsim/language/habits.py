@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from diffsim import _taichi
-from diffsim.errors import TraceError
+from diffsim.errors import DiffsimError, TraceError
 from diffsim.language.fields import Field
 from diffsim.options import near_miss
 
-__all__ = ["attribute_instead", "is_element_access", "missing_attribute", "untraceable"]
+__all__ = ["attribute_instead", "missing_attribute", "untraceable"]
 
 _FILL = {
     "scratch": "it is zero at the start of each step already: leave the line out, or store another number "
@@ -54,13 +54,10 @@ def missing_attribute(owner: Any, name: str, text: str) -> str:
     return f"{text} must have an attribute {name!r}, got none; {advice}"
 
 
-def is_element_access(error: Exception) -> bool:
-    """Tell whether an error comes from plain Python that read or wrote an element of a field."""
-    return _frames(error)[-1][0].f_code in (Field.__getitem__.__code__, Field.__setitem__.__code__)
-
-
-def untraceable(name: str, function: Callable[..., Any], error: Exception) -> TraceError:
+def untraceable(name: str, function: Callable[..., Any], error: Exception) -> Exception:
     """Return the error that says why a method cannot be traced, with the user's line.
+
+    One of diffsim's own is kept, and a TraceError gets the line that it lacks.
 
     Args:
         name: The method, with its class.
@@ -69,6 +66,9 @@ def untraceable(name: str, function: Callable[..., Any], error: Exception) -> Tr
     """
     frames = _frames(error)
     users = [(frame, line) for frame, line in frames if not frame.f_code.co_filename.startswith(_OURS)]
+    own = isinstance(error, DiffsimError) and not _is_element_access(error)
+    if own and (type(error) is not TraceError or error.diagnostics or not users):
+        return error
     if not users:  # it was not even entered
         if isinstance(error, TypeError):
             wanted = "(self)" if name.endswith(".reset") else "(self, t)"
@@ -78,7 +78,9 @@ def untraceable(name: str, function: Callable[..., Any], error: Exception) -> Tr
     outside = [pair for pair in users if not pair[0].f_code.co_filename.startswith(_LIBRARIES)]
     frame, line = (outside or users)[-1]
     place = f"{_shown(frame.f_code.co_filename)}:{line} in {frame.f_code.co_name}"
-    if is_element_access(error):
+    if own:
+        return TraceError(f"{place}: {error}")
+    if _is_element_access(error):
         return TraceError(_elements(name, frames[-1][0], frame, place))
     if isinstance(error, AttributeError) and isinstance(error.obj, Field):
         return TraceError(f"{place}: {missing_attribute(error.obj, error.name or '', error.obj.label)}")
@@ -89,6 +91,11 @@ def untraceable(name: str, function: Callable[..., Any], error: Exception) -> Tr
         f"{name} must run as plain Python when it is traced, got {type(error).__name__}: {error} ({place}); "
         f"{remedy}"
     )
+
+
+def _is_element_access(error: Exception) -> bool:
+    """Tell whether an error comes from plain Python that read or wrote an element of a field."""
+    return _frames(error)[-1][0].f_code in (Field.__getitem__.__code__, Field.__setitem__.__code__)
 
 
 def _elements(name: str, access: FrameType, frame: FrameType, place: str) -> str:

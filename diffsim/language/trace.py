@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from diffsim.errors import ConfigError, DiffsimError, TraceError
+from diffsim.errors import ConfigError, TraceError
 from diffsim.language.adjoints import given_adjoint, is_method
 from diffsim.language.fields import Field, Workspace
-from diffsim.language.habits import is_element_access, untraceable
+from diffsim.language.habits import untraceable
 from diffsim.language.simulator import Simulator, named_fields, recording
 
 __all__ = ["CallGroup", "KernelCall", "Program", "Repeat", "Time", "repeat", "trace"]
@@ -169,9 +169,10 @@ def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, 
     try:
         calls = _calls_of(function, args, None)
     except Exception as error:
-        if isinstance(error, DiffsimError) and not is_element_access(error):
+        told = untraceable(name, function, error)
+        if told is error:
             raise
-        raise untraceable(name, function, error) from error
+        raise told from error
     changed = next((declared for declared, version in versions.items() if declared.version != version), None)
     if changed is not None:
         raise TraceError(

@@ -69,6 +69,7 @@ def test_methods_that_are_no_kernels(runtime, method, line, element, verb):
         (lambda self, t: float(self.k), r"got TypeError.* fields have values only in kernels"),
         (lambda self, t: 2.0 * self.k, r"got TypeError.* fields have values only in kernels"),
         (lambda self, t: 1 / 0, r"got ZeroDivisionError"),
+        (lambda self, t: self.good(0.1 * t), r"t must only be passed on to kernels"),
     ],
 )
 def test_slips_in_steps(runtime, slip, words):

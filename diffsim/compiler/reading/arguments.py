@@ -34,8 +34,9 @@ def bound_arguments(ctx: Context, call: KernelCall) -> dict[str, Abstract]:
             f"call it as {call.function.__name__}({', '.join(wanted)})"
         )
         ctx.found.append(Diagnostic("SHAPE", str(ctx.at(ctx.frame.source.node)), message))
+        return found  # which of them is which is not known
     parameters = inspect.signature(call.function).parameters
-    for name, argument in zip(wanted, call.args, strict=False):
+    for name, argument in zip(wanted, call.args, strict=True):
         try:
             found[name] = _bound(ctx, call, name, parameters[name].annotation, argument)
         except TraceError as error:

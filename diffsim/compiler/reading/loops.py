@@ -225,7 +225,7 @@ def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Op
     ctx.error(
         node,
         f"a loop must have a stop, or a start and a stop, got {ctx.text(node.iter)}; "
-        "compute the index for other steps",
+        "compute the index for other steps, as in i = start + 2 * k",
         rule="CONTROL-FLOW",
     )
 

@@ -93,7 +93,8 @@ def _adjoint_buffer(ctx: Context, node: ast.Subscript, buffer: Buffer) -> Buffer
         ctx.error(
             node,
             f"{ctx.text(node.value)} must stay in adjoints of one's own, got a kernel that is "
-            "differentiated; decorate it with @ds.adjoint_of(...)",
+            "differentiated; rollout.value_and_grad() returns gradients, and a kernel that computes adjoints "
+            "itself is decorated with @ds.adjoint_of(...)",
             rule="ADJOINT",
         )
     if buffer.adjoint is None:
@@ -173,8 +174,12 @@ def _check_time(ctx: Context, node: ast.AST, declared: Field, offset: int) -> No
         if offset != 0:
             ctx.error(
                 node,
-                f"{declared.label} must be indexed at t, got {ctx.text(node)}; it "
-                "lives within one step: make it a State",
+                f"{declared.label} must be indexed at t, got {ctx.text(node)}; "
+                + (
+                    "only the value of this step is readable"
+                    if declared.kind == "control"
+                    else "it lives within one step: make it a State"
+                ),
                 rule="TIME-INDEX",
             )
         return
