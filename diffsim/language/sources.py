@@ -9,6 +9,7 @@ import inspect
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any
@@ -22,14 +23,15 @@ _NOWHERE = {  # what Python calls text without a file
     "<stdin>": "the standard input (a heredoc, a pipe, a bare shell), which Python does not keep",
     "<console>": "a shell that keeps no history",
 }
+_STARTED = time.time()
 _FUTURE = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 
 
 def source_of(function: Callable[..., Any]) -> tuple[list[str], int, str]:
     """Return the lines of a function's definition, the number of the first, and the file that they are in.
 
-    Text that does not come from a file of its own name counts only where it compiles to this very function:
-    other text may go by the same name.
+    Text that does not come from a file, or from one that was edited since, counts only where it compiles to
+    this very function: other text may go by the same name.
 
     Raises:
         TraceError: There is no such text.
@@ -38,6 +40,7 @@ def source_of(function: Callable[..., Any]) -> tuple[list[str], int, str]:
     code = function.__code__
     if os.path.exists(code.co_filename):
         try:
+            _check_unchanged(function)
             lines, start = inspect.getsourcelines(function)
             return lines, start, inspect.getsourcefile(function) or code.co_filename
         except (OSError, TypeError) as error:
@@ -57,6 +60,24 @@ def check_source(function: Callable[..., Any]) -> None:
     """
     if not os.path.exists(function.__code__.co_filename):
         source_of(function)
+
+
+def _check_unchanged(function: Callable[..., Any]) -> None:
+    """Refuse the text of a file that was edited after its functions were made.
+
+    Only files younger than this session are looked at: in others, tools that rewrite functions while they are
+    imported may have been at work.
+
+    Raises:
+        TraceError: The text does not compile to the function.
+    """
+    file = function.__code__.co_filename
+    young = os.path.getmtime(file) > _STARTED
+    if young and not _compiles_to("".join(inspect.findsource(function)[0]), function.__code__):
+        raise TraceError(
+            f"{function.__qualname__} must have the text that it was made from, got {file}, which was edited "
+            "since; import it anew (importlib.reload), or start again"
+        )
 
 
 def _missing(function: Callable[..., Any], found: str) -> TraceError:

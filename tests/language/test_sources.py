@@ -1,5 +1,6 @@
 """Where the text of kernels comes from: each way to run a program works, or says in one line why not."""
 
+import importlib
 import linecache
 import os
 import select
@@ -123,3 +124,19 @@ def test_other_text_of_the_same_name_is_not_taken(monkeypatch):
     exec(compile(text, "nowhere.py", "exec"), names)
     with pytest.raises(TraceError, match=r"got no file 'nowhere.py'; save the program"):
         source_of(names["f"])
+
+
+def test_a_file_that_was_edited_since_is_not_read(tmp_path, monkeypatch):
+    module = tmp_path / "edited_later.py"
+    module.write_text("def f(x):\n    return 2.0 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    edited_later = importlib.import_module("edited_later")
+    assert source_of(edited_later.f)[:2] == (["def f(x):\n", "    return 2.0 * x\n"], 1)
+    module.write_text("def f(x):\n    return 3.0 * x * x\n")
+    with pytest.raises(TraceError, match=r"f must have the text that it was made from, .*edited since"):
+        source_of(edited_later.f)
+    os.utime(module, (0, 0))  # as old as if tools had rewritten it: what inspect finds is believed
+    assert source_of(edited_later.f)[0][1] == "    return 3.0 * x * x\n"
+    importlib.invalidate_caches()
+    assert source_of(importlib.reload(edited_later).f)[0][1] == "    return 3.0 * x * x\n"
