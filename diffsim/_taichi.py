@@ -48,6 +48,7 @@ __all__ = [
     "is_scalar_type",
     "is_vector_type",
     "kernel_function",
+    "ndrange_bounds",
     "outside_tables",
     "recording",
     "release_source",
@@ -71,6 +72,22 @@ DTYPES = {
     "u1": ti.u1,
 }
 NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
+
+
+_finds_class = kernel_impl._inside_class
+
+
+def _inside_class(level_of_class_stackframe: int) -> bool:
+    """Tell whether a kernel or function is being defined in the body of a class.
+
+    Taichi looks for the word `class` in the text of a frame. Where the text is in no file (`python -c`, a
+    heredoc, a shell) it takes every method for a plain function, and refuses `self` for having no type.
+    """
+    names = sys._getframe(level_of_class_stackframe - 1).f_locals
+    return bool(_finds_class(level_of_class_stackframe + 1)) or {"__module__", "__qualname__"} <= set(names)
+
+
+kernel_impl._inside_class = _inside_class
 
 
 _MAX_SNODES = 1024  # taichi_max_num_snodes in its C++ source
@@ -106,6 +123,13 @@ def struct_members(obj: Any) -> dict[str, Any]:
 def struct_methods(obj: Any) -> dict[str, Any]:
     """Return the Taichi functions that a struct type has as methods."""
     return dict(obj.methods)
+
+
+def ndrange_bounds(obj: Any) -> list[tuple[int, int]] | None:
+    """Return the start and stop of each axis of a `ti.ndrange` made in Python; None for anything else."""
+    if not isinstance(obj, ti.lang._ndrange._Ndrange):
+        return None
+    return [(int(start), int(stop)) for start, stop in obj.bounds]
 
 
 def outside_tables(field: Any) -> bool:

@@ -6,16 +6,16 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Any, TypeVar
 
 import numpy as np
 
 from diffsim.errors import ConfigError
 
-__all__ = ["OptionInfo", "Options", "flag_of", "option", "options_of", "unknown_name"]
+__all__ = ["OptionInfo", "Options", "flag_of", "near_miss", "option", "options_of", "unknown_name"]
 
 _RULE = "diffsim.option"
 _T = TypeVar("_T", bound="Options")
@@ -269,10 +269,25 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def near_miss(given: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a name is a slip of the keyboard away from, or None.
+
+    Three quarters of the letters agree and the first one does, or nearly all do: `gpu` is no slip for `cpu`.
+    """
+    letters = given.lower()
+    rated = [(SequenceMatcher(None, letters, name.lower()).ratio(), name) for name in known]
+    close = [
+        (ratio, name)
+        for ratio, name in rated
+        if ratio >= 0.85 or (ratio >= 0.75 and name[:1].lower() == letters[:1])
+    ]
+    return max(close)[1] if close else None
+
+
 def unknown_name(thing: str, given: str, known: list[str], kind: str, otherwise: str) -> str:
     """Say that a name is not known, which names are, and which of them was probably meant."""
-    close = get_close_matches(given, known, n=1)
-    advice = f"did you mean {close[0]}?" if close else otherwise
+    meant = near_miss(given, known)
+    advice = f"did you mean {meant}?" if meant is not None else otherwise
     listed = f"one of {', '.join(known)}" if known else f"{kind}, of which there are none"
     return f"{thing} must be {listed}, got {_short(given)}; {advice}"
 

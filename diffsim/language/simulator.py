@@ -16,6 +16,7 @@ from diffsim import _taichi
 from diffsim.errors import StateError, TraceError
 from diffsim.language.adjoints import is_method
 from diffsim.language.fields import Cost, Done, Field, Valued
+from diffsim.language.sources import check_source
 
 __all__ = [
     "BoundKernel",
@@ -107,6 +108,8 @@ class Part:
         for name, attribute in [pair for base in own for pair in vars(base).items()]:
             function = attribute if is_method(attribute) else _taichi.kernel_function(attribute)
             if function is not None and inspect.getattr_static(cls, name) is attribute:
+                if not is_method(function):
+                    check_source(function)
                 setattr(cls, name, _KernelMethod(function))
 
     def __setattr__(self, name: str, value: Any) -> None:

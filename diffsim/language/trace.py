@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from diffsim.errors import ConfigError, DiffsimError, TraceError
+from diffsim.errors import ConfigError, TraceError
 from diffsim.language.adjoints import given_adjoint, is_method
 from diffsim.language.fields import Field, Valued, Workspace
+from diffsim.language.habits import untraceable
 from diffsim.language.simulator import Simulator, named_fields, recording
 
 __all__ = [
@@ -187,15 +188,21 @@ def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, 
     if function is None:
         return ()
     name = f"{type(simulator).__name__}.{method}"
+    versions = {declared: declared.version for declared in named_fields(simulator).values()}
     try:
-        return _calls_of(function, args, None)
-    except DiffsimError:
-        raise
+        calls = _calls_of(function, args, None)
     except Exception as error:
+        told = untraceable(name, function, error)
+        if told is error:
+            raise
+        raise told from error
+    changed = next((declared for declared, version in versions.items() if declared.version != version), None)
+    if changed is not None:
         raise TraceError(
-            f"{name} must run as plain Python when it is traced, got {type(error).__name__}: {error}; "
-            "it may only call kernels and parts, with t passed on"
-        ) from error
+            f"{name} must not set fields, got {changed.label} set: it is run once when it is traced, not in "
+            "each step; set the field before the run, or let a kernel store what changes"
+        )
+    return calls
 
 
 # ---- methods with an adjoint of their own ----

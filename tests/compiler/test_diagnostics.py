@@ -1,11 +1,14 @@
 """What kernels and steps may not do: each refused with file, line and remedy, before anything is compiled."""
 
+import ast
 import pathlib
 
 import pytest
 import taichi as ti
 
 import diffsim as ds
+from diffsim.compiler.reading.quoting import quoted
+from diffsim.compiler.reading.values import TimeIndex, Variable
 from diffsim.errors import ConfigError, GradientError, TraceError
 
 OUTSIDE = ds.Param([1.0, 2.0, 3.0])
@@ -347,7 +350,11 @@ def sum_of_python(x):
         (IntegerCutsGradient, TraceError, "an integer variable must not be assigned a float"),
         (InPlace, GradientError, "Scratch f .* must not be written after it was read"),
         (OverwritesNeighbour, GradientError, r"Scratch f .* and read by another .*\[RACE\]"),
-        (ReadsTooEarly, TraceError, r"State v \[t \+ 1, ...\] must be written before it is read"),
+        (
+            ReadsTooEarly,
+            TraceError,
+            r"State v \[t \+ 1, ...\] \(component 0\) must be written before",
+        ),
         (UnknownName, TraceError, "undefined_name must be defined"),
         (PythonDict, TraceError, r"self.table must be a field to be indexed"),
         (ForeignField, TraceError, "must be a field of the simulator"),
@@ -355,7 +362,7 @@ def sum_of_python(x):
         (UnboundedCarry, GradientError, "must have a bound that is known"),
         (ShadowedName, TraceError, "the name of a loop must be new, got k"),
         (ResetInPlace, GradientError, "State x .* must not be written after it was read"),
-        (NotAFunction, TraceError, "write it as a @ti.func"),
+        (NotAFunction, TraceError, "got plain Python .* put @ti.func before it"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
@@ -445,7 +452,7 @@ def test_bad_declarations(declare, words):
 
 
 class ManyFaults(Base):
-    """Six faults in two kernels; what only follows from one of them is not told."""
+    """Eight faults in two kernels; what only follows from one of them is not told."""
 
     @ti.kernel
     def bad(self, t: ti.i32):
@@ -474,16 +481,87 @@ def test_all_faults_are_told_at_once(runtime):
     with pytest.raises(TraceError) as caught:
         ds.plan(ManyFaults(), steps=5)
     rules = [d.rule for d in caught.value.diagnostics]
-    assert rules == ["NAME", "WRITE-TIME", "READ-ONLY", "TIME-INDEX", "RANDOM", "COST"]
+    assert rules == [
+        "NAME",
+        "WRITE-TIME",
+        "WRITE-TIME",
+        "READ-ONLY",
+        "TIME-INDEX",
+        "RANDOM",
+        "INDEX",
+        "COST",
+    ]
     lines = str(caught.value).splitlines()
-    assert lines[0] == "kernels must follow the rules, got 6 faults:"
+    assert lines[0] == "kernels must follow the rules, got 8 faults:"
     places = [
         (int(d.where.split(":")[1]), int(d.where.split(":")[2].split()[0])) for d in caught.value.diagnostics
     ]
-    assert places == sorted(places)
+    assert [line for line, _ in places] == sorted(line for line, _ in places)
     text = pathlib.Path(__file__).read_text().splitlines()
     assert "undefined_name" in text[places[0][0] - 1][places[0][1] - 1 :]
     assert all(str(d) == line for d, line in zip(caught.value.diagnostics, lines[1:], strict=True))
+
+
+class Everywhere(Base):
+    """A fault in each place behind another one, in a kernel that is called with t + 1."""
+
+    def step(self, t):
+        self.good(t)
+        self.bad(t + 1, 0.5)
+
+    @ti.kernel
+    def bad(self, s: ti.i32, n: ti.i32):
+        for i in self.x:
+            self.k[i] = 1.0
+        if missing_name > 0.0:  # noqa: F821
+            self.x[s - 1, 0] = 1.0
+        else:
+            self.f[s - 1, 0] = ti.random()
+        while self.x[2] > n:
+            self.cost[None] = 1.0
+            break
+        self.x[s - 1, 0] = self.k[0, 0] + ti.max(self.x[s + 1, 0], self.u[0])
+        self.f[s - 1, 1], self.ids[0] = opaque(self.x[s - 1, 0]), 3
+        if ti.static(self.missing):
+            self.k[0] = 1.0  # may be left out
+
+
+def test_reading_goes_on_behind_each_fault(runtime):
+    with pytest.raises(TraceError) as caught:
+        ds.plan(Everywhere(), steps=5)
+    assert [d.rule for d in caught.value.diagnostics] == [
+        "SHAPE",
+        "CONTROL-FLOW",
+        "READ-ONLY",
+        "NAME",
+        "WRITE-TIME",
+        "RANDOM",
+        "CONTROL-FLOW",
+        "TIME-INDEX",
+        "COST",
+        "INDEX",
+        "TIME-INDEX",
+        "TIME-INDEX",
+        "WRITE-TIME",
+        "FUNCTION",
+        "READ-ONLY",
+        "PYTHON",
+    ]
+    told = str(caught.value)
+    assert "got self.x[t, 0] = 1.0 (s is the step's t + 1)" in told
+    assert "got self.x[t + 2, 0] (s is the step's t + 1)" in told
+
+
+def test_time_is_quoted_as_the_step_passes_it():
+    names = {name: Variable(TimeIndex(k)) for name, k in (("t", 1), ("now", 0), ("old", -1))}
+    quotes = {
+        "self.x[t, i]": "self.x[t + 1, i] (t is the step's t + 1)",
+        "self.x[now + 1, i] = old * 2": "self.x[t + 1, i] = (t - 1) * 2 "
+        "(now is the step's t, old is the step's t - 1)",
+        "t = self.other": "t = self.other",
+    }
+    for source, quote in quotes.items():
+        assert quoted(ast.parse(source).body[0], names) == quote
 
 
 def test_accesses_are_told_at_once(runtime):
@@ -510,6 +588,73 @@ def test_accesses_are_told_at_once(runtime):
     with pytest.raises(GradientError) as caught:
         ds.plan(Two().without_velocity(), steps=5)
     assert [d.rule for d in caught.value.diagnostics] == ["RACE"]
+
+
+class ByComponent(Base):
+    """One fault for each component of a matrix, in three forms: on one line, on three, and of two of four."""
+
+    def __init__(self):
+        super().__init__()
+        self.m = ds.Scratch(ds.mat2, 3)
+
+    @ti.kernel
+    def bad(self, t: ti.i32):
+        for i in range(3):
+            self.m[t, i] = ti.Matrix([[self.x[t, i], 1.0], [2.0, 3.0]])
+            self.v[t + 1, i] = ti.Vector([self.x[t, i], 1.0])
+        for i in range(3):
+            m = self.m[t, i]
+            self.m[t, i] = ti.Matrix([[m[0, 0] * self.m[t, i][0, 0], m[0, 1]], [m[1, 0], self.m[t, i][1, 1]]])
+            self.v[t + 1, i][0] = 2.0 * self.v[t + 1, i][0] * self.v[t + 1, (i + 1) % 3][0]
+            self.v[t + 1, i][1] = 2.0 * self.v[t + 1, i][1] * self.v[t + 1, (i + 1) % 3][1]
+        for i in range(3):
+            self.m[t, i][0, 1] *= self.m[t, i][1, 0]
+
+
+def test_components_are_told_of_together(runtime):
+    with pytest.raises(GradientError) as caught:
+        ds.plan(ByComponent(), steps=5)
+    told = [str(d).split(" in bad: ")[1].split(" must ")[0] for d in caught.value.diagnostics]
+    lines = pathlib.Path(__file__).read_text().splitlines()
+    first = next(k for k, line in enumerate(lines, 1) if "self.v[t + 1, i][0] = 2.0" in line)
+    assert told == [
+        "Scratch m [t, ...] (all components)",
+        f"State v [t + 1, ...] (all components, lines {first} and {first + 1})",
+        "Scratch m [t, ...] (component [0, 1])",
+    ]
+
+
+class Unrolled(Base):
+    """The same index is wrong in each round of an unrolled loop."""
+
+    @ti.kernel
+    def bad(self, t: ti.i32):
+        for d in ti.static(range(6)):
+            self.f[t, 3 + d] = 1.0
+
+
+class UnrolledRange(Base):
+    @ti.kernel
+    def bad(self, t: ti.i32):
+        for i in range(3):
+            for d in ti.static(range(6)):
+                self.f[t, i] += self.x[t, i + 3 + d]
+
+
+@pytest.mark.parametrize(
+    ("simulator", "words"),
+    [
+        (Unrolled, r"index must lie in 0 .. 2, got 3 in .* \(and 5 more such\) \[INDEX\]"),
+        (
+            UnrolledRange,
+            r"indices of State x must lie in 0 .. 2, got 3 .. 5 .* \(and 5 more such\) \[INDEX\]",
+        ),
+    ],
+)
+def test_rounds_of_an_unrolled_loop_are_told_of_together(runtime, simulator, words):
+    with pytest.raises(TraceError, match=words) as caught:
+        ds.plan(simulator(), steps=5)
+    assert len(caught.value.diagnostics) == 1
 
 
 class Warned(Base):

@@ -95,6 +95,39 @@ class Owner:
         return x
 
 
+def test_ranges_made_in_python():
+    assert _taichi.ndrange_bounds(ti.ndrange(3, (1, 4))) == [(0, 3), (1, 4)]
+    assert _taichi.ndrange_bounds(range(3)) is None
+
+
+METHOD = """
+class Thing:
+    @ti.kernel
+    def run(self, t: ti.i32):
+        pass
+
+    @ti.func
+    def helper(self, x: ti.f32):
+        return x
+
+@ti.kernel
+def plain(t: ti.i32):
+    pass
+"""
+
+
+def test_methods_are_told_from_functions_without_a_file(monkeypatch):
+    """Taichi looks for the word `class` in the file, and refuses `self` where there is none."""
+    names = {"ti": ti, "__name__": "typed"}
+    exec(METHOD, names)
+    assert names["Thing"].run._is_classkernel
+    assert names["Thing"].helper.func.classfunc
+    assert not names["plain"]._is_classkernel
+    monkeypatch.setattr(_taichi.kernel_impl, "_inside_class", _taichi._finds_class)
+    with pytest.raises(ti.TaichiSyntaxError, match="must be type annotated"):
+        exec(METHOD, names)
+
+
 def test_functions_behind_decorators():
     assert _taichi.kernel_function(plain_kernel).__name__ == "plain_kernel"
     assert _taichi.kernel_function(print) is None

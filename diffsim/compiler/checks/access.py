@@ -7,10 +7,11 @@ and then written holds another value by then, and the gradient would be silently
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from diffsim.compiler.checks.diagnostics import raise_all
+from diffsim.compiler.checks.findings import Finding, told
 from diffsim.compiler.checks.ranges import Interval, Ranges
 from diffsim.compiler.checks.scatter import Lookups
 from diffsim.compiler.ir import (
@@ -86,14 +87,14 @@ def check_access(stages: list[Stage], steps: int, given: bool = False) -> None:
         if not given:
             for k, later in enumerate(_given_adjoint(stages, number), 1):
                 collector.stage(number + k * len(stages), later, steps, reads=True)
-    found = collector.found
-    for (buffer, time, _), accesses in collector.places.items():
+    found: list[Finding] = []
+    for (buffer, time, component), accesses in collector.places.items():
         if given and buffer.kind != "workspace":
             continue
         if buffer.kind == "state" and time == 1:
-            found += _read_ahead(buffer, accesses)
-        found += _faults(buffer, time, accesses)
-    raise_all(found)
+            found += _read_ahead(buffer, component, accesses)
+        found += _faults(buffer, time, component, accesses)
+    raise_all([*collector.found, *told(found)])
 
 
 def _given_adjoint(stages: list[Stage], number: int) -> list[Stage]:
@@ -108,68 +109,30 @@ def _given_adjoint(stages: list[Stage], number: int) -> list[Stage]:
     return stage.group.adjoint() if stage.group is not None and last else []
 
 
-def _faults(buffer: Buffer, time: int | None, accesses: list[Access]) -> list[Diagnostic]:
-    writes, reads = ([a for a in accesses if a.write is write] for write in (True, False))
-    found = [_race(buffer, time, write) for write in writes if write.shared is not None]
+def _faults(buffer: Buffer, time: int | None, component: int, accesses: list[Access]) -> Iterator[Finding]:
+    # a write without a place is the library's own, of what no kernel writes
+    writes = [(a, a.where) for a in accesses if a.write and a.where is not None]
+    reads = [a for a in accesses if not a.write]
+    for write, where in writes:
+        if write.shared is not None:
+            yield Finding("RACE", buffer, time, component, where, shared=True)
     judge = _race_within if buffer.kind == "workspace" else _conflict
-    for write in writes:
+    for write, where in writes:
         for read in reads:
-            verdict = judge(read, write)
-            # a write without a place is the library's own, of what no kernel writes
-            if verdict is not None and write.where is not None:
-                found.append(_overwritten(buffer, time, read, write, verdict))
+            rule = judge(read, write)
+            if rule is not None:
+                yield Finding(rule, buffer, time, component, where, read.where)
                 break  # one reader is enough to tell
-    return found
 
 
 def _is_value(buffer: Buffer) -> bool:
     return buffer.kind in ("state", "scratch") and not buffer.is_adjoint
 
 
-def _element(buffer: Buffer, time: int | None) -> str:
-    if buffer.kind in ("done", "workspace"):
-        return str(buffer.label)
-    return f"{buffer.source.label} [{f't + {time}' if time else 't'}, ...]"
-
-
-def _overwritten(buffer: Buffer, time: int | None, read: Access, write: Access, rule: str) -> Diagnostic:
-    place = _element(buffer, time)
-    if buffer.kind == "done":
-        message = (
-            f"{place} must not be set after it was read (at {read.where}), or by another iteration: a step "
-            "that is recomputed would read another value; read it in a later kernel, or in running_cost"
-        )
-    elif rule == "RACE":
-        message = (
-            f"{place} must not be written by one iteration of a kernel's outermost loop and read by another "
-            f"(at {read.where}), since iterations run side by side; split the loop into two kernels, or put "
-            "ti.loop_config(serialize=True) before it"
-        )
-    else:
-        message = (
-            f"{place} must not be written after it was read (at {read.where}), which would make its gradient "
-            "wrong; write the new value to another field (a Scratch), or to an element that nobody reads "
-            "before"
-        )
-    return Diagnostic(rule, str(write.where), message)
-
-
-def _race(buffer: Buffer, time: int | None, write: Access) -> Diagnostic:
-    message = (
-        f"{_element(buffer, time)} must be stored by one iteration of a kernel's outermost loop, got every "
-        "iteration storing a value of its own at one place; use the loop's index in the subscript, or add "
-        "with +="
-    )
-    return Diagnostic("RACE", str(write.where), message)
-
-
-def _read_ahead(buffer: Buffer, accesses: list[Access]) -> list[Diagnostic]:
+def _read_ahead(buffer: Buffer, component: int, accesses: list[Access]) -> Iterator[Finding]:
     first = min(accesses, key=lambda a: a.order)
-    message = (
-        f"{buffer.source.label} [t + 1, ...] must be written before it is read, got a "
-        "read first; call the kernel that writes it earlier in step, or read [t, ...]"
-    )
-    return [] if first.write else [Diagnostic("READ-AHEAD", str(first.where), message)]
+    if not first.write and first.where is not None:
+        yield Finding("READ-AHEAD", buffer, 1, component, first.where)
 
 
 def _conflict(read: Access, write: Access) -> str | None:

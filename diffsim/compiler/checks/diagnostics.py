@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NoReturn
 
 from diffsim.errors import Diagnostic, GradientError, TraceError
@@ -34,8 +36,10 @@ RULES = {
     "TOO-LARGE": "a kernel must not unroll to too many operations",
     "CUT": "a differentiable value should not lose its gradient in an integer cast (a warning)",
     "REPEATED": "singular vectors and eigenvectors should stay in the kernel that computes them (a warning)",
+    "PRECISION": "arguments of kernels should have the working precision (a warning)",
     "PRINT": "print in kernels has no effect (a warning)",
 }
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 GRADIENT_RULES = frozenset(("OVERWRITE", "RACE", "UNBOUNDED"))
 
 
@@ -46,9 +50,24 @@ def raise_all(found: Iterable[Diagnostic]) -> None:
         GradientError: All findings say that a gradient would be wrong.
         TraceError: Any other finding is among them.
     """
-    unique = list(dict.fromkeys(found))
+    unique = _folded(found)
     if unique:
         raise _error(unique)
+
+
+def _folded(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return findings each once; those of one place that differ in numbers only are one.
+
+    An unrolled loop finds the same for every component.
+    """
+    alike: dict[tuple[str, str, str], list[Diagnostic]] = {}
+    for finding in dict.fromkeys(found):
+        key = finding.rule, finding.where, _NUMBER.sub("0", finding.message)
+        alike.setdefault(key, []).append(finding)
+    return [
+        replace(first, message=f"{first.message} (and {len(others)} more such)") if others else first
+        for first, *others in alike.values()
+    ]
 
 
 def _error(unique: list[Diagnostic]) -> TraceError | GradientError:

@@ -26,7 +26,7 @@ from diffsim.compiler.program.clearing import clear_stage, plan_clearing
 from diffsim.compiler.program.groups import Lowering
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
 from diffsim.compiler.reading.context import Buffers
-from diffsim.errors import TraceError
+from diffsim.errors import Diagnostic, GradientError, TraceError
 from diffsim.language.fields import State
 from diffsim.language.trace import Program
 
@@ -54,9 +54,7 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
         target = buffers.by_field[id(state)]
         if target not in written:
             step.append(_copy_stage(f"keep {state.key}", target, 0, target, 1, real))
-    check_access(step + running, steps)
-    check_access(terminal, steps)
-    check_access(begin, steps)
+    _check_accesses([step + running, terminal, begin], steps)
     begin, step, running, terminal = (
         [_guarded(stage, steps, alarms) for stage in stages] for stages in (begin, step, running, terminal)
     )
@@ -118,6 +116,19 @@ def _lowered_calls(program: Program, lowering: Lowering) -> list[list[Stage]]:
     groups = [lowering.stages(getattr(program, phase), phase) for phase in phases]
     raise_all(lowering.found)
     return groups
+
+
+def _check_accesses(parts: list[list[Stage]], steps: int) -> None:
+    """Check what runs one behind the other, part by part, and tell of all that is wrong at once."""
+    found: list[Diagnostic] = []
+    for stages in parts:
+        try:
+            check_access(stages, steps)
+        except (TraceError, GradientError) as error:
+            if not error.diagnostics:
+                raise
+            found += error.diagnostics
+    raise_all(found)
 
 
 def _check_cost(lowered: LoweredProgram) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from diffsim import _taichi
 from diffsim.compiler.ir import Const, Value
-from diffsim.compiler.reading import algebra, iterables, matrices
+from diffsim.compiler.reading import algebra, hints, iterables, matrices
 from diffsim.compiler.reading.atomics import ATOMICS, atomic_call
 from diffsim.compiler.reading.captured import recallable
 from diffsim.compiler.reading.constructors import (
@@ -31,6 +31,7 @@ from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.records import construct_record, method_of
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, Sequence, TimeIndex
 from diffsim.language import intrinsics
+from diffsim.language.fields import Field
 from diffsim.language.snapshot import MISSING
 from diffsim.language.types import ElementType
 from diffsim.math import precision
@@ -245,12 +246,7 @@ def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> 
                     rule="PYTHON",
                 )
     if any(isinstance(a, TimeIndex) for a in known) or callable(obj):
-        ctx.error(
-            node,
-            f"{ctx.text(node.func)} must be a function that kernels can differentiate, got one that diffsim "
-            "does not know; write it as a @ti.func of known functions",
-            rule="FUNCTION",
-        )
+        ctx.error(node, hints.unknown_function(ctx, node, obj), rule="FUNCTION")
     ctx.error(node, f"{ctx.text(node.func)} must be a function, got {type(obj).__name__}", rule="FUNCTION")
 
 
@@ -343,6 +339,8 @@ def _length(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
         return Object(len(value.items))
     if isinstance(value, Matrix):
         return Object(value.shape[0])
+    if isinstance(value, Object) and isinstance(value.value, Field):
+        return Object(value.value.shape[0])
     return Object(len(value.value)) if isinstance(value, Object) else _python_call(ctx, node, evaluate, len)
 
 

@@ -15,6 +15,7 @@ from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
 from diffsim.compiler.ir import Buffer, Const, Location, Operand, Value
 from diffsim.compiler.reading.captured import Captures
+from diffsim.compiler.reading.quoting import quoted
 from diffsim.compiler.reading.source import Source
 from diffsim.compiler.reading.values import (
     POISON,
@@ -115,6 +116,8 @@ class Context:
         bases: Components of singular vectors and eigenvectors.
         serial: `ti.loop_config(serialize=True)` asked for the next loop to run in order.
         found: What was found wrong so far.
+        read: The statements that were read, by id.
+        looked_at: The parts of refused statements that were read on their own, by id.
         notes: How the kernel was read, for `Rollout.explain`.
     """
 
@@ -132,6 +135,8 @@ class Context:
     bases: set[Value] = field(default_factory=set)
     serial: bool = False
     found: list[Diagnostic] = field(default_factory=list)
+    read: set[int] = field(default_factory=set)
+    looked_at: set[int] = field(default_factory=set)
     notes: dict[str, None] = field(default_factory=dict)
 
     @property
@@ -173,9 +178,8 @@ class Context:
                 self.frame.variables[node.id] = Variable(POISON)
 
     def text(self, node: ast.AST) -> str:
-        """Return the source of a node for a message."""
-        text = ast.unparse(node)
-        return text if len(text) <= 60 else text[:57] + "..."
+        """Return the source of a node for a message, with the time as the step passes it."""
+        return quoted(node, self.frame.variables)
 
     def variables(self) -> list[Variable]:
         """Return every local variable that a statement could change, each once."""
@@ -303,10 +307,9 @@ def restore(variables: list[Variable], values: list[Abstract]) -> None:
 
 
 def _example(declared: Field) -> str:
-    name = declared.key or "field"
-    if declared.kind in ("cost", "done"):
-        return f"self.{name}[None]"
-    return f"self.{name}[t, i]" if declared.kind in ("state", "scratch", "control") else f"self.{name}[i]"
+    timed = declared.kind in ("state", "scratch", "control")
+    indices = (["t"] if timed else []) + list("ijkl"[: len(declared.shape)])
+    return f"self.{declared.key or 'field'}[{', '.join(indices) or 'None'}]"
 
 
 def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:

@@ -10,7 +10,7 @@ from typing import Any
 from diffsim import _taichi
 from diffsim.compiler.builder import common_type
 from diffsim.compiler.ir import Block, Const, Operand
-from diffsim.compiler.reading import matrices, places
+from diffsim.compiler.reading import hints, matrices, places
 from diffsim.compiler.reading.calls import evaluate_call
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.operators import binary, compare, either, unary
@@ -29,6 +29,7 @@ from diffsim.compiler.reading.values import (
     like,
 )
 from diffsim.language.fields import Field
+from diffsim.language.habits import missing_attribute
 
 __all__ = ["chosen_component", "evaluate", "join", "known_object", "place_of", "same_shape"]
 
@@ -43,7 +44,8 @@ def evaluate(ctx: Context, node: ast.expr) -> Abstract:
     if handler is None:
         ctx.error(
             node,
-            f"kernels must not use {type(node).__name__}, got {ctx.text(node)}; move it out of the kernel",
+            f"kernels must not use {type(node).__name__}, got {ctx.text(node)}; "
+            + ("write it as a @ti.func" if isinstance(node, ast.Lambda) else "move it out of the kernel"),
         )
     return handler(ctx, node)
 
@@ -75,11 +77,7 @@ def _name(ctx: Context, node: ast.Name) -> Abstract:
         owner, read = ctx.frame.source.reader(node.id)
         ctx.capture(node, owner, node.id, f"{node.id} of {ctx.frame.source.node.name}", value, read)
         return Object(value)
-    ctx.error(
-        node,
-        f"{node.id} must be defined before it is used; a name assigned in a loop or branch ends with it",
-        rule="NAME",
-    )
+    ctx.error(node, hints.undefined(ctx, node.id), rule="NAME")
 
 
 def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
@@ -96,9 +94,7 @@ def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
             ctx.capture(node, base.value, node.attr, label, value, operator.attrgetter(node.attr))
             return Object(value)
         except AttributeError:
-            ctx.error(
-                node, f"{ctx.text(node.value)} must have an attribute {node.attr!r}, got none", rule="PYTHON"
-            )
+            ctx.error(node, missing_attribute(base.value, node.attr, ctx.text(node.value)), rule="PYTHON")
     if isinstance(base, Record) and node.attr in base.names:
         return base.items[base.names.index(node.attr)]
     if isinstance(base, Matrix):
@@ -107,7 +103,7 @@ def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
         picked = places.components_of(base.shape, node.attr)
         if picked is not None:
             return _taken(base, picked)
-    ctx.error(node, f"{ctx.text(node)} must be a component or a method of a vector", rule="SHAPE")
+    ctx.error(node, hints.no_part(ctx, node, base), rule="SHAPE")
 
 
 def _taken(base: Matrix, picked: tuple[int, ...]) -> Abstract:

@@ -141,23 +141,56 @@ def _axes(ctx: Context, call: ast.Call) -> list[tuple[Abstract, ...]]:
 
 def _field_for(ctx: Context, node: ast.For) -> None:
     value = evaluate(ctx, node.iter)
-    ti = _taichi.ti
-    if isinstance(value, Object) and isinstance(value.value, Field | ti.Field):
-        declared = value.value
-        if isinstance(declared, Field) and declared.kind in ("state", "scratch", "control"):
+    over = value.value if isinstance(value, Object) else None
+    grouped = isinstance(node.iter, ast.Call) and known_object(ctx, node.iter.func) is _taichi.ti.grouped
+    if isinstance(over, Field | _taichi.ti.Field):
+        shape = tuple(over.shape)
+        if isinstance(over, Field) and over.kind in ("state", "scratch", "control"):
+            written = f"range({shape[0]})" if len(shape) == 1 else f"ti.ndrange{shape}"
             ctx.error(
                 node,
                 f"a loop must name its range, got `for ... in {ctx.text(node.iter)}`, a field with a time "
-                f"axis; use ti.ndrange{tuple(declared.shape)}",
+                f"axis; use {written}",
                 rule="CONTROL-FLOW",
             )
-        _range_for(ctx, node, [(Object(n),) for n in declared.shape], False)
+        _range_for(ctx, node, [(Object(n),) for n in shape], grouped)
         return
+    bounds = _python_ranges(over)
+    if bounds is not None:
+        _capture_ranges(ctx, node, bounds)
+        _range_for(ctx, node, [(Object(start), Object(stop)) for start, stop in bounds], grouped)
+        return
+    remedy = "; unroll it, as in ti.static(...)" if isinstance(over, tuple | list | range) else ""
     ctx.error(
         node,
-        f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}",
+        f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}{remedy}",
         rule="CONTROL-FLOW",
     )
+
+
+def _python_ranges(over: object) -> list[tuple[int, int]] | None:
+    """Return the axes of a `range` or `ti.ndrange` that was made in Python: by a method, or before."""
+    if isinstance(over, range) and over.step == 1:
+        return [(over.start, over.stop)]
+    return _taichi.ndrange_bounds(over)
+
+
+def _capture_ranges(ctx: Context, node: ast.For, bounds: list[tuple[int, int]]) -> None:
+    """Note what a method returned, so that a run tells when it would return something else."""
+    call = node.iter
+    while isinstance(call, ast.Call) and known_object(ctx, call.func) is _taichi.ti.grouped and call.args:
+        call = call.args[0]
+    function = known_object(ctx, call.func) if isinstance(call, ast.Call) else None
+    if isinstance(call, ast.Call) and function not in (None, range):
+        arguments = [evaluate(ctx, argument) for argument in call.args]
+        known = [argument.value for argument in arguments if isinstance(argument, Object)]
+
+        def again() -> list[tuple[int, int]] | None:
+            return _python_ranges(function(*known))
+
+        ctx.note(node, f"{ctx.text(call)} is called once, now")
+        owner = getattr(function, "__self__", function)
+        ctx.buffers.capture(owner, ctx.text(call), ctx.text(call), bounds, again)
 
 
 def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:
@@ -192,7 +225,7 @@ def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Op
     ctx.error(
         node,
         f"a loop must have a stop, or a start and a stop, got {ctx.text(node.iter)}; "
-        "compute the index for other steps",
+        "compute the index for other steps, as in i = start + 2 * k",
         rule="CONTROL-FLOW",
     )
 

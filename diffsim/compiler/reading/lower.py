@@ -10,8 +10,9 @@ from typing import Any
 
 from diffsim import _taichi
 from diffsim.compiler.builder import Builder
-from diffsim.compiler.checks.diagnostics import raise_all, refuse
+from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.ir import Const, Stage, Value
+from diffsim.compiler.reading.arguments import bound_arguments
 from diffsim.compiler.reading.context import Buffers, Context, Frame
 from diffsim.compiler.reading.custom import call_with_adjoint
 from diffsim.compiler.reading.source import read_source
@@ -22,13 +23,12 @@ from diffsim.compiler.reading.values import (
     Object,
     Poisoned,
     Record,
-    TimeIndex,
     Variable,
     entries_of,
 )
-from diffsim.errors import Diagnostic
+from diffsim.errors import TraceError
 from diffsim.language.adjoints import given_adjoint
-from diffsim.language.trace import KernelCall, Time
+from diffsim.language.trace import KernelCall
 
 __all__ = ["lower"]
 
@@ -52,16 +52,8 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     ctx = Context(builder, buffers, _inline, run, phase, t, grouped=call.group is not None)
     frame = Frame(source, call.owner)
     ctx.frames.append(frame)
-    arguments: list[Abstract] = [_bound(call, argument) for argument in call.args]
-    if call.owner is not None:
-        arguments.insert(0, Object(call.owner))
-    names = [a.arg for a in source.node.args.args]
+    frame.variables = {name: Variable(value) for name, value in bound_arguments(ctx, call).items()}
     where = source.at(source.node)
-    if len(names) != len(arguments):
-        wanted = len(names) - (call.owner is not None)
-        message = f"kernel {call.name} must be called with its {wanted} argument(s), got {len(call.args)}"
-        refuse(Diagnostic("SHAPE", str(where), message))
-    frame.variables = {name: Variable(value) for name, value in zip(names, arguments, strict=True)}
     with contextlib.suppress(Returned, Poisoned):  # a bare `return` at the end of a kernel
         run(ctx, source.node.body)
     raise_all(ctx.found)
@@ -72,12 +64,6 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     return Stage(
         call.name, t, builder.block, where, lambda: lower(back, "adjoint", buffers), tuple(ctx.notes)
     )
-
-
-def _bound(call: KernelCall, argument: Any) -> Abstract:
-    if isinstance(argument, Time):
-        return TimeIndex(argument.offset)
-    return Object(argument)
 
 
 def _inline(
@@ -96,7 +82,10 @@ def _inline(
             f"functions must not call each other more than {_MAX_DEPTH} deep, got {ctx.text(node.func)}",
             rule="FUNCTION",
         )
-    source = read_source(function)
+    try:
+        source = read_source(function)
+    except TraceError as error:
+        ctx.error(node, str(error), rule="FUNCTION")
     if owner is not None:
         arguments = [Object(owner), *arguments]
         aliases = {i + 1: v for i, v in aliases.items()}

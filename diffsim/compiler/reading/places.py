@@ -11,6 +11,7 @@ from diffsim import _taichi
 from diffsim.compiler.ir import Buffer, Const, Operand, Ref, is_float
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import has_ended
+from diffsim.compiler.reading.hints import count_remedy, time_remedy
 from diffsim.compiler.reading.values import (
     Abstract,
     AdjointOf,
@@ -43,7 +44,7 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
             ctx.error(
                 node,
                 f"{ctx.text(node.value)} must be a field of the simulator or of one of its parts, got one "
-                "that no attribute path from the simulator leads to; assign it to an attribute",
+                "that no attribute path from the simulator leads to; assign it to an attribute in __init__",
                 rule="PYTHON",
             )
         if buffer.kind == "workspace" and not ctx.grouped:
@@ -63,10 +64,11 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
         if not indices:
             ctx.error(
                 node,
-                f"{ctx.text(node.value)} must be indexed with the time first, as in [t, ...]",
+                f"{ctx.text(node.value)} must be indexed with the time first, got {ctx.text(node)}; write "
+                f"{ctx.text(node.value)}[{', '.join(['t', *'ijkl'[: len(buffer.shape)]])}]",
                 rule="TIME-INDEX",
             )
-        time = _time_of(ctx, node, base, indices.pop(0))
+        time = _time_of(ctx, node, base, indices)
     scalars = [_integer(ctx, node, index) for index in indices]
     if len(scalars) != len(buffer.shape):
         axes = f"{len(buffer.shape)} index(es)" + (" after t" if buffer.timed else "")
@@ -74,7 +76,8 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
         label = base.label if isinstance(base, Field) else buffer.name
         ctx.error(
             node,
-            f"{label} of shape {buffer.shape} must be indexed with {axes}, got {ctx.text(node)}",
+            f"{label} of shape {buffer.shape} must be indexed with {axes}, got {ctx.text(node)}; "
+            + count_remedy(node, base, buffer.timed, indices[0] if indices else None),
             rule="INDEX",
         )
     for index, n in zip(scalars, buffer.shape, strict=True):
@@ -90,7 +93,8 @@ def _adjoint_buffer(ctx: Context, node: ast.Subscript, buffer: Buffer) -> Buffer
         ctx.error(
             node,
             f"{ctx.text(node.value)} must stay in adjoints of one's own, got a kernel that is "
-            "differentiated; decorate it with @ds.adjoint_of(...)",
+            "differentiated; rollout.value_and_grad() returns gradients, and a kernel that computes adjoints "
+            "itself is decorated with @ds.adjoint_of(...)",
             rule="ADJOINT",
         )
     if buffer.adjoint is None:
@@ -132,7 +136,9 @@ def _integer(ctx: Context, node: ast.AST, index: Abstract) -> Operand:
     return ctx.builder.cast(operand, "i64" if operand.dtype in ("u32", "u64") else "i32")
 
 
-def _time_of(ctx: Context, node: ast.Subscript, declared: Field, index: Abstract) -> int:
+def _time_of(ctx: Context, node: ast.Subscript, declared: Field, indices: list[Abstract]) -> int:
+    """Take the time from the indices of a field."""
+    index = indices.pop(0)
     if ctx.phase == "reset" and isinstance(index, Object) and isinstance(index.value, int):
         offset = int(index.value)
     elif isinstance(index, TimeIndex):
@@ -141,8 +147,8 @@ def _time_of(ctx: Context, node: ast.Subscript, declared: Field, index: Abstract
         rule = "0 in reset" if ctx.phase == "reset" else "t, t + 1 or t - 1"
         ctx.error(
             node,
-            f"the first index of {declared.label} must be {rule}, got {ctx.text(node)}; the library decides "
-            "where time lives, so other steps are not readable",
+            f"the first index of {declared.label} must be {rule}, got {ctx.text(node)}; "
+            + time_remedy(ctx, node, declared, index, len(indices)),
             rule="TIME-INDEX",
         )
     _check_time(ctx, node, declared, offset)
@@ -168,8 +174,12 @@ def _check_time(ctx: Context, node: ast.AST, declared: Field, offset: int) -> No
         if offset != 0:
             ctx.error(
                 node,
-                f"{declared.label} must be indexed at t, got {ctx.text(node)}; it "
-                "lives within one step: make it a State",
+                f"{declared.label} must be indexed at t, got {ctx.text(node)}; "
+                + (
+                    "only the value of this step is readable"
+                    if declared.kind == "control"
+                    else "it lives within one step: make it a State"
+                ),
                 rule="TIME-INDEX",
             )
         return

@@ -17,6 +17,7 @@ from diffsim.compiler.ir import Location
 from diffsim.compiler.reading.flow import structured
 from diffsim.errors import TraceError
 from diffsim.language.snapshot import MISSING
+from diffsim.language.sources import source_of
 
 __all__ = ["Source", "read_source"]
 
@@ -70,7 +71,7 @@ def read_source(function: Callable[..., Any]) -> Source:
     """Parse a function's definition.
 
     Raises:
-        TraceError: Its source cannot be read (typed into a bare interpreter, say).
+        TraceError: Its source cannot be read (it came through a pipe, say).
     """
     node, file, line, indent, allowed = _parsed(function)
     return Source(node, file, line, indent, _visible_names(function), function, allowed)
@@ -78,14 +79,7 @@ def read_source(function: Callable[..., Any]) -> Source:
 
 @functools.lru_cache(maxsize=1024)
 def _parsed(function: Callable[..., Any]) -> tuple[ast.FunctionDef, str, int, int, dict[int, frozenset[str]]]:
-    try:
-        lines, start = inspect.getsourcelines(function)
-        file = inspect.getsourcefile(function) or "<unknown>"
-    except (OSError, TypeError) as error:
-        raise TraceError(
-            f"kernel {function.__name__} must have readable source, got none ({error}); "
-            "define it in a file or notebook"
-        ) from error
+    lines, start, file = source_of(function)
     text = "".join(lines)
     tree = ast.parse(textwrap.dedent(text))
     node = tree.body[0]

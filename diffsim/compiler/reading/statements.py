@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -12,6 +13,7 @@ from diffsim.compiler.reading.assignments import lower_annotated, lower_assignme
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, join, known_object, same_shape
 from diffsim.compiler.reading.flow import has_return
+from diffsim.compiler.reading.further import UNFORESEEN, read_on
 from diffsim.compiler.reading.loops import MOST, lower_for, too_large
 from diffsim.compiler.reading.values import Abstract, Object, Poisoned, Sequence, Variable, entries_of, like
 from diffsim.errors import Diagnostic, DiffsimError, GradientError, TraceError
@@ -35,6 +37,7 @@ def run(ctx: Context, statements: list[ast.stmt]) -> None:
         TraceError: A statement is not one that kernels can be differentiated with.
     """
     for k, statement in enumerate(statements):
+        ctx.read.add(id(statement))
         try:
             if isinstance(statement, ast.If) and has_return(statement):
                 _returning_if(ctx, statement, statements[k + 1 :])
@@ -45,25 +48,19 @@ def run(ctx: Context, statements: list[ast.stmt]) -> None:
             if not known or any(d.rule == "TOO-LARGE" for d in error.diagnostics):
                 raise
             ctx.found += error.diagnostics
-            ctx.poison(statement)
-        except _UNFORESEEN as error:
+            _pass_over(ctx, statement)
+        except UNFORESEEN as error:
             if isinstance(error, DiffsimError):
                 raise
             message = f"a statement must be one that kernels can compute, got {type(error).__name__}: {error}"
             ctx.found.append(Diagnostic("SYNTAX", str(ctx.at(statement)), message))
-            ctx.poison(statement)
+            _pass_over(ctx, statement)
 
 
-# What a form that no rule foresaw ends in: an error of the user's kernel all the same, with its place.
-_UNFORESEEN = (
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    RecursionError,
-)
+def _pass_over(ctx: Context, statement: ast.stmt) -> None:
+    with contextlib.suppress(Returned):
+        read_on(ctx, statement)
+    ctx.poison(statement)
 
 
 def _lower(ctx: Context, statement: ast.stmt) -> None:

@@ -9,7 +9,7 @@ from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import end_world
 from diffsim.compiler.reading.values import Abstract, FieldPlace, Matrix, entries_of
 
-__all__ = ["accumulate", "store", "write_any"]
+__all__ = ["accumulate", "check_writable", "store", "write_any"]
 
 
 def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> None:
@@ -18,13 +18,7 @@ def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> No
     Raises:
         TraceError: The place may not be written, or the value's shape does not fit.
     """
-    _check_writable(ctx, place, node)
-    if place.buffer.kind == "cost":
-        ctx.error(
-            node,
-            f"the cost must be added to, got {ctx.text(node)}; write self.cost[None] += ...",
-            rule="COST",
-        )
+    check_writable(ctx, place, node, adds=False)
     if place.buffer.kind == "done":
         end_world(ctx, place.buffer, value, node)
         return
@@ -51,13 +45,7 @@ def accumulate(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST, 
     Raises:
         TraceError: The place may not be written, or the value's shape does not fit.
     """
-    _check_writable(ctx, place, node)
-    if place.buffer.kind == "done":
-        ctx.error(
-            node,
-            f"self.done must be set, got {ctx.text(node)}; write self.done[None] = True, or |= a condition",
-            rule="DONE",
-        )
+    check_writable(ctx, place, node, adds=True)
     ctx.builder.where = ctx.at(node)
     for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
         amount = entry if sign > 0 else ctx.builder.op("neg", entry)
@@ -101,7 +89,8 @@ def _fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> 
     shape = value.shape if isinstance(value, Matrix) else ()
     ctx.error(
         node,
-        f"the value must have the shape of its target, {place.shape or 'a number'}, got {shape}",
+        f"the value must have the shape of its target, {place.shape or 'a number'}, got "
+        f"{shape or 'a number'} in {ctx.text(node)}; take a component, or declare the field with that shape",
         rule="SHAPE",
     )
 
@@ -110,7 +99,28 @@ def _same(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return tuple(n for n in a if n != 1) == tuple(n for n in b if n != 1)
 
 
-def _check_writable(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
+def check_writable(ctx: Context, place: FieldPlace, node: ast.AST, adds: bool) -> None:
+    """Check who may write a place when, by storing or by adding.
+
+    Raises:
+        TraceError: This kernel may not.
+    """
+    _check_owner(ctx, place, node)
+    if place.buffer.kind == "cost" and not adds:
+        ctx.error(
+            node,
+            f"the cost must be added to, got {ctx.text(node)}; write self.cost[None] += ...",
+            rule="COST",
+        )
+    if place.buffer.kind == "done" and adds:
+        ctx.error(
+            node,
+            f"self.done must be set, got {ctx.text(node)}; write self.done[None] = True, or |= a condition",
+            rule="DONE",
+        )
+
+
+def _check_owner(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
     buffer = place.buffer
     if ctx.phase == "adjoint":
         _check_adjoint(ctx, buffer, node)
@@ -132,8 +142,8 @@ def _check_writable(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
     if buffer.kind == "state" and ctx.phase in ("step", "running_cost") and place.time != 1:
         ctx.error(
             node,
-            f"{label} must be written at t + 1 in a step, got {ctx.text(node)}; the value at t was read by "
-            "others and its gradient would be lost",
+            f"{label} must be written at t + 1 in a step, got {ctx.text(node)}, where others read the "
+            f"value and its gradient would be lost; write {_at_next(place)}, or use a Scratch",
             rule="WRITE-TIME",
         )
     if buffer.kind == "state" and ctx.phase in ("running_cost", "terminal_cost"):
@@ -142,6 +152,11 @@ def _check_writable(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
             f"{label} must not be written in {ctx.phase}, got {ctx.text(node)}; move the kernel to step",
             rule="WRITE-TIME",
         )
+
+
+def _at_next(place: FieldPlace) -> str:
+    indices = ["t + 1", *"ijkl"[: len(place.buffer.shape)]]
+    return f"self.{place.buffer.source.key}[{', '.join(indices)}]"
 
 
 def _check_adjoint(ctx: Context, buffer: Buffer, node: ast.AST) -> None:

@@ -1,0 +1,124 @@
+"""Slips of a new user's kernels: each message names the slip and what to write instead."""
+
+import numpy as np
+import pytest
+import taichi as ti
+
+import diffsim as ds
+from diffsim import _taichi
+from diffsim.errors import TraceError
+
+
+class Typed(ds.Simulator):
+    """Its step is one kernel, made of one typed statement for each of three elements."""
+
+    def __init__(self, line=None):
+        self.x, self.v, self.f = ds.State(ds.vec2, 3), ds.State(ds.real, 3), ds.Scratch(ds.real, 3)
+        self.m = ds.State(ds.mat2, 3)
+        self.k, self.s, self.u = ds.Param([1.0, 2.0, 3.0]), ds.Param(2.0), ds.Control(ds.real)
+        self.line, self.n = line, 3
+
+    def helper(self, x):
+        return 2.0 * x
+
+    @ti.kernel
+    def other(self, t: ti.i32):
+        for i in range(3):
+            self.x[t + 1, i] = self.x[t, i]
+
+    def step(self, t):
+        line = "self.v[t + 1, i] " * self.line.startswith("=") + self.line
+        text = f"def typed(t: ti.i32):\n    for i in range(3):\n        {line}\n"
+        _taichi.build_kernel(text, "typed", {"self": self, "np": np, "speed": 1.0})(t)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        # indices
+        ("self.x[i] = 1.0", "write self.x[t, i] (self.x[t + 1, i] where it is written)"),
+        ("self.f[i] = 1.0", "got self.f[i]; write self.f[t, i]"),
+        ("= self.v[0, i]", "0 is a number, and steps are not read by number: pass t on"),
+        ("= self.x[t, i, 0]", "components stand by themselves: write self.x[t, i][0]"),
+        ("= self.m[t, i, 0, 1]", "components stand by themselves: write self.m[t, i][0, 1]"),
+        ("= self.v[t]", "write self.v[t, i]"),
+        ("= self.k[t, i]", "it has no time axis: write self.k[i], or declare a ds.Control"),
+        ("= self.s[t]", "it has no time axis: write self.s[None], or declare a ds.Control"),
+        (
+            "self.v[t + 1, i] = self.u[None]",
+            "the time first, got self.u[None]; write self.u[t]",
+        ),
+        (
+            "self.v[t + 1, i] = self.s",
+            "Param s must be indexed before it is computed with, as in self.s[None]",
+        ),
+        ("= self.v", "as in self.v[t, i]"),
+        ("self.v[t, i] = 1.0", "write self.v[t + 1, i], or use a Scratch"),
+        # shapes
+        ("= self.x[t, i]", "got (2,) in self.v[t + 1, i] = self.x[t, i]; take a component"),
+        ("= self.x[t, i].z", "got .z of a vector of shape (2,); correct the name"),
+        ("= self.v[t, i].x", "got .x of a number; correct the name"),
+        # names
+        ("= sped", "sped must be defined before it is used, got none; did you mean speed?"),
+        ("= gravity", "gravity must be defined before it is used, got none; assign it"),
+        (
+            "self.v[t + 1, i] = self.hlper(1.0)",
+            "must have an attribute 'hlper', got none; did you mean helper?",
+        ),
+        # functions
+        (
+            "self.x[t + 1, i] = np.clip(self.x[t, i], 0, 1)",
+            "got one of NumPy; write ti.math.clamp(x, low, high)",
+        ),
+        ("= np.linalg.norm(self.x[t, i])", "got one of NumPy; write v.norm()"),
+        ("self.x[t + 1, i] = np.fft.fft(self.x[t, i])", "got one of NumPy; write it as a @ti.func"),
+        (
+            "self.x[t + 1, i] = self.helper(self.x[t, i])",
+            "put @ti.func before it, to pass values that change",
+        ),
+        (
+            "self.other(t)",
+            "kernels must not call kernels, got self.other(t); make it a @ti.func, or",
+        ),
+        (
+            "self.v[t + 1, i] = sum([self.k[0], self.k[1]])",
+            "got one of Python's own; write v.sum(), or a loop",
+        ),
+        (
+            "a = [1.0]; a.append(self.v[t, i])",
+            "got a method of a list, which is fixed when the kernel",
+        ),
+        ("f = lambda a: a; self.v[t + 1, i] = f(1.0)", "got lambda a: a; write it as a @ti.func"),
+    ],
+)
+def test_a_slip_is_told_with_what_to_write(runtime, line, told):
+    with pytest.raises(TraceError) as caught:
+        ds.plan(Typed(line), steps=2)
+    assert told in str(caught.value)
+
+
+class Methods(Typed):
+    """What only kernels that are methods can get wrong."""
+
+    @ti.kernel
+    def typed(self, t: ti.i32):
+        for i in range(len(self.x)):
+            v[t + 1, i] = 1.0  # noqa: F821
+            if self.v[t, i] > 0.0:
+                g = 1.0
+            else:
+                g = 2.0
+            self.f[t, i] = g
+
+    def step(self, t):
+        self.typed(t)
+
+
+def test_slips_in_methods(runtime):
+    with pytest.raises(TraceError) as caught:
+        ds.plan(Methods(), steps=2)
+    first, second = caught.value.diagnostics
+    assert "v must be defined before it is used, got one that is an attribute; write self.v" in first.message
+    assert (
+        "got one that a loop or branch assigns, which ends with it; give it a value before" in second.message
+    )
