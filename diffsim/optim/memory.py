@@ -78,7 +78,7 @@ class Memory:
 
     @ti.func
     def change(self, place, g, numbers):
-        """Return what is added to an element, and update the rule's slots.
+        """Return what is added to an element (half of it after a halving), and update the rule's slots.
 
         Args:
             place: Where the element is in a slot: `self.kept[slot, place]`, slots of a rule from 1.

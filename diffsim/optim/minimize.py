@@ -80,10 +80,11 @@ def minimize(
             "with shorter steps"
         )
     call = None if callback is None else adapted(callback)
+    began = time.perf_counter()
     with chosen.start(rollout, wrt) as run:
         if state is not None:
             run.load(state)
-        history = _History(run)
+        history = _History(run, began)
         try:
             return history.result(_iterate(run, history, count, call, on_nonfinite == "halve"))
         except BaseException as error:
@@ -99,13 +100,13 @@ class _History:
 
     Args:
         run: Whose iterations they are.
+        began: When the call began.
     """
 
-    def __init__(self, run: OptimizerRun) -> None:
-        self.run = run
+    def __init__(self, run: OptimizerRun, began: float) -> None:
+        self.run, self._began = run, began
         self.infos: list[StepInfo] = []
         self.seconds: list[float] = []
-        self._began = time.perf_counter()
 
     def add(self, info: StepInfo) -> None:
         """Note an iteration."""

@@ -169,7 +169,7 @@ class Rollout:
         Raises:
             ConfigError: `wrt` names something without a gradient, or `debug` is not known.
             StateError: The cost is not finite; or a State that is carried on in a long run is NaN.
-            GradientError: A gradient is not finite, or an adjoint that is carried back in a long run.
+            GradientNotFiniteError: A gradient is not finite, or an adjoint on its way back in a long run.
         """
         if debug not in (None, "nan"):
             raise ConfigError(f"debug must be None or 'nan', got {debug!r}; use 'nan' to find a NaN")
