@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the folders that caches lie in."""
+"""Files that are written whole or not at all, files that lock a folder, and the folders of caches."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = [
+    "LockFile",
     "cache_folder",
     "provide_home",
     "remove_stale",
@@ -87,6 +88,49 @@ def why_not_writable(folder: str | os.PathLike[str]) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+class LockFile:
+    """A file that one process at a time holds; the system frees it when that ends, however it ends.
+
+    That holds for processes of other containers and, where the file system says so, of other machines too:
+    nothing is read from the file, and no process is looked for by its number.
+
+    Args:
+        path: The file, made where there is none; its folder must exist.
+
+    Attributes:
+        held: False where the file can't be written or the file system knows no locks.
+
+    Raises:
+        BlockingIOError: Somebody holds it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        import filelock  # not at import: few runs need it
+
+        self._path = os.fspath(path)
+        self._lock = filelock.FileLock(self._path, thread_local=False, fallback_to_soft=False)
+        try:
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise BlockingIOError(f"{self._path} is held by another process") from None
+        except (OSError, NotImplementedError):
+            self.held = False
+        else:
+            self.held = True
+
+    def release(self) -> None:
+        """Remove the file, and let others make it anew."""
+        if not self.held:
+            return
+        self.held = False
+        with contextlib.suppress(OSError):  # not while it is open, on Windows
+            os.unlink(self._path)
+        self._lock.release()
+        if os.name == "nt":
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
 
 
 def remove_stale(path: str, seconds: float) -> None:
