@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import os
 import warnings
 import weakref
@@ -202,12 +203,18 @@ def _tell_of_cache(folder: str, trouble: str) -> None:
             f"compiled kernels must be kept in a folder that can be written to, got {folder} ({trouble}); "
             "each process compiles anew; set XDG_CACHE_HOME to another folder, or pass cache=False"
         )
+        logging.getLogger("matplotlib").addFilter(_news)
     elif _taichi.HOMELESS:
         message = f"HOME must name a folder, got none; compiled kernels are kept in {folder}"
     else:
         return
     # it is about the process, not about a line of the program: one line without that of a source
     warnings.warn_explicit(message, RuntimeWarning, "diffsim.init", 1, registry=_runtime.told)
+
+
+def _news(record: logging.LogRecord) -> bool:
+    """Tell whether Matplotlib says more than that it can't keep files where nobody can, in two lines."""
+    return not str(record.msg).startswith(("mkdir -p failed", "Matplotlib created a temporary cache"))
 
 
 def _check_arguments(

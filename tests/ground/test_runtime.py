@@ -256,9 +256,12 @@ def test_taichi_started_before(tmp_path, field, after, said):
 # ---- homes and caches ----
 
 STARTS = """
+import os
 import diffsim as ds
 ds.init(arch="cpu")
 print(ds.init(arch="cpu", precision=64).cache)  # started twice, said once
+if os.environ["HOME"] == "/proc/x":
+    import matplotlib  # says as much in lines of its own
 """
 COMPILES = (
     STARTS
