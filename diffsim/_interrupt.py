@@ -21,6 +21,8 @@ __all__ = ["at_once", "held", "is_command"]
 def is_command() -> bool:
     """Tell whether this process is the command line: `diffsim ...` or `python -m diffsim ...`."""
     words = sys.orig_argv
+    if "--multiprocessing-fork" in words:  # one that the command line started, with its words in sys.argv
+        return False
     if "-m" in words and words[words.index("-m") + 1 :][:1] == ["diffsim"]:
         return True
     return os.path.basename(sys.argv[0] if sys.argv else "") in (

@@ -114,6 +114,7 @@ def test_handlers_of_others_stay(monkeypatch):
         (["python", "/x/bin/diffsim", "list"], "/x/bin/diffsim", True),
         (["python", "-c", "import diffsim"], "-c", False),
         (["python", "-m"], "-m", False),
+        (["python", "-c", "spawn_main()", "--multiprocessing-fork"], "/x/bin/diffsim", False),
     ],
 )
 def test_who_is_the_command_line(monkeypatch, words, name, command):
