@@ -1,27 +1,30 @@
 """Differentiable physics: write one step as Taichi kernels; diffsim plans time, memory and gradients."""
 
-from diffsim import control, errors, math, optim, runtime
-from diffsim.errors import (
-    ConfigError,
-    Diagnostic,
-    DiffsimError,
-    GradientError,
-    GradientWarning,
-    PlanWarning,
-    StateError,
-    TraceError,
-)
-from diffsim.language.adjoints import adjoint_of
-from diffsim.language.fields import Constant, Control, Param, Scratch, State, Workspace
-from diffsim.language.intrinsics import at_most, stop_gradient
-from diffsim.language.simulator import Part, Simulator
-from diffsim.language.trace import repeat
-from diffsim.language.types import mat, mat2, mat3, mat4, real, vec, vec2, vec3, vec4
-from diffsim.optim import minimize
-from diffsim.plan import Plan
-from diffsim.plan.planning import plan
-from diffsim.rollout import Rollout
-from diffsim.runtime import init
+from diffsim import _interrupt
+
+with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
+    from diffsim import control, errors, math, optim, runtime
+    from diffsim.errors import (
+        ConfigError,
+        Diagnostic,
+        DiffsimError,
+        GradientError,
+        GradientWarning,
+        PlanWarning,
+        StateError,
+        TraceError,
+    )
+    from diffsim.language.adjoints import adjoint_of
+    from diffsim.language.fields import Constant, Control, Param, Scratch, State, Workspace
+    from diffsim.language.intrinsics import at_most, stop_gradient
+    from diffsim.language.simulator import Part, Simulator
+    from diffsim.language.trace import repeat
+    from diffsim.language.types import mat, mat2, mat3, mat4, real, vec, vec2, vec3, vec4
+    from diffsim.optim import minimize
+    from diffsim.plan import Plan
+    from diffsim.plan.planning import plan
+    from diffsim.rollout import Rollout
+    from diffsim.runtime import init
 
 __version__ = "0.1.0"
 

@@ -11,15 +11,19 @@ import io
 import itertools
 import linecache
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from diffsim import files
+
+HOMELESS = files.provide_home()
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")
 os.environ.setdefault("TI_SKIP_VERSION_CHECK", "ON")
-
-import numpy as np
 
 # Taichi logs a line and wraps launches where stdout is another
 with contextlib.redirect_stdout(sys.__stdout__):
@@ -29,21 +33,23 @@ with contextlib.redirect_stdout(sys.__stdout__):
 
 __all__ = [
     "DTYPES",
+    "HOMELESS",
     "NUMPY",
     "address_views",
     "brief_positions",
     "build_kernel",
     "compile_kernel",
     "current_program",
+    "declared_at",
     "default_real",
     "destroy_tree",
     "direct_launch",
     "dtype_name",
     "finish",
+    "forget_arguments",
     "forget_kernel",
     "has_arch",
     "initialise",
-    "is_initialised",
     "is_real_function",
     "is_scalar_type",
     "is_vector_type",
@@ -58,19 +64,7 @@ __all__ = [
     "ti",
 ]
 
-DTYPES = {
-    "f32": ti.f32,
-    "f64": ti.f64,
-    "i32": ti.i32,
-    "i64": ti.i64,
-    "u8": ti.u8,
-    "u32": ti.u32,
-    "u64": ti.u64,
-    "i8": ti.i8,
-    "i16": ti.i16,
-    "u16": ti.u16,
-    "u1": ti.u1,
-}
+DTYPES = {name: getattr(ti, name) for name in "f32 f64 i32 i64 u8 u32 u64 i8 i16 u16 u1".split()}
 NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
 
 
@@ -91,6 +85,7 @@ kernel_impl._inside_class = _inside_class
 
 
 _MAX_SNODES = 1024  # taichi_max_num_snodes in its C++ source
+_LOCKED = 600.0  # seconds; Taichi locks its cache for as long as it takes to write a few files
 _DENSE = ("SNodeType.root", "SNodeType.dense", "SNodeType.place")
 
 
@@ -145,22 +140,44 @@ def outside_tables(field: Any) -> bool:
     return False
 
 
+def declared_at(field: Any) -> tuple[str, int] | None:
+    """Return the file and the line outside Taichi that made a field; None where it does not say."""
+    told = getattr(field._get_field_members()[0], "declaration_tb", "")
+    package = os.path.dirname(ti.__file__)
+    places = re.findall(r'^  File "(.+)", line (\d+)', told, re.MULTILINE)
+    outside = [(file, int(line)) for file, line in places if not file.startswith(package)]
+    return outside[-1] if outside else None
+
+
 def has_arch(arch: str) -> bool:
     """Tell whether this machine and this build of Taichi can run `cuda`, `x64`, ..."""
     ti.set_logging_level(ti.ERROR)  # looking for CUDA warns where there is none
     return bool(ti.lang.misc.is_arch_supported(getattr(ti, arch)))
 
 
-def initialise(arch: str, precision: int, seed: int, threads: int | None, cache: bool) -> str:
-    """Start Taichi with the options that diffsim relies on and return the name of the backend that came up.
+def initialise(
+    arch: str, precision: int, seed: int, threads: int | None, cache: bool
+) -> tuple[str, tuple[str, str]]:
+    """Start Taichi with the options that diffsim relies on.
 
     `force_scalarize_matrix` cures values that Taichi's defaults miscompile.
     `cache_loop_invariant_global_vars` keeps a place in memory in a register across a loop even where the loop
     writes it through another index, and is off. The fallback to another backend is off, so that a missing one
     is an error. The line that Taichi prints at every start is kept from the user.
+
+    Taichi makes the folder of its cache also where it keeps nothing there, and the process dies at its end
+    where that can't be done: then it is given a folder that exists.
+
+    Returns:
+        The name of the backend that came up; the folder of the cache, and why nothing can be kept there.
     """
     options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
     real = ti.f64 if precision == 64 else ti.f32
+    ti.reset()  # the folder's default is that of the environment as it is now
+    folder = os.environ.get("TI_OFFLINE_CACHE_FILE_PATH") or impl.default_cfg().offline_cache_file_path
+    trouble = files.why_not_writable(folder)
+    if not trouble:
+        files.remove_stale(f"{folder}/ticache.lock", _LOCKED)
     with _without_environment_overrides(), contextlib.redirect_stdout(io.StringIO()):
         ti.init(
             arch=getattr(ti, arch),
@@ -170,11 +187,12 @@ def initialise(arch: str, precision: int, seed: int, threads: int | None, cache:
             log_level=ti.ERROR,
             force_scalarize_matrix=True,
             cache_loop_invariant_global_vars=False,
-            offline_cache=cache,
+            offline_cache=cache and not trouble,
+            offline_cache_file_path=os.path.dirname(os.path.abspath(__file__)) if trouble else folder,
             enable_fallback=False,
             **options,
         )
-    return str(impl.current_cfg().arch).rsplit(".", 1)[-1]
+    return str(impl.current_cfg().arch).rsplit(".", 1)[-1], (folder, trouble)
 
 
 def finish() -> None:
@@ -186,8 +204,8 @@ def finish() -> None:
 @contextlib.contextmanager
 def _without_environment_overrides() -> Iterator[None]:
     """Hide TI_* variables that would override an option that our results depend on."""
-    names = ("TI_FORCE_SCALARIZE_MATRIX", "TI_DEFAULT_FP", "TI_DEFAULT_IP", "TI_ARCH")
-    saved = {name: os.environ.pop(name) for name in names if name in os.environ}
+    names = "FORCE_SCALARIZE_MATRIX DEFAULT_FP DEFAULT_IP ARCH OFFLINE_CACHE_FILE_PATH".split()
+    saved = {f"TI_{name}": os.environ.pop(f"TI_{name}") for name in names if f"TI_{name}" in os.environ}
     try:
         yield
     finally:
@@ -208,12 +226,6 @@ def default_real(real: str) -> Iterator[None]:
         yield
     finally:
         runtime.default_fp = config.default_fp = saved
-
-
-def is_initialised() -> bool:
-    """Tell whether a Taichi program exists and has the options that diffsim relies on."""
-    runtime = impl.get_runtime()
-    return runtime.prog is not None and bool(impl.current_cfg().force_scalarize_matrix)
 
 
 def current_program() -> Any:
@@ -347,6 +359,13 @@ def release_source(kernel: Callable[..., Any]) -> None:
     function = kernel_function(kernel)
     if function is not None:
         linecache.cache.pop(function.__code__.co_filename, None)
+
+
+def forget_arguments() -> None:
+    """Let go of the fields that kernels were called with, which Taichi keeps; all will be compiled again."""
+    for kernel in impl.get_runtime().kernels:
+        kernel.mapper.mapping.clear()
+        kernel.compiled_kernels.clear()
 
 
 def forget_kernel(kernel: Callable[..., Any]) -> None:

@@ -1,14 +1,23 @@
-"""Write a file whole or not at all."""
+"""Files that are written whole or not at all, files that lock a folder, and the folders of caches."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["cache_folder", "replacing", "write_atomically"]
+__all__ = [
+    "LockFile",
+    "cache_folder",
+    "provide_home",
+    "remove_stale",
+    "replacing",
+    "why_not_writable",
+    "write_atomically",
+]
 
 
 @contextlib.contextmanager
@@ -40,18 +49,95 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def cache_folder() -> Path | None:
-    """Return where the guard keeps files: `$XDG_CACHE_HOME/diffsim/guard`, or below `~/.cache`.
+    """Return where the guard keeps files: on Linux `$XDG_CACHE_HOME/diffsim/guard`, or below `~/.cache`.
 
     Returns:
         A folder that may not be there yet, or None where the user has no home.
     """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(base):  # others are to be ignored, says the standard
-        return Path(base) / "diffsim" / "guard"
+    from platformdirs import user_cache_path  # not at import: only some runs need it
+
+    folder = user_cache_path("diffsim", appauthor=False) / "guard"
+    return folder if folder.is_absolute() else None
+
+
+def provide_home() -> bool:
+    """Set HOME to what the system says where it is missing or empty; tell whether caches depend on that.
+
+    Taichi ends a process without one as soon as it is imported.
+    """
+    if os.name != "posix" or os.environ.get("HOME"):
+        return False
+    os.environ.pop("HOME", None)
+    home = os.path.expanduser("~")
+    os.environ["HOME"] = home if os.path.isabs(home) else os.sep  # who is unknown to the system has none
+    return not os.environ.get("XDG_CACHE_HOME")
+
+
+def why_not_writable(folder: str | os.PathLike[str]) -> str:
+    """Return why files can't be written to a folder, which is made where there is none; empty if they can.
+
+    Only trying tells: a file system can be full or read-only whatever the permissions say.
+    """
+    if not os.path.isabs(folder):
+        return "not an absolute path"
     try:
-        return Path.home() / ".cache" / "diffsim" / "guard"
-    except RuntimeError:
-        return None
+        os.makedirs(folder, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".diffsim-", dir=folder)
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+class LockFile:
+    """A file that one process at a time holds; the system frees it when that ends, however it ends.
+
+    That holds for processes of other containers and, where the file system says so, of other machines too:
+    nothing is read from the file, and no process is looked for by its number.
+
+    Args:
+        path: The file, made where there is none; its folder must exist.
+
+    Attributes:
+        held: False where the file can't be written or the file system knows no locks.
+
+    Raises:
+        BlockingIOError: Somebody holds it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        import filelock  # not at import: few runs need it
+
+        self._path = os.fspath(path)
+        self._lock = filelock.FileLock(self._path, thread_local=False, fallback_to_soft=False)
+        try:
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise BlockingIOError(f"{self._path} is held by another process") from None
+        except (OSError, NotImplementedError):
+            self.held = False
+        else:
+            self.held = True
+
+    def release(self) -> None:
+        """Remove the file, and let others make it anew."""
+        if not self.held:
+            return
+        self.held = False
+        with contextlib.suppress(OSError):  # not while it is open, on Windows
+            os.unlink(self._path)
+        self._lock.release()
+        if os.name == "nt":
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+
+
+def remove_stale(path: str, seconds: float) -> None:
+    """Remove a lock file that is older than its holder can be: a killed process left it."""
+    with contextlib.suppress(OSError):  # there is none, which is the rule, or it is not ours to remove
+        if time.time() - os.path.getmtime(path) > seconds:
+            os.unlink(path)
 
 
 def write_atomically(path: Path, text: str) -> None:

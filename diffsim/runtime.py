@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import os
+import warnings
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diffsim import _taichi
+from diffsim import _outlived, _taichi
 from diffsim.errors import ConfigError, StateError
 
 __all__ = ["RuntimeInfo", "info", "init"]
@@ -31,6 +34,7 @@ class RuntimeInfo:
         guard: Seconds that a new kernel may take in the guard's process; 0 where there is no guard.
         unguarded: Why there is none although it was asked for.
         tune: Mode `auto` may weigh the time to compile, and measure.
+        cache: Compiled kernels are kept on disk.
     """
 
     arch: str
@@ -40,6 +44,7 @@ class RuntimeInfo:
     guard: float = 0.0
     unguarded: str = ""
     tune: bool = False
+    cache: bool = True
 
     @property
     def real(self) -> str:
@@ -57,8 +62,15 @@ class _Runtime:
 
     def __init__(self) -> None:
         self.info: RuntimeInfo | None = None
+        self.settings: dict[str, Any] = {}
         self.program: Any = None
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.told: dict[Any, Any] = {}
+
+    @property
+    def running(self) -> bool:
+        """Tell whether Taichi still runs the program that diffsim started."""
+        return self.program is not None and self.program is _taichi.current_program()
 
 
 _runtime = _Runtime()
@@ -72,8 +84,13 @@ def init(
     cache: bool = True,
     guard: bool | float = False,
     tune: bool | None = None,
+    reset: bool = False,
 ) -> RuntimeInfo:
     """Start the runtime: choose the backend, the precision of `ds.real` and the random seed.
+
+    Called again with settings that mean the same, it does nothing: rollouts and fields live on, and the first
+    cell of a notebook can be run again. With others it starts Taichi anew, which ends every Taichi field; a
+    warning says where users' own were made.
 
     Args:
         arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu` or `cuda`.
@@ -81,7 +98,8 @@ def init(
         seed: A non-negative integer from which parts draw their initial weights.
         threads: CPU threads for parallel loops; None for all cores. With one, runs in one mode repeat bit for
             bit.
-        cache: Keep compiled kernels on disk, so that the next run of the same program starts at once.
+        cache: Keep compiled kernels on disk, so that the next run of the same program starts at once. Where
+            no folder can be written to, a warning says so and nothing is kept.
         guard: Compile and run each new kernel in a child process first, so that one that would kill or hang
             Python becomes a `GradientError`. A number is the seconds that one compilation, and one first run,
             may take; True allows 300. Kernels that passed are remembered in `~/.cache/diffsim/guard` and cost
@@ -90,43 +108,118 @@ def init(
         tune: Let mode `auto` weigh the time to compile against what it wins, and time modes against each
             other at the first gradient. False: it follows from the program, the worlds and the threads alone,
             so that runs repeat. None: as the environment variable `DIFFSIM_TUNE` says (`0` or `1`), or True.
+        reset: Close the rollouts that are open, with what optimizers keep on the device, and start anew
+            whatever the settings. The values of their parameters stay.
 
     Returns:
         What came up.
 
     Raises:
         ConfigError: An argument is not allowed, or the backend asked for is not on this machine.
-        StateError: Rollouts of an earlier `init` are still alive; their memory would be lost.
+        StateError: Rollouts of an `init` with other settings are still alive, or one is running.
     """
-    _check_arguments(arch, precision, seed, threads)
+    _check_arguments(arch, precision, seed, threads, cache, reset)
     limit, tuned = _guard_seconds(guard), _tuned(tune)
-    chosen = arch
-    if arch == "auto":
-        chosen = "cuda" if _taichi.has_arch("cuda") else "cpu"
-    elif arch == "cuda" and not _taichi.has_arch("cuda"):
-        raise ConfigError(
-            "arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'"
-        )
-    if _runtime.users:
-        gc.collect()
-    alive = [user for user in _runtime.users if not user.closed]
-    if alive and _runtime.program is _taichi.current_program():
-        raise StateError(
-            f"init must come before any rollout, got {len(alive)} live rollout(s); "
-            "close them (rollout.close()) or delete them first"
-        )
+    settings: dict[str, Any] = {
+        "arch": _chosen(arch),
+        "precision": int(precision),
+        "seed": int(seed),
+        "threads": int(threads or os.cpu_count() or 1),
+        "cache": bool(cache),
+        "guard": limit,
+        "tune": tuned,
+    }
+    if _runtime.running and _runtime.info is not None:
+        if settings == _runtime.settings and not reset:
+            return _runtime.info
+        _close_users(settings, reset)
+    _runtime.users.clear()  # what is left lived on a program that Taichi ended behind our back
+    _end_fields()
     if _runtime.info is None:
         atexit.register(_taichi.finish)  # a script that closes nothing has its kernels cached as well
-    name = _taichi.initialise(chosen, precision, seed, threads, cache)
+    name, (folder, trouble) = _taichi.initialise(settings["arch"], precision, seed, threads, cache)
     unguarded = _why_unguarded(name) if limit else ""
+    guarded = 0.0 if unguarded else limit
     _runtime.info = RuntimeInfo(
-        name, precision, seed, threads or os.cpu_count() or 1, 0.0 if unguarded else limit, unguarded, tuned
+        name, precision, seed, settings["threads"], guarded, unguarded, tuned, cache and not trouble
     )
-    _runtime.program = _taichi.current_program()
+    _runtime.program, _runtime.settings = _taichi.current_program(), settings
+    if cache:
+        _tell_of_cache(folder, trouble)
     return _runtime.info
 
 
-def _check_arguments(arch: str, precision: int, seed: int, threads: int | None) -> None:
+def _chosen(arch: str) -> str:
+    """Return the backend to start: `cpu` or `cuda`."""
+    if arch == "auto":
+        return "cuda" if _taichi.has_arch("cuda") else "cpu"
+    if arch == "cuda" and not _taichi.has_arch("cuda"):
+        raise ConfigError(
+            "arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'"
+        )
+    return arch
+
+
+def _close_users(settings: Mapping[str, Any], reset: bool) -> None:
+    """Close what lives on the running program, or refuse to end that."""
+    if _runtime.users:
+        gc.collect()
+    alive = [user for user in _runtime.users if not user.closed]
+    if alive and not reset:
+        unlike = [
+            f"{name}={value!r} instead of {_runtime.settings[name]!r}"
+            for name, value in settings.items()
+            if value != _runtime.settings[name]
+        ]
+        raise StateError(
+            f"init must have the settings of the runtime that rollouts live on, got {', '.join(unlike)} and "
+            f"{len(alive)} live rollout(s); close them (rollout.close()), or let reset=True close them"
+        )
+    for user in alive:
+        user.close()
+
+
+def _end_fields() -> None:
+    """Warn of fields of users that end with the program, and make further uses of any field an error."""
+    if _taichi.current_program() is None:
+        return
+    fields = _outlived.living()
+    places = _outlived.made_by_hand(fields)
+    if places:
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        warnings.warn(
+            "Taichi fields must be made after ds.init, which starts Taichi anew, got fields made before it "
+            f"({', '.join(places[:3])}{more}); they are gone: make them again after it",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    _outlived.retire(fields)
+
+
+def _tell_of_cache(folder: str, trouble: str) -> None:
+    """Say once that compiled kernels are not kept, or that they are where the user did not say."""
+    if trouble:
+        message = (
+            f"compiled kernels must be kept in a folder that can be written to, got {folder} ({trouble}); "
+            "each process compiles anew; set XDG_CACHE_HOME to another folder, or pass cache=False"
+        )
+        logging.getLogger("matplotlib").addFilter(_news)
+    elif _taichi.HOMELESS:
+        message = f"HOME must name a folder, got none; compiled kernels are kept in {folder}"
+    else:
+        return
+    # it is about the process, not about a line of the program: one line without that of a source
+    warnings.warn_explicit(message, RuntimeWarning, "diffsim.init", 1, registry=_runtime.told)
+
+
+def _news(record: logging.LogRecord) -> bool:
+    """Tell whether Matplotlib says more than that it can't keep files where nobody can, in two lines."""
+    return not str(record.msg).startswith(("mkdir -p failed", "Matplotlib created a temporary cache"))
+
+
+def _check_arguments(
+    arch: str, precision: int, seed: int, threads: int | None, cache: bool, reset: bool
+) -> None:
     if arch not in ARCHES:
         raise ConfigError(f"arch must be one of {', '.join(ARCHES)}, got {arch!r}; use 'auto' where unsure")
     if precision not in (32, 64) or isinstance(precision, bool):
@@ -139,6 +232,9 @@ def _check_arguments(arch: str, precision: int, seed: int, threads: int | None) 
         raise ConfigError(
             f"threads must be a positive integer or None, got {threads!r}; use None for all cores"
         )
+    for name, value in (("cache", cache), ("reset", reset)):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name} must be True or False, got {value!r}; leave it out where unsure")
 
 
 def _guard_seconds(guard: Any) -> float:
@@ -189,7 +285,7 @@ def info() -> RuntimeInfo:
                 "instead, which sets the options that right gradients need"
             )
         raise StateError("the runtime must be started first, got no call of init; call diffsim.init()")
-    if _runtime.program is not _taichi.current_program():
+    if not _runtime.running:
         raise StateError(
             "the runtime must stay as diffsim started it, got another ti.init; call diffsim.init() again"
         )
@@ -205,6 +301,19 @@ def register(user: Any) -> Any:
     """Note that an object lives on the running program, and return the program."""
     _runtime.users.add(user)
     return _runtime.program
+
+
+def require_running(program: Any, what: str) -> None:
+    """Refuse to read memory that ended with its program.
+
+    Raises:
+        StateError: Taichi was started again since.
+    """
+    if program is not _taichi.current_program():
+        raise StateError(
+            f"{what} must be read before Taichi is started again, got another ti.init since, which ended the "
+            "memory; make a new Rollout and run it"
+        )
 
 
 def current_program() -> Any:

@@ -16,6 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 it went wrong, 2 the input is not allowed, 130 stopped by Ctrl-C.
     """
-    from diffsim.cli.app import main as run
+    from diffsim import _interrupt
 
+    with _interrupt.at_once():
+        from diffsim.cli.app import main as run
     return run(arguments)

@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error), 2)
     except DiffsimError as error:
         return _refuse(str(error), 1)
-    except (click.Abort, KeyboardInterrupt):
+    except (_Stopped, click.Abort, KeyboardInterrupt) as stop:
+        ended = "\n" if sys.stderr.isatty() else ""  # the terminal has ^C on the line
+        sys.stderr.write(f"{ended}stopped{'; ' if str(stop) else ''}{stop}\n")
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,7 +74,23 @@ def _usage_message(error: click.UsageError) -> str:
 # -------------------------------------------------------------------------------------------- commands
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class _Stopped(Exception):
+    """Ctrl-C, with what to say of it: click would write an empty line and forget the text."""
+
+
+class _Commands(click.Group):
+    """The commands, with Ctrl-C for `main` to tell of."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Stopped(str(error)) from error
+
+
+@click.group(
+    cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="diffsim", message="%(package)s %(version)s")
 @click.pass_context
 def _cli(ctx: click.Context) -> None:

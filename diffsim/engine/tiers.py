@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.executors import Executor
 from diffsim.engine.launch import Launcher
+from diffsim.engine.spill import SpillFolder, remove_orphans
 from diffsim.engine.storage import Storage
 from diffsim.errors import StateError
 from diffsim.plan import Plan
@@ -208,7 +208,7 @@ class DiskTier(Tier):
 
     def __init__(self, traffic: Traffic, folder: str) -> None:
         self._traffic, self._parent = traffic, folder
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: SpillFolder | None = None
         self._shapes: dict[int, list[tuple[tuple[int, ...], Any]]] = {}
 
     @property
@@ -232,7 +232,7 @@ class DiskTier(Tier):
         """Remove the files and their folder."""
         self._shapes.clear()
         if self._folder is not None:
-            self._folder.cleanup()
+            self._folder.remove()
             self._folder = None
 
     def close(self) -> None:
@@ -240,14 +240,13 @@ class DiskTier(Tier):
 
     def _path(self, slot: int) -> str:
         assert self._folder is not None  # noqa: S101  (made by the first write)
-        return os.path.join(self._folder.name, f"checkpoint-{slot}")
+        return self._folder.file(f"checkpoint-{slot}")
 
     def _write(self, slot: int, arrays: Iterator[NDArray[Any]]) -> None:
         shapes = []
         try:
             if self._folder is None:
-                os.makedirs(self._parent, exist_ok=True)
-                self._folder = tempfile.TemporaryDirectory(prefix="diffsim-", dir=self._parent)
+                self._folder = SpillFolder(self._parent)
             with open(self._path(slot), "wb") as file:
                 for array in arrays:
                     file.write(np.ascontiguousarray(array).data)
@@ -289,6 +288,8 @@ class Tiers:
         self._spill = os.path.abspath(plan.spill or ".")  # whatever the working directory will be
         self._tiers: dict[str, Tier] = {}
         self._executor: Executor | None = None
+        if plan.spill is not None:
+            remove_orphans(self._spill)
 
     def use(self, executor: Executor) -> None:
         """Copy what is kept in fields by this executor's launches."""

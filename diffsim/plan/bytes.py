@@ -33,8 +33,8 @@ def show_bytes(size: int) -> str:
     return f"{size} B"
 
 
-def parse_bytes(memory: int | str, name: str = "memory", least: int = 1) -> int:
-    """Return a number of bytes from `268435456`, `"256MiB"` or `"1.5 GB"`.
+def parse_bytes(memory: float | str, name: str = "memory", least: int = 1) -> int:
+    """Return a number of bytes from `268435456`, `1e9`, `"256MiB"` or `"1.5 GB"`.
 
     Args:
         memory: What was given.
@@ -45,10 +45,16 @@ def parse_bytes(memory: int | str, name: str = "memory", least: int = 1) -> int:
         ConfigError: It is neither, or too small.
     """
     size = float("nan")
+    if isinstance(memory, np.ndarray) and memory.ndim == 0:
+        memory = memory.item()
     if isinstance(memory, int | np.integer) and not isinstance(memory, bool):
         size = int(memory)
+    elif (
+        isinstance(memory, float | np.floating) and float(memory).is_integer()
+    ):  # neither are infinity and NaN
+        size = int(memory)
     elif isinstance(memory, str):
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]*)\s*", memory)
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE]\+?[0-9]+)?)\s*([a-zA-Z]*)\s*", memory)
         if match and match[2].lower() in _UNITS:
             size = float(match[1]) * _UNITS[match[2].lower()]
     if not math.isfinite(size) or size < least:

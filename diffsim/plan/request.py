@@ -39,13 +39,13 @@ class Request:
 
     steps: int
     worlds: int = 1
-    memory: int | str = "1GiB"
+    memory: float | str = "1GiB"
     mode: str = "auto"
     window: int | None = None
     schedule: str = "auto"
-    host_memory: int | str = 0
+    host_memory: float | str = 0
     spill: str | os.PathLike[str] | None = None
-    disk_memory: int | str = "16GiB"
+    disk_memory: float | str = "16GiB"
     chunk: int | None = None
     iterations: int = 1000
 

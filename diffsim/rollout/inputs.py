@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim import runtime
 from diffsim.compiler.checks.ranges import values_at
 from diffsim.compiler.checks.scatter import first_repeated
 from diffsim.compiler.ir import Buffer
@@ -31,6 +32,7 @@ class Inputs:
         self._engine = engine
         self._seen: dict[int, int] = {}
         self._token = object()
+        self._runtime_program = runtime.current_program()
         fields = engine.lowered.program.fields.values()
         self._pairs = [(field, self._buffer_of(field)) for field in fields if isinstance(field, Valued)]
         self._buffers = {id(field): buffer for field, buffer in self._pairs}
@@ -52,6 +54,7 @@ class Inputs:
 
     def _read(self, field: Valued, buffer: Buffer) -> NDArray[Any]:
         """Return the device values of a field; one world has them in the declared shape, without worlds."""
+        runtime.require_running(self._runtime_program, f"{field.label} (a run left its values there)")
         values = self._engine.storage.read(buffer, field.type.shape)
         alone = field.per_world and self._engine.plan.layout.worlds == 1
         return values[0] if alone else values

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from diffsim import runtime
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
@@ -37,6 +38,7 @@ class Leaf:
     def __init__(self, rollout: Any, engine: Engine, field: Valued, value: Buffer) -> None:
         self.key, self.field = field.key, field
         self.buffer = value
+        self._runtime_program = runtime.current_program()
         self._rollout, self._engine = weakref.ref(rollout), weakref.ref(engine)
         self._gradient = engine.gradient_buffer(value)
         self.values: tuple[Any, ...] = engine.storage.fields(value)
@@ -64,13 +66,14 @@ class Leaf:
         """Return a copy of the gradient on the host, of the declared shape; worlds first if there are many.
 
         Raises:
-            StateError: The rollout was closed.
+            StateError: The rollout was closed, or Taichi was started again.
         """
         rollout, engine = self._rollout(), self._engine()
         if rollout is None or engine is None or rollout.closed:
             raise StateError(
                 f"the rollout of {self.key} must be open to read a gradient, got a closed one; make a new one"
             )
+        runtime.require_running(self._runtime_program, f"the gradient of {self.key}")
         return engine.storage.read(self._gradient, self.field.type.shape).reshape(self._shape)
 
 

@@ -1,8 +1,10 @@
 """What diffsim relies on in Taichi, pinned: each test fails where a new Taichi behaves otherwise."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -56,7 +58,6 @@ def test_options_of_init(runtime):
     config = _taichi.impl.current_cfg()
     assert config.force_scalarize_matrix
     assert not config.cache_loop_invariant_global_vars
-    assert _taichi.is_initialised()
 
 
 def test_dtype_names(runtime):
@@ -339,3 +340,46 @@ def test_sparse_fields_made_late_end_the_process(tmp_path):
     """If this fails, Taichi has room for more SNodes, and `outside_tables` can go."""
     done = subprocess.run([sys.executable, "-c", SPARSE], capture_output=True, timeout=300, cwd=tmp_path)
     assert done.returncode < 0, done.stderr
+
+
+def test_fields_know_who_made_them(runtime):
+    line = sys._getframe().f_lineno
+    made = ti.field(ti.f64, 3), ti.Vector.field(2, ti.f64, 3), ti.Struct.field({"a": ti.f64}, shape=3)
+    assert [_taichi.declared_at(field) for field in made] == [(__file__, line + 1)] * 3
+    assert _taichi.declared_at(made[0].dual) is None
+
+
+def test_forgotten_arguments_are_let_go_and_kernels_stay_right(runtime):
+    @ti.kernel
+    def add(f: ti.template(), by: ti.f64):
+        for i in f:
+            f[i] += by
+
+    first, second = ti.field(ti.f64, 3), ti.field(ti.f64, 4)
+    add(first, 2.0)
+    freed = weakref.ref(first)
+    del first
+    gc.collect()
+    assert freed() is not None  # Taichi keeps it
+    _taichi.forget_arguments()
+    gc.collect()
+    assert freed() is None
+    add(second, 3.0)
+    assert second.to_numpy().tolist() == [3.0] * 4
+
+
+HELD_UP = """
+import taichi as ti
+ti.init(arch=ti.cpu, log_level=ti.ERROR, offline_cache=False)
+ti.field(ti.f32, 3).fill(1.0)
+"""
+
+
+@pytest.mark.cpu
+def test_taichi_alone_ends_the_process_where_it_has_no_cache_folder(tmp_path):
+    """If this fails, `initialise` need not give it one that exists."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/proc/x"}
+    done = subprocess.run(
+        [sys.executable, "-c", HELD_UP], env=environment, capture_output=True, timeout=300, cwd=tmp_path
+    )
+    assert done.returncode < 0

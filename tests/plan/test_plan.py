@@ -22,13 +22,39 @@ def robot(runtime):
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [(1000, 1000), ("64KiB", 65536), ("1.5 GB", 1_500_000_000), ("2mib", 2 << 20), ("10", 10), ("7B", 7)],
+    [
+        *[
+            (1000, 1000),
+            ("64KiB", 65536),
+            ("1.5 GB", 1_500_000_000),
+            ("2mib", 2 << 20),
+            ("10", 10),
+            ("7B", 7),
+        ],
+        *[
+            ("1e9", 10**9),
+            ("2e+3KB", 2_000_000),
+            (1e9, 10**9),
+            (2.0, 2),
+            (np.int32(5), 5),
+            (np.float32(64.0), 64),
+            (np.array(1e6), 10**6),
+        ],
+    ],
 )
 def test_sizes(text, size):
-    assert parse_bytes(text) == size
+    found = parse_bytes(text)
+    assert found == size
+    assert type(found) is int
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1GiB", "0", 0, -5, 1.5, None, True, "1 XB", float("nan")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "much", "-1GiB", "0", 0, -5, 1.5, None, True, "1 XB", "inf", "nan", "1e9999GiB"],
+        *[float("nan"), float("inf"), -1e9, np.float64("nan"), np.float32("inf"), np.array([1e9]), np.True_],
+    ],
+)
 def test_bad_sizes(text):
     with pytest.raises(ConfigError, match="memory must be"):
         parse_bytes(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import inspect
 import os
@@ -113,6 +114,20 @@ def test_entry_points_load(group: str) -> None:
     assert "mass_spring" in found
     for point in found.values():
         assert inspect.isclass(point.load()) or callable(point.load())
+
+
+def test_extras_are_what_the_code_asks_for() -> None:
+    """An extra that nothing uses promises what is not there."""
+    tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = {
+        ast.literal_eval(call.args[1])
+        for folder in PLACED.values()
+        for path in (ROOT / folder).rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("require") and len(call.args) == 3
+    }
+    assert set(project["optional-dependencies"]) == asked | {"test"}
 
 
 # ---- quiet imports ----

@@ -326,7 +326,6 @@ def test_an_unknown_task_in_a_folder_is_named(finished: Path, tmp_path: Path) ->
 
 
 def test_a_folder_is_used_by_one_process_at_a_time(finished: Path) -> None:
-    pytest.importorskip("fcntl")
     with runs.RunFolder(finished), pytest.raises(ConfigError, match=r"run folder must not be in use"):
         runs.RunFolder(finished)
     runs.RunFolder(finished).close()
@@ -337,6 +336,7 @@ def test_a_new_folder_is_never_an_old_one(tmp_path: Path) -> None:
     (tmp_path / "full" / "x").touch()
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".tmp-config.toml").touch()  # a run killed in its first millisecond
+    (tmp_path / "empty" / ".lock").touch()
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"--out must be a new or empty folder, got .*diffsim resume"):
         runs.check_new(tmp_path / "full")

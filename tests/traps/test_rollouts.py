@@ -431,7 +431,7 @@ def test_H_second_init(runtime, threads):
     simulator = Chain()
     rollout = ds.Rollout(simulator, steps=2, mode="step")
     with pytest.raises(StateError, match="live rollout"):
-        ds.init(arch="cpu", precision=64, seed=0, threads=threads)
+        ds.init(arch="cpu", precision=64, seed=1, threads=threads)
     before = rollout.value()
     rollout.close()
     with pytest.raises(StateError, match="closed"):

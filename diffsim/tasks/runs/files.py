@@ -10,9 +10,10 @@ from pathlib import Path
 
 from diffsim.errors import StateError
 
-__all__ = ["is_leftover", "scratch_folder", "sweep", "write"]
+__all__ = ["LOCK", "is_leftover", "scratch_folder", "sweep", "write"]
 
 _PREFIX = ".tmp-"  # a fixed name: what a killed process left is overwritten or swept, and never piles up
+LOCK = ".lock"  # of a run folder; not swept: whoever holds it is at work
 
 
 def write(path: Path, content: bytes) -> None:
@@ -60,7 +61,7 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 
 def is_leftover(path: Path) -> bool:
     """Tell whether a file is what a killed process left unfinished."""
-    return path.name.startswith(_PREFIX)
+    return path.name.startswith(_PREFIX) or path.name == LOCK
 
 
 def sweep(folder: Path) -> None:

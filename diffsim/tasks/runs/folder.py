@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -12,7 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from diffsim.errors import ConfigError, StateError
-from diffsim.tasks.runs.files import is_leftover, sweep, write
+from diffsim.files import LockFile
+from diffsim.tasks.runs.files import LOCK, is_leftover, sweep, write
 from diffsim.tasks.runs.settings import Settings
 from diffsim.tasks.runs.state import Snapshot
 
@@ -149,9 +149,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Let other processes use the folder."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -205,22 +203,11 @@ def free_folder(name: str) -> Path:
     return path
 
 
-def _lock(path: Path) -> int | None:
+def _lock(path: Path) -> LockFile:
     """Take the folder for this process; the system frees it when the process ends, however it ends."""
     try:
-        import fcntl
-    except ImportError:  # not on this system: two processes in one folder are the user's care there
-        return None
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return LockFile(path / LOCK)
     except BlockingIOError:
-        os.close(handle)
         raise ConfigError(
             f"run folder must not be in use, got {path}, where a process is at work; wait for it"
         ) from None
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.close(handle)
-        return None  # a file system without locks
-    return handle

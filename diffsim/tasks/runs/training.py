@@ -112,8 +112,7 @@ def _carry_on(
     try:
         return _work(folder, problem, snapshot, progress)
     except KeyboardInterrupt:
-        progress.say(f"stopped; go on with: diffsim resume {folder.path}")
-        raise
+        raise KeyboardInterrupt(f"go on with: diffsim resume {folder.path}") from None
 
 
 def _work(
