@@ -38,6 +38,7 @@ __all__ = [
     "destroy_tree",
     "direct_launch",
     "dtype_name",
+    "field_facts",
     "finish",
     "forget_kernel",
     "has_arch",
@@ -118,6 +119,21 @@ def outside_tables(field: Any) -> bool:
             return True
         node = node.parent
     return False
+
+
+def field_facts(field: Any) -> tuple[str, tuple[int, ...], bool] | None:
+    """Return what decides how kernels may use a field; None where it has not been placed.
+
+    The kind of a sparse SNode above it ("" for none), its offset, and whether it has an adjoint or is one.
+    """
+    place = node = field.vars[0].ptr.snode()
+    if place is None:
+        return None
+    sparse = ""
+    while node is not None:
+        sparse = sparse or ("" if str(node.type) in _DENSE else str(node.type).rpartition(".")[2])
+        node = node.parent
+    return sparse, tuple(place.offset), bool(place.has_adjoint() or not place.is_primal())
 
 
 def has_arch(arch: str) -> bool:
@@ -220,8 +236,12 @@ def is_real_function(obj: Any) -> bool:
 
 @contextlib.contextmanager
 def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]) -> Iterator[None]:
-    """While active, hand each call of a Taichi kernel to `record(function, owner, args)`; launch nothing."""
-    launch = kernel_impl.Kernel.__call__
+    """While active, hand each call of a Taichi kernel to `record(function, owner, args)`; launch nothing.
+
+    Elements of Taichi fields are not assigned then either: that would happen once, not at each launch.
+    """
+    launch, kinds = kernel_impl.Kernel.__call__, (ti.ScalarField, ti.MatrixField, ti.StructField)
+    assigned = [kind.__setitem__ for kind in kinds]
 
     def intercept(self: Any, *args: Any, **kwargs: Any) -> None:
         owner = args[0] if self.classkernel else None
@@ -230,11 +250,18 @@ def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
         rest += [kwargs[name] for name in names[len(args) :] if name in kwargs]
         record(self.func, owner, tuple(rest))
 
-    kernel_impl.Kernel.__call__ = intercept
+    def refuse(*_: Any) -> None:
+        raise TypeError("an assignment to an element of a Taichi field, which would be done only once")
+
     try:
+        kernel_impl.Kernel.__call__ = intercept
+        for kind in kinds:
+            kind.__setitem__ = refuse
         yield
     finally:
         kernel_impl.Kernel.__call__ = launch
+        for kind, assign in zip(kinds, assigned, strict=True):
+            kind.__setitem__ = assign
 
 
 _sources = itertools.count()  # each text needs a file name of its own

@@ -301,6 +301,34 @@ late.to_numpy()
 """
 
 
+def test_facts_of_fields(runtime):
+    """What kernels must not read otherwise than Taichi does: sparse, shifted and trained fields."""
+    plain, shifted = ti.field(ti.f64, shape=(2, 3)), ti.field(ti.f64, shape=4, offset=-2)
+    trained, sparse, late = ti.field(ti.f64, shape=2, needs_grad=True), ti.field(ti.f64), ti.field(ti.f64)
+    assert _taichi.field_facts(late) is None
+    ti.root.pointer(ti.i, 4).dense(ti.i, 4).place(sparse)
+    ti.root.bitmasked(ti.i, 4).place(late)
+    facts = [_taichi.field_facts(f) for f in (plain, shifted, trained, trained.grad, sparse, late)]
+    assert facts == [
+        ("", (), False),
+        ("", (-2,), False),
+        ("", (), True),
+        ("", (), True),
+        ("pointer", (), False),
+        ("bitmasked", (), False),
+    ]
+    sparse[5] = late[2] = 1.0
+
+    @ti.kernel
+    def count(f: ti.template()) -> ti.i32:
+        n = 0
+        for i in f:
+            n += 1
+        return n
+
+    assert [count(f) for f in (sparse, late, shifted)] == [4, 1, 4]  # Taichi visits active cells only
+
+
 @pytest.mark.cpu
 def test_sparse_fields_made_late_end_the_process(tmp_path):
     """If this fails, Taichi has room for more SNodes, and `outside_tables` can go."""

@@ -7,7 +7,7 @@ import builtins
 import math
 import random
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from diffsim.compiler.reading.constructors import (
     vector,
 )
 from diffsim.compiler.reading.context import Context
+from diffsim.compiler.reading.foreign import SPARSE_FUNCTIONS, sparse_call
 from diffsim.compiler.reading.records import construct_record, method_of
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, Sequence, TimeIndex
 from diffsim.language import intrinsics
@@ -112,7 +113,7 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
 
 
 def _check_count(ctx: Context, node: ast.Call, form: Callable[..., Abstract]) -> None:
-    none = (_ignored, _loop_config, _print, algebra.working_epsilon)
+    none = (_ignored, _loop_config, _print, sparse_call, algebra.working_epsilon)
     wanted = 0 if form in none else 2 if form is _at_most else 1
     if len(node.args) < wanted:
         ctx.error(node, f"{ctx.text(node)} must get {wanted} argument(s), got {len(node.args)}", rule="SHAPE")
@@ -234,7 +235,8 @@ def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> 
         if not str(getattr(obj, "__module__", "")).startswith("taichi"):
             try:
                 positional = [a.value for a in arguments]  # type: ignore[union-attr]
-                return Object(obj(*positional, **{k: v.value for k, v in keywords.items()}))  # type: ignore[union-attr]
+                named = {k: v.value for k, v in keywords.items()}  # type: ignore[union-attr]
+                return Object(_called(ctx, node, partial(obj, *positional, **named)))
             except Exception as error:  # noqa: BLE001  (it is the user's function: it may raise anything)
                 ctx.error(
                     node,
@@ -250,6 +252,15 @@ def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> 
             rule="FUNCTION",
         )
     ctx.error(node, f"{ctx.text(node.func)} must be a function, got {type(obj).__name__}", rule="FUNCTION")
+
+
+def _called(ctx: Context, node: ast.Call, call: partial[Any]) -> Any:
+    """Return what a Python function gives now, and note that it must give the same later."""
+    value = call()
+    if value == value or not isinstance(value, float):
+        owner = getattr(call.func, "__self__", call.func)
+        ctx.buffers.capture(owner, f"{ctx.text(node)} {ctx.at(node)}", ctx.text(node), value, call)
+    return value
 
 
 # ---- Taichi's own forms ----
@@ -333,6 +344,7 @@ _SPECIAL: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
     id(ti.Vector): vector,
     id(ti.Matrix): vector,
     id(ti.loop_config): _loop_config,
+    **{id(function): sparse_call for function in SPARSE_FUNCTIONS},
     id(ti.block_local): _ignored,
     id(ti.static_print): _ignored,
     id(len): _length,

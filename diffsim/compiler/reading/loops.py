@@ -12,6 +12,7 @@ from diffsim.compiler.reading.constructors import arguments_of
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, known_object
 from diffsim.compiler.reading.flow import LEFT
+from diffsim.compiler.reading.foreign import foreign_axes
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, Variable, entries_of, like
 from diffsim.language.fields import Field
 
@@ -142,6 +143,8 @@ def _axes(ctx: Context, call: ast.Call) -> list[tuple[Abstract, ...]]:
 def _field_for(ctx: Context, node: ast.For) -> None:
     value = evaluate(ctx, node.iter)
     ti = _taichi.ti
+    grouped = isinstance(node.iter, ast.Call) and known_object(ctx, node.iter.func) is ti.grouped
+    looped = node.iter.args[0] if grouped else node.iter  # type: ignore[attr-defined]
     if isinstance(value, Object) and isinstance(value.value, Field | ti.Field):
         declared = value.value
         if isinstance(declared, Field) and declared.kind in ("state", "scratch", "control"):
@@ -151,13 +154,28 @@ def _field_for(ctx: Context, node: ast.For) -> None:
                 f"axis; use ti.ndrange{tuple(declared.shape)}",
                 rule="CONTROL-FLOW",
             )
-        _range_for(ctx, node, [(Object(n),) for n in declared.shape], False)
+        known = isinstance(declared, Field)
+        shape = declared.shape if known else foreign_axes(ctx, node, ctx.text(looped), declared)
+        _range_for(ctx, node, [(Object(n),) for n in shape], grouped)
         return
     ctx.error(
         node,
-        f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}",
+        f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}"
+        f"{_kind(value)}",
         rule="CONTROL-FLOW",
     )
+
+
+def _kind(value: Abstract) -> str:
+    """Tell what a Taichi object is that no loop can run over, and what to do."""
+    ti = _taichi.ti
+    if isinstance(value, Object) and isinstance(value.value, ti.SNode):
+        return (
+            ", an SNode; loop over ti.ndrange of its shape, or over a ds.Constant of the indices of its cells"
+        )
+    if isinstance(value, Object) and isinstance(value.value, ti.Ndarray):
+        return ", a ti.ndarray; declare it as ds.Constant(...)"
+    return ""
 
 
 def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:
