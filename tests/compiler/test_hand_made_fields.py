@@ -1,5 +1,6 @@
 """Taichi fields that users made by hand: read as they are, and never otherwise than Taichi would."""
 
+import gc
 import re
 
 import numpy as np
@@ -45,7 +46,9 @@ class Fields:
 
 
 @pytest.fixture(scope="module")
-def fields(runtime):
+def fields(runtime, arch):
+    gc.collect()
+    ds.init(arch=arch, precision=64, seed=0, threads=1)  # sparse fields are made before any rollout is closed
     return Fields()
 
 
