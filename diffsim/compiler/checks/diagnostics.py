@@ -34,6 +34,7 @@ RULES = {
     "TOO-LARGE": "a kernel must not unroll to too many operations",
     "CUT": "a differentiable value should not lose its gradient in an integer cast (a warning)",
     "REPEATED": "singular vectors and eigenvectors should stay in the kernel that computes them (a warning)",
+    "PARTIAL": "a State should be stored as a whole, or say what becomes of the rest (a warning)",
     "PRINT": "print in kernels has no effect (a warning)",
 }
 GRADIENT_RULES = frozenset(("OVERWRITE", "RACE", "UNBOUNDED"))

@@ -54,6 +54,7 @@ class Buffers:
         self.external: dict[int, Buffer] = {}
         self.captured: dict[tuple[int, Any], Captured] = {}
         self.warnings: list[Diagnostic] = []
+        self.acknowledged: set[Buffer] = set()  # States that a comment says are meant to be stored in part
         self._names: set[str] = set()
         self.fields = fields
         for key, declared in fields.items():
