@@ -78,7 +78,8 @@ def unstored(buffer: Buffer, stages: list[Stage]) -> NDArray[np.bool_]:
     ]  # others may end before they store
     for stage in certain:
         for component, box in _boxes(stage.body.ops, buffer, []):
-            missing[(*(slice(low, high) for low, high in box), component)] = False
+            place: tuple[Any, ...] = (*(slice(low, high) for low, high in box), component)
+            missing[place] = False
     for stage in certain if missing.any() else []:
         for component, codes in _Coverage(buffer, stage).run().items():
             flat = missing[..., component].reshape(-1).copy()
