@@ -8,6 +8,7 @@ import pytest
 import taichi as ti
 
 import diffsim as ds
+from diffsim.compiler.codegen.lanes import in_lanes
 
 N = 3
 
@@ -321,3 +322,44 @@ class Function(ds.Simulator):
 def test_nobody_looks_in_the_adjoint_of_a_function(runtime):
     with pytest.raises(ds.TraceError, match=r"assert must stand in a kernel or .* \[ADJOINT\]"):
         ds.plan(Function(), steps=1)
+
+
+class Long(ds.Simulator):
+    """Loops whose iterations are computed eight at a time, with asserts in them."""
+
+    def __init__(self):
+        self.x = ds.State(ds.real, 71, init=np.sin(np.arange(71.0) ** 2), keep=True)
+        self.highest = ds.Constant(np.full(2, 1e6))
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(1, 70):
+            near = self.x[t, i - 1] + self.x[t, i + 1]
+            assert self.x[t, i] < self.highest[0], f"after {self.x[t, i - 1]:.6f}"
+            assert near < 1e6 and near < self.highest[1]  # noqa: PT018
+            self.x[t + 1, i] = 0.25 * near + 0.5 * self.x[t, i]
+
+    def step(self, t):
+        self.move(t)
+
+
+def test_loops_that_are_done_several_iterations_at_once(runtime):
+    simulator = Long()
+    rollout = ds.Rollout(simulator, steps=3, mode="fused")
+    rollout._engine._verified = 2
+    stage = next(stage for stage in rollout._engine.lowered.step if stage.name == "Long.move")
+    assert len(in_lanes(stage).body.ops) == 2  # groups, and the iterations that are left
+    x = [simulator.x.numpy()]
+    for _ in range(3):
+        x.append(x[-1].copy())
+        x[-1][1:-1] = 0.25 * (x[-2][:-2] + x[-2][2:]) + 0.5 * x[-2][1:-1]
+    np.testing.assert_allclose(rollout.trajectory(simulator.x), x, rtol=1e-13)
+    simulator.highest.set([np.sort(x[0][1:-1])[-2:].mean(), 1e6])
+    at = int(np.argmax(x[0][1:-1])) + 1
+    with pytest.raises(ds.StateError, match=rf"at step 0; after {x[0][at - 1]:.6f}"):
+        rollout.trajectory(simulator.x)
+    near = x[0][:-2] + x[0][2:]
+    simulator.highest.set([1e6, np.sort(near)[-2:].mean()])
+    with pytest.raises(ds.StateError, match=rf"got near = {near.max():.9f}.* at step 0; change"):
+        rollout.trajectory(simulator.x)
+    rollout.close()
