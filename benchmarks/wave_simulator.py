@@ -18,7 +18,7 @@ class Wave(ds.Simulator):
         initial, target = draw(grid, np.float64)
         self.n, self.share = grid, 1.0 / grid**2
         self.speed, self.kept = SPEED, KEPT
-        self.u = ds.State(ds.real, (grid, grid), init=initial, history=2)
+        self.u = ds.State(ds.real, (grid, grid), init=initial, history=2, keep=False)
         self.target = ds.Constant(target)
 
     @ti.kernel

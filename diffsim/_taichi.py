@@ -45,6 +45,7 @@ __all__ = [
     "destroy_tree",
     "direct_launch",
     "dtype_name",
+    "field_facts",
     "finish",
     "forget_arguments",
     "forget_kernel",
@@ -147,6 +148,21 @@ def declared_at(field: Any) -> tuple[str, int] | None:
     places = re.findall(r'^  File "(.+)", line (\d+)', told, re.MULTILINE)
     outside = [(file, int(line)) for file, line in places if not file.startswith(package)]
     return outside[-1] if outside else None
+
+
+def field_facts(field: Any) -> tuple[str, tuple[int, ...], bool] | None:
+    """Return what decides how kernels may use a field; None where it has not been placed.
+
+    The kind of a sparse SNode above it ("" for none), its offset, and whether it has an adjoint or is one.
+    """
+    place = node = field.vars[0].ptr.snode()
+    if place is None:
+        return None
+    sparse = ""
+    while node is not None:
+        sparse = sparse or ("" if str(node.type) in _DENSE else str(node.type).rpartition(".")[2])
+        node = node.parent
+    return sparse, tuple(place.offset), bool(place.has_adjoint() or not place.is_primal())
 
 
 def has_arch(arch: str) -> bool:
@@ -259,11 +275,13 @@ def is_real_function(obj: Any) -> bool:
 def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]) -> Iterator[None]:
     """While active, hand each call of a Taichi kernel to `record(function, owner, args)`; launch nothing.
 
-    This thread's calls: other threads launch as ever, and wait with recordings of their own.
+    This thread's calls: other threads launch as ever, and wait with recordings of their own. Elements of
+    Taichi fields are not assigned then either: that would happen once, not at each launch.
     """
     thread = threading.get_ident()
+    kinds = (ti.ScalarField, ti.MatrixField, ti.StructField)
     with _recording_turn:
-        launch = kernel_impl.Kernel.__call__
+        launch, assigned = kernel_impl.Kernel.__call__, [kind.__setitem__ for kind in kinds]
 
         def intercept(self: Any, *args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() != thread:
@@ -275,11 +293,25 @@ def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
             record(self.func, owner, tuple(rest))
             return None
 
-        kernel_impl.Kernel.__call__ = intercept
+        def refusing(assign: Callable[..., None]) -> Callable[..., None]:
+            def assign_or_refuse(*args: Any) -> None:
+                if threading.get_ident() == thread:
+                    raise TypeError(
+                        "an assignment to an element of a Taichi field, which would be done only once"
+                    )
+                assign(*args)
+
+            return assign_or_refuse
+
         try:
+            kernel_impl.Kernel.__call__ = intercept
+            for kind, assign in zip(kinds, assigned, strict=True):
+                kind.__setitem__ = refusing(assign)
             yield
         finally:
             kernel_impl.Kernel.__call__ = launch
+            for kind, assign in zip(kinds, assigned, strict=True):
+                kind.__setitem__ = assign
 
 
 _recording_turn = threading.RLock()  # the method that is replaced is that of all threads

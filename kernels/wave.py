@@ -237,7 +237,7 @@ class Wave(ds.Simulator):
         c = self.config
         self.n, self.dt, self.boundary = c.n, c.time_step, c.boundary
         shape = (self.n, self.n)
-        self.u = ds.State(ds.real, shape, history=2)
+        self.u = ds.State(ds.real, shape, history=2, keep=False)  # fixed walls stay at zero
         self.height: Any = ds.Param(ds.real, shape, init=height)
         self.target: Any = ds.Constant(ds.real, shape, init=target)
         self.rim = 1 if c.boundary == "fixed" else 0  # points on a wall that are held

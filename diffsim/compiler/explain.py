@@ -173,7 +173,8 @@ def _guards(stage: Stage, lowered: LoweredProgram) -> list[str]:
         if isinstance(op, Store) and op.ref.buffer.kind == "alarm" and isinstance(op.ref.indices[0], Const)
     }
     alarms = [lowered.alarms.all[row] for row in sorted(rows)]
-    return [f"{_at(a.where)}: looked at while it runs: {a.rule.removesuffix(', got')}" for a in alarms]
+    notes = [f"{_at(a.where)}: looked at while it runs: {a.rule.removesuffix(', got')}" for a in alarms]
+    return list(dict.fromkeys(notes))
 
 
 def _at(where: Location | None) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Union
 
 __all__ = [
     "Accumulate",
+    "Assert",
     "Block",
     "Buffer",
     "Call",
@@ -158,12 +159,28 @@ class Let:
 
 
 @dataclass(eq=False)
+class Assert(Let):
+    """Tell of a rule of the user's that does not hold where this is reached; `args` are the numbers it tells.
+
+    Attributes:
+        said: What the message is made of.
+    """
+
+    said: Any = None
+
+
+@dataclass(eq=False)
 class Load:
-    """Read `result` from memory."""
+    """Read `result` from memory.
+
+    Attributes:
+        claim: Leave 1 there in the same moment, so that one of several iterations alone finds another number.
+    """
 
     result: Value
     ref: Ref
     where: Location | None = None
+    claim: bool = False
 
 
 @dataclass(eq=False)

@@ -1,10 +1,13 @@
-"""Reading the alarms that kernels raised: indices and divisors that left their range."""
+"""Reading the alarms that kernels raised: indices and divisors that left their range, asserts that failed."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator, Sequence
 
-from diffsim.compiler.checks.alarms import Alarms
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim.compiler.checks.alarms import Alarm, Alarms, Assertion, Slot
 from diffsim.engine.storage import Storage
 from diffsim.errors import StateError
 
@@ -31,7 +34,7 @@ class AlarmBoard:
         """Raise the alarm of the earliest step, if any.
 
         Raises:
-            StateError: An index left its field, or a number its range, while the kernels ran.
+            StateError: An index left its field, a number its range, or an assert failed, while kernels ran.
         """
         if not self._alarms.all:
             return
@@ -42,5 +45,52 @@ class AlarmBoard:
         world, row = min(raised.tolist(), key=lambda at: (board[at[0], at[1], 2], at[1], at[0]))
         number, step = int(board[world, row, 1]), int(board[world, row, 2])
         alarm = self._alarms.all[row]
+        got, remedy = str(number), alarm.remedy
+        if alarm.said is not None:
+            got, message = _texts(alarm.said, self._storage.arrays(self._alarms.numbers)[0][world, row])
+            remedy = message or remedy
         place = f"at step {step}" + (f" of world {world}" if len(board) > 1 else "")
-        raise StateError(f"{alarm.where}: {alarm.rule} {number} {place}; {alarm.remedy}")
+        raise StateError(f"{_rule(alarm)} {got} {place}; {remedy}")
+
+
+def _rule(alarm: Alarm) -> str:
+    return f"{alarm.where}: {alarm.rule}"
+
+
+def _texts(said: Assertion, numbers: NDArray[np.float64]) -> tuple[str, str]:
+    """Return what an assert got and what the user says to it, with the numbers filled in."""
+    rest = iter(numbers.tolist())
+    got, message = ("".join(_filled(part, rest) for part in parts) for parts in (said.got, said.message))
+    return got, message
+
+
+def _filled(part: str | Slot, rest: Iterator[float]) -> str:
+    if isinstance(part, str):
+        return part
+    values = [_typed(next(rest), dtype) for dtype in part.dtypes]
+    if not part.shape:
+        return _written(values[0], part.form)
+    texts = [_written(value, part.form) for value in values]
+    if len(part.shape) == 1:
+        return _listed(texts)
+    m = part.shape[1]
+    return _listed([_listed(texts[k : k + m]) for k in range(0, len(texts), m)])
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return f"[{', '.join(texts)}]"
+
+
+def _typed(value: float, dtype: str) -> bool | int | float:
+    if dtype == "u1":
+        return bool(value)
+    if dtype.startswith("f"):
+        return float(str(np.float32(value))) if dtype == "f32" else value
+    return int(value)
+
+
+def _written(value: bool | int | float, form: str) -> str:
+    try:
+        return format(value, form) if form else str(value)
+    except (TypeError, ValueError):  # a form that fits another type
+        return str(value)

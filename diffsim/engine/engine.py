@@ -27,6 +27,7 @@ from diffsim.engine.storage import Storage
 from diffsim.engine.tiers import Tiers
 from diffsim.engine.trust import furthest, gradient_key, rounding
 from diffsim.engine.tuning import EngineBench, contest, survey
+from diffsim.errors import StateError
 from diffsim.plan import Plan
 from diffsim.plan.memo import Memo, key_of
 from diffsim.plan.modes import Candidate
@@ -89,7 +90,7 @@ class Engine:
         buffers += lowered.carried.values()
         buffers += lowered.kept.values() if layout.checkpoints else []
         buffers += lowered.whole.values() if layout.windows else []
-        buffers += [lowered.alarms.buffer] if lowered.alarms.all else []
+        buffers += lowered.alarms.buffers
         if layout.groups > 1:
             for shared in (b for b in parameter_adjoints(lowered) if not b.per_world):
                 total = Buffer(
@@ -157,6 +158,9 @@ class Engine:
         try:
             with Pace(total, self.progress, self.segments.count) as pace:
                 yield pace
+        except StateError:
+            self._board.check()  # an alarm tells of the cause where numbers that are not finite ended the run
+            raise
         finally:
             self.running = False
 

@@ -160,8 +160,10 @@ class Valued(Field):
 class State(Valued):
     """Declare what is carried from step to step: kernels read `x[t, ...]` and write `x[t + 1, ...]`.
 
-    Elements that no kernel writes at `t + 1` are zero there; a State that no kernel of the step writes keeps
-    its value. `set` and `numpy` mean the initial value, whose gradient has the State's key.
+    A State that no kernel of the step writes keeps its value. Of one that kernels write, the elements that a
+    step leaves out are zero at `t + 1`, and sums (`+=`) begin at zero; with `keep=True` all begin with what
+    they are at `t`, and what is not stored stays so. `set` and `numpy` mean the initial value, whose gradient
+    has the State's key.
 
     Args:
         type_: `ds.real`, `ds.vec2`, ...
@@ -169,9 +171,11 @@ class State(Valued):
         init: The initial value, zero where left out.
         history: How many past steps are readable: 2 allows `x[t - 1]`, the initial value before step 1.
         per_world: Each world has an initial value of its own.
+        keep: True to begin `x[t + 1]` as `x[t]`, False to begin it with zeros. Left out, it begins with zero,
+            and storing it in part is a warning (PARTIAL).
 
     Raises:
-        ConfigError: A type, shape, history or initial value that is not allowed.
+        ConfigError: A type, shape, history, keep or initial value that is not allowed.
     """
 
     kind = "state"
@@ -183,13 +187,18 @@ class State(Valued):
         init: ArrayLike | None = None,
         history: int = 1,
         per_world: bool = False,
+        keep: bool | None = None,
     ) -> None:
         super().__init__(checked_type("State", type_), checked_shape("State", shape), per_world)
         if not isinstance(history, int) or isinstance(history, bool) or history < 1:
             raise ConfigError(
                 f"State history must be a positive integer, got {history!r}; use 2 to read x[t - 1]"
             )
-        self.history = history
+        if keep is not None and not isinstance(keep, bool | np.bool_):
+            raise ConfigError(
+                f"State keep must be True, False or None, got {keep!r}; True hands on what is not stored"
+            )
+        self.history, self.keep = history, keep
         self.set(0.0 if init is None else init)
 
 

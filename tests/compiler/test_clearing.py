@@ -16,9 +16,9 @@ class Membrane(ds.Simulator):
     """Kernels that store the inside and one row, add, store here and there."""
 
     def __init__(self):
-        self.u = ds.State(ds.vec2, 6, 5)
+        self.u = ds.State(ds.vec2, 6, 5, keep=False)
         self.summed = ds.State(ds.real, 6)
-        self.perhaps = ds.State(ds.real, 6)
+        self.perhaps = ds.State(ds.real, 6, keep=False)
         self.added = ds.Scratch(ds.real, 6)
         self.order = ds.Constant(np.arange(6))
         self.by_order = ds.State(ds.real, 6)

@@ -332,7 +332,7 @@ class History(ds.Simulator):
         self.x = ds.State(ds.real, 3, init=rng.normal(size=3), history=3)
         self.v = ds.State(ds.mat2, 3, init=rng.normal(size=(3, 2, 2)), history=2)
         self.kept = ds.State(ds.real, 2, init=rng.normal(size=2))
-        self.z = ds.State(ds.real, 3)
+        self.z = ds.State(ds.real, 3, keep=False)
         self.s = ds.Param(0.3)
         self.f = ds.Scratch(ds.real, 3)
         self.u = ds.Control(ds.vec2, 3, init=rng.normal(size=(7, 3, 2)))

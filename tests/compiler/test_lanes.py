@@ -15,7 +15,7 @@ class Smooth(ds.Simulator):
 
     def __init__(self):
         rng = np.random.default_rng(3)
-        self.u = ds.State(ds.real, (5, N), init=rng.normal(size=(5, N)), history=2)
+        self.u = ds.State(ds.real, (5, N), init=rng.normal(size=(5, N)), history=2, keep=False)
         self.weight = ds.Param(rng.uniform(0.1, 0.3, size=(5, N)))
         self.total = ds.Scratch(ds.real, 5)
 

@@ -335,6 +335,39 @@ late.to_numpy()
 """
 
 
+FACTS = """
+import diffsim, taichi as ti
+from diffsim import _taichi
+diffsim.init(arch="cpu", precision=64, threads=1)
+plain, shifted = ti.field(ti.f64, shape=(2, 3)), ti.field(ti.f64, shape=4, offset=-2)
+trained, sparse, late = ti.field(ti.f64, shape=2, needs_grad=True), ti.field(ti.f64), ti.field(ti.f64)
+assert _taichi.field_facts(late) is None
+ti.root.pointer(ti.i, 4).dense(ti.i, 4).place(sparse)
+ti.root.bitmasked(ti.i, 4).place(late)
+assert [_taichi.field_facts(f)[0] for f in (plain, shifted, sparse, late)] == ["", "", "pointer", "bitmasked"]
+assert [_taichi.field_facts(f)[1] for f in (plain, shifted, sparse, late)] == [(), (-2,), (), ()]
+assert [_taichi.field_facts(f)[2] for f in (plain, trained, trained.grad)] == [False, True, True]
+sparse[5] = late[2] = 1.0
+
+@ti.kernel
+def count(f: ti.template()) -> ti.i32:
+    n = 0
+    for i in f:
+        n += 1
+    return n
+
+assert [count(f) for f in (sparse, late, shifted)] == [4, 1, 4]
+"""
+
+
+def test_facts_of_fields(tmp_path):
+    """What kernels must not read otherwise than Taichi does: sparse, shifted and trained fields."""
+    script = tmp_path / "facts.py"  # in a process of its own: see below what sparse fields do
+    script.write_text(FACTS)
+    done = subprocess.run([sys.executable, script], capture_output=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.cpu
 def test_sparse_fields_made_late_end_the_process(tmp_path):
     """If this fails, Taichi has room for more SNodes, and `outside_tables` can go."""

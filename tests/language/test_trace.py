@@ -130,7 +130,7 @@ class Kept(ds.Simulator):
 
     def __init__(self):
         self.still = ds.State(ds.real, 2, init=[3.0, 4.0])
-        self.some = ds.State(ds.real, 3, init=[1.0, 1.0, 1.0])
+        self.some = ds.State(ds.real, 3, init=[1.0, 1.0, 1.0], keep=False)
 
     @ti.kernel
     def one(self, t: ti.i32):

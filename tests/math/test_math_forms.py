@@ -17,7 +17,7 @@ class Forms(ds.Simulator):
         self.H = ds.Param(ds.mat2, init=np.array([[2.0, 0.3], [-0.4, 0.5]]))
         self.v = ds.Param(ds.vec3, init=rng.normal(size=3))
         self.x = ds.Param(0.4)
-        self.f = ds.State(ds.real, 16)
+        self.f = ds.State(ds.real, 16, keep=False)
 
     @ti.kernel
     def top(self, t: ti.i32):

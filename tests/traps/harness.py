@@ -94,8 +94,8 @@ OWN = {  # one for each row that names it
     "f": "ds.Scratch(ds.real, N)",
     "g": "ds.Scratch(ds.real, N, N)",
     "k": "ds.Scratch(ds.vec3, N)",
-    "s": "ds.State(ds.real, N, init=rng.normal(size=N))",
-    "o": "ds.State(ds.vec2, N, init=rng.normal(size=(N, 2)))",
+    "s": "ds.State(ds.real, N, init=rng.normal(size=N), keep=False)",
+    "o": "ds.State(ds.vec2, N, init=rng.normal(size=(N, 2)), keep=False)",
     "r": "ds.State(ds.real, N, init=rng.normal(size=N), history=2)",
 }
 NAMES = re.compile(r"self\.([a-z]+)\[")

@@ -1,4 +1,4 @@
-"""Guarding what could leave its range while a kernel runs: indices, integer divisors, named maxima.
+"""Guarding what could leave its range while a kernel runs: indices, integer divisors, named maxima, asserts.
 
 Where the analysis cannot prove that an index lies inside its field, the kernel looks: the index is kept
 inside, so that no other memory is touched, and an alarm is raised, which makes the run an error afterwards.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from diffsim.compiler.checks.ranges import Ranges
 from diffsim.compiler.ir import (
     Accumulate,
+    Assert,
     Block,
     Buffer,
     Call,
@@ -31,10 +32,33 @@ from diffsim.compiler.ir import (
     is_float,
 )
 
-__all__ = ["Alarm", "Alarms", "guarded"]
+__all__ = ["Alarm", "Alarms", "Assertion", "Slot", "guarded"]
 
 _LOWEST = -(2**31)
 ENTRIES = 3  # of each alarm: raised, the number, the step
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Numbers in a message that are known only when it is told.
+
+    Attributes:
+        dtypes: The type of each.
+        shape: () for one number, else the shape of the vector or matrix that they are.
+        form: How Python is asked to write them, as in `{x:.3f}`.
+    """
+
+    dtypes: tuple[str, ...]
+    shape: tuple[int, ...] = ()
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """What the message of an `assert` is made of: what was got, and what the user says to it."""
+
+    got: tuple[str | Slot, ...]
+    message: tuple[str | Slot, ...]
 
 
 @dataclass(frozen=True)
@@ -45,19 +69,34 @@ class Alarm:
         where: The place in the user's file.
         rule: What must hold, as a sentence of which the number that broke it is the end.
         remedy: What to do about it.
+        said: What is told besides of an `assert`, which keeps other numbers than that one.
     """
 
     where: Location | None
     rule: str
     remedy: str
+    said: Assertion | None = None
 
 
 class Alarms:
-    """The alarms of a program, and the memory that kernels raise them in."""
+    """The alarms of a program, and the memory that kernels raise them in.
+
+    Attributes:
+        all: The alarms.
+        buffer: Whether each was raised, by which number, in which step.
+        numbers: What asserts tell of.
+    """
 
     def __init__(self) -> None:
         self.all: list[Alarm] = []
         self.buffer = Buffer("alarms", "alarm", "i32", (0, ENTRIES))
+        self.numbers = Buffer("asserted", "alarm", "f64", (0, 0))
+
+    @property
+    def buffers(self) -> list[Buffer]:
+        """The memory that is needed."""
+        used = [self.buffer] if self.all else []
+        return used + ([self.numbers] if any(alarm.said is not None for alarm in self.all) else [])
 
     def add(self, alarm: Alarm) -> int:
         """Return the number of an alarm, a new one where it is not known yet."""
@@ -65,6 +104,7 @@ class Alarms:
             return self.all.index(alarm)
         self.all.append(alarm)
         self.buffer.shape = (len(self.all), ENTRIES)
+        self.numbers.shape = (len(self.all), self.numbers.shape[1])
         return len(self.all) - 1
 
 
@@ -105,6 +145,8 @@ class _Guard:
             self.renamed[op.result] = self._inside(
                 op.args[0], int(size.value), "indices of a local vector", op.where
             )
+        elif isinstance(op, Assert):
+            self._assert(op)
         elif isinstance(op, Let):
             self.ops.append(self._let(op))
         elif isinstance(op, Load):
@@ -221,22 +263,49 @@ class _Guard:
 
     def _raise(self, bad: Value, number: Operand, alarm: Alarm) -> None:
         """Note the first number that broke a rule, and the step."""
-        row, buffer = _int(self.alarms.add(alarm)), self.alarms.buffer
-
-        def place(k: int) -> Ref:
-            return Ref(buffer, (row, _int(k)))
-
-        raised, first = Value("i32"), Value("u1")
-        with self._into() as then:
-            self.ops += [Load(raised, place(0)), Let(first, "eq", (raised, _int(0)))]
-            with self._into() as note:
-                entry = number
-                if number.dtype != "i32":
-                    entry = Value("i32")
-                    self.ops.append(Let(entry, "cast_i32", (number,)))
-                self.ops += [Store(place(1), entry), Store(place(2), self.t), Store(place(0), _int(1))]
-            self.ops.append(If(first, note, Block()))
+        row = self.alarms.add(alarm)
+        with self._into() as then, self._first(row):
+            self.ops.append(Store(Ref(self.alarms.buffer, (_int(row), _int(1))), self._as(number, "i32")))
         self.ops.append(If(bad, then, Block()))
+
+    @contextmanager
+    def _first(self, row: int, claim: bool = False) -> Iterator[None]:
+        """Do what is added while active where an alarm was not raised before; note that it is, and the step.
+
+        Args:
+            row: The number of the alarm.
+            claim: Let one of several iterations through that come here at a time, since what is added notes
+                more than one number, which must belong together.
+        """
+        raised, first = Value("i32"), Value("u1")
+        places = [Ref(self.alarms.buffer, (_int(row), _int(k))) for k in range(ENTRIES)]
+        self.ops += [Load(raised, places[0], None, claim), Let(first, "eq", (raised, _int(0)))]
+        with self._into() as note:
+            yield
+            self.ops += [Store(places[2], self.t), Store(places[0], _int(1))]
+        self.ops.append(If(first, note, Block()))
+
+    def _assert(self, op: Assert) -> None:
+        """Raise the alarm of an `assert`, which is reached only where it does not hold."""
+        condition, said = op.said
+        row = self.alarms.add(
+            Alarm(
+                op.where, f"assert {condition} must hold, got", "change what led there, or the assert", said
+            )
+        )
+        numbers = self.alarms.numbers
+        numbers.shape = (numbers.shape[0], max(numbers.shape[1], len(op.args), 1))
+        with self._first(row, claim=True):
+            for k, number in enumerate(op.args):
+                self.ops.append(Store(Ref(numbers, (_int(row), _int(k))), self._as(self._new(number), "f64")))
+
+    def _as(self, number: Operand, dtype: str) -> Operand:
+        """Convert a number."""
+        if number.dtype == dtype:
+            return number
+        entry = Value(dtype)
+        self.ops.append(Let(entry, f"cast_{dtype}", (number,)))
+        return entry
 
     @contextmanager
     def _into(self) -> Iterator[Block]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from diffsim.compiler.codegen.printer import Slot, slot_of
 from diffsim.compiler.ir import (
@@ -28,6 +29,7 @@ from diffsim.compiler.ir import (
     Value,
     operands_of,
     results_of,
+    walk,
 )
 
 __all__ = ["in_lanes"]
@@ -57,10 +59,29 @@ def _block(block: Block) -> Block:
 
 
 def _loop(op: For) -> list[Op]:
-    if any(isinstance(inner, For | If) for inner in op.body.ops):
+    if not all(_plain(inner, op) for inner in op.body.ops):
         return [dataclasses.replace(op, body=_block(op.body))]
     lanes = _lanes_of(op)
     return [op] if lanes == 1 else _Lanes(op, lanes).split()
+
+
+def _plain(op: Op, loop: For) -> bool:
+    """Tell whether an operation can be done for several iterations: no loop, no branch but that of an assert.
+
+    Such a branch writes nothing but what is told of where the assert fails, for one iteration alone.
+    """
+    if not isinstance(op, If):
+        return not isinstance(op, For)
+    inside = list(walk(Block([op])))
+    known = {o for inner in inside for o in operands_of(inner)}
+    return (
+        not op.results
+        and any(isinstance(inner, Load) and inner.claim for inner in inside)
+        and all(isinstance(inner, Let | Load | Store | If) for inner in inside)
+        and all(inner.ref.buffer.kind == "alarm" for inner in inside if isinstance(inner, Store))
+        and not any(isinstance(inner, If) and inner.results for inner in inside)
+        and known.isdisjoint(loop.params)
+    )
 
 
 def _lanes_of(op: For) -> int:
@@ -231,6 +252,42 @@ class _Lanes:
             ]
         elif isinstance(op, Accumulate):
             self._add(op)
+        elif isinstance(op, If):
+            self._assert(op)
+
+    def _assert(self, op: If) -> None:
+        """Look at an assert in each lane; in one branch for all, where nothing is done while it holds."""
+        one_by_one: list[Op] = [self._copied(op, dict(names)) for names in self.names]
+        if op.then.ops:
+            self.ops += one_by_one
+            return
+        holds = self._renamed(op.cond, 0)
+        for k in range(1, self.lanes):
+            holds = self._let("and", holds, self._renamed(op.cond, k))
+        self.ops.append(If(holds, Block(), Block(one_by_one)))
+
+    def _copied(self, op: Op, names: dict[Value, Operand]) -> Op:
+        """Copy an operation of a branch, which has no results, with what it computes under new names."""
+
+        def new(operand: Operand) -> Operand:
+            return names.get(operand, operand) if isinstance(operand, Value) else operand
+
+        if isinstance(op, If):
+            then, orelse = (
+                Block([self._copied(inner, inside) for inner in block.ops])
+                for block, inside in ((op.then, dict(names)), (op.orelse, dict(names)))
+            )
+            return If(new(op.cond), then, orelse)
+        changes: dict[str, Any] = {}
+        if isinstance(op, Load | Store):
+            changes["ref"] = dataclasses.replace(op.ref, indices=tuple(map(new, op.ref.indices)))
+        if isinstance(op, Let):
+            changes["args"] = tuple(map(new, op.args))
+        if isinstance(op, Store):
+            changes["value"] = new(op.value)
+        if isinstance(op, Let | Load):
+            names[op.result] = changes["result"] = Value(op.result.dtype)
+        return dataclasses.replace(op, **changes)
 
     def _each(self, op: Let | Load, make: Callable[[int, Value], Op]) -> None:
         count = self.lanes if op.result in self.offsets else 1  # else it is the same in all lanes

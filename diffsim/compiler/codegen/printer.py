@@ -167,7 +167,8 @@ class Printer:
             if op.result not in self._inline:
                 self._define(op.result, self.expression(op, lane))
         elif isinstance(op, Load):
-            self._define(op.result, self.place(op.ref, lane))
+            place = self.place(op.ref, lane)
+            self._define(op.result, f"ti.atomic_max({place}, 1)" if op.claim else place)
         elif isinstance(op, Store):
             self.line(f"{self.place(op.ref, lane)} = {self.text(op.value, lane)}")
         elif isinstance(op, Accumulate):

@@ -1,9 +1,9 @@
-"""What must be zeroed before kernels run: memory that they add to, or that they do not store as a whole."""
+"""What must be zeroed, or kept, before kernels run: memory that they add to, or do not store as a whole."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.ir import (
@@ -14,21 +14,25 @@ from diffsim.compiler.ir import (
     For,
     Load,
     Op,
+    Operand,
     Ref,
     Stage,
     Store,
     Value,
+    is_float,
     walk,
 )
 from diffsim.compiler.program.lowered import Box, Clearing, LoweredProgram
 
-__all__ = ["clear_stage", "clear_workspaces", "plan_clearing", "stored_boxes"]
+__all__ = ["box_of", "clear_stage", "clear_workspaces", "keep_stage", "plan_clearing", "stored_boxes"]
+
+Filler = Callable[[Builder, "tuple[Value, ...]", int], Operand]
 
 
 def plan_clearing(lowered: LoweredProgram) -> None:
     """Find out what is zeroed before each step, before the terminal cost, and before their adjoints."""
     for buffer in lowered.buffers.by_field.values():
-        if buffer.kind == "state":
+        if buffer.kind == "state" and not buffer.source.keep:  # what is kept is never zero
             lowered.clear += _clearing(buffer, 1, lowered.step)
         if buffer.kind != "scratch":
             continue
@@ -68,14 +72,29 @@ def _clearing(buffer: Buffer, time: int, stages: list[Stage]) -> list[Clearing]:
 
 def clear_stage(clearing: Clearing, real: str) -> Stage:
     """Return a stage that zeroes a buffer at one time, except where it will be stored."""
+    zero = Const(0.0 if is_float(clearing.buffer.dtype) else 0, clearing.buffer.dtype)
+    return _filling(f"clear {clearing.buffer.name}", clearing, real, lambda b, indices, component: zero)
+
+
+def keep_stage(clearing: Clearing, real: str) -> Stage:
+    """Return a stage that hands a State on to the next step, except where it will be stored."""
+
+    def value(b: Builder, indices: tuple[Value, ...], component: int) -> Operand:
+        return b.load(Ref(clearing.buffer, indices, component, (clearing.time or 0) - 1))
+
+    return _filling(f"keep {clearing.buffer.source.key}", clearing, real, value)
+
+
+def _filling(name: str, clearing: Clearing, real: str, value: Filler) -> Stage:
+    """Return a stage that stores a value in each element, except where kernels will."""
     b, buffer = Builder(real), clearing.buffer
     together: dict[Box | None, list[int]] = {}
     for c in range(buffer.components):
         together.setdefault(clearing.stored.get(c), []).append(c)
     for inside, components in together.items():
         for box in _around(inside, buffer.shape):
-            _zero(b, clearing, box, components)
-    return Stage(f"clear {buffer.name}", Value("i32"), b.block)
+            _fill(b, clearing, box, components, value)
+    return Stage(name, Value("i32"), b.block)
 
 
 def _around(inside: Box | None, shape: tuple[int, ...]) -> Iterator[Box]:
@@ -90,11 +109,11 @@ def _around(inside: Box | None, shape: tuple[int, ...]) -> Iterator[Box]:
                 yield (*before, part, *behind)
 
 
-def _zero(b: Builder, clearing: Clearing, box: Box, components: list[int]) -> None:
+def _fill(b: Builder, clearing: Clearing, box: Box, components: list[int], value: Filler) -> None:
     def nest(indices: tuple[Value, ...]) -> None:
         if len(indices) == len(box):
             for c in components:
-                b.store(Ref(clearing.buffer, indices, c, clearing.time), b.const(0.0, clearing.buffer.dtype))
+                b.store(Ref(clearing.buffer, indices, c, clearing.time), value(b, indices, c))
             return
         low, high = box[len(indices)]
         loop = For(Value("i32"), Const(low, "i32"), Const(high, "i32"), Block(), parallel=True)
@@ -139,7 +158,7 @@ def _volume(box: Box) -> int:
 def _stores(op: Op, buffer: Buffer, time: int, loops: list[For]) -> dict[int, Box]:
     """Return where an operation stores, whatever happens, what it has not touched before."""
     if isinstance(op, Store) and op.ref.buffer is buffer and (op.ref.time or 0) == time:
-        box = _box(op.ref, buffer, loops)
+        box = box_of(op.ref, buffer, loops)
         return {} if box is None else {op.ref.component: box}
     if not isinstance(op, For) or not _certain(op):
         return {}
@@ -155,7 +174,7 @@ def _certain(op: For) -> bool:
     return isinstance(op.start, Const) and isinstance(op.stop, Const) and op.stop.value > op.start.value
 
 
-def _box(ref: Ref, buffer: Buffer, loops: list[For]) -> Box | None:
+def box_of(ref: Ref, buffer: Buffer, loops: list[For]) -> Box | None:
     """Return the box that a store fills while its loops run; None where that is not plain to see."""
     by_index = {loop.index: loop for loop in loops}
     running = [i for i in ref.indices if isinstance(i, Value)]

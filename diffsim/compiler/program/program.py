@@ -22,7 +22,8 @@ from diffsim.compiler.ir import (
     Value,
     walk,
 )
-from diffsim.compiler.program.clearing import clear_stage, plan_clearing
+from diffsim.compiler.program.clearing import clear_stage, keep_stage, plan_clearing, stored_boxes
+from diffsim.compiler.program.coverage import partly_stored
 from diffsim.compiler.program.groups import Lowering
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
 from diffsim.compiler.reading.context import Buffers
@@ -49,11 +50,7 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     reset, step, running, terminal = _lowered_calls(program, Lowering(buffers, steps, alarms))
     initial = {state.key: _initial_buffer(state, buffers.by_field[id(state)], real) for state in states}
     begin = _begin_stages(buffers, states, initial, reset, history)
-    written = _written(step)
-    for state in states:
-        target = buffers.by_field[id(state)]
-        if target not in written:
-            step.append(_copy_stage(f"keep {state.key}", target, 0, target, 1, real))
+    step = _kept(buffers, states, step, real)
     _check_accesses([step + running, terminal, begin], steps)
     begin, step, running, terminal = (
         [_guarded(stage, steps, alarms) for stage in stages] for stages in (begin, step, running, terminal)
@@ -73,6 +70,23 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
         del buffers.by_field[id(program.simulator.done)]
     _check_cost(lowered)
     return lowered
+
+
+def _kept(buffers: Buffers, states: list[State], step: list[Stage], real: str) -> list[Stage]:
+    """Return the stages of a step with those that hand on what it does not store, where that is meant."""
+    first: list[Stage] = []
+    last: list[Stage] = []
+    written = _written(step)
+    for state in states:
+        target = buffers.by_field[id(state)]
+        if target not in written:
+            last.append(_copy_stage(f"keep {state.key}", target, 0, target, 1, real))
+        elif state.keep:
+            keeping = keep_stage(Clearing(target, 1, stored_boxes(target, 1, step)), real)
+            first += [keeping] if keeping.body.ops else []
+        elif state.keep is None and target not in buffers.acknowledged:
+            buffers.warnings += partly_stored(target, step)
+    return [*first, *step, *last]
 
 
 def _written(stages: list[Stage]) -> set[Buffer]:

@@ -28,6 +28,7 @@ from diffsim.compiler.reading.constructors import (
     vector,
 )
 from diffsim.compiler.reading.context import Context
+from diffsim.compiler.reading.foreign import SPARSE_FUNCTIONS, sparse_call
 from diffsim.compiler.reading.records import construct_record, method_of
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, Sequence, TimeIndex
 from diffsim.language import intrinsics
@@ -115,7 +116,7 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
 
 
 def _check_count(ctx: Context, node: ast.Call, form: Callable[..., Abstract]) -> None:
-    none = (_ignored, _loop_config, _print, algebra.working_epsilon)
+    none = (_ignored, _loop_config, _print, sparse_call, algebra.working_epsilon)
     wanted = 0 if form in none else 2 if form is _at_most else 1
     if len(node.args) < wanted:
         ctx.error(node, f"{ctx.text(node)} must get {wanted} argument(s), got {len(node.args)}", rule="SHAPE")
@@ -352,6 +353,7 @@ _SPECIAL: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
     id(ti.Vector): vector,
     id(ti.Matrix): vector,
     id(ti.loop_config): _loop_config,
+    **{id(function): sparse_call for function in SPARSE_FUNCTIONS},
     id(ti.block_local): _ignored,
     id(ti.static_print): _ignored,
     id(len): _length,

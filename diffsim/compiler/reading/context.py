@@ -46,6 +46,7 @@ class Buffers:
         self.external: dict[int, Buffer] = {}
         self.captured = Captures()
         self.warnings: list[Diagnostic] = []
+        self.acknowledged: set[Buffer] = set()  # States that a comment says are meant to be stored in part
         self._names: set[str] = set()
         self.fields = fields
         for key, declared in fields.items():
@@ -113,6 +114,7 @@ class Context:
         loops: How many loops of any kind surround it.
         given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
         grouped: The kernel is called by a method with an adjoint of its own, or by that adjoint.
+        checked: An `assert` is looked at while the statement runs.
         bases: Components of singular vectors and eigenvectors.
         serial: `ti.loop_config(serialize=True)` asked for the next loop to run in order.
         found: What was found wrong so far.
@@ -132,6 +134,7 @@ class Context:
     loops: int = 0
     given: bool = False
     grouped: bool = False
+    checked: bool = True
     bases: set[Value] = field(default_factory=set)
     serial: bool = False
     found: list[Diagnostic] = field(default_factory=list)

@@ -8,10 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from diffsim.compiler.builder import Builder
+from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.ir import Accumulate, Block, Call, Const, Let, Load, Operand, Store, Value, walk
 from diffsim.compiler.reading.context import Context, Frame
 from diffsim.compiler.reading.source import Source, read_source
-from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, Variable, entries_of, like
+from diffsim.compiler.reading.values import (
+    Abstract,
+    Matrix,
+    Object,
+    Poisoned,
+    Record,
+    Variable,
+    entries_of,
+    like,
+)
 from diffsim.compiler.reading.values import Sequence as Items
 from diffsim.language.adjoints import is_primitive
 
@@ -89,7 +99,7 @@ class _Adjoint:
         result: Abstract,
         lower: Lower,
     ) -> None:
-        self.ctx = dataclasses.replace(ctx, frames=list(ctx.frames), found=[], given=True)
+        self.ctx = dataclasses.replace(ctx, frames=list(ctx.frames), found=[], given=True, checked=False)
         self.node, self.adjoint, self.owner, self.lower = node, adjoint, owner, lower
         self.arguments, self.templates, self.result = arguments, templates, result
 
@@ -113,7 +123,11 @@ class _Adjoint:
             wanted = f"the {len(arguments)} argument(s), the {len(outcome)} result(s) and as many adjoints"
             self._refuse(f"must take {wanted} of {ctx.text(self.node.func)}, got {len(names)} parameters")
         frame = Frame(source, self.owner, dict(zip(names, map(_variable, values), strict=True)))
-        shares = _parts(self.lower(ctx, frame))
+        try:
+            shares = _parts(self.lower(ctx, frame))
+        except Poisoned:
+            raise_all(ctx.found)
+            raise
         return self._spread(ctx, arguments, shares)
 
     def _spread(

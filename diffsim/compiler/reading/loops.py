@@ -12,6 +12,7 @@ from diffsim.compiler.reading.constructors import arguments_of
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, known_object
 from diffsim.compiler.reading.flow import LEFT
+from diffsim.compiler.reading.foreign import foreign_axes
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, Variable, entries_of, like
 from diffsim.language.fields import Field
 
@@ -141,11 +142,13 @@ def _axes(ctx: Context, call: ast.Call) -> list[tuple[Abstract, ...]]:
 
 def _field_for(ctx: Context, node: ast.For) -> None:
     value = evaluate(ctx, node.iter)
+    ti = _taichi.ti
     over = value.value if isinstance(value, Object) else None
-    grouped = isinstance(node.iter, ast.Call) and known_object(ctx, node.iter.func) is _taichi.ti.grouped
-    if isinstance(over, Field | _taichi.ti.Field):
-        shape = tuple(over.shape)
+    grouped = isinstance(node.iter, ast.Call) and known_object(ctx, node.iter.func) is ti.grouped
+    looped = node.iter.args[0] if grouped else node.iter  # type: ignore[attr-defined]
+    if isinstance(over, Field | ti.Field):
         if isinstance(over, Field) and over.kind in ("state", "scratch", "control"):
+            shape = tuple(over.shape)
             written = f"range({shape[0]})" if len(shape) == 1 else f"ti.ndrange{shape}"
             ctx.error(
                 node,
@@ -153,17 +156,20 @@ def _field_for(ctx: Context, node: ast.For) -> None:
                 f"axis; use {written}",
                 rule="CONTROL-FLOW",
             )
+        known = isinstance(over, Field)
+        shape = tuple(over.shape) if known else foreign_axes(ctx, node, ctx.text(looped), over)
         _range_for(ctx, node, [(Object(n),) for n in shape], grouped)
         return
     bounds = _python_ranges(over)
     if bounds is not None:
-        _capture_ranges(ctx, node, bounds)
+        _note_call(ctx, node)
         _range_for(ctx, node, [(Object(start), Object(stop)) for start, stop in bounds], grouped)
         return
     remedy = "; unroll it, as in ti.static(...)" if isinstance(over, tuple | list | range) else ""
     ctx.error(
         node,
-        f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}{remedy}",
+        f"a loop must run over range, ti.ndrange, ti.static or a Param, got {ctx.text(node.iter)}"
+        f"{_kind(value)}{remedy}",
         rule="CONTROL-FLOW",
     )
 
@@ -175,22 +181,25 @@ def _python_ranges(over: object) -> list[tuple[int, int]] | None:
     return _taichi.ndrange_bounds(over)
 
 
-def _capture_ranges(ctx: Context, node: ast.For, bounds: list[tuple[int, int]]) -> None:
-    """Note what a method returned, so that a run tells when it would return something else."""
+def _note_call(ctx: Context, node: ast.For) -> None:
+    """Note that a method that returned a range is not called again in each step."""
     call = node.iter
     while isinstance(call, ast.Call) and known_object(ctx, call.func) is _taichi.ti.grouped and call.args:
         call = call.args[0]
-    function = known_object(ctx, call.func) if isinstance(call, ast.Call) else None
-    if isinstance(call, ast.Call) and function not in (None, range):
-        arguments = [evaluate(ctx, argument) for argument in call.args]
-        known = [argument.value for argument in arguments if isinstance(argument, Object)]
-
-        def again() -> list[tuple[int, int]] | None:
-            return _python_ranges(function(*known))
-
+    if isinstance(call, ast.Call) and known_object(ctx, call.func) not in (None, range):
         ctx.note(node, f"{ctx.text(call)} is called once, now")
-        owner = getattr(function, "__self__", function)
-        ctx.buffers.capture(owner, ctx.text(call), ctx.text(call), bounds, again)
+
+
+def _kind(value: Abstract) -> str:
+    """Tell what a Taichi object is that no loop can run over, and what to do."""
+    ti = _taichi.ti
+    if isinstance(value, Object) and isinstance(value.value, ti.SNode):
+        return (
+            ", an SNode; loop over ti.ndrange of its shape, or over a ds.Constant of the indices of its cells"
+        )
+    if isinstance(value, Object) and isinstance(value.value, ti.Ndarray):
+        return ", a ti.ndarray; declare it as ds.Constant(...)"
+    return ""
 
 
 def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from diffsim import _taichi
 from diffsim.compiler.ir import Buffer, Const, Operand, Ref, is_float
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import has_ended
+from diffsim.compiler.reading.foreign import foreign_place
 from diffsim.compiler.reading.hints import count_remedy, time_remedy
 from diffsim.compiler.reading.values import (
     Abstract,
@@ -58,7 +58,7 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
         shape = base.type.shape
         buffer = _adjoint_buffer(ctx, node, buffer) if adjoint else buffer
     else:
-        buffer, shape = _external(ctx, node, base)
+        buffer, shape = foreign_place(ctx, node, base)
     time = None
     if buffer.timed:
         if not indices:
@@ -201,24 +201,6 @@ def _check_time(ctx: Context, node: ast.AST, declared: Field, offset: int) -> No
             f"{declared.label} must not be used after t + {newest} in {ctx.phase}, got {ctx.text(node)}",
             rule="TIME-INDEX",
         )
-
-
-def _external(ctx: Context, node: ast.Subscript, base: Any) -> tuple[Buffer, tuple[int, ...]]:
-    """Return the read-only buffer of a Taichi field that the user allocated."""
-    ti = _taichi.ti
-    shape: tuple[int, ...] = (base.n, base.m)[: base.ndim] if isinstance(base, ti.MatrixField) else ()
-    dtype = _taichi.dtype_name(base.dtype)
-    if dtype is None:
-        ctx.error(node, f"{ctx.text(node.value)} must hold plain numbers, got {base.dtype}", rule="PYTHON")
-    if _taichi.outside_tables(base):
-        ctx.error(
-            node,
-            f"{ctx.text(node.value)} must be a dense field, got a sparse one made after more than a thousand "
-            "others, which Taichi cannot read; copy it into a ds.Constant, or call ds.init() anew",
-            rule="PYTHON",
-        )
-    buffer = ctx.buffers.add_external(base, ctx.text(node.value), tuple(base.shape), prod(shape), dtype)
-    return buffer, shape
 
 
 def load(ctx: Context, place: FieldPlace, node: ast.AST) -> Abstract:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from diffsim import _taichi
 from diffsim.compiler.ir import Block, Const, If, Value
+from diffsim.compiler.reading.assertions import lower_assert
 from diffsim.compiler.reading.assignments import lower_annotated, lower_assignment, lower_augmented
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, join, known_object, same_shape
@@ -262,5 +263,5 @@ _HANDLERS: dict[type[ast.stmt], Callable[[Context, Any], None]] = {
     ast.For: lower_for,
     ast.Return: _return,
     ast.Pass: _ignore,
-    ast.Assert: _ignore,
+    ast.Assert: lambda ctx, node: lower_assert(ctx, node, _branch),
 }

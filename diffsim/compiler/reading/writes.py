@@ -22,6 +22,8 @@ def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> No
     if place.buffer.kind == "done":
         end_world(ctx, place.buffer, value, node)
         return
+    if place.time == 1 and ctx.frame.source.allows(node, "PARTIAL"):
+        ctx.buffers.acknowledged.add(place.buffer)
     ctx.builder.where = ctx.at(node)
     _warn_of_bases(ctx, place, value, node)
     for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
