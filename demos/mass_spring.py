@@ -120,6 +120,7 @@ class MassSpringTask(RobotTask):
                 title=f"{self.title()}, {recording.caption}",
                 active=self.robot.actuation > 0,
                 limits=limits,
+                progress=recording.progress,
             )
 
     def compare(self, recordings: Sequence[Recording], path: Path) -> None:

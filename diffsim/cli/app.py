@@ -107,9 +107,14 @@ _NAME = click.Argument(["name"], metavar="NAME")
 _NAME_OR_ALL = click.Argument(["name"], metavar="NAME", required=False)
 _MEASURE = click.Option(["--measure"], is_flag=True, help="compile every mode and time it on a few steps")
 _QUIET = click.Option(["--quiet"], is_flag=True, help="show nothing but errors")
+_NO_PICTURES = click.Option(
+    ["--no-pictures", "no_pictures"], is_flag=True, help="draw nothing; diffsim render FOLDER does later"
+)
 
 
-def _train(name: str | None, out: str | None, quiet: bool, jobs: int | None, **given: Any) -> int:
+def _train(
+    name: str | None, out: str | None, quiet: bool, jobs: int | None, no_pictures: bool, **given: Any
+) -> int:
     """Train NAME and leave a folder with its configuration, history, parameters and pictures.
 
     Ctrl-C stops it after the iteration it is in; `diffsim resume` goes on. With --all every task is trained,
@@ -121,13 +126,13 @@ def _train(name: str | None, out: str | None, quiet: bool, jobs: int | None, **g
     if out is not None and not out.strip():
         raise ConfigError(f"--out must name a folder, got {out!r}; write for example runs/x")
     if name is None:
-        return _train_all(out, quiet, jobs, given)
+        return _train_all(out, quiet, jobs, given | {"no_pictures": no_pictures})
     _check_jobs(jobs)
     path = Path(out) if out is not None else free_folder(name)
     check_new(path)
     settings, _ = resolve(name, given)
     progress = make_progress(quiet)
-    return _report(train(settings, path, progress), progress)
+    return _report(train(settings, path, progress, draw=not no_pictures), progress)
 
 
 def _check_jobs(jobs: int | None) -> None:
@@ -181,13 +186,26 @@ def _survey(
     return status
 
 
-def _resume(folder: str, quiet: bool) -> int:
-    """Go on with a run that was stopped, as if it had not been."""
+@dataclasses.dataclass(frozen=True)
+class _ResumeOptions(Options):
+    """What only `resume` takes."""
+
+    iterations: int | None = option(
+        None, "go on until so many are done in all [as many as before]", minimum=1, maximum=2**31 - 2
+    )
+
+
+def _resume(folder: str, quiet: bool, iterations: int | None, no_pictures: bool) -> int:
+    """Go on with a run that was stopped, as if it had not been.
+
+    With --iterations N it goes on until there are N iterations in all, also when it was finished: on one
+    thread with the numbers that training N at once would have had.
+    """
     from diffsim.progress import make_progress
     from diffsim.tasks.runs import resume
 
     progress = make_progress(quiet)
-    return _report(resume(Path(folder), progress), progress)
+    return _report(resume(Path(folder), progress, iterations, draw=not no_pictures), progress)
 
 
 def _render(folder: str, quiet: bool) -> int:
@@ -316,6 +334,7 @@ _TRAIN_ONLY: list[click.Parameter] = [
     *_ALL,
     click.Option(["--out"], metavar="FOLDER", help="run folder to make [runs/NAME]"),
     click.Option(["--smoke"], is_flag=True, help="few steps and iterations, to see that all works"),
+    _NO_PICTURES,
     _QUIET,
 ]
 
@@ -371,7 +390,7 @@ def _add(
 
 
 _add("train", _train, _TRAIN_ONLY, _train_options)
-_add("resume", _resume, [_FOLDER, _QUIET])
+_add("resume", _resume, [_FOLDER, *flags_of(_ResumeOptions), _NO_PICTURES, _QUIET])
 _add("render", _render, [_FOLDER, _QUIET])
 _add("plan", _plan, [], _plan_options)
 _add("explain", _explain, [], _explain_options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ def robot_gif(
     *,
     active: ArrayLike | None = None,
     limits: Limits | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> None:
     """Animate a planar robot in a fixed frame that shows the whole motion.
 
@@ -64,6 +65,7 @@ def robot_gif(
         active: which springs are muscles, shape (m,), bool; the others are grey whatever their command. None:
             all, if there is an `actuation`.
         limits: left, right, bottom, top [m]; None: `robot_limits` of this motion.
+        progress: called after each frame with the frames drawn and those of the picture; None for nobody.
 
     Raises:
         ConfigError: an argument has the wrong shape, an index out of range or a value that is not finite.
@@ -73,7 +75,7 @@ def robot_gif(
     rate = _rate(fps, motion.times)
     place = Place.around(motion.positions, goal, ground, limits)
     scene = _Scene.of(motion, place, title)
-    write_gif(path, scene.frames(motion), rate, keep=muscle_shades())
+    write_gif(path, scene.frames(motion, progress), rate, keep=muscle_shades())
 
 
 def robot_png(
@@ -200,7 +202,9 @@ class _Scene:
         )
         return cls(figure, axes, layers, dots, mark, name, clock)
 
-    def frames(self, motion: Motion) -> list[NDArray[Any]]:
+    def frames(
+        self, motion: Motion, progress: Callable[[int, int], object] | None = None
+    ) -> list[NDArray[Any]]:
         """Draw every frame: restore the still picture, then the moving parts over it."""
         canvas: Any = self.figure.canvas
         moving = [*self.layers, self.dots, self.mark, self.name, self.clock]
@@ -215,6 +219,8 @@ class _Scene:
             for artist in moving:
                 self.figure.draw_artist(artist)
             images.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+            if progress is not None:
+                progress(frame + 1, len(motion.positions))
         return images
 
     def _pose(self, motion: Motion, frame: int) -> None:

@@ -105,14 +105,17 @@ MISUSE = [
     ("train fake --file missing.txt", "missing.txt: file must exist"),
     ("train fake --out file", "--out must be a folder, got file, which is a file"),
     ("train fake --out file/x", "--out must be"),
-    ("train fake --out full", "--out must be a new or empty folder, got full, .*diffsim resume full"),
+    ("train fake --out full", "--out must be a new or empty folder, got full, .*files; choose another$"),
+    ("train fake --out run", "got run, which holds a run; go on with it .diffsim resume run. or choose"),
     ("train fake --out=", "--out must name a folder, got ''"),
     ("train fake --out /dev/null/x", "--out must be"),
     ("resume", "Missing argument 'FOLDER'"),
     ("resume nowhere", "run folder must exist, got nowhere; make one with: diffsim train NAME --out nowhere"),
     ("resume file", "run folder must exist, got file"),
     ("resume full", "run folder must hold config.toml, got full"),
-    ("resume full --iterations 3", "No such option"),
+    ("resume full --iterations 0", "--iterations must be a whole number from 1 to 2147483646, got '0'"),
+    ("resume full --iterations 3", "run folder must hold config.toml, got full"),
+    ("resume run --steps 3", "No such option.*--steps"),
     ("render nowhere", "run folder must exist"),
     ("plan", "NAME must be one of"),
     ("plan mass_spring --steps 0", "--steps must be"),
@@ -127,6 +130,8 @@ def test_misuse_is_one_line_and_writes_nothing(run: Run, tmp_path: Path, words: 
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").touch()
     before = sorted(tmp_path.rglob("*"))
     status, out, err = run(*words.split())
     assert (status, out) == (2, "")
