@@ -83,7 +83,7 @@ class MassSpringTask(RobotTask):
 
         robot: str = option("1", "robot: a number from 0 to 4, or the path of a TOML file")
         time_of_impact: bool = option(True, "differentiate the moment at which a point hits the ground")
-        hidden: int = option(32, "width of the controller's hidden layer", minimum=1)
+        hidden: int = option(32, "width of the controller's hidden layer", minimum=1, maximum=1 << 16)
 
     def title(self) -> str:
         return self.called

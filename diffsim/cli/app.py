@@ -6,7 +6,6 @@ imported only by the commands that need them.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffsim.cli.commands import TaskCommand, flags_of
+from diffsim.cli.commands import CheckOptions, ResumeOptions, SurveyOptions, TaskCommand, flags_of
+from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
 from diffsim.errors import ConfigError, DiffsimError
-from diffsim.options import Options, option
 from diffsim.tasks.registry import load_task, simulator_names, simulator_target, task_names
 
 if TYPE_CHECKING:
@@ -38,18 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 it went wrong, 2 the input is not allowed, 130 stopped by Ctrl-C.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _cli.main(args=arguments, prog_name="diffsim", standalone_mode=False)
+        status = _cli.main(args=words, prog_name="diffsim", standalone_mode=False)
         sys.stdout.flush()
         return int(status or 0)
     except click.UsageError as error:
-        return _refuse(_usage_message(error), 2)
+        return _refuse(usage_message(error, words, _cli.commands), 2)
     except click.ClickException as error:
         return _refuse(error.format_message(), 1)
     except ConfigError as error:
-        return _refuse(str(error), 2)
+        return _refuse(by_its_flag(str(error), words), 2)
     except DiffsimError as error:
         return _refuse(str(error), 1)
+    except MemoryError as error:
+        return _refuse(f"sizes must fit into memory, got: {str(error) or 'no room'}; choose smaller ones", 1)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `head` does
@@ -61,12 +63,6 @@ def _refuse(message: str, status: int) -> int:
     """Write one line on standard error."""
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return status
-
-
-def _usage_message(error: click.UsageError) -> str:
-    """Say in one line what is wrong with the words given, and where to look."""
-    path = error.ctx.command_path if error.ctx else "diffsim"
-    return f"{error.format_message().rstrip('.')}; see {path} --help"
 
 
 # -------------------------------------------------------------------------------------------- commands
@@ -186,15 +182,6 @@ def _survey(
     return status
 
 
-@dataclasses.dataclass(frozen=True)
-class _ResumeOptions(Options):
-    """What only `resume` takes."""
-
-    iterations: int | None = option(
-        None, "go on until so many are done in all [as many as before]", minimum=1, maximum=2**31 - 2
-    )
-
-
 def _resume(folder: str, quiet: bool, iterations: int | None, no_pictures: bool) -> int:
     """Go on with a run that was stopped, as if it had not been.
 
@@ -281,14 +268,6 @@ def _explain(name: str, **given: Any) -> int:
     return 0
 
 
-@dataclasses.dataclass(frozen=True)
-class _CheckOptions(Options):
-    """What only `check` takes."""
-
-    directions: int = option(5, "random directions to compare along", minimum=1)
-    components: int = option(0, "components to compare one by one, drawn at random", minimum=0)
-
-
 def _check(name: str | None, jobs: int | None, quiet: bool = False, **given: Any) -> int:
     """Compare the gradients of NAME with finite differences and more; exit status 1 if they differ.
 
@@ -324,11 +303,13 @@ _SHARED = (
     *("arch", "precision", "threads", "guard"),
 )
 _FOLDER = click.Argument(["folder"], metavar="FOLDER")
+
+
 _ALL: list[click.Parameter] = [
     click.Option(
         ["--all", "all_tasks"], is_flag=True, expose_value=False, help="every task that is installed"
     ),
-    click.Option(["--jobs"], type=click.IntRange(1, 256), help="tasks side by side, with --all [2]"),
+    *flags_of(SurveyOptions),
 ]
 _TRAIN_ONLY: list[click.Parameter] = [
     *_ALL,
@@ -365,7 +346,7 @@ def _check_options(task: type[Task] | None) -> list[click.Parameter]:
 
     steps = task.check_steps if task else None
     suited = (dict(task.run_options) if task else {}) | {"steps": steps, "precision": 64}
-    return [_NAME_OR_ALL, *flags_of(RunOptions, _SHARED, **suited), *flags_of(_CheckOptions)]
+    return [_NAME_OR_ALL, *flags_of(RunOptions, _SHARED, **suited), *flags_of(CheckOptions)]
 
 
 def _own_defaults(task: type[Task] | None) -> dict[str, Any]:
@@ -390,7 +371,7 @@ def _add(
 
 
 _add("train", _train, _TRAIN_ONLY, _train_options)
-_add("resume", _resume, [_FOLDER, *flags_of(_ResumeOptions), _NO_PICTURES, _QUIET])
+_add("resume", _resume, [_FOLDER, *flags_of(ResumeOptions), _NO_PICTURES, _QUIET])
 _add("render", _render, [_FOLDER, _QUIET])
 _add("plan", _plan, [], _plan_options)
 _add("explain", _explain, [], _explain_options)

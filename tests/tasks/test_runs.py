@@ -174,7 +174,7 @@ def test_figures_of_merit_take_a_small_share_of_the_time(
         fake, "figures", lambda *given: (looks.append(1), time.sleep(0.02), figures(*given))[-1]
     )
     runs.train(settings(60, delay=0.001), tmp_path / "run", Told(1))
-    assert len(looks) <= 5, "one at the start, two for the pictures, and a second needs 0.4 s between"
+    assert len(looks) <= 6, "one at the start, two for the pictures, and the next needs 0.2 s between"
 
 
 def test_what_compares_comes_before_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

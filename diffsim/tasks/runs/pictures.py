@@ -18,7 +18,7 @@ from diffsim.tasks.task import Recording
 
 __all__ = ["Gauge", "draw", "figure_text", "measure"]
 
-_SHARE = 0.05  # of the time of training may go into measuring
+_SHARE = 0.1  # of the time of training may go into measuring
 Figures = dict[str, dict[str, float]]
 
 
