@@ -61,7 +61,7 @@ class MassSpringGoalsTask(RobotTask):
         """The options of the task."""
 
         robot: str = option("1", "robot: a number from 0 to 4, or the path of a TOML file")
-        distance: float = option(0.6, "distance of the goals from the start [m]", above=0.0)
+        distance: float = option(0.16, "distance of the goals from the start [m]", above=0.0)
         hidden: int = option(32, "width of the controller's hidden layer", minimum=1, maximum=1 << 16)
 
     def title(self) -> str:
