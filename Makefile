@@ -56,7 +56,7 @@ help:
 demo: .venv/.installed
 	@if [ -f runs/robot1/config.toml ]; then $(BIN)/diffsim resume runs/robot1; \
 	else $(BIN)/diffsim train mass_spring --robot 1 --out runs/robot1; fi
-	@echo 'look at runs/robot1/before.gif, runs/robot1/after.gif and runs/robot1/cost.png'
+	@echo 'look at compare.png, before.gif, after.gif and cost.png in runs/robot1'
 	@echo '(to train from the start again: rm -r runs/robot1 && make demo)'
 
 lint: .venv/.installed-test

@@ -36,7 +36,7 @@ class RobotTask(Task):
 
     steps = 682
     iterations = 100
-    smoke: ClassVar[Mapping[str, Any]] = {"steps": 40, "iterations": 2, "robot": "a", "hidden": 8}
+    smoke: ClassVar[Mapping[str, Any]] = {"steps": 40, "iterations": 2, "robot": "0", "hidden": 8}
     optimizer: ClassVar[Mapping[str, Any]] = {"name": "sgd", "lr": 0.06, "momentum": 0.8, "normalize": True}
 
     def __init__(self, config: Options | None = None, data: Mapping[str, Any] | None = None) -> None:
@@ -47,6 +47,14 @@ class RobotTask(Task):
 
     def data(self) -> dict[str, Any]:
         return _to_plain(self.robot)
+
+    @property
+    def called(self) -> str:
+        """Name the robot: a shipped one by its number, another by its file."""
+        from diffsim.kernels.mass_spring.robots import robot_number
+
+        number = robot_number(self.config.robot)
+        return f"robot {self.robot.name if number is None else number}"
 
     def wrt(self, simulator: Any) -> list[Any]:
         return [simulator.policy]
@@ -73,12 +81,12 @@ class MassSpringTask(RobotTask):
     class Config(Options):
         """The options of the task."""
 
-        robot: str = option("1", "robot: a number, a name, or the path of a TOML file")
+        robot: str = option("1", "robot: a number from 0 to 4, or the path of a TOML file")
         time_of_impact: bool = option(True, "differentiate the moment at which a point hits the ground")
-        hidden: int = option(32, "width of the controller's hidden layer", minimum=1)
+        hidden: int = option(32, "width of the controller's hidden layer", minimum=1, maximum=1 << 16)
 
     def title(self) -> str:
-        return f"robot {self.robot.name}"
+        return self.called
 
     def build(self) -> MassSpring:
         from diffsim.kernels.mass_spring import MassSpring, MassSpringConfig
@@ -106,7 +114,7 @@ class MassSpringTask(RobotTask):
 
         constants = MassSpringConfig()
         everywhere = np.concatenate([recording.arrays["x"] for recording in recordings])
-        limits = robot_limits(everywhere, constants.goal, constants.ground)
+        limits = robot_limits(everywhere, ground=constants.ground)
         for recording in recordings:
             robot_gif(
                 recording.path,
@@ -114,12 +122,13 @@ class MassSpringTask(RobotTask):
                 self.robot.springs,
                 recording.arrays["actuation"],
                 head=self.robot.head,
-                goal=constants.goal,
                 ground=constants.ground,
                 times=recording.arrays["times"],
                 title=f"{self.title()}, {recording.caption}",
                 active=self.robot.actuation > 0,
                 limits=limits,
+                way=True,
+                progress=recording.progress,
             )
 
     def compare(self, recordings: Sequence[Recording], path: Path) -> None:
@@ -133,11 +142,11 @@ class MassSpringTask(RobotTask):
             self.robot.springs,
             {recording.caption: recording.arrays["actuation"] for recording in recordings},
             head=self.robot.head,
-            goal=constants.goal,
             ground=constants.ground,
             times=recordings[0].arrays["times"],
             title=self.title(),
             active=self.robot.actuation > 0,
+            way=True,
         )
 
 

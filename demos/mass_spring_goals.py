@@ -51,7 +51,7 @@ class MassSpringGoalsTask(RobotTask):
         "steps": 24,
         "iterations": 2,
         "worlds": 2,
-        "robot": "a",
+        "robot": "0",
         "hidden": 4,
     }
     cost_label = "cost: distances to the goals, summed [m]"
@@ -60,12 +60,12 @@ class MassSpringGoalsTask(RobotTask):
     class Config(Options):
         """The options of the task."""
 
-        robot: str = option("b", "robot: a number, a name, or the path of a TOML file")
-        distance: float = option(0.6, "distance of the goals from the start [m]", above=0.0)
-        hidden: int = option(32, "width of the controller's hidden layer", minimum=1)
+        robot: str = option("1", "robot: a number from 0 to 4, or the path of a TOML file")
+        distance: float = option(0.16, "distance of the goals from the start [m]", above=0.0)
+        hidden: int = option(32, "width of the controller's hidden layer", minimum=1, maximum=1 << 16)
 
     def title(self) -> str:
-        return f"robot {self.robot.name}: one controller"
+        return f"{self.called}: one controller"
 
     def build(self) -> GoalMassSpring:
         from diffsim.kernels.mass_spring import GoalMassSpring, MassSpringConfig

@@ -55,7 +55,10 @@ class RigidBodyTask(Task):
         self.robot: Assembly = load_robot(self.config.robot)
 
     def title(self) -> str:
-        return f"robot {self.robot.name} of {len(self.robot.boxes)} rigid boxes"
+        from diffsim.kernels.rigid_body import robots
+
+        number = robots().index(self.robot.name)
+        return f"robot {number} ({self.robot.name}) of {len(self.robot.boxes)} rigid boxes"
 
     def build(self) -> RigidBody:
         from diffsim.kernels.rigid_body import RigidBody, RigidBodyConfig

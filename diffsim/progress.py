@@ -12,6 +12,7 @@ __all__ = ["Bar", "Lines", "Progress", "format_rate", "format_seconds", "make_pr
 _LINE_SHARE = 0.1  # of the iterations between two plain lines ...
 _LINE_SECONDS = 1.0  # ... or so much time, if that is sooner
 _WITHIN_SECONDS = 10.0  # between two plain lines within an iteration
+_BUSY_SECONDS = 2.0  # between two plain lines while compiling or drawing
 
 
 class Progress:
@@ -26,6 +27,21 @@ class Progress:
         Args:
             total: Iterations in all.
             done: Iterations done before, by the run that is resumed.
+        """
+
+    def due(self, done: int) -> bool:
+        """Tell whether an iteration will be shown, so that it is worth to measure more than its cost.
+
+        Args:
+            done: Iterations done with it; 0 for what is said before the first.
+        """
+        return False
+
+    def measured(self, text: str) -> None:
+        """Take a figure of merit to show beside the cost.
+
+        Args:
+            text: The figure for the parameters that the next `update` tells the cost of.
         """
 
     def update(self, done: int, cost: float, best: float, grad_norm: float) -> None:
@@ -47,8 +63,26 @@ class Progress:
             phase: `forward` or `backward`.
         """
 
+    def compiling(self, number: int, known: int, name: str) -> None:
+        """Show what is being compiled.
+
+        Args:
+            number: Which kernel it is, from 1.
+            known: How many are known of so far.
+            name: What it is made from.
+        """
+
+    def drawing(self, name: str, done: int, total: int) -> None:
+        """Show how far a film is.
+
+        Args:
+            name: Its file.
+            done: Frames drawn.
+            total: Frames in all.
+        """
+
     def end(self) -> None:
-        """Stop to show the loop, for good or until `begin`."""
+        """Stop to show what was going on, for good or until it goes on."""
 
     def say(self, text: str) -> None:
         """Write a line."""
@@ -72,23 +106,34 @@ class Lines(Progress):
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._total = self._from = self._shown = 0
-        self._start = self._last = 0.0
+        self._start = self._last = self._busy = 0.0
+        self._note = ""
 
     def begin(self, total: int, done: int = 0) -> None:
         self._total, self._from, self._shown = total, done, done
         self._start = self._last = time.perf_counter()
 
+    def due(self, done: int) -> bool:
+        return self._due(done, time.perf_counter())
+
+    def _due(self, done: int, now: float) -> bool:
+        enough = done - self._shown >= _LINE_SHARE * self._total or now - self._last >= _LINE_SECONDS
+        return enough or done >= self._total
+
+    def measured(self, text: str) -> None:
+        self._note = f"  {text}"
+
     def update(self, done: int, cost: float, best: float, grad_norm: float) -> None:
         now = time.perf_counter()
-        due = done - self._shown >= _LINE_SHARE * self._total or now - self._last >= _LINE_SECONDS
-        if not due and done < self._total:
+        note, self._note = self._note, ""
+        if not self._due(done, now):
             return
         self._shown, self._last = done, now
         rate = (done - self._from) / max(now - self._start, 1e-9)
         left = format_seconds((self._total - done) / rate)
         width = len(str(self._total))
         self.say(
-            f"iteration {done:{width}d}/{self._total}  cost {cost:.6g}  best {best:.6g}  "
+            f"iteration {done:{width}d}/{self._total}  cost {cost:.6g}{note}  best {best:.6g}  "
             f"gradient {grad_norm:.3g}  {format_rate(rate)}  {left} left"
         )
 
@@ -97,6 +142,20 @@ class Lines(Progress):
         if now - self._last >= _WITHIN_SECONDS:
             self._last = now
             self.say(f"{done / total:.0%} of an iteration ({phase})")
+
+    def compiling(self, number: int, known: int, name: str) -> None:
+        self._now_and_then(f"compiling {number} of {known}: {name}")
+
+    def drawing(self, name: str, done: int, total: int) -> None:
+        if done <= 1:  # a film that is drawn at once needs no line
+            self._busy = time.perf_counter()
+        self._now_and_then(f"drawing {name}: {done} of {total} frames")
+
+    def _now_and_then(self, text: str) -> None:
+        now = time.perf_counter()
+        if now - self._busy >= _BUSY_SECONDS:
+            self._busy = now
+            self.say(text)
 
     def say(self, text: str) -> None:
         self._stream.write(text + "\n")
@@ -116,47 +175,83 @@ class Bar(Progress):
         self._console = Console(file=stream, highlight=False)
         self._bar: Any = None
         self._task: Any = None
+        self._busy: Any = None
+        self._film = ""
+        self._measured = False
         self._start, self._from, self._total, self._done = 0.0, 0, 0, 0
 
     def begin(self, total: int, done: int = 0) -> None:
+        self.end()
+        self._start, self._from, self._total = time.perf_counter(), done, total
+        self._done = done
+        self._show(
+            "cost {task.fields[cost]}  {task.fields[note]}",
+            "{task.fields[rate]}  {task.fields[left]}",
+            total=total,
+            completed=done,
+            cost="-",
+            note="gradient -",
+            rate="- it/s",
+            left="",
+        )
+
+    def _show(self, *texts: str, **fields: Any) -> None:
+        """Start a bar with texts behind it."""
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
-        self._start, self._from, self._total = time.perf_counter(), done, total
-        self._done = done
-        self._bar = RichProgress(
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("cost {task.fields[cost]}  gradient {task.fields[grad]}"),
-            TextColumn("{task.fields[rate]}  {task.fields[left]}"),
-            console=self._console,
-            transient=True,
-        )
-        self._task = self._bar.add_task(
-            "", total=total, completed=done, cost="-", grad="-", rate="- it/s", left=""
-        )
+        columns = (BarColumn(bar_width=None), MofNCompleteColumn(), *map(TextColumn, texts))
+        self._bar = RichProgress(*columns, console=self._console, transient=True)
+        self._task = self._bar.add_task("", **fields)
         self._bar.start()
+
+    def due(self, done: int) -> bool:
+        return True
+
+    def measured(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, note=text)
+            self._measured = True
 
     def update(self, done: int, cost: float, best: float, grad_norm: float) -> None:
         rate = (done - self._from) / max(time.perf_counter() - self._start, 1e-9)
         self._done = done
+        note = {} if self._measured else {"note": f"gradient {grad_norm:.3g}"}
         self._bar.update(
             self._task,
             completed=done,
             cost=f"{cost:.4g}",
-            grad=f"{grad_norm:.3g}",
             rate=format_rate(rate),
             left=f"{format_seconds((self._total - done) / rate)} left",
+            **note,
         )
 
     def within(self, done: int, total: int, phase: str) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done + done / total)
 
-    def end(self) -> None:
+    def compiling(self, number: int, known: int, name: str) -> None:
+        from rich.markup import escape
+
+        if self._busy is None:
+            self._busy = self._console.status("")
+            self._busy.start()
+        self._busy.update(f"compiling {number} of {known}: {escape(name)}")
+
+    def drawing(self, name: str, done: int, total: int) -> None:
+        if self._film != name:
+            self.end()
+            self._film = name
+            self._show("drawing {task.fields[film]}", total=total, film=name)
         if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+            self._bar.update(self._task, completed=done)
+
+    def end(self) -> None:
+        for shown in (self._bar, self._busy):
+            if shown is not None:
+                shown.stop()
+        self._bar = self._busy = None
+        self._film = ""
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)

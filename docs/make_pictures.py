@@ -1,4 +1,4 @@
-"""Make the pictures of the README: train robot B and draw it before and after.
+"""Make the pictures of the README: train robot 1 and draw it before and after.
 
 Run: python docs/make_pictures.py.
 """
@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).parent
 
 def main() -> None:
     """Train and draw."""
-    robot = load_robot("b")
+    robot = load_robot(1)
     ds.init(arch="cpu")
     sim = MassSpring(robot)
     rollout = ds.Rollout(sim, steps=682)
@@ -37,11 +37,11 @@ def main() -> None:
         robot.springs,
         {name: r["actuation"] for name, r in recordings.items()},
         head=robot.head,
-        goal=(0.9, 0.2),
         ground=0.1,
         times=sim.dt * 8 * np.arange(len(recordings["before training"]["x"])),
-        title="robot B learns to walk",
+        title="robot 1 learns to walk",
         active=robot.actuation > 0,
+        way=True,
     )
 
 

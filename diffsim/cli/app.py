@@ -6,7 +6,6 @@ imported only by the commands that need them.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffsim.cli.commands import TaskCommand, flags_of
+from diffsim.cli.commands import CheckOptions, ResumeOptions, SurveyOptions, TaskCommand, flags_of
+from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
 from diffsim.errors import ConfigError, DiffsimError
-from diffsim.options import Options, option
 from diffsim.tasks.registry import load_task, simulator_names, simulator_target, task_names
 
 if TYPE_CHECKING:
@@ -38,18 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 it went wrong, 2 the input is not allowed, 130 stopped by Ctrl-C.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _cli.main(args=arguments, prog_name="diffsim", standalone_mode=False)
+        status = _cli.main(args=words, prog_name="diffsim", standalone_mode=False)
         sys.stdout.flush()
         return int(status or 0)
     except click.UsageError as error:
-        return _refuse(_usage_message(error), 2)
+        return _refuse(usage_message(error, words, _cli.commands), 2)
     except click.ClickException as error:
         return _refuse(error.format_message(), 1)
     except ConfigError as error:
-        return _refuse(str(error), 2)
+        return _refuse(by_its_flag(str(error), words), 2)
     except DiffsimError as error:
         return _refuse(str(error), 1)
+    except MemoryError as error:
+        return _refuse(f"sizes must fit into memory, got: {str(error) or 'no room'}; choose smaller ones", 1)
     except (_Stopped, click.Abort, KeyboardInterrupt) as stop:
         ended = "\n" if sys.stderr.isatty() else ""  # the terminal has ^C on the line
         sys.stderr.write(f"{ended}stopped{'; ' if str(stop) else ''}{stop}\n")
@@ -63,12 +65,6 @@ def _refuse(message: str, status: int) -> int:
     """Write one line on standard error."""
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     return status
-
-
-def _usage_message(error: click.UsageError) -> str:
-    """Say in one line what is wrong with the words given, and where to look."""
-    path = error.ctx.command_path if error.ctx else "diffsim"
-    return f"{error.format_message().rstrip('.')}; see {path} --help"
 
 
 # -------------------------------------------------------------------------------------------- commands
@@ -125,9 +121,14 @@ _NAME = click.Argument(["name"], metavar="NAME")
 _NAME_OR_ALL = click.Argument(["name"], metavar="NAME", required=False)
 _MEASURE = click.Option(["--measure"], is_flag=True, help="compile every mode and time it on a few steps")
 _QUIET = click.Option(["--quiet"], is_flag=True, help="show nothing but errors")
+_NO_PICTURES = click.Option(
+    ["--no-pictures", "no_pictures"], is_flag=True, help="draw nothing; diffsim render FOLDER does later"
+)
 
 
-def _train(name: str | None, out: str | None, quiet: bool, jobs: int | None, **given: Any) -> int:
+def _train(
+    name: str | None, out: str | None, quiet: bool, jobs: int | None, no_pictures: bool, **given: Any
+) -> int:
     """Train NAME and leave a folder with its configuration, history, parameters and pictures.
 
     Ctrl-C stops it after the iteration it is in; `diffsim resume` goes on. With --all every task is trained,
@@ -139,13 +140,13 @@ def _train(name: str | None, out: str | None, quiet: bool, jobs: int | None, **g
     if out is not None and not out.strip():
         raise ConfigError(f"--out must name a folder, got {out!r}; write for example runs/x")
     if name is None:
-        return _train_all(out, quiet, jobs, given)
+        return _train_all(out, quiet, jobs, given | {"no_pictures": no_pictures})
     _check_jobs(jobs)
     path = Path(out) if out is not None else free_folder(name)
     check_new(path)
     settings, _ = resolve(name, given)
     progress = make_progress(quiet)
-    return _report(train(settings, path, progress), progress)
+    return _report(train(settings, path, progress, draw=not no_pictures), progress)
 
 
 def _check_jobs(jobs: int | None) -> None:
@@ -199,13 +200,17 @@ def _survey(
     return status
 
 
-def _resume(folder: str, quiet: bool) -> int:
-    """Go on with a run that was stopped, as if it had not been."""
+def _resume(folder: str, quiet: bool, iterations: int | None, no_pictures: bool) -> int:
+    """Go on with a run that was stopped, as if it had not been.
+
+    With --iterations N it goes on until there are N iterations in all, also when it was finished: on one
+    thread with the numbers that training N at once would have had.
+    """
     from diffsim.progress import make_progress
     from diffsim.tasks.runs import resume
 
     progress = make_progress(quiet)
-    return _report(resume(Path(folder), progress), progress)
+    return _report(resume(Path(folder), progress, iterations, draw=not no_pictures), progress)
 
 
 def _render(folder: str, quiet: bool) -> int:
@@ -281,14 +286,6 @@ def _explain(name: str, **given: Any) -> int:
     return 0
 
 
-@dataclasses.dataclass(frozen=True)
-class _CheckOptions(Options):
-    """What only `check` takes."""
-
-    directions: int = option(5, "random directions to compare along", minimum=1)
-    components: int = option(0, "components to compare one by one, drawn at random", minimum=0)
-
-
 def _check(name: str | None, jobs: int | None, quiet: bool = False, **given: Any) -> int:
     """Compare the gradients of NAME with finite differences and more; exit status 1 if they differ.
 
@@ -324,16 +321,19 @@ _SHARED = (
     *("arch", "precision", "threads", "guard"),
 )
 _FOLDER = click.Argument(["folder"], metavar="FOLDER")
+
+
 _ALL: list[click.Parameter] = [
     click.Option(
         ["--all", "all_tasks"], is_flag=True, expose_value=False, help="every task that is installed"
     ),
-    click.Option(["--jobs"], type=click.IntRange(1, 256), help="tasks side by side, with --all [2]"),
+    *flags_of(SurveyOptions),
 ]
 _TRAIN_ONLY: list[click.Parameter] = [
     *_ALL,
     click.Option(["--out"], metavar="FOLDER", help="run folder to make [runs/NAME]"),
     click.Option(["--smoke"], is_flag=True, help="few steps and iterations, to see that all works"),
+    _NO_PICTURES,
     _QUIET,
 ]
 
@@ -364,7 +364,7 @@ def _check_options(task: type[Task] | None) -> list[click.Parameter]:
 
     steps = task.check_steps if task else None
     suited = (dict(task.run_options) if task else {}) | {"steps": steps, "precision": 64}
-    return [_NAME_OR_ALL, *flags_of(RunOptions, _SHARED, **suited), *flags_of(_CheckOptions)]
+    return [_NAME_OR_ALL, *flags_of(RunOptions, _SHARED, **suited), *flags_of(CheckOptions)]
 
 
 def _own_defaults(task: type[Task] | None) -> dict[str, Any]:
@@ -389,7 +389,7 @@ def _add(
 
 
 _add("train", _train, _TRAIN_ONLY, _train_options)
-_add("resume", _resume, [_FOLDER, _QUIET])
+_add("resume", _resume, [_FOLDER, *flags_of(ResumeOptions), _NO_PICTURES, _QUIET])
 _add("render", _render, [_FOLDER, _QUIET])
 _add("plan", _plan, [], _plan_options)
 _add("explain", _explain, [], _explain_options)

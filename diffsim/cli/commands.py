@@ -9,15 +9,39 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffsim.errors import ConfigError
-from diffsim.options import OptionInfo, Options, flag_of, options_of, unknown_name
+from diffsim.options import OptionInfo, Options, flag_of, option, options_of, unknown_name
 from diffsim.tasks.registry import load_task, task_names
 
 if TYPE_CHECKING:
     from diffsim.tasks.task import Task
 
-__all__ = ["TASK", "TaskCommand", "flags_of"]
+__all__ = ["TASK", "CheckOptions", "ResumeOptions", "SurveyOptions", "TaskCommand", "flags_of"]
 
 TASK = "diffsim.tasks.task"  # where a command's context keeps the task that was named
+
+
+@dataclasses.dataclass(frozen=True)
+class SurveyOptions(Options):
+    """What goes with --all."""
+
+    jobs: int | None = option(None, "tasks side by side, with --all [2]", minimum=1, maximum=256)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeOptions(Options):
+    """What only `resume` takes."""
+
+    iterations: int | None = option(
+        None, "go on until so many are done in all [as many as before]", minimum=1, maximum=2**31 - 2
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckOptions(Options):
+    """What only `check` takes."""
+
+    directions: int = option(5, "random directions to compare along", minimum=1)
+    components: int = option(0, "components to compare one by one, drawn at random", minimum=0)
 
 
 class _Value(click.ParamType):

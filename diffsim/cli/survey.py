@@ -120,9 +120,9 @@ def train_task(name: str, given: dict[str, Any]) -> Row:
     from diffsim.tasks.runs.folder import RunFolder
 
     options = dict(given)
-    path = Path(options.pop("out"))
+    path, draw = Path(options.pop("out")), not options.pop("no_pictures", False)
     settings, _ = resolve(name, options)
-    outcome = train(settings, path, Progress())
+    outcome = train(settings, path, Progress(), draw)
     with RunFolder(path) as folder:
         snapshot = folder.load()
     costs = (snapshot.history if snapshot else History()).costs

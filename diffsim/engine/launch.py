@@ -8,6 +8,7 @@ from typing import Any
 
 from diffsim import _taichi
 from diffsim.compiler.codegen.writer import KernelText
+from diffsim.engine import compiles
 from diffsim.engine.guard import the_guard
 from diffsim.engine.storage import Storage
 
@@ -28,6 +29,7 @@ class Launcher:
         self._storage = storage
         self._kernel: Callable[..., Any] | None = None
         self._launch: Callable[..., None] | None = None
+        compiles.announce(text)
         the_guard().announce(text, storage)
 
     def __call__(self, *args: int) -> None:
@@ -38,6 +40,7 @@ class Launcher:
         self._launch(*args)
 
     def _compile(self, args: tuple[int, ...]) -> None:
+        compiles.begin(self.text)
         self._storage.allocate(self.text.tapes, self.text.tapes)
         scope: dict[str, Any] = {}
         for name, (buffer, component) in self.text.used.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,11 +29,13 @@ class Recording:
         path: The GIF file to write.
         caption: A few words to show in the picture.
         arrays: What `Task.record` returned.
+        progress: Called with the frames drawn and those of the picture; None for nobody.
     """
 
     path: Path
     caption: str
     arrays: Mapping[str, NDArray[Any]]
+    progress: Callable[[int, int], object] | None = None
 
 
 class Task(ABC):
@@ -135,7 +137,10 @@ class Task(ABC):
         return None
 
     def metrics(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-        """Compute figures of merit of a recording: a name with its unit, and a number."""
+        """Compute figures of merit of a recording: a name with its unit, as `head at x [m]`, and a number.
+
+        The first one is shown beside the cost now and then while the task is trained.
+        """
         return {}
 
     def animate(self, recordings: Sequence[Recording]) -> None:
@@ -143,7 +148,8 @@ class Task(ABC):
         from diffsim.view import film_gif
 
         for recording, film in zip(recordings, self.films(recordings), strict=True):
-            film_gif(recording.path, dataclasses.replace(film, caption=recording.caption), self.title())
+            captioned = dataclasses.replace(film, caption=recording.caption)
+            film_gif(recording.path, captioned, self.title(), progress=recording.progress)
 
     def compare(self, recordings: Sequence[Recording], path: Path) -> None:
         """Write one picture that shows all recordings, and the target, at a glance.

@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from diffsim.errors import ConfigError
 from diffsim.files import replacing
 from diffsim.view.gif import write_gif
-from diffsim.view.style import INK, QUIET, new_figure
+from diffsim.view.reel import BAR_NAME, Reel, color_bar, dress
+from diffsim.view.style import INK, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["Film", "color_bar", "compare_png", "film_gif", "time_labels"]
 
 # [inch] around axes: room for their numbers and label on the left and below, for a heading above.
 _LEFT, _RIGHT, _BELOW, _ABOVE, _GAP = 0.66, 0.22, 0.52, 0.62, 0.3
 _BAR = 0.72  # [inch] for a colour bar
-_BAR_NAME = "color bar"
 _WIDE = 5.2  # [inch] an animation's axes
 _STILL = 2.35  # [inch] a still's axes
 _STILLS = 4
@@ -35,8 +34,8 @@ class Film:
     """A picture for each moment, drawn when it is asked for.
 
     Attributes:
-        draw: Called with cleared Matplotlib axes and the number of a frame; draws all of it, limits and axis
-            labels included.
+        draw: Called with empty Matplotlib axes and the number of a frame; draws all of it, limits and axis
+            labels included. Ticks, scales and spines that it sets stay for the next frame.
         labels: A few words for each frame, such as its time (`time_labels`).
         fps: Frames per second of an animation.
         aspect: Height of the axes over their width.
@@ -99,28 +98,20 @@ def time_labels(times: ArrayLike, unit: str = "s") -> list[str]:
     return [f"t = {value:.{decimals}f} {unit}" for value in array]
 
 
-def color_bar(axes: Axes, mappable: Any, label: str) -> None:
-    """Add a bar that explains colours to the right of axes whose film has `bar=True`.
-
-    Args:
-        axes: What is drawn on.
-        mappable: An image or a collection with a colour map.
-        label: What the colours show, with its unit.
-    """
-    place = axes.inset_axes((1.03, 0.0, 0.035, 1.0), label=_BAR_NAME)
-    bar = axes.figure.colorbar(mappable, cax=place)
-    bar.outline.set_linewidth(0.5)
-    bar.set_label(label, color=INK, fontsize=8)
-    place.tick_params(labelsize=7, labelcolor=INK, colors=QUIET, length=2, pad=2)
-
-
-def film_gif(path: str | os.PathLike[str], film: Film, title: str = "") -> None:
+def film_gif(
+    path: str | os.PathLike[str],
+    film: Film,
+    title: str = "",
+    *,
+    progress: Callable[[int, int], object] | None = None,
+) -> None:
     """Animate a film.
 
     Args:
         path: The GIF to write; replaced only when it is complete.
         film: What to draw.
         title: Heading; the caption and the label of the frame are set below it.
+        progress: Called after each frame with the frames drawn and those of the film; None for nobody.
 
     Raises:
         OSError: The file can't be written.
@@ -136,13 +127,12 @@ def film_gif(path: str | os.PathLike[str], film: Film, title: str = "") -> None:
     edge = (_LEFT + _WIDE) / wide
     figure.text(edge, 1 - 0.53 / high, film.caption, fontsize=10, color=INK, ha="right", parse_math=False)
     clock = figure.text(_LEFT / wide, 1 - 0.53 / high, "", fontsize=10, color=INK, family="monospace")
+    reel = Reel(figure, axes, clock)
     frames = []
     for frame, label in enumerate(film.labels):
-        _clear(figure, axes)
-        film.draw(axes, frame)
-        _dress(axes)
-        clock.set_text(label)
-        frames.append(_image(figure))
+        frames.append(reel.frame(film.draw, frame, label))
+        if progress is not None:
+            progress(frame + 1, len(film.labels))
     write_gif(path, frames, film.fps)
 
 
@@ -177,7 +167,7 @@ def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str 
             left = column * (_STILL + gap) + gap
             axes = figure.add_axes((left / wide, bottom / high, _STILL / wide, tall / high))
             film.draw(axes, frame)
-            _dress(axes, small=True)
+            dress(axes, small=True)
             _thin_out(axes, first=column == first, last=column == columns - 1)
             axes.set_title(film.labels[frame], fontsize=9, color=INK, pad=4, loc="right", parse_math=False)
         bottom -= _BELOW
@@ -190,29 +180,5 @@ def _thin_out(axes: Axes, first: bool, last: bool) -> None:
     if not first:
         axes.set_ylabel("")
     for child in list(axes.child_axes):
-        if child.get_label() == _BAR_NAME and not last:
+        if child.get_label() == BAR_NAME and not last:
             child.remove()
-
-
-def _clear(figure: Figure, axes: Axes) -> None:
-    """Take away what the last frame drew, colour bars included."""
-    for other in list(figure.axes):
-        if other is not axes:
-            other.remove()
-    axes.clear()
-
-
-def _dress(axes: Axes, small: bool = False) -> None:
-    """Give axes the house's sizes and colours; what a drawing has set stays."""
-    size = 7 if small else 9
-    axes.tick_params(colors=QUIET, labelcolor=INK, labelsize=size, length=3)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set_color(INK)
-        label.set_fontsize(size + 1)
-    axes.spines[:].set_edgecolor(QUIET)
-
-
-def _image(figure: Figure) -> NDArray[Any]:
-    canvas: Any = figure.canvas
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

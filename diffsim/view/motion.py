@@ -55,11 +55,13 @@ class Place:
         limits: the frame: left, right, bottom, top [m].
         goal: (x, y) [m], or None.
         ground: height of the ground [m], or None.
+        start: where the head starts, x [m], or None where its way is not shown.
     """
 
     limits: Limits
     goal: tuple[float, float] | None
     ground: float | None
+    start: float | None = None
 
     @classmethod
     def around(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +16,15 @@ from diffsim.view.gif import write_gif
 from diffsim.view.motion import Floats, Limits, Motion, Place, check_motion, robot_limits
 from diffsim.view.stage import (
     Layers,
+    Way,
     add_color_bar,
     add_springs,
+    add_way,
     draw_place,
     fit,
     line_thickness,
     set_springs,
+    set_way,
 )
 from diffsim.view.style import HEAD, INK, muscle_shades, new_figure
 
@@ -46,6 +49,8 @@ def robot_gif(
     *,
     active: ArrayLike | None = None,
     limits: Limits | None = None,
+    way: bool = False,
+    progress: Callable[[int, int], object] | None = None,
 ) -> None:
     """Animate a planar robot in a fixed frame that shows the whole motion.
 
@@ -64,6 +69,8 @@ def robot_gif(
         active: which springs are muscles, shape (m,), bool; the others are grey whatever their command. None:
             all, if there is an `actuation`.
         limits: left, right, bottom, top [m]; None: `robot_limits` of this motion.
+        way: mark where the head starts, and show how far it has come.
+        progress: called after each frame with the frames drawn and those of the picture; None for nobody.
 
     Raises:
         ConfigError: an argument has the wrong shape, an index out of range or a value that is not finite.
@@ -71,9 +78,9 @@ def robot_gif(
     """
     motion = check_motion(positions, springs, actuation, head, times, active)
     rate = _rate(fps, motion.times)
-    place = Place.around(motion.positions, goal, ground, limits)
+    place = _from_start(Place.around(motion.positions, goal, ground, limits), motion, way)
     scene = _Scene.of(motion, place, title)
-    write_gif(path, scene.frames(motion), rate, keep=muscle_shades())
+    write_gif(path, scene.frames(motion, progress), rate, keep=muscle_shades())
 
 
 def robot_png(
@@ -90,6 +97,7 @@ def robot_png(
     active: ArrayLike | None = None,
     poses: int = 5,
     width: float = 9.0,
+    way: bool = False,
 ) -> None:
     """Show motions as strips below each other: poses that gain strength over time, and the head's path.
 
@@ -108,6 +116,7 @@ def robot_png(
         active: which springs are muscles, as in `robot_gif`.
         poses: poses per strip, at least 2, spread evenly in time.
         width: width of the picture [inch].
+        way: mark where the head starts in the first motion, and show how far it has come in each.
 
     Raises:
         ConfigError: there is no motion, or an argument has the wrong shape, an index out of range or a value
@@ -125,6 +134,7 @@ def robot_png(
         for label, positions in motions.items()
     }
     place = Place.around(np.concatenate([m.positions for m in strips.values()]), goal, ground)
+    place = _from_start(place, next(iter(strips.values())), way)
     figure = _strips_figure(strips, place, title, poses, width)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
@@ -141,13 +151,22 @@ def _rate(fps: float | None, times: Floats | None) -> float:
     return float((len(times) - 1) / (times[-1] - times[0]))
 
 
+def _from_start(place: Place, motion: Motion, way: bool) -> Place:
+    """Mark where the head of a motion starts, if its way is to be shown."""
+    if not way or motion.head is None:
+        return place
+    return replace(place, start=float(motion.positions[0, motion.head, 0]))
+
+
 @dataclass
 class _Scene:
     """A figure whose still parts are drawn once and whose moving parts are drawn per frame."""
 
     figure: Figure
     axes: Axes
+    place: Place
     layers: Layers
+    way: Way
     dots: Any
     mark: Any
     name: Any
@@ -198,12 +217,14 @@ class _Scene:
         clock = figure.text(
             left / wide, 1 - 0.62 / height, "", fontsize=10, color=INK, va="baseline", family="monospace"
         )
-        return cls(figure, axes, layers, dots, mark, name, clock)
+        return cls(figure, axes, place, layers, add_way(axes, place), dots, mark, name, clock)
 
-    def frames(self, motion: Motion) -> list[NDArray[Any]]:
+    def frames(
+        self, motion: Motion, progress: Callable[[int, int], object] | None = None
+    ) -> list[NDArray[Any]]:
         """Draw every frame: restore the still picture, then the moving parts over it."""
         canvas: Any = self.figure.canvas
-        moving = [*self.layers, self.dots, self.mark, self.name, self.clock]
+        moving = [*self.layers, *self.way, self.dots, self.mark, self.name, self.clock]
         for artist in moving:
             artist.set_animated(True)
         canvas.draw()
@@ -215,6 +236,8 @@ class _Scene:
             for artist in moving:
                 self.figure.draw_artist(artist)
             images.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+            if progress is not None:
+                progress(frame + 1, len(motion.positions))
         return images
 
     def _pose(self, motion: Motion, frame: int) -> None:
@@ -223,13 +246,17 @@ class _Scene:
         x = motion.positions[frame]
         self.dots.set_data(x[:, 0], x[:, 1])
         text = "" if motion.times is None else f"t = {motion.times[frame]:.2f} s"
-        if motion.head is None:
-            self.name.set_visible(False)
-        else:
+        # the bar names the head too, where its name would stand
+        self.name.set_visible(
+            motion.head is not None and (self.place.start is None or not motion.head_is_low())
+        )
+        if motion.head is not None:
             head = x[motion.head]
             self.mark.set_data(head[:1], head[1:])
             self.name.xy = tuple(head)
             text += f"   head at x = {head[0]:.2f} m"
+            if self.place.start is not None:
+                set_way(self.way, self.place, head[0])
         self.clock.set_text(text.strip())
 
 
@@ -321,6 +348,8 @@ def _strip(axes: Axes, motion: Motion, poses: int, thickness: float, place: Plac
     if motion.head is not None:
         path = motion.positions[:, motion.head]
         axes.plot(path[:, 0], path[:, 1], color=HEAD, lw=1.4, zorder=floor + 0.5)
+        if place.start is not None:
+            set_way(add_way(axes, place), place, float(path[-1, 0]))
     _label_times(axes, motion, frames)
     return layers
 

@@ -14,10 +14,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Annotation
 
-__all__ = ["Layers", "add_color_bar", "add_springs", "draw_place", "fit", "line_thickness", "set_springs"]
+__all__ = [
+    "Layers",
+    "Way",
+    "add_color_bar",
+    "add_springs",
+    "add_way",
+    "draw_place",
+    "fit",
+    "line_thickness",
+    "set_springs",
+    "set_way",
+]
 
 Layers: TypeAlias = "tuple[LineCollection, LineCollection, LineCollection]"
+Way: TypeAlias = "tuple[Line2D, Annotation]"
 
 _BAR = "muscle command:  −1 shortest,  +1 longest"
 
@@ -36,7 +50,7 @@ def fit(place: Place, width: float, lowest: float, highest: float) -> tuple[Plac
 
 
 def draw_place(axes: Axes, place: Place, point_size: float) -> None:
-    """Draw what does not move: ground and goal."""
+    """Draw what does not move: ground, goal and start."""
     from matplotlib.ticker import MaxNLocator
 
     left, right, bottom, top = place.limits
@@ -64,6 +78,43 @@ def draw_place(axes: Axes, place: Place, point_size: float) -> None:
             ha="center",
             va="top",
         )
+    if place.start is not None:
+        axes.axvline(place.start, color=GOAL, lw=1.2, ls=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            "start of the head",
+            (place.start, 1.0),
+            (-4, -2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            color=GOAL,
+            fontsize=9,
+            ha="right",
+            va="top",
+        )
+
+
+def add_way(axes: Axes, place: Place) -> Way:
+    """Add the bar in the ground that shows how far the head has come, and its length as text."""
+    bottom = place.limits[2]
+    height = bottom if place.ground is None else bottom + 0.65 * (place.ground - bottom)
+    (bar,) = axes.plot([], [], color=GOAL, lw=4.0, solid_capstyle="butt", zorder=20)
+    text = axes.annotate(
+        "", (0.0, height), (0, 0), textcoords="offset points", color=GOAL, fontsize=10, va="center", zorder=20
+    )
+    return bar, text
+
+
+def set_way(way: Way, place: Place, head: float) -> None:
+    """Let the bar reach from the start to the head."""
+    bar, text = way
+    start = head if place.start is None else place.start
+    height = text.xy[1]
+    bar.set_data([start, head], [height, height])
+    text.xy = (start, height)
+    ahead = head >= start
+    text.set_ha("right" if ahead else "left")  # on the side of the start where the bar is not
+    text.set_position((-6 if ahead else 6, 0))
+    text.set_text(f"head {head - start:+.2f} m".replace("-", "−"))
 
 
 def add_springs(axes: Axes, motion: Motion, thickness: float) -> Layers:

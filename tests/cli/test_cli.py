@@ -51,7 +51,10 @@ def python(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 # --------------------------------------------------------------------------------------------------- misuse
 
 MISUSE = [
-    ("trian", "No such command 'trian'"),
+    ("trian", "No such command 'trian'; .*train.*; see diffsim --help"),
+    ("bench", "No such command 'bench'; the commands are list, train, .*, check; see diffsim --help"),
+    ("list surplus", "unexpected extra argument .surplus.; see diffsim list --help"),
+    ("--quiet list", "No such option '?--quiet"),
     ("--frobnicate", "No such option"),
     ("train", "NAME must be one of .*fake, .*mass_spring, .*, got nothing; diffsim list shows the tasks"),
     ("train fkae", r"NAME must be one of .*got 'fkae'; did you mean fake\?"),
@@ -60,7 +63,12 @@ MISUSE = [
     ("train fake_broken", "task fake_broken must be importable"),
     ("train fake_wrong", "task fake_wrong must be a subclass of"),
     ("train fake_clash", "task fake_clash must not have an option steps, which all tasks have"),
-    ("train fake --steps", "Option '--steps' requires an argument"),
+    ("train fake --steps", "Option '--steps' requires an argument; see diffsim train --help"),
+    ("train fake --no-pictures=1", "'--no-pictures' does not take a value; see diffsim train --help"),
+    ("train fake --all", "NAME must be left out with --all, got fake"),
+    ("train --all --jobs 0", "--jobs must be a whole number from 1 to 256, got '0'"),
+    ("train --all --out file", "--out must be a folder, got file, which is a file"),
+    ("train fake --jobs 2", "--jobs must come with --all, got 2"),
     ("train fake --steps 0", "--steps must be a whole number from 1 to 2147483646, got '0'"),
     ("train fake --steps -3", "--steps must be a whole number from 1 to 2147483646, got '-3'"),
     ("train fake --steps 1.5", "--steps must be a whole number from 1 to 2147483646, got '1.5'"),
@@ -81,6 +89,11 @@ MISUSE = [
         "--momentum must be left out with the optimizer adam, got 0.5",
     ),
     ("train mass_spring --robot 7", "robot must be a number from 0 to 4, .*, got 7"),
+    ("train mass_spring --robot=-1", "error: --robot must be a number from 0 to 4, .*, got -1"),
+    (
+        "train mass_spring --hidden 1000000000000",
+        "--hidden must be a whole number from 1 to 65536, got '1000000000000'",
+    ),
     ("train mass_spring --robot none.toml", "none.toml: robot file must exist"),
     ("train mass_spring --robot full", "full: robot file must be a file"),
     (
@@ -105,15 +118,23 @@ MISUSE = [
     ("train fake --file missing.txt", "missing.txt: file must exist"),
     ("train fake --out file", "--out must be a folder, got file, which is a file"),
     ("train fake --out file/x", "--out must be"),
-    ("train fake --out full", "--out must be a new or empty folder, got full, .*diffsim resume full"),
+    ("train fake --out full", "--out must be a new or empty folder, got full, .*files; choose another$"),
+    ("train fake --out run", "got run, which holds a run; go on with it .diffsim resume run. or choose"),
     ("train fake --out=", "--out must name a folder, got ''"),
     ("train fake --out /dev/null/x", "--out must be"),
     ("resume", "Missing argument 'FOLDER'"),
     ("resume nowhere", "run folder must exist, got nowhere; make one with: diffsim train NAME --out nowhere"),
     ("resume file", "run folder must exist, got file"),
     ("resume full", "run folder must hold config.toml, got full"),
-    ("resume full --iterations 3", "No such option"),
+    ("resume full --iterations 0", "--iterations must be a whole number from 1 to 2147483646, got '0'"),
+    ("resume full --iterations 3", "run folder must hold config.toml, got full"),
+    ("resume run --steps 3", "No such option.*--steps"),
+    ("resume run --iterations five", "--iterations must be a whole number .*, got 'five'"),
+    ("resume run surplus", "unexpected extra argument .surplus.; see diffsim resume --help"),
     ("render nowhere", "run folder must exist"),
+    ("render full --no-pictures", "No such option '?--no-pictures"),
+    ("explain nothing", "NAME must be one of .*, got 'nothing'"),
+    ("check --all --steps 0", "--steps must be a whole number"),
     ("plan", "NAME must be one of"),
     ("plan mass_spring --steps 0", "--steps must be"),
     ("check mass_sprig", "did you mean mass_spring"),
@@ -127,6 +148,8 @@ def test_misuse_is_one_line_and_writes_nothing(run: Run, tmp_path: Path, words: 
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").touch()
     before = sorted(tmp_path.rglob("*"))
     status, out, err = run(*words.split())
     assert (status, out) == (2, "")
@@ -139,6 +162,16 @@ def test_a_run_that_goes_wrong_is_one_line_and_status_1(run: Run) -> None:
     status, out, err = run("train", "fake", "--fail-at", "3", "--out", "x", "--quiet")
     assert (status, out) == (1, "")
     assert err == "error: cost must be finite, got nan; the first step at which x is not finite is 3\n"
+
+
+def test_sizes_beyond_memory_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def huge(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 495. TiB")
+
+    monkeypatch.setattr(runs, "train", huge)
+    status, out, err = run("train", "fake", "--out", "x")
+    assert (status, out) == (1, "")
+    assert err == "error: sizes must fit into memory, got: Unable to allocate 495. TiB; choose smaller ones\n"
 
 
 def test_an_unwritable_folder_is_refused(run: Run, tmp_path: Path) -> None:
@@ -306,6 +339,56 @@ def test_plain_lines_come_every_second_too(monkeypatch: pytest.MonkeyPatch) -> N
     assert lines[4].endswith("1 it/s  15 s left")
 
 
+def test_plain_lines_show_figures_compiling_and_films(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure stands in the line of its cost only; compiling and drawing are told every other second."""
+    now = [0.0]
+    monkeypatch.setattr("diffsim.progress.time.perf_counter", lambda: now[0])
+    stream = io.StringIO()
+    lines = Lines(stream)
+    for k in range(1, 6):
+        now[0] += 1.5
+        lines.compiling(k, 5, f"Walker.part{k}")
+    for k in range(1, 31):
+        now[0] += 0.25
+        lines.drawing("a.gif", k, 30)
+    lines.begin(100)
+    shown = []
+    for k in range(1, 21):
+        now[0] += 0.001
+        shown.append(lines.due(k))
+        if k in (10, 15):
+            lines.measured(f"way {k} m")
+        lines.update(k, -1.0, -2.0, 0.5)
+    assert [k for k, due in enumerate(shown, 1) if due] == [10, 20]
+    text = [line.partition("  gradient")[0] for line in stream.getvalue().splitlines()]
+    assert text == [
+        *(f"compiling {k} of 5: Walker.part{k}" for k in (2, 4)),
+        *(f"drawing a.gif: {k} of 30 frames" for k in (9, 17, 25)),
+        "iteration  10/100  cost -1  way 10 m  best -2",
+        "iteration  20/100  cost -1  best -2",
+    ]
+
+
+def test_a_terminal_shows_figures_compiling_and_films_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "120")):
+        monkeypatch.setenv(name, value)
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    with Bar(stream) as progress:
+        progress.compiling(3, 11, "Walker.springs[0], adjoint")
+        progress.begin(50)
+        progress.measured("way 0.41 m")
+        progress.update(1, -0.25, -0.5, 0.125)
+        progress._bar.refresh()
+        progress.drawing("a.gif", 1, 30)
+        progress.drawing("a.gif", 12, 30)
+        progress._bar.refresh()
+    for part in ("compiling 3 of 11: Walker.springs[0], adjoint", "cost -0.25  way 0.41 m", "drawing a.gif"):
+        assert part in stream.getvalue()
+    assert "12/30" in stream.getvalue()
+    assert progress._bar is progress._busy is None
+
+
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -444,9 +527,12 @@ def test_check_passes_for_the_robot(tmp_path: Path, arch: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", ["--memory 1KiB", "--memory much", "--hidden 0", "--spill /no/such"])
+@pytest.mark.parametrize(
+    "words",
+    ["--memory 1KiB", "--memory much", "--memory=-1GiB", "--chunk 4 --mode fused", "--spill /no/such"],
+)
 def test_what_only_the_engine_can_refuse_writes_nothing_either(tmp_path: Path, words: str, arch: str) -> None:
     done = python("-m", "diffsim", "train", "mass_spring", "--arch", arch, *words.split(), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"error: .*(memory|hidden|spill) must .*\n", done.stderr)
+    assert re.fullmatch(r"error: --(memory|chunk|spill) must .*\n", done.stderr)
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ import pytest
 
 from diffsim.errors import ConfigError
 from diffsim.kernels.mass_spring.robots import Robot, load_robot, robot_names
+from diffsim.tasks.registry import load_task
 
 GOOD = """
 description = "a box"
@@ -225,3 +226,26 @@ def test_robot_copies_and_freezes() -> None:
 def test_robot_refuses(changes: dict[str, object], rule: str) -> None:
     with pytest.raises(ConfigError, match=rule):
         _robot(**changes)
+
+
+@pytest.mark.parametrize(("which", "called"), [("1", "1"), (" b ", "1"), ("E", "4"), ("./b.toml", "b")])
+def test_pictures_call_a_robot_as_the_command_line_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, called: str
+) -> None:
+    """A shipped robot has a number; a user's file keeps its name, also where it is that of a shipped one."""
+    monkeypatch.chdir(tmp_path)
+    Path("b.toml").write_text(GOOD)
+    for name in ("mass_spring", "mass_spring_goals"):
+        kind = load_task(name)
+        title = kind(kind.Config(robot=which)).title()
+        assert title.split(":")[0] == f"robot {called}"
+
+
+def test_a_robot_of_boxes_is_called_by_its_number_too() -> None:
+    kind = load_task("rigid_body")
+    titles = [kind(kind.Config(robot=which)).title() for which in ("0", "strider", "1")]
+    assert [title.split(" of ")[0] for title in titles] == [
+        "robot 0 (strider)",
+        "robot 0 (strider)",
+        "robot 1 (hound)",
+    ]

@@ -58,6 +58,8 @@ class FakeTask(Task):
 
     def animate(self, recordings: Sequence[Recording]) -> None:
         for recording in recordings:
+            if recording.progress is not None:
+                recording.progress(1, 1)
             recording.path.write_text(recording.caption)
 
 
@@ -84,7 +86,9 @@ class FakeProblem:
         self.size = settings.run.steps
         self.rollout = SimpleNamespace(close=lambda: None)
 
-    def begin(self, snapshot: Snapshot | None) -> None:
+    def begin(self, snapshot: Snapshot | None, told: Any = None) -> None:
+        if told is not None:
+            told(1, 2, "Bowl.slide")
         self.p = np.random.default_rng(self.seed).normal(size=self.size)
         self.m = np.zeros(self.size)
         self.k, self.lowest, self.kept = 0, np.inf, self.p
@@ -122,11 +126,14 @@ class FakeProblem:
             "lowest": np.array(self.lowest),
         }
 
-    def animate(self, pictures: Mapping[Path, tuple[str, Any]], compare: Path) -> dict[str, dict[str, float]]:
-        recordings = [Recording(path, caption, {}) for path, (caption, _) in pictures.items()]
-        self.task.animate(recordings)
-        self.task.compare(recordings, compare)
-        return {path.stem: self.task.metrics({}) for path in pictures}
+    def record(self, path: Path, caption: str, params: Any) -> Recording:
+        return Recording(path, caption, {"p": params["policy.w0"]})
+
+    def figures(self, arrays: Mapping[str, Any] | None = None) -> dict[str, float]:
+        p = self.p if arrays is None else arrays["p"]
+        return {"squared length [m]": float(np.square(p).sum())}
+
+    compile_seconds = 0.0
 
     def __enter__(self) -> FakeProblem:
         return self

@@ -120,6 +120,99 @@ def test_a_bad_gradient_is_told_once_in_one_line(tmp_path: Path, monkeypatch: py
     assert len([line for line in said if line.startswith("warning")]) == 1
 
 
+class Told(Progress):
+    """Keep what a run tells, as lines; figures of merit are wanted with every `every`-th iteration."""
+
+    def __init__(self, every: int = 3) -> None:
+        self.every, self.lines, self.note = every, [], ""  # type: ignore[var-annotated]
+
+    def due(self, done: int) -> bool:
+        return done % self.every == 0
+
+    def measured(self, text: str) -> None:
+        self.note = text
+
+    def update(self, done: int, cost: float, best: float, grad_norm: float) -> None:
+        if self.note:
+            self.lines.append(f"{done}: {cost:.4g} is {self.note}")
+        self.note = ""
+
+    def compiling(self, number: int, known: int, name: str) -> None:
+        self.lines.append(f"compiling {number} of {known}: {name}")
+
+    def drawing(self, name: str, done: int, total: int) -> None:
+        self.lines.append(f"drawing {name} {done} of {total}")
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_figure_of_merit_stands_beside_the_cost_it_belongs_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fake's cost is its figure: a figure of other parameters would be another number."""
+    monkeypatch.setattr("diffsim.tasks.runs.pictures._SHARE", 1.0)
+    told = Told()
+    runs.train(settings(9), tmp_path / "told", told)
+    runs.train(settings(9), tmp_path / "quiet", Progress())
+    with open(tmp_path / "told" / "history.csv", newline="") as file:
+        costs = [float(row["cost"]) for row in csv.DictReader(file)]
+    assert f"at the start: squared length {costs[0]:.4g} m" in told.lines
+    shown = [line for line in told.lines if " is squared" in line]
+    assert shown == [
+        f"{k}: {c:.4g} is squared length {c:.4g} m" for k, c in enumerate(costs, 1) if k % 3 == 0
+    ]
+    assert numbers(tmp_path / "told") == numbers(tmp_path / "quiet"), "looking changes nothing"
+
+
+def test_figures_of_merit_take_a_small_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = importlib.import_module("diffsim_fake").FakeProblem
+    looks, figures = [], fake.figures
+    monkeypatch.setattr(
+        fake, "figures", lambda *given: (looks.append(1), time.sleep(0.02), figures(*given))[-1]
+    )
+    runs.train(settings(60, delay=0.001), tmp_path / "run", Told(1))
+    assert len(looks) <= 6, "one at the start, two for the pictures, and the next needs 0.2 s between"
+
+
+def test_what_compares_comes_before_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = importlib.import_module("diffsim_fake").FakeTask
+    there: list[set[str]] = []
+    animate = fake.animate
+    monkeypatch.setattr(fake, "compare", lambda self, recordings, path: path.touch())
+    monkeypatch.setattr(
+        fake,
+        "animate",
+        lambda self, recordings: (there.append({p.name for p in out.iterdir()}), animate(self, recordings)),
+    )
+    out, told = tmp_path / "run", Told()
+    runs.train(settings(2), out, told)
+    assert {"compare.png", "cost.png"} <= there[0], "whole and in place before the first film begins"
+    assert told.lines[0] == "compiling ..."
+    assert told.lines[1] == "compiling 1 of 2: Bowl.slide"
+    assert told.lines[-5:] == [
+        "drawing ...",
+        f"wrote {out / 'compare.png'} and cost.png",
+        "drawing before.gif 1 of 1",
+        "drawing after.gif 1 of 1",
+        f"wrote {out / 'before.gif'} and after.gif",
+    ]
+
+
+def test_a_run_without_pictures_can_be_drawn_later(tmp_path: Path) -> None:
+    out, told = tmp_path / "run", Told()
+    outcome = runs.train(settings(), out, told, draw=False)
+    assert outcome.status == "finished"
+    assert set(outcome.metrics) == {"before", "after"}
+    assert {path.name for path in out.iterdir()} == FILES - set(runs.PICTURES)
+    assert not any("draw" in line or "wrote" in line for line in told.lines)
+    assert runs.resume(out, Progress(), draw=False).status == "complete"
+    runs.render(out, Progress())
+    assert {path.name for path in out.iterdir()} == FILES
+
+
 def test_the_seconds_column_rises(tmp_path: Path) -> None:
     runs.train(settings(), tmp_path / "run", Progress())
     with open(tmp_path / "run" / "history.csv", newline="") as file:
@@ -217,6 +310,23 @@ def test_more_iterations_can_be_asked_for_later(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("iterations = 8", "iterations = 12"))
     assert runs.resume(tmp_path / "run", Progress()).iterations == 12
     assert numbers(tmp_path / "run") == numbers(tmp_path / "long")
+
+
+@pytest.mark.parametrize("before", [8, 12])
+def test_a_run_goes_on_to_as_many_iterations_as_are_asked_for(tmp_path: Path, before: int) -> None:
+    """Counted in all, of a stopped run and of a finished one; and the next `resume` knows of it."""
+    runs.train(settings(12), tmp_path / "long", Progress())
+    runs.train(settings(8), tmp_path / "run", Progress())
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace("iterations = 8", f"iterations = {before}"))
+    outcome = runs.resume(tmp_path / "run", Progress(), iterations=12)
+    assert (outcome.status, outcome.iterations, outcome.total) == ("finished", 12, 12)
+    assert numbers(tmp_path / "run") == numbers(tmp_path / "long")
+    assert config.read_text() == (tmp_path / "long" / "config.toml").read_text()
+    assert runs.resume(tmp_path / "run", Progress(), iterations=12).status == "complete"
+    with pytest.raises(ConfigError, match=r"--iterations must be at least the 12 that are done in .*, got 9"):
+        runs.resume(tmp_path / "run", Progress(), iterations=9)
+    assert config.read_text() == (tmp_path / "long" / "config.toml").read_text()
 
 
 def test_what_was_done_is_saved_when_an_iteration_fails(tmp_path: Path) -> None:
@@ -338,7 +448,14 @@ def test_a_new_folder_is_never_an_old_one(tmp_path: Path) -> None:
     (tmp_path / "empty" / ".tmp-config.toml").touch()  # a run killed in its first millisecond
     (tmp_path / "empty" / ".lock").touch()
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"--out must be a new or empty folder, got .*diffsim resume"):
+    with pytest.raises(
+        ConfigError, match=r"--out must be a new or empty folder, got .*files; choose another"
+    ):
+        runs.check_new(tmp_path / "full")
+    (tmp_path / "full" / "config.toml").touch()
+    with pytest.raises(
+        ConfigError, match=r"got .*, which holds a run; go on with it \(diffsim resume .*full"
+    ):
         runs.check_new(tmp_path / "full")
     with pytest.raises(ConfigError, match=r"--out must be a folder, got .*which is a file"):
         runs.check_new(tmp_path / "file")

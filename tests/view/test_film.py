@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axis import Axis
+from matplotlib.patches import Circle
 from PIL import Image
 
 from diffsim.errors import ConfigError
 from diffsim.view import Film, color_bar, compare_png, film_gif, time_labels
+from diffsim.view.reel import Reel, dress
+from diffsim.view.style import new_figure
 
 
 def square(axes: Any, frame: int) -> None:
@@ -55,6 +59,64 @@ def test_what_a_frame_draws_is_gone_in_the_next(tmp_path: Path) -> None:
     film = Film(lambda axes, k: (draw(axes, k), figures.append(len(axes.figure.axes))), ["a"] * 3, bar=True)  # type: ignore[func-returns-value, arg-type]
     film_gif(tmp_path / "a.gif", film)
     assert len(set(figures)) == 1
+
+
+def restless(axes: Any, frame: int) -> None:
+    """Change, from frame to frame, each of the things that usually stand still."""
+    axes.set(xlim=(0, 1 + (frame == 1)), ylim=(0, 1), ylabel="up" if frame != 2 else "up [m]")
+    if frame == 3:
+        axes.set_title("a heading")
+        axes.set_axis_off()
+    if frame == 4:
+        axes.invert_yaxis()
+        axes.legend(handles=axes.plot([0, 1], [0, 1], label="a line"), loc="upper left")
+    if frame >= 5:
+        shown = axes.imshow(np.eye(4), vmin=0, vmax=1 + (frame == 6), cmap="viridis" if frame < 7 else "gray")
+        color_bar(axes, shown, "weight" if frame < 8 else "weight [kg]")
+    axes.add_patch(Circle((0.1 * frame, 0.5), 0.2, zorder=1, clip_on=frame != 2))
+    axes.plot([0, 0.3], [0, 0.1 * frame], zorder=9)
+    axes.annotate("here", (0.5, 0.5), (5, 5), textcoords="offset points")
+
+
+def shot(film: Film, frames: list[int]) -> list[Any]:
+    figure = new_figure(3.0, 2.5, dpi=60)
+    axes, clock = figure.add_axes((0.2, 0.2, 0.6, 0.6)), figure.text(0.2, 0.9, "")
+    reel = Reel(figure, axes, clock)
+    return [reel.frame(film.draw, k, film.labels[k]) for k in frames]
+
+
+def test_what_stands_still_is_drawn_anew_when_it_changes() -> None:
+    """In a row or alone, a frame is the same; and the same as Matplotlib draws it."""
+    film = Film(restless, [f"frame {k}" for k in range(10)], bar=True)
+    for k, frame in enumerate(shot(film, list(range(10)))):
+        np.testing.assert_array_equal(frame, shot(film, [k])[0], err_msg=str(k))
+        figure = new_figure(3.0, 2.5, dpi=60)
+        axes = figure.add_axes((0.2, 0.2, 0.6, 0.6))
+        figure.text(0.2, 0.9, film.labels[k])
+        restless(axes, k)
+        dress(axes)
+        canvas: Any = figure.canvas
+        canvas.draw()
+        off = np.abs(np.asarray(canvas.buffer_rgba())[..., :3].astype(int) - frame).max(axis=-1)
+        assert (off > 8).mean() < 1e-3, k
+
+
+def test_ticks_are_drawn_once_in_a_film_that_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them again in each frame was most of the time that a film took."""
+    drawn: list[object] = []
+    draw = Axis.draw
+    monkeypatch.setattr(
+        Axis, "draw", lambda axis, *rest, **more: (drawn.append(axis), draw(axis, *rest, **more))
+    )
+    frames = shot(FILM, list(range(8)))
+    assert len({frame.tobytes() for frame in frames}) == 8
+    assert len(drawn) == 2, "x and y, once"
+
+
+def test_a_film_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    film_gif(tmp_path / "a.gif", FILM, progress=lambda *numbers: told.append(numbers))
+    assert told == [(k + 1, 8) for k in range(8)]
 
 
 def test_stills_are_compared_in_rows(tmp_path: Path) -> None:

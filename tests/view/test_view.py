@@ -83,6 +83,34 @@ def test_gif_shows_head_goal_ground_and_muscles(tmp_path: Path) -> None:
     assert len(places(frames[0][below], blue)) > 20
 
 
+@pytest.mark.parametrize(("sign", "side"), [(1.0, "right"), (-1.0, "left")])
+def test_gif_shows_how_far_the_head_has_come(tmp_path: Path, sign: float, side: str) -> None:
+    """A bar in the ground from where the head started to where it is, on either side."""
+    options = _options() | {"goal": None}
+    positions = sign * _motion()[:, :, :1] + 0.0, _motion()[:, :, 1:]
+    robot_gif(tmp_path / "walk.gif", np.concatenate(positions, axis=2), SPRINGS, way=True, **options)
+    lengths, ends, heads = [], [], []
+    for image in _frames(tmp_path / "walk.gif"):
+        green = abs(image - (42, 157, 92)).max(axis=2) <= 3
+        row = int(np.argmax(green.sum(axis=1)))  # the bar is the longest green there is
+        bar = np.flatnonzero(green[row])
+        lengths.append(len(bar) if len(bar) > 20 else 0)
+        ends.append(bar[-1 if side == "right" else 0])
+        heads.append(np.argwhere(abs(image - (242, 169, 0)).max(axis=2) <= 3)[:, 1].mean())
+    assert lengths[0] == 0
+    assert np.allclose(np.diff(lengths[1:]), sign * np.diff(heads[1:]), atol=3)
+    np.testing.assert_allclose(ends[1:], heads[1:], atol=3)
+
+
+def test_png_shows_how_far_the_head_has_come(tmp_path: Path) -> None:
+    motions = {"before": _motion()[:1].repeat(6, axis=0), "after": _motion()}
+    robot_png(tmp_path / "a.png", motions, SPRINGS, head=2, ground=0.1, way=True)
+    image = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
+    green = (abs(image - (42, 157, 92)).max(axis=2) <= 3).sum(axis=1)
+    half = len(image) // 2
+    assert green[:half].max() < 0.1 * image.shape[1] < 0.3 * image.shape[1] < green[half:].max()
+
+
 def test_gif_without_anything_optional(tmp_path: Path) -> None:
     path = tmp_path / "bare.gif"
     robot_gif(path, _motion(1), SPRINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -133,8 +134,33 @@ class RunFolder:
         """
         write(self.path / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
-    def is_finished(self) -> bool:
-        """Tell whether the last thing a run writes is there, and says that it ended."""
+    def ask_for(self, iterations: int, done: int) -> None:
+        """Write another number of iterations into `config.toml`.
+
+        Args:
+            iterations: How many there should be in all.
+            done: How many there are.
+
+        Raises:
+            ConfigError: There are more already.
+            StateError: The file can't be written.
+        """
+        if iterations < done:
+            raise ConfigError(
+                f"--iterations must be at least the {done} that are done in {self.path}, got {iterations}; "
+                "it counts them all, not those to add"
+            )
+        if iterations != self.settings.run.iterations:
+            run = dataclasses.replace(self.settings.run, iterations=iterations)
+            self.settings = dataclasses.replace(self.settings, run=run)
+            write(self.path / "config.toml", self.settings.to_toml().encode())
+
+    def is_finished(self, drawn: bool = True) -> bool:
+        """Tell whether the last thing a run writes is there, and says that it ended.
+
+        Args:
+            drawn: Whether pictures belong to it.
+        """
         try:
             manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -144,7 +170,7 @@ class RunFolder:
             and manifest.get("status") == "finished"
             and isinstance(manifest.get("iterations"), int)
             and manifest["iterations"] >= self.settings.run.iterations
-            and all((self.path / name).exists() for name in PICTURES)
+            and all((self.path / name).exists() for name in PICTURES if drawn)
         )
 
     def close(self) -> None:
@@ -169,9 +195,11 @@ def check_new(path: Path) -> None:
     try:
         if path.is_dir():
             if any(not is_leftover(entry) for entry in path.iterdir()):
+                is_run = (path / "config.toml").exists()
                 raise ConfigError(
-                    f"--out must be a new or empty folder, got {path}, which holds files; "
-                    f"go on with it (diffsim resume {path}) or choose another"
+                    f"--out must be a new or empty folder, got {path}, which holds "
+                    + (f"a run; go on with it (diffsim resume {path}) or " if is_run else "files; ")
+                    + "choose another"
                 )
         elif path.exists() or path.is_symlink():
             raise ConfigError(f"--out must be a folder, got {path}, which is a file; choose another")

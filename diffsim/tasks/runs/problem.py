@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffsim.tasks.runs.settings import Settings, make_optimizer
 from diffsim.tasks.runs.state import Arrays, Snapshot
@@ -63,15 +65,22 @@ class Problem:
         if self.watch is not None:
             self.watch(done, total, phase)
 
-    def begin(self, snapshot: Snapshot | None) -> None:
+    def begin(self, snapshot: Snapshot | None, told: Callable[[int, int, str], object] | None = None) -> None:
         """Compile, and go to where the snapshot was taken; None for the start.
+
+        Args:
+            snapshot: Where to go to.
+            told: Called before each kernel is compiled, as `Progress.compiling` is.
 
         Raises:
             DiffsimError: The rollout can't be compiled, or left the finite numbers.
         """
+        from diffsim.engine import compiles
+
         self._run = self._optimizer.start(self.rollout, self._wrt)
         state = self._run.state() if snapshot is None else snapshot.optimizer
-        info = self._run.step()  # compiles all that an iteration needs; taken back below
+        with compiles.watching(told) if told is not None else nullcontext():
+            info = self._run.step()  # compiles all that an iteration needs; taken back below
         self.warning = self.rollout.gradient_warning(info.cost, self._wrt)
         self._run.load(state)
 
@@ -101,28 +110,27 @@ class Problem:
         """Copy all that the optimizer needs to go on as if it had not been stopped."""
         return dict(self._run.state())
 
-    def animate(
-        self, pictures: Mapping[Path, tuple[str, Arrays]], compare: Path
-    ) -> dict[str, dict[str, float]]:
-        """Run the rollout once for each set of parameters, draw what happens and measure it.
+    def record(self, path: Path, caption: str, params: Arrays) -> Recording:
+        """Run the rollout with other parameters, which it keeps.
 
         Args:
-            pictures: Caption and parameters by the file to write.
-            compare: The file for a picture of all of them, if the task has one.
-
-        Returns:
-            The task's figures of merit by the name of the picture, without its suffix.
+            path: The picture that will be drawn.
+            caption: A few words to show in it.
+            params: The parameters by key.
         """
-        recordings, metrics = [], {}
-        for path, (caption, params) in pictures.items():
-            for leaf in self.rollout.leaves(self._wrt):
-                leaf.set(params[leaf.key])
-            recording = Recording(path, caption, self.task.record(self.rollout))
-            recordings.append(recording)
-            metrics[path.stem] = {name: float(x) for name, x in self.task.metrics(recording.arrays).items()}
-        self.task.animate(recordings)
-        self.task.compare(recordings, compare)
-        return metrics
+        for leaf in self.rollout.leaves(self._wrt):
+            leaf.set(params[leaf.key])
+        return Recording(path, caption, self.task.record(self.rollout))
+
+    def figures(self, arrays: Mapping[str, NDArray[Any]] | None = None) -> dict[str, float]:
+        """Compute the figures of merit of a recording; None for one with the parameters as they are."""
+        recorded = self.task.record(self.rollout) if arrays is None else arrays
+        return {name: float(value) for name, value in self.task.metrics(recorded).items()}
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent on compiling kernels so far."""
+        return self.rollout.compile_seconds
 
     def close(self) -> None:
         """Free the rollout's memory."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from diffsim.errors import ConfigError, DiffsimError
 from diffsim.progress import Progress
+from diffsim.tasks.runs import pictures
 from diffsim.tasks.runs import problem as problems
-from diffsim.tasks.runs.files import scratch_folder
 from diffsim.tasks.runs.folder import RunFolder, check_new
 from diffsim.tasks.runs.settings import Settings
 from diffsim.tasks.runs.state import History, Snapshot
@@ -37,7 +37,7 @@ class Outcome:
         total: Iterations asked for.
         best: Iteration and cost of the best parameters, None before the first iteration.
         timings: Seconds by name: `compile`, `run`, `pictures`.
-        metrics: The task's figures of merit `before` and `after`; empty where nothing was drawn.
+        metrics: The task's figures of merit `before` and `after`; empty where nothing was left to do.
     """
 
     path: Path
@@ -49,13 +49,14 @@ class Outcome:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def train(settings: Settings, path: Path, progress: Progress) -> Outcome:
+def train(settings: Settings, path: Path, progress: Progress, draw: bool = True) -> Outcome:
     """Start a run in a new folder and carry it to its end.
 
     Args:
         settings: What to run.
         path: The folder to make; made when the settings have proven right.
         progress: Where to show how far it is.
+        draw: Whether to make pictures at the end; `render` makes them at any time.
 
     Raises:
         ConfigError: The settings or the folder are not allowed; nothing has been written then.
@@ -66,25 +67,35 @@ def train(settings: Settings, path: Path, progress: Progress) -> Outcome:
     with problems.Problem(settings) as problem:
         chosen = dataclasses.replace(settings.run, arch=problem.arch)
         with RunFolder.create(path, dataclasses.replace(settings, run=chosen)) as folder:
-            return _carry_on(folder, problem, None, progress)
+            return _carry_on(folder, problem, None, progress, draw)
 
 
-def resume(path: Path, progress: Progress) -> Outcome:
+def resume(path: Path, progress: Progress, iterations: int | None = None, draw: bool = True) -> Outcome:
     """Carry a stopped or killed run to its end, with the numbers that it would have had without the stop.
 
+    Args:
+        path: The folder.
+        progress: Where to show how far it is.
+        iterations: How many there should be in all, from now on; a finished run goes on for what is missing.
+            None for as many as before.
+        draw: Whether to make the pictures that are missing at the end.
+
     Raises:
-        ConfigError: The folder holds no run, or a file in it is damaged.
+        ConfigError: The folder holds no run, or a file in it is damaged; or more iterations than asked for
+            were done before.
         DiffsimError: The simulator can't be traced, or left the finite numbers.
         KeyboardInterrupt: Ctrl-C outside the iterations.
     """
     with RunFolder(path) as folder:
         snapshot = folder.load()
+        if iterations is not None:
+            folder.ask_for(iterations, 0 if snapshot is None else snapshot.iteration)
         total = folder.settings.run.iterations
-        if snapshot is not None and snapshot.iteration >= total and folder.is_finished():
+        if snapshot is not None and snapshot.iteration >= total and folder.is_finished(draw):
             folder.save_derived(snapshot)  # they cost nothing, and may have been lost or edited
             return _outcome(folder, snapshot, "complete")
         with problems.Problem(folder.settings, snapshot) as problem:
-            return _carry_on(folder, problem, snapshot, progress)
+            return _carry_on(folder, problem, snapshot, progress, draw)
 
 
 def render(path: Path, progress: Progress) -> Outcome:
@@ -100,29 +111,31 @@ def render(path: Path, progress: Progress) -> Outcome:
                 f"run must have begun before it is drawn, got {path} at its start; diffsim resume {path}"
             )
         with problems.Problem(folder.settings, snapshot) as problem:
-            metrics = _draw(folder, problem, snapshot, progress)
+            metrics = _draw(folder, problem, snapshot, progress, True)
         status = "finished" if snapshot.iteration >= folder.settings.run.iterations else "stopped"
         return _outcome(folder, snapshot, status, metrics)
 
 
 def _carry_on(
-    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot | None, progress: Progress
+    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot | None, progress: Progress, draw: bool
 ) -> Outcome:
     """Go from where the snapshot is to the end; tell how to go on when Ctrl-C comes between."""
     try:
-        return _work(folder, problem, snapshot, progress)
+        with progress:
+            return _work(folder, problem, snapshot, progress, draw)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"go on with: diffsim resume {folder.path}") from None
 
 
 def _work(
-    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot | None, progress: Progress
+    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot | None, progress: Progress, draw: bool
 ) -> Outcome:
     """Iterate, save, and draw."""
     began = time.perf_counter()
     if snapshot is None or snapshot.iteration < folder.settings.run.iterations:
         progress.say("compiling ...")
-        problem.begin(snapshot)
+        problem.begin(snapshot, progress.compiling)
+        progress.end()
         if snapshot is None and problem.warning:  # a run that goes on has been warned
             progress.say(f"warning: {problem.warning}")
         if snapshot is None:
@@ -131,20 +144,31 @@ def _work(
                 folder.settings.digest(), first, first, first, {}, History(), {"compile": 0.0, "run": 0.0}
             )
         snapshot.mode, snapshot.chunk = problem.plan["mode"], problem.plan["chunk"]
+        gauge = pictures.Gauge(problem)
+        if not len(snapshot.history) and progress.due(0):
+            figure = gauge.look()
+            if figure:
+                progress.say(f"at the start: {figure}")
         snapshot.timings["compile"] += time.perf_counter() - began
-        stopped = _iterate(folder, problem, snapshot, progress)
+        stopped = _iterate(folder, problem, snapshot, progress, gauge)
         if stopped:
             folder.save_manifest(_manifest(folder, problem, snapshot, "stopped"))
             return _outcome(folder, snapshot, "stopped")
     began = time.perf_counter()
-    metrics = _draw(folder, problem, snapshot, progress)
+    metrics = _draw(folder, problem, snapshot, progress, draw)
     snapshot.timings["pictures"] = time.perf_counter() - began
     folder.save(snapshot)
     folder.save_manifest(_manifest(folder, problem, snapshot, "finished") | {"metrics": metrics})
     return _outcome(folder, snapshot, "finished", metrics)
 
 
-def _iterate(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, progress: Progress) -> bool:
+def _iterate(
+    folder: RunFolder,
+    problem: problems.Problem,
+    snapshot: Snapshot,
+    progress: Progress,
+    gauge: pictures.Gauge,
+) -> bool:
     """Run the iterations that are left; return whether Ctrl-C stopped them."""
     total, history = folder.settings.run.iterations, snapshot.history
     start = time.perf_counter() - snapshot.timings["run"]  # as if the stops had not been
@@ -154,6 +178,8 @@ def _iterate(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, p
         problem.watch = progress.within
         while len(history) < total and not stop.stopped:
             try:
+                if progress.due(len(history) + 1):  # the figure is of the parameters that the cost is of
+                    start += _tell_figure(progress, gauge)
                 cost, norm = problem.step()
             except DiffsimError:
                 _save(folder, problem, snapshot)  # what was done before it went wrong
@@ -177,32 +203,24 @@ def _save(folder: RunFolder, problem: problems.Problem, snapshot: Snapshot) -> N
     folder.save(snapshot)
 
 
-def _draw(
-    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, progress: Progress
-) -> dict[str, dict[str, float]]:
-    """Make the pictures of the first and the best parameters, and of the costs; measure both."""
-    from diffsim.view import cost_png
+def _tell_figure(progress: Progress, gauge: pictures.Gauge) -> float:
+    """Show a figure of merit beside the next cost, where it is time to; return the seconds that took."""
+    began = time.perf_counter()
+    figure = gauge.look()
+    if figure:
+        progress.measured(figure)
+    return time.perf_counter() - began
 
-    progress.say("drawing ...")
-    best = snapshot.lowest()
-    with scratch_folder(folder.path) as scratch:
-        after = "not trained yet" if best is None else f"after training: best cost {best[1]:.4g}"
-        metrics = problem.animate(
-            {
-                scratch / "before.gif": ("before training", snapshot.first),
-                scratch / "after.gif": (after, snapshot.best),
-            },
-            scratch / "compare.png",
-        )
-        if best is not None:
-            costs = [row if row.ndim else float(row) for row in snapshot.history.costs]
-            cost_png(
-                scratch / "cost.png",
-                costs,
-                snapshot.history.grad_norms,
-                title=problem.task.title(),
-                ylabel=problem.task.cost_label,
-            )
+
+def _draw(
+    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, progress: Progress, draw: bool
+) -> dict[str, dict[str, float]]:
+    """Measure the first and the best parameters, and make their pictures where they are wanted."""
+    if draw:
+        progress.say("drawing ...")
+    recordings, metrics = pictures.measure(problem, snapshot)
+    if draw:
+        pictures.draw(folder, problem, snapshot, recordings, progress)
     return metrics
 
 

@@ -30,7 +30,7 @@ else:
 from diffsim.errors import ConfigError
 from diffsim.kernels.mass_spring.robots.robot import Robot, check_end, show
 
-__all__ = ["load_robot", "robot_names"]
+__all__ = ["load_robot", "robot_names", "robot_number"]
 
 _DATA = Path(__file__).parent
 _NAMES = ("a", "b", "c", "d", "e")  # the order is the numbering
@@ -41,6 +41,14 @@ _COLUMNS = "[point, point, rest length, stiffness, actuation]"
 def robot_names() -> tuple[str, ...]:
     """List the names of the robots that ship with the package; a robot's number is its place in the list."""
     return _NAMES
+
+
+def robot_number(which: str) -> int | None:
+    """Return the number of a shipped robot that `load_robot` would take from a text; None for a file."""
+    text = which.strip()
+    if _is_whole(text):
+        return int(text)
+    return _NAMES.index(text.lower()) if text.lower() in _NAMES else None
 
 
 def load_robot(which: int | str | os.PathLike[str]) -> Robot:
