@@ -54,7 +54,7 @@ def rollout(runtime):
 # ---- again ----
 
 
-def test_the_same_settings_again_change_nothing(runtime, again, rollout):
+def test_the_same_settings_again_change_nothing(runtime, again, rollout, monkeypatch):
     assert rollout.value() == 36.0
     mine = ti.field(ti.f64, shape=3)
     mine.fill(4.0)
