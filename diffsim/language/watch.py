@@ -133,7 +133,9 @@ class Watch:
         for k, (old, new) in enumerate(zip(then, now, strict=False)):
             same = alike(old.function, new.function) and old.code is new.code
             if not (same and alike(old.owner, new.owner)):
-                return f"{_described(new)} in place of {_described(old)} as call {k + 1}"
+                what, was = _described(new), _described(old)
+                instead = "of another object" if what == was else f"in place of {was}"
+                return f"{what} {instead} as call {k + 1}"
             if old.args != new.args:
                 return f"{_described(new)} in place of {_described(old)}"
             if old.place != new.place:

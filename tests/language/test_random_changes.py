@@ -44,7 +44,7 @@ def test_random_changes(runtime):
     rollout = ds.Rollout(sim, steps=STEPS, mode="step")
     start = outcome(rollout)
     failed, refused = {}, 0
-    for seed in range(FIRST, FIRST + (FUZZ or 24)):
+    for seed in range(FIRST, FIRST + (FUZZ or 16)):
         rng = random.Random(seed)
         made = [change(sim, rng) for _ in range(1 + (seed % 4 == 0))]
         names = " and ".join(name for name, _, _ in made)
@@ -60,7 +60,7 @@ def test_random_changes(runtime):
         if wrong is not None:
             failed[seed] = f"{names}: {wrong}"
     assert not failed
-    assert refused > 5, "though most changes are to what is read"
+    assert refused > 3, "though most changes are to what is read"
     again = outcome(rollout)
     assert all(np.array_equal(again[key], start[key]) for key in start), "though all was undone"
     rollout.close()

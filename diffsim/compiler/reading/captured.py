@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from diffsim import _taichi
 from diffsim.language.fields import Field
 from diffsim.language.snapshot import MISSING, Thing, freeze, shown
@@ -113,7 +115,7 @@ class Captures:
         for captured in inside:
             different = self._difference(captured, captured.now(now), depth + 1)
             if different is not None:
-                return different
+                return (then, now) if isinstance(now, list | dict | np.ndarray) else different
         return None
 
 
