@@ -377,5 +377,5 @@ def _allowed(sim, n, r):
         ("unread list", lambda: contents(sim.long, lambda a: a.append(n)), True),
         ("an equal object", lambda: attribute(sim, "settings", same), True),
         ("an equal list", lambda: attribute(sim, "parts", list(sim.parts)), True),
-        ("another name of a field", lambda: added(sim, "gain", sim.parts[0].gain), True),
+        ("another name of a field", lambda: added(sim, "again", sim.k), True),
     ]
