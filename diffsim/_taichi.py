@@ -26,10 +26,21 @@ with contextlib.redirect_stdout(sys.__stdout__):
     from taichi.lang import impl, kernel_impl
     from taichi.lang.ast import ast_transformer_utils
 
+    from diffsim._trees import (
+        begin_program,
+        begin_tree,
+        destroy_tree,
+        make_tree,
+        outside_tables,
+        snodes,
+        trees_left,
+    )
+
 __all__ = [
     "DTYPES",
     "NUMPY",
     "address_views",
+    "begin_tree",
     "brief_positions",
     "build_kernel",
     "compile_kernel",
@@ -47,13 +58,16 @@ __all__ = [
     "is_scalar_type",
     "is_vector_type",
     "kernel_function",
+    "make_tree",
     "outside_tables",
     "recording",
     "release_source",
+    "snodes",
     "struct_members",
     "struct_methods",
     "taichi_function",
     "ti",
+    "trees_left",
 ]
 
 DTYPES = {
@@ -70,10 +84,6 @@ DTYPES = {
     "u1": ti.u1,
 }
 NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
-
-
-_MAX_SNODES = 1024  # taichi_max_num_snodes in its C++ source
-_DENSE = ("SNodeType.root", "SNodeType.dense", "SNodeType.place")
 
 
 def dtype_name(dtype: Any) -> str | None:
@@ -107,19 +117,6 @@ def struct_methods(obj: Any) -> dict[str, Any]:
     return dict(obj.methods)
 
 
-def outside_tables(field: Any) -> bool:
-    """Tell whether a field has a sparse SNode that Taichi's runtime keeps no room for.
-
-    Its tables have 1024 entries and SNodes are numbered without end: the first access would end the process.
-    """
-    node = field.snode.ptr
-    while node is not None:
-        if str(node.type) not in _DENSE and node.id >= _MAX_SNODES:
-            return True
-        node = node.parent
-    return False
-
-
 def has_arch(arch: str) -> bool:
     """Tell whether this machine and this build of Taichi can run `cuda`, `x64`, ..."""
     ti.set_logging_level(ti.ERROR)  # looking for CUDA warns where there is none
@@ -134,6 +131,7 @@ def initialise(arch: str, precision: int, seed: int, threads: int | None, cache:
     writes it through another index, and is off. The fallback to another backend is off, so that a missing one
     is an error. The line that Taichi prints at every start is kept from the user.
     """
+    begin_program()
     options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
     real = ti.f64 if precision == 64 else ti.f32
     with _without_environment_overrides(), contextlib.redirect_stdout(io.StringIO()):
@@ -322,16 +320,6 @@ def forget_kernel(kernel: Callable[..., Any]) -> None:
             if known is part:
                 del kernels[position]
                 break
-
-
-def destroy_tree(tree: Any) -> None:
-    """Free the memory of a field tree, which no kernel may touch any more.
-
-    Taichi's own `destroy` makes every kernel of the program compile again, those of other rollouts too.
-    """
-    if not tree.destroyed and tree.prog is impl.get_runtime().prog:
-        tree.ptr.destroy_snode_tree(tree.prog)
-        tree.destroyed = True
 
 
 def address_views(

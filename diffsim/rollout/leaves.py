@@ -30,6 +30,7 @@ class Leaf:
         buffer: Where the values are in the engine's memory.
         values: Scalar Taichi fields, one per vector component.
         grads: Their gradients, of the same shapes, filled by `Rollout.evaluate`.
+        home: Where the fields are; it outlives the rollout, and may be lent to a later one.
     """
 
     def __init__(self, rollout: Any, engine: Engine, field: Valued, value: Buffer) -> None:
@@ -39,6 +40,7 @@ class Leaf:
         self._gradient = engine.gradient_buffer(value)
         self.values: tuple[Any, ...] = engine.storage.fields(value)
         self.grads: tuple[Any, ...] = engine.storage.fields(self._gradient)
+        self.home: object = engine.storage.arena
         layout = engine.plan.layout
         worlds = (layout.worlds,) if field.per_world and layout.worlds > 1 else ()
         time = (layout.steps,) if isinstance(field, Control) else ()

@@ -29,7 +29,7 @@ class BowlLeaf:
     """Values and gradients in fields, one per component, as a rollout has them."""
 
     def __init__(self, key: str, start: NDArray[Any], components: int, dtype: Any) -> None:
-        self.key, self.shape = key, start.shape
+        self.key, self.shape, self.home = key, start.shape, self
         inner = start.shape if components == 1 else start.shape[:-1]
         self.values = tuple(ti.field(dtype, shape=inner) for _ in range(components))
         self.grads = tuple(ti.field(dtype, shape=inner) for _ in range(components))
