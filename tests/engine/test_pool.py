@@ -15,9 +15,11 @@ import taichi as ti
 
 import diffsim as ds
 from diffsim import _taichi
-from diffsim.compiler.codegen.layout import rounded
+from diffsim.compiler.codegen.layout import Layout, rounded
+from diffsim.compiler.ir import Buffer
 from diffsim.engine import pool as pools
 from diffsim.engine.pool import the_pool
+from diffsim.engine.storage import Storage
 from diffsim.errors import StateError
 
 N = 3
@@ -275,3 +277,24 @@ def test_sparse_fields_live_beside_rollouts_that_come_and_go(tmp_path):
     grown, used = map(float, done.stdout.split())
     assert grown < 40.0  # MiB
     assert used < 300.0
+
+
+@pytest.mark.parametrize("world_last", [False, True])
+def test_memory_off_the_cpu_is_written_read_and_zeroed(runtime, world_last):
+    """The way that fields of a GPU are moved, which works on a CPU too: copies, and a kernel that zeroes."""
+    layout = Layout(5, 2, 1, 5, 1, 0, world_last, width=8, room=16)
+    control, cost = Buffer("u", "control", "f64", (3,)), Buffer("c", "found", "f64", ())
+    values = np.arange(15.0).reshape(5, 3, 1)
+    for _ in range(2):  # the second one finds the memory of the first
+        storage = Storage(layout, on_cpu=False)
+        storage.allocate([control, cost, Buffer("x", "state", "f64", (2,))])
+        assert not np.any(storage.memory(control)[0])
+        assert storage.arrays(cost)[0] == 0.0
+        storage.write(control, values, (1,))
+        storage.put(cost, iter([np.array(2.5)]))
+        np.testing.assert_array_equal(storage.read(control, (1,)), values)
+        assert storage.memory(control)[0].shape == (16, 3)
+        assert storage.arrays(cost)[0] == 2.5
+        arena = storage.arena
+        storage.close()
+    assert arena in the_pool()._idle
