@@ -11,7 +11,6 @@ import io
 import itertools
 import linecache
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -31,11 +30,24 @@ with contextlib.redirect_stdout(sys.__stdout__):
     from taichi.lang import impl, kernel_impl
     from taichi.lang.ast import ast_transformer_utils
 
+    from diffsim._trees import (
+        begin_program,
+        begin_tree,
+        declared_at,
+        destroy_tree,
+        field_facts,
+        make_tree,
+        outside_tables,
+        snodes,
+        trees_left,
+    )
+
 __all__ = [
     "DTYPES",
     "HOMELESS",
     "NUMPY",
     "address_views",
+    "begin_tree",
     "brief_positions",
     "build_kernel",
     "compile_kernel",
@@ -55,14 +67,17 @@ __all__ = [
     "is_scalar_type",
     "is_vector_type",
     "kernel_function",
+    "make_tree",
     "ndrange_bounds",
     "outside_tables",
     "recording",
     "release_source",
+    "snodes",
     "struct_members",
     "struct_methods",
     "taichi_function",
     "ti",
+    "trees_left",
 ]
 
 DTYPES = {name: getattr(ti, name) for name in "f32 f64 i32 i64 u8 u32 u64 i8 i16 u16 u1".split()}
@@ -84,10 +99,7 @@ def _inside_class(level_of_class_stackframe: int) -> bool:
 
 kernel_impl._inside_class = _inside_class
 
-
-_MAX_SNODES = 1024  # taichi_max_num_snodes in its C++ source
 _LOCKED = 600.0  # seconds; Taichi locks its cache for as long as it takes to write a few files
-_DENSE = ("SNodeType.root", "SNodeType.dense", "SNodeType.place")
 
 
 def dtype_name(dtype: Any) -> str | None:
@@ -128,43 +140,6 @@ def ndrange_bounds(obj: Any) -> list[tuple[int, int]] | None:
     return [(int(start), int(stop)) for start, stop in obj.bounds]
 
 
-def outside_tables(field: Any) -> bool:
-    """Tell whether a field has a sparse SNode that Taichi's runtime keeps no room for.
-
-    Its tables have 1024 entries and SNodes are numbered without end: the first access would end the process.
-    """
-    node = field.snode.ptr
-    while node is not None:
-        if str(node.type) not in _DENSE and node.id >= _MAX_SNODES:
-            return True
-        node = node.parent
-    return False
-
-
-def declared_at(field: Any) -> tuple[str, int] | None:
-    """Return the file and the line outside Taichi that made a field; None where it does not say."""
-    told = getattr(field._get_field_members()[0], "declaration_tb", "")
-    package = os.path.dirname(ti.__file__)
-    places = re.findall(r'^  File "(.+)", line (\d+)', told, re.MULTILINE)
-    outside = [(file, int(line)) for file, line in places if not file.startswith(package)]
-    return outside[-1] if outside else None
-
-
-def field_facts(field: Any) -> tuple[str, tuple[int, ...], bool] | None:
-    """Return what decides how kernels may use a field; None where it has not been placed.
-
-    The kind of a sparse SNode above it ("" for none), its offset, and whether it has an adjoint or is one.
-    """
-    place = node = field.vars[0].ptr.snode()
-    if place is None:
-        return None
-    sparse = ""
-    while node is not None:
-        sparse = sparse or ("" if str(node.type) in _DENSE else str(node.type).rpartition(".")[2])
-        node = node.parent
-    return sparse, tuple(place.offset), bool(place.has_adjoint() or not place.is_primal())
-
-
 def has_arch(arch: str) -> bool:
     """Tell whether this machine and this build of Taichi can run `cuda`, `x64`, ..."""
     ti.set_logging_level(ti.ERROR)  # looking for CUDA warns where there is none
@@ -187,6 +162,7 @@ def initialise(
     Returns:
         The name of the backend that came up; the folder of the cache, and why nothing can be kept there.
     """
+    begin_program()
     options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
     real = ti.f64 if precision == 64 else ti.f32
     ti.reset()  # the folder's default is that of the environment as it is now
@@ -408,16 +384,6 @@ def forget_kernel(kernel: Callable[..., Any]) -> None:
             if known is part:
                 del kernels[position]
                 break
-
-
-def destroy_tree(tree: Any) -> None:
-    """Free the memory of a field tree, which no kernel may touch any more.
-
-    Taichi's own `destroy` makes every kernel of the program compile again, those of other rollouts too.
-    """
-    if not tree.destroyed and tree.prog is impl.get_runtime().prog:
-        tree.ptr.destroy_snode_tree(tree.prog)
-        tree.destroyed = True
 
 
 def address_views(

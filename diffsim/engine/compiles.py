@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from diffsim.compiler.codegen.writer import KernelText
 
-__all__ = ["announce", "begin", "watching"]
+__all__ = ["announce", "begin", "spare", "watching"]
 
 Watch = Callable[[int, int, str], object]
 
@@ -60,6 +60,12 @@ def begin(text: KernelText) -> None:
         count.known[id(text)] = text
         count.begun += 1
         count.watch(count.begun, len(count.known), _called(text))
+
+
+def spare(text: KernelText) -> None:
+    """Take back a kernel that need not be compiled: the memory that was borrowed came with it."""
+    if _counts:
+        _counts[-1].known.pop(id(text), None)
 
 
 def _called(text: KernelText) -> str:

@@ -244,7 +244,7 @@ class Engine:
         executor, norms = self._measured[mode]
         self.storage.write(norms, np.zeros(()), (norms.components,))  # worlds that end early leave some out
         cost = self._backward(executor, self.lookout.measure)
-        return cost, norms_of(self.storage.arrays(norms))
+        return cost, norms_of(self.storage.arrays(norms), self.plan.steps)
 
     def cost(self) -> NDArray[np.float64]:
         """Return the cost of each world, as memory holds it."""
@@ -272,7 +272,7 @@ class Engine:
         return (time.perf_counter() - start) / n * self.plan.steps * (1.0 + self.plan.recomputation) / 2.0
 
     def close(self) -> None:
-        """Free all memory."""
+        """Give all memory back, with the kernels compiled for it."""
         for executor in [*self._executors.values(), *(e for e, _ in self._measured.values())]:
             executor.close()
         self.lookout.close()

@@ -81,6 +81,11 @@ class Executor(abc.ABC):
         return sum(launcher.compile_seconds for launcher in self._launchers)
 
     @property
+    def cost_seconds(self) -> float:
+        """What compiling its kernels took, those included that were compiled for an earlier rollout."""
+        return sum(launcher.cost_seconds for launcher in self._launchers)
+
+    @property
     def tapes(self) -> dict[Buffer, int]:
         """The lanes of each tape that the kernels printed so far use."""
         return {b: lanes for launcher in self._launchers for b, lanes in launcher.text.tapes.items()}

@@ -296,7 +296,7 @@ def _data(text: KernelText, storage: Storage) -> dict[str, NDArray[Any]]:
 
 def _values(buffer: Buffer, component: int, storage: Storage) -> NDArray[Any]:
     if buffer.kind != "external":
-        return storage.arrays(buffer)[component]
+        return storage.memory(buffer)[component]
     values: NDArray[Any] = buffer.source.to_numpy()
     return values
 

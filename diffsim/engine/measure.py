@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.compiler.builder import Builder
+from diffsim.compiler.codegen.layout import rounded
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.ir import Buffer, Operand, Ref, Stage, Value
 from diffsim.compiler.program.program import over_elements
@@ -30,7 +31,8 @@ def measuring(stages: StageSet, steps: int) -> tuple[StageSet, Buffer]:
         stages: A program and its adjoints.
         steps: The horizon.
     """
-    norms = Buffer("adjoint_norms", "norms", "f64", (steps + 1,), 3)
+    # room for other horizons, whose kernels are then the same
+    norms = Buffer("adjoint_norms", "norms", "f64", (rounded(steps + 1),), 3)
     # adjoint stages run last to first: what is first here runs behind the others
     extra = [_sum_stage(stages, norms), _zero_stage(norms)]
     measured = dataclasses.replace(
@@ -39,9 +41,9 @@ def measuring(stages: StageSet, steps: int) -> tuple[StageSet, Buffer]:
     return measured, norms
 
 
-def norms_of(sums: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def norms_of(sums: list[NDArray[np.float64]], steps: int) -> NDArray[np.float64]:
     """Return the lengths from the three sums of squares: of small, ordinary and large numbers."""
-    small, ordinary, large = (np.sqrt(part) for part in sums)
+    small, ordinary, large = (np.sqrt(part[:, : steps + 1]) for part in sums)
     with np.errstate(over="ignore"):  # infinity is what it is then
         length: NDArray[np.float64] = np.hypot(np.hypot(small / _SCALE_SMALL, ordinary), large / _SCALE_LARGE)
     return length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,12 +12,18 @@ from numpy.typing import NDArray
 from diffsim import _taichi
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
+from diffsim.engine.arena import Arena, Spec
+from diffsim.engine.pool import the_pool
+from diffsim.errors import StateError
 
 __all__ = ["Storage"]
 
 
 class Storage:
     """Allocate buffers and move them between host and device.
+
+    Memory is borrowed when it is first used, so that a rollout that takes the place of another one finds what
+    that one has given back.
 
     Args:
         layout: The axes of the buffers.
@@ -25,98 +32,75 @@ class Storage:
 
     def __init__(self, layout: Layout, on_cpu: bool) -> None:
         self.layout, self.on_cpu = layout, on_cpu
-        self._fields: dict[Buffer, tuple[Any, ...]] = {}
-        self._views: dict[Buffer, list[NDArray[Any]]] = {}
-        self._trees: list[Any] = []
+        self._specs: dict[Buffer, Spec] = {}
+        self._arena: Arena | None = None
+        self._give_back: weakref.finalize[[Arena], Storage] | None = None
+        self._closed = False
 
     def allocate(self, buffers: Iterable[Buffer], lanes: dict[Buffer, int] | None = None) -> None:
-        """Make the fields of buffers that have none yet."""
-        made = [b for b in dict.fromkeys(buffers) if b not in self._fields and b.kind != "external"]
-        if not made:
-            return
-        kept = [b for b in made if {"checkpoint", "kept"} & set(self.layout.axes(b))]
-        windowed = [b for b in made if b not in kept and "slot" in self.layout.axes(b)]
-        lasting = [b for b in made if b not in kept and b not in windowed]
-        for part in (lasting + windowed, kept):
-            if part:
-                self._make_tree(part, windowed, lanes or {})
+        """Make the fields of buffers that have none yet, now or when memory is first used."""
+        made = [b for b in dict.fromkeys(buffers) if b not in self._specs and b.kind != "external"]
+        self._specs.update({b: self._spec(b, (lanes or {}).get(b, 1)) for b in made})
+        if self._arena is not None:
+            self._arena.allocate([self._specs[b] for b in made])
 
-    def _make_tree(self, buffers: list[Buffer], windowed: list[Buffer], lanes: dict[Buffer, int]) -> None:
-        """Make the fields of buffers, which share one allocation.
-
-        What has slots lies at the end of it, slot by slot: then no distance between two places of a step
-        depends on how many slots there are, and the same kernel is compiled to the same arithmetic, to the
-        last bit, for every window.
-        """
-        ti = _taichi.ti
-        builder = ti.FieldsBuilder()
-        nodes = dict.fromkeys(buffers, builder)
-        blocked = windowed if self.on_cpu and not self.layout.world_last else []
-        if blocked and buffers[-1] in blocked:
-            block = builder.dense(ti.axes(0), self.layout.worlds).dense(ti.axes(1), self.layout.slots)
-            nodes.update(dict.fromkeys(blocked, block))
-        for buffer, node in nodes.items():
-            self._place(node, buffer, lanes.get(buffer, 1), 2 if node is not builder else 0)
-        self._trees.append(builder.finalize())
-        if self.on_cpu:
-            for part, outer in (([b for b in buffers if b not in blocked], 0), (blocked, 2)):
-                self._make_views([b for b in part if b in nodes], outer)
-
-    def _place(self, node: Any, buffer: Buffer, lanes: int, outer: int) -> None:
-        """Make the fields of a buffer below a node that has its `outer` first axes.
-
-        On a CPU the axes before space (world, slot, ...) and each axis of space are levels of their own: an
-        index of a level is added to the address in 64 bits, so that the compiler sees how far the places of
-        neighbours are apart and vectorises, whatever expression names the slot.
-        """
-        ti = _taichi.ti
-        shape = self.layout.shape(buffer, lanes)
+    def _spec(self, buffer: Buffer, lanes: int) -> Spec:
+        axes, shape = self.layout.axes(buffer), self.layout.shape(buffer, lanes)
+        part = "kept" if {"checkpoint", "kept"} & set(axes) else "windowed" if "slot" in axes else "lasting"
         leading = len(shape) - len(buffer.shape)
-        levels = [range(outer, leading), *(range(a, a + 1) for a in range(leading, len(shape)))]
-        if not self.on_cpu or self.layout.world_last:
-            levels = [range(len(shape))]
-        fields = tuple(ti.field(_taichi.DTYPES[buffer.dtype]) for _ in range(buffer.components))
-        for field in fields:
-            place = node
-            for axes in levels:
-                place = place.dense(ti.axes(*axes), [shape[a] for a in axes]) if axes else place
-            place.place(field)
-        self._fields[buffer] = fields
+        return Spec(buffer.name, buffer.dtype, shape, leading, buffer.components, part)
 
-    def _make_views(self, buffers: list[Buffer], outer: int) -> None:
-        pairs = [(b, f) for b in buffers for f in self._fields[b]]
-        shapes = [tuple(f.shape) for _, f in pairs]
-        views = _taichi.address_views([f for _, f in pairs], shapes, [b.dtype for b, _ in pairs], outer)
-        for (buffer, _), view in zip(pairs, views, strict=True):
-            self._views.setdefault(buffer, []).append(view)
+    @property
+    def arena(self) -> Arena:
+        """Where the fields are; borrowed at the first look.
+
+        Raises:
+            StateError: The rollout was closed, or Taichi has no room for more fields.
+        """
+        if self._arena is None:
+            if self._closed:
+                raise StateError("the rollout must be open, got a closed one; make a new Rollout")
+            split, pool = self.on_cpu and not self.layout.world_last, the_pool()
+            self._arena = pool.borrow(list(self._specs.values()), self.on_cpu, split)
+            self._give_back = weakref.finalize(self, pool.give_back, self._arena)
+            self._give_back.atexit = False  # the program may have ended by then, and takes its memory along
+        return self._arena
+
+    def spec(self, buffer: Buffer) -> Spec:
+        """Return what a buffer is in memory."""
+        return self._specs[buffer]
 
     def fields(self, buffer: Buffer) -> tuple[Any, ...]:
         """Return the scalar fields of a buffer, one per component."""
-        return self._fields[buffer]
+        return self.arena.fields(self._specs[buffer])
 
     def close(self) -> None:
-        """Free all memory."""
-        self._views.clear()
-        self._fields.clear()
-        for tree in self._trees:
-            _taichi.destroy_tree(tree)
-        self._trees.clear()
+        """Give all memory back."""
+        self._closed = True
+        self._arena = None
+        if self._give_back is not None:
+            self._give_back()
 
     # ---- host ----
 
+    def memory(self, buffer: Buffer) -> list[NDArray[Any]]:
+        """Return each component as it lies in memory, room to spare included; no copy on the CPU."""
+        if not self.on_cpu:
+            return [f.to_numpy() for f in self.fields(buffer)]
+        _taichi.ti.sync()
+        return self.arena.views(self._specs[buffer])
+
     def arrays(self, buffer: Buffer) -> list[NDArray[Any]]:
         """Return each component with axes in the order of the indices, world first; no copy on the CPU."""
-        if self.on_cpu:
-            _taichi.ti.sync()
-            arrays = self._views[buffer]
-        else:
-            arrays = [f.to_numpy() for f in self._fields[buffer]]
-        return [self._world_first(buffer, a) for a in arrays]
+        return [self._outside(buffer, a) for a in self.memory(buffer)]
 
-    def _world_first(self, buffer: Buffer, array: NDArray[Any]) -> NDArray[Any]:
+    def _outside(self, buffer: Buffer, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a view of what lies in memory: world first, and no more times than there are steps."""
         axes = self.layout.axes(buffer)
         if self.layout.world_last and "world" in axes:
-            return np.moveaxis(array, -1, axes.index("world"))
+            array = np.moveaxis(array, -1, axes.index("world"))
+        if "time" in axes:
+            array = array[(slice(None),) * axes.index("time") + (slice(self.layout.steps),)]
         return array
 
     def read(self, buffer: Buffer, element_shape: tuple[int, ...]) -> NDArray[Any]:
@@ -126,30 +110,21 @@ class Storage:
 
     def put(self, buffer: Buffer, arrays: Iterator[NDArray[Any]]) -> None:
         """Write each component from an array with axes as `arrays` has them."""
-        for c, field in enumerate(self._fields[buffer]):
-            array = next(arrays)
-            if self.on_cpu:
-                self._world_first(buffer, self._views[buffer][c])[...] = array
-            else:
-                axes = self.layout.axes(buffer)
-                if self.layout.world_last and "world" in axes:
-                    array = np.moveaxis(array, axes.index("world"), -1)
-                field.from_numpy(np.ascontiguousarray(array))
+        for c in range(buffer.components):
+            self._store(buffer, c, next(arrays))
 
     def write(self, buffer: Buffer, values: NDArray[Any], element_shape: tuple[int, ...]) -> None:
         """Fill a buffer from values with components last, repeated over missing leading axes."""
-        axes = self.layout.axes(buffer)
-        fields = self._fields[buffer]
-        shape = tuple(fields[0].shape)
-        if self.layout.world_last and "world" in axes:
-            k = axes.index("world")
-            shape = (*shape[:k], shape[-1], *shape[k:-1])
+        shape = self._outside(buffer, np.broadcast_to(np.int8(0), self._specs[buffer].shape)).shape
         full = np.broadcast_to(values, shape + element_shape).reshape((*shape, buffer.components))
-        for c, field in enumerate(fields):
-            part = full[..., c]
-            if self.layout.world_last and "world" in axes:
-                part = np.moveaxis(part, axes.index("world"), -1)
-            if self.on_cpu:
-                self._views[buffer][c][...] = part
-            else:
-                field.from_numpy(np.ascontiguousarray(part, dtype=_taichi.NUMPY[buffer.dtype]))
+        for c in range(buffer.components):
+            self._store(buffer, c, full[..., c])
+
+    def _store(self, buffer: Buffer, component: int, array: NDArray[Any]) -> None:
+        spec = self._specs[buffer]
+        if self.on_cpu:
+            self._outside(buffer, self.arena.views(spec)[component])[...] = array
+            return
+        whole = np.zeros(spec.shape, _taichi.NUMPY[buffer.dtype])
+        self._outside(buffer, whole)[...] = array
+        self.fields(buffer)[component].from_numpy(whole)

@@ -183,7 +183,7 @@ class EngineBench:
                 return " ".join(str(error).split())
         if self._trusted == {candidate.mode}:  # `step`, which nothing was compared with yet
             self._run(executor, 1)
-        return executor.compile_seconds
+        return executor.cost_seconds
 
     def seconds(self, candidate: Candidate, hopeless: float) -> float:
         """Time a mode on steps from the beginning of the horizon."""

@@ -144,7 +144,7 @@ class Worker:
         made = {name: spec for name, spec in specs.items() if name not in self._specs}
         if not made:
             return
-        builder, plain = ti.FieldsBuilder(), []
+        builder, plain = _taichi.begin_tree(), []
         for name, (dtype, shape, element) in made.items():
             kind = _taichi.DTYPES[dtype]
             if element is None:
@@ -159,7 +159,7 @@ class Worker:
             else:
                 builder.place(field)
             self._fields[name], self._specs[name] = field, specs[name]
-        self._trees.append(builder.finalize())
+        self._trees.append(_taichi.make_tree(builder))
         plain = [name for name in plain if made[name][0] in _taichi.NUMPY]
         fields, shapes = [self._fields[n] for n in plain], [tuple(made[n][1]) for n in plain]
         views = _taichi.address_views(fields, shapes, [made[n][0] for n in plain])

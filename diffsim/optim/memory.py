@@ -62,13 +62,13 @@ class Memory:
 
     def _allocate(self, total: int) -> None:
         """Make the fields, in a tree of their own that can be freed."""
-        builder = ti.FieldsBuilder()
+        builder = _taichi.begin_tree()
         self.kept = ti.field(self.values[0].dtype)
         self.sums = ti.field(ti.f64)
         builder.dense(ti.ij, (self.slots, total)).place(self.kept)
         builder.dense(ti.ij, (self.parts, max(self.lanes))).place(self.sums)
         # Not at exit: the program may have ended by then, and takes its memory along.
-        weakref.finalize(self, _taichi.destroy_tree, builder.finalize()).atexit = False
+        weakref.finalize(self, _taichi.destroy_tree, _taichi.make_tree(builder)).atexit = False
 
     def fits(self, leaves: Sequence[Any], slots: int) -> bool:
         """Tell whether this memory was made for the same fields and as many slots."""

@@ -24,7 +24,8 @@ __all__ = ["OptimizerRun"]
 
 Arrays = dict[str, NDArray[Any]]
 
-# Memory that runs have given back, by rollout: the next run of the same kind finds its kernels compiled.
+# Memory that runs have given back, by where the fields of the leaves are: the next run of the same kind, also
+# of a later rollout with these fields, finds its kernels compiled.
 _idle: weakref.WeakKeyDictionary[Any, list[Memory]] = weakref.WeakKeyDictionary()
 
 
@@ -76,7 +77,7 @@ class OptimizerRun:
     def _borrow(self, leaves: list[Leaf]) -> Memory:
         """Take memory that an earlier run gave back, or make some."""
         kind, slots = self.optimizer.memory, len(self._slots) - 1
-        idle = _idle.setdefault(self._rollout, [])
+        idle = _idle.setdefault(leaves[0].home, [])
         for k, memory in enumerate(idle):
             if type(memory) is kind and memory.fits(leaves, slots):
                 memory.clear(0)
@@ -88,8 +89,8 @@ class OptimizerRun:
     def close(self) -> None:
         """Give the memory back; the parameters stay as they are."""
         memory, self._memory = self._memory, None
-        if memory is not None and not self._rollout.closed:
-            _idle.setdefault(self._rollout, []).append(memory)
+        if memory is not None:
+            _idle.setdefault(self._leaves[0].home, []).append(memory)
 
     def __enter__(self) -> OptimizerRun:
         return self

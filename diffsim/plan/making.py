@@ -39,8 +39,11 @@ def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, requ
     whole = schedule.kind == "mixed"
     layout = sizes.layout(choice.window, 0 if whole else schedule.device, schedule.device if whole else 0)
     launched = choose_mode(stages, info, request, layout, choice.forward / steps)
+    staged = sizes.staging if schedule.host + schedule.disk and not whole else 0
+    if not whole and window is None:
+        layout = sizes.roomy(layout, budget.device - staged)
     size = sizes.whole(choice.window) if whole else sizes.per_checkpoint
-    staging = {"staging": sizes.staging} if schedule.host + schedule.disk and not whole else {}
+    staging = {"staging": staged} if schedule.host + schedule.disk and not whole else {}
     return Plan(
         mode=launched.mode,
         reason=launched.reason,

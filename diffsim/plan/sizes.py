@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.checks.ranges import Ranges
-from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.codegen.layout import Layout, rounded
 from diffsim.compiler.codegen.stages import StageSet, all_adjoints, parameter_adjoints, tapes_of
 from diffsim.compiler.ir import Buffer, For, walk
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.errors import Diagnostic
 
 __all__ = ["Sizes", "size_tapes"]
+
+_LITTLE = 1 << 20  # bytes of a window that are little, for each world
+_FEWEST, _MANY = 16, 1024  # steps that there is room for at least, and at least where they take little
+_SMALL_SPARE, _SPARE = 16 << 20, 64 << 20  # bytes of room to spare, for those many steps and for fewer
 
 
 class Sizes:
@@ -73,6 +78,30 @@ class Sizes:
             windows,
         )
 
+    def roomy(self, layout: Layout, budget: int) -> Layout:
+        """Return a layout with room to spare, so that other horizons find their kernels compiled.
+
+        The room is a power of two, so that it is the same for many horizons; what takes little has more of
+        it. Where it would take much, or more than the budget, there is none, and none where whole windows
+        are kept, which would grow with it.
+
+        Args:
+            layout: As planned.
+            budget: Bytes that all fields may take.
+        """
+        if layout.windows:
+            return layout
+        controls = any(b.kind == "control" for b in self.lowered.buffers.by_field.values())
+        room = rounded(layout.steps, _FEWEST) if controls else 0
+        little = 1 << (_LITTLE * self.worlds // self.per_step).bit_length() >> 1
+        bare = sum(self.table(layout).values())
+        for least, most in ((min(_MANY, little), _SMALL_SPARE), (_FEWEST, _SPARE)):
+            made = replace(layout, width=rounded(layout.window, max(_FEWEST, least)), room=room)
+            size = sum(self.table(made).values())
+            if size <= budget and size - bare <= most:
+                return made
+        return layout
+
     def total(self, window: int, checkpoints: int = 0, windows: int = 0) -> int:
         """Return the bytes of all fields."""
         return sum(self.table(self.layout(window, checkpoints, windows)).values())
@@ -95,7 +124,7 @@ class Sizes:
         parameters = [b for b in with_adjoints if b.kind in ("param", "control", "constant")]
         reduced = [b for b in parameter_adjoints(lowered) if layout.groups > 1 and not b.per_world]
         initial = list(lowered.initial.values())
-        one_group = Layout(layout.steps, layout.worlds, 1, 1, layout.history, 0)
+        one_group = replace(layout, groups=1)
         return {
             "states": size(b for b in with_adjoints if b.kind == "state"),
             "scratch": size(b for b in with_adjoints if b.kind in ("scratch", "workspace")),

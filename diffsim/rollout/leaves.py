@@ -33,6 +33,7 @@ class Leaf:
         grads: Their gradients, of the same shapes, filled by `Rollout.evaluate`.
         world_axis: The axis of these fields that counts worlds; None where all share the values, or there is
             one world only.
+        home: Where the fields are; it outlives the rollout, and may be lent to a later one.
     """
 
     def __init__(self, rollout: Any, engine: Engine, field: Valued, value: Buffer) -> None:
@@ -43,6 +44,7 @@ class Leaf:
         self._gradient = engine.gradient_buffer(value)
         self.values: tuple[Any, ...] = engine.storage.fields(value)
         self.grads: tuple[Any, ...] = engine.storage.fields(self._gradient)
+        self.home: object = engine.storage.arena
         layout = engine.plan.layout
         many = field.per_world and layout.worlds > 1
         last = len(layout.axes(value)) + len(value.shape) - 1

@@ -123,7 +123,7 @@ class Rollout:
         return self._engine.compile_seconds
 
     def close(self) -> None:
-        """Free the memory; the newest parameter values are kept on the host."""
+        """Give the memory back, for later rollouts; the newest parameter values are kept on the host."""
         if self.closed:
             return
         self._require_idle()

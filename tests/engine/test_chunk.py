@@ -9,6 +9,7 @@ import diffsim as ds
 from diffsim.compiler.codegen import stepwise
 from diffsim.engine import chunk as chunks
 from diffsim.engine import launch
+from diffsim.engine.pool import the_pool
 from diffsim.errors import ConfigError, StateError
 from diffsim.plan.costs import Costs
 from diffsim.plan.modes import COMPILE_BUDGET
@@ -123,6 +124,7 @@ class Watcher:
 @pytest.mark.parametrize(("steps", "names"), [(6, {"3"}), (7, {"3", "1"})])
 def test_the_guard_sees_each_text_before_it_runs(chain, monkeypatch, steps, names):
     watcher = Watcher()
+    the_pool().release()  # with what earlier tests have compiled
     monkeypatch.setattr(launch, "the_guard", lambda: watcher)
     rollout = ds.Rollout(chain, steps, mode="chunk", chunk=3)
     rollout._engine._verified = 2

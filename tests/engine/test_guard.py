@@ -20,6 +20,7 @@ from diffsim.engine import guard as guard_module
 from diffsim.engine.child import Child
 from diffsim.engine.guard import Guard
 from diffsim.engine.passed import PassedTexts
+from diffsim.engine.pool import the_pool
 from diffsim.errors import ConfigError, GradientError
 from diffsim.files import cache_folder
 
@@ -74,7 +75,8 @@ def guard():
 
 @pytest.fixture
 def mine(monkeypatch, tmp_path, runtime):
-    """A guard with a memory of its own, in place of the one that all share."""
+    """A guard with a memory of its own, in place of the one that all share; no kernel is compiled yet."""
+    the_pool().release()
     made = Guard(tmp_path / "guard")
     monkeypatch.setattr(launch, "the_guard", lambda: made)
     yield made
@@ -184,7 +186,7 @@ def test_without_the_guard_no_child_is_started(mine, monkeypatch):
 def test_the_child_says_nothing_here(mine, monkeypatch, capfd):
     plant(monkeypatch, appended("\nimport os\nos.system('echo loud; echo loud >&2')\n"))
     monkeypatch.setattr(
-        launch.Launcher, "_compile", lambda self, args: mine.attempt(self.text, self._storage, args)
+        launch.Launcher, "_prepare", lambda self, args: mine.attempt(self.text, self._storage, args)
     )
     gradient()
     assert capfd.readouterr() == ("", "")
@@ -279,6 +281,7 @@ def test_data_that_lead_astray_are_contained(mine, monkeypatch):
     assert cost == pytest.approx(0.8**4 * 5.0)
     table[1] = 1_000_000_000
     mine._passed = PassedTexts(None)
+    the_pool().release()
     with pytest.raises(GradientError, match=r"Lookup, made of .*SIG(SEGV|BUS) in its first run"):
         value_of(Lookup(table, weights))
 

@@ -29,7 +29,7 @@ class BowlLeaf:
     """Values and gradients in fields, one per component, as a rollout has them."""
 
     def __init__(self, key: str, start: NDArray[Any], components: int, dtype: Any) -> None:
-        self.key, self.shape, self.world_axis = key, start.shape, None
+        self.key, self.shape, self.world_axis, self.home = key, start.shape, None, self
         self.field = SimpleNamespace(version=0, set=self.set)
         inner = start.shape if components == 1 else start.shape[:-1]
         self.values = tuple(ti.field(dtype, shape=inner) for _ in range(components))

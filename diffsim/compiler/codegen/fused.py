@@ -219,7 +219,7 @@ def _zero_parameter(w: KernelWriter, buffer: Buffer, lane: Lane) -> None:
     names = {"world": lane.world, "group": lane.group, "time": "z"}
     leading = [names[axis] for axis in w.layout.axes(buffer)]
     if "z" in leading:
-        with w.inside(f"for z in range({w.layout.steps}):"):
+        with w.inside(f"for z in range({w.layout.times}):"):
             w.zero(buffer, leading)
     else:
         w.zero(buffer, leading)

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from diffsim.compiler.ir import Buffer
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "rounded"]
+
+
+def rounded(count: int, least: int = 16) -> int:
+    """Return the number of places to make for so many things: the next power of two, and at least `least`."""
+    return max(least, 1 << max(0, count - 1).bit_length())
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,10 @@ class Layout:
         checkpoints: Copies of the States that can be kept.
         world_last: The world axis is the fastest in memory (GPU) instead of the slowest (CPU).
         windows: Copies of all values of a window that can be kept.
+        width: Steps of a window that there is room for; 0 for no more than the window.
+        room: Steps of a Control that there is room for; 0 for no more than the horizon.
+
+    With room to spare rollouts of other horizons have the same memory, and so the same compiled kernels.
     """
 
     steps: int
@@ -32,11 +41,18 @@ class Layout:
     checkpoints: int
     world_last: bool = False
     windows: int = 0
+    width: int = 0
+    room: int = 0
 
     @property
     def slots(self) -> int:
         """Count the times at which States are in memory."""
-        return self.window + self.history
+        return (self.width or self.window) + self.history
+
+    @property
+    def times(self) -> int:
+        """Count the steps that Controls have values for in memory."""
+        return self.room or self.steps
 
     @property
     def ring(self) -> int:
@@ -84,7 +100,7 @@ class Layout:
             "lane": lanes,
             "slot": self.slots,
             "ring": self.ring,
-            "time": self.steps,
+            "time": self.times,
             "history": self.history,
             "checkpoint": max(1, self.checkpoints),
             "kept": max(1, self.windows),

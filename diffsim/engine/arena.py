@@ -1,0 +1,214 @@
+"""Memory that outlives a rollout: fields, and the kernels that were compiled for them."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim import _taichi
+
+__all__ = ["Arena", "Compiled", "Spec"]
+
+_KERNELS = 512  # that an idle arena keeps
+_TOGETHER = 64  # fields that one kernel zeroes
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a buffer is in memory.
+
+    Attributes:
+        name: The buffer's name.
+        dtype: The scalar type.
+        shape: The lengths of all axes, in memory order.
+        leading: How many axes come before those of space.
+        components: Scalar fields.
+        part: `windowed` for what has slots, `kept` for checkpoints, else `lasting`.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    leading: int
+    components: int
+    part: str
+
+    @property
+    def bytes(self) -> int:
+        """The memory of all components."""
+        return self.components * math.prod(self.shape) * int(np.dtype(_taichi.NUMPY[self.dtype]).itemsize)
+
+
+@dataclass
+class Compiled:
+    """A kernel that was compiled for the fields of an arena.
+
+    Attributes:
+        kernel: The kernel.
+        launch: Launches it.
+        seconds: What compiling took, the first run included.
+        fields: Fields of the user's that it reads.
+    """
+
+    kernel: Callable[..., Any]
+    launch: Callable[..., None]
+    seconds: float
+    fields: tuple[Any, ...] = ()
+
+
+class Arena:
+    """Scalar fields by what they are, and compiled kernels by their text.
+
+    Args:
+        specs: What it is made for.
+        on_cpu: The fields lie in host memory and can be viewed as NumPy arrays.
+        split: The axes before space and each axis of space are levels of their own.
+
+    Attributes:
+        key: What it was made for: rollouts of the same key can take it over.
+        program: The Taichi program that it lives on.
+        bytes: The memory of all fields.
+    """
+
+    def __init__(self, specs: Sequence[Spec], on_cpu: bool, split: bool) -> None:
+        self.key = (tuple(specs), on_cpu, split)
+        self.program = _taichi.current_program()
+        self.bytes = 0
+        self._on_cpu, self._split = on_cpu, split
+        self._fields: dict[Spec, tuple[Any, ...]] = {}
+        self._views: dict[Spec, list[NDArray[Any]]] = {}
+        self._trees: list[Any] = []
+        self._kernels: OrderedDict[tuple[Any, ...], Compiled] = OrderedDict()
+        self._zero: list[Callable[..., Any]] = []
+
+    @property
+    def first_bytes(self) -> int:
+        """The memory of what it was made for; tapes and measurements may have come later."""
+        return sum(spec.bytes for spec in self.key[0])
+
+    def allocate(self, specs: Iterable[Spec]) -> None:
+        """Make the fields of what has none yet."""
+        made = [spec for spec in dict.fromkeys(specs) if spec not in self._fields]
+        order = ("lasting", "windowed"), ("kept",)
+        for parts in order:
+            here = [spec for part in parts for spec in made if spec.part == part]
+            if here:
+                self._make_tree(here)
+
+    def fields(self, spec: Spec) -> tuple[Any, ...]:
+        """Return the scalar fields of a buffer, one per component."""
+        return self._fields[spec]
+
+    def views(self, spec: Spec) -> list[NDArray[Any]]:
+        """Return NumPy arrays that share the memory of those fields; on the CPU."""
+        return self._views[spec]
+
+    def clear(self) -> None:
+        """Zero all fields, as new ones are."""
+        if self._on_cpu:
+            _taichi.ti.sync()
+            for view in (view for views in self._views.values() for view in views):
+                view[...] = 0
+            return
+        if not self._zero:
+            fields = [field for fields in self._fields.values() for field in fields]
+            self._zero = [_zeroing(fields[k : k + _TOGETHER]) for k in range(0, len(fields), _TOGETHER)]
+        for kernel in self._zero:
+            kernel()
+
+    # ---- kernels ----
+
+    def compiled(self, key: tuple[Any, ...]) -> Compiled | None:
+        """Return the kernel of a text, None where it was not compiled yet."""
+        found = self._kernels.get(key)
+        if found is not None:
+            self._kernels.move_to_end(key)
+        return found
+
+    def keep(self, key: tuple[Any, ...], compiled: Compiled) -> None:
+        """Remember a kernel."""
+        self._kernels[key] = compiled
+
+    def trim(self) -> None:
+        """Forget the kernels that were not used for longest, if they are many; nobody may hold any."""
+        while len(self._kernels) > _KERNELS:
+            _taichi.forget_kernel(self._kernels.popitem(last=False)[1].kernel)
+
+    def close(self) -> None:
+        """Free all memory; nobody may use it any more."""
+        for compiled in self._kernels.values():
+            _taichi.forget_kernel(compiled.kernel)
+        for kernel in self._zero:
+            _taichi.forget_kernel(kernel)
+        self._kernels.clear()
+        self._zero.clear()
+        self._views.clear()
+        self._fields.clear()
+        for tree in self._trees:
+            _taichi.destroy_tree(tree)
+        self._trees.clear()
+
+    # ---- fields ----
+
+    def _make_tree(self, specs: list[Spec]) -> None:
+        """Make the fields of buffers, which share one allocation.
+
+        What has slots lies at the end of it, slot by slot: then no distance between two places of a step
+        depends on how many slots there are, and the same kernel is compiled to the same arithmetic, to the
+        last bit, for every window.
+        """
+        ti = _taichi.ti
+        self._zero.clear()
+        builder = _taichi.begin_tree()
+        blocked = [s for s in specs if s.part == "windowed"] if self._split else []
+        nodes = dict.fromkeys(specs, builder)
+        if blocked:
+            worlds, slots = blocked[0].shape[:2]
+            nodes.update(dict.fromkeys(blocked, builder.dense(ti.axes(0), worlds).dense(ti.axes(1), slots)))
+        for spec, node in nodes.items():
+            self._place(node, spec, 2 if node is not builder else 0)
+        self._trees.append(_taichi.make_tree(builder))
+        self.bytes += sum(spec.bytes for spec in specs)
+        if self._on_cpu:
+            for part, outer in (([s for s in specs if s not in blocked], 0), (blocked, 2)):
+                self._make_views(part, outer)
+
+    def _place(self, node: Any, spec: Spec, outer: int) -> None:
+        """Make the fields of a buffer below a node that has its `outer` first axes.
+
+        On a CPU the axes before space (world, slot, ...) and each axis of space are levels of their own: an
+        index of a level is added to the address in 64 bits, so that the compiler sees how far the places of
+        neighbours are apart and vectorises, whatever expression names the slot.
+        """
+        ti = _taichi.ti
+        shape, leading = spec.shape, spec.leading
+        levels = [range(outer, leading), *(range(a, a + 1) for a in range(leading, len(shape)))]
+        if not self._split:
+            levels = [range(len(shape))]
+        fields = tuple(ti.field(_taichi.DTYPES[spec.dtype]) for _ in range(spec.components))
+        for field in fields:
+            place = node
+            for axes in levels:
+                place = place.dense(ti.axes(*axes), [shape[a] for a in axes]) if axes else place
+            place.place(field)
+        self._fields[spec] = fields
+
+    def _make_views(self, specs: list[Spec], outer: int) -> None:
+        pairs = [(s, f) for s in specs for f in self._fields[s]]
+        shapes = [tuple(f.shape) for _, f in pairs]
+        views = _taichi.address_views([f for _, f in pairs], shapes, [s.dtype for s, _ in pairs], outer)
+        for (spec, _), view in zip(pairs, views, strict=True):
+            self._views.setdefault(spec, []).append(view)
+
+
+def _zeroing(fields: Sequence[Any]) -> Callable[..., Any]:
+    """Make a kernel that zeroes fields."""
+    lines = [f"    for i in ti.grouped(f{k}):\n        f{k}[i] = 0" for k in range(len(fields))]
+    source = "def zero():\n" + "\n".join(lines) + "\n"
+    return _taichi.build_kernel(source, "zero", {f"f{k}": field for k, field in enumerate(fields)})
