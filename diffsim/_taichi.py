@@ -263,7 +263,7 @@ def compile_kernel(kernel: Callable[..., Any], args: Sequence[int]) -> None:
     )
 
 
-def direct_launch(kernel: Callable[..., Any], count: int) -> Callable[..., None]:
+def direct_launch(kernel: Callable[..., Any], count: int, reuse: bool = True) -> Callable[..., None]:
     """Return a function that launches a compiled kernel of `count` integer arguments.
 
     Taichi's own call looks at the types of all arguments and for the kernel that was compiled for them, which
@@ -272,14 +272,15 @@ def direct_launch(kernel: Callable[..., Any], count: int) -> Callable[..., None]
     Args:
         kernel: A kernel of `build_kernel` that was launched before.
         count: Its arguments.
+        reuse: Hold arguments in the same place again, where a launch is over when it returns: on a CPU.
     """
     primal = kernel._primal  # type: ignore[attr-defined]
     program = impl.get_runtime().prog
     made = primal.compiled_kernels[primal.ensure_compiled(*[0] * count)]
     compiled = program.compile_kernel(program.config(), program.get_device_caps(), made)
     start, places = program.launch_kernel, [(k,) for k in range(count)]
-    # on a CPU a launch is over when it returns, and what holds its arguments can be used again
-    kept = made.make_launch_context() if impl.current_cfg().arch in (ti.x64, ti.arm64) else None
+    at_once = impl.current_cfg().arch in (ti.x64, ti.arm64)
+    kept = made.make_launch_context() if reuse and at_once else None
 
     def launch(*args: int) -> None:
         context = kept if kept is not None else made.make_launch_context()

@@ -31,6 +31,7 @@ class RuntimeInfo:
         guard: Seconds that a new kernel may take in the guard's process; 0 where there is no guard.
         unguarded: Why there is none although it was asked for.
         tune: Mode `auto` may weigh the time to compile, and measure.
+        device_layout: Memory, copies and rules are those of a GPU although the CPU computes: for tests.
     """
 
     arch: str
@@ -40,6 +41,7 @@ class RuntimeInfo:
     guard: float = 0.0
     unguarded: str = ""
     tune: bool = False
+    device_layout: bool = False
 
     @property
     def real(self) -> str:
@@ -48,8 +50,8 @@ class RuntimeInfo:
 
     @property
     def on_cpu(self) -> bool:
-        """Tell whether the fields live in host memory."""
-        return self.arch != "cuda"
+        """Tell whether the fields live in host memory, and NumPy may reach into them."""
+        return self.arch != "cuda" and not self.device_layout
 
 
 class _Runtime:
@@ -99,7 +101,7 @@ def init(
         StateError: Rollouts of an earlier `init` are still alive; their memory would be lost.
     """
     _check_arguments(arch, precision, seed, threads)
-    limit, tuned = _guard_seconds(guard), _tuned(tune)
+    limit, tuned, as_device = _guard_seconds(guard), _tuned(tune), _as_device()
     chosen = arch
     if arch == "auto":
         chosen = "cuda" if _taichi.has_arch("cuda") else "cpu"
@@ -118,9 +120,16 @@ def init(
     if _runtime.info is None:
         atexit.register(_taichi.finish)  # a script that closes nothing has its kernels cached as well
     name = _taichi.initialise(chosen, precision, seed, threads, cache)
-    unguarded = _why_unguarded(name) if limit else ""
+    unguarded = _why_unguarded(name, as_device) if limit else ""
     _runtime.info = RuntimeInfo(
-        name, precision, seed, threads or os.cpu_count() or 1, 0.0 if unguarded else limit, unguarded, tuned
+        name,
+        precision,
+        seed,
+        threads or os.cpu_count() or 1,
+        0.0 if unguarded else limit,
+        unguarded,
+        tuned,
+        as_device,
     )
     _runtime.program = _taichi.current_program()
     return _runtime.info
@@ -162,8 +171,18 @@ def _tuned(tune: Any) -> bool:
     return tune
 
 
-def _why_unguarded(arch: str) -> str:
+def _as_device() -> bool:
+    """Tell whether tests asked for a GPU's layout on the CPU, so that its branches run where no GPU is."""
+    given = os.environ.get("DIFFSIM_LAYOUT", "host")
+    if given not in ("host", "device"):
+        raise ConfigError(f"DIFFSIM_LAYOUT must be host or device, got {given!r}; unset it")
+    return given == "device"
+
+
+def _why_unguarded(arch: str, as_device: bool = False) -> str:
     """Say why the guard's process can't be had with a backend; empty where it can."""
+    if as_device:
+        return "the guard's process has the layout of a CPU, and DIFFSIM_LAYOUT asks for a GPU's"
     if arch == "cuda":
         return "on CUDA the guard's process would need the GPU's memory once more"
     if os.name != "posix":

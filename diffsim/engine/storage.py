@@ -134,7 +134,7 @@ class Storage:
                 axes = self.layout.axes(buffer)
                 if self.layout.world_last and "world" in axes:
                     array = np.moveaxis(array, axes.index("world"), -1)
-                field.from_numpy(np.ascontiguousarray(array))
+                _send(field, array, buffer)
 
     def write(self, buffer: Buffer, values: NDArray[Any], element_shape: tuple[int, ...]) -> None:
         """Fill a buffer from values with components last, repeated over missing leading axes."""
@@ -152,4 +152,9 @@ class Storage:
             if self.on_cpu:
                 self._views[buffer][c][...] = part
             else:
-                field.from_numpy(np.ascontiguousarray(part, dtype=_taichi.NUMPY[buffer.dtype]))
+                _send(field, part, buffer)
+
+
+def _send(field: Any, array: NDArray[Any], buffer: Buffer) -> None:
+    """Copy an array to a field that the host can't reach into, a number without axes as one."""
+    field.from_numpy(np.asarray(array, dtype=_taichi.NUMPY[buffer.dtype], order="C"))

@@ -40,7 +40,10 @@ def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, requ
     layout = sizes.layout(choice.window, 0 if whole else schedule.device, schedule.device if whole else 0)
     launched = choose_mode(stages, info, request, layout, choice.forward / steps)
     size = sizes.whole(choice.window) if whole else sizes.per_checkpoint
-    staging = {"staging": sizes.staging} if schedule.host + schedule.disk and not whole else {}
+    outside = schedule.host + schedule.disk
+    # mixed schedules with too few places keep States in some of them
+    states = not whole or schedule.device + outside < schedule.segments - 1
+    staging = {"staging": sizes.staging} if outside and states else {}
     return Plan(
         mode=launched.mode,
         reason=launched.reason,
