@@ -11,6 +11,7 @@ from typing import Any
 
 from diffsim import _taichi
 from diffsim.errors import ConfigError, StateError
+from diffsim.options import plain_number
 
 __all__ = ["RuntimeInfo", "info", "init"]
 
@@ -100,6 +101,7 @@ def init(
         ConfigError: An argument is not allowed, or the backend asked for is not on this machine.
         StateError: Rollouts of an earlier `init` are still alive; their memory would be lost.
     """
+    precision, seed, threads, guard = map(plain_number, (precision, seed, threads, guard))
     _check_arguments(arch, precision, seed, threads)
     limit, tuned, as_device = _guard_seconds(guard), _tuned(tune), _as_device()
     chosen = arch

@@ -15,6 +15,7 @@ from diffsim.language.fields import Cost, Done, Field
 
 __all__ = ["BoundKernel", "Part", "Simulator", "fields_within", "named_fields"]
 
+_MOST_NAMES = 6  # of one kind of field that a repr lists
 Recorder = Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("diffsim_recorder", default=None)
 
@@ -96,6 +97,13 @@ class Part:
             if function is not None and inspect.getattr_static(cls, name) is attribute:
                 setattr(cls, name, _KernelMethod(function))
 
+    def __repr__(self) -> str:
+        kinds: dict[str, list[str]] = {}
+        for path, field in _search(self):
+            kinds.setdefault(type(field).__name__, []).append(path)
+        told = "; ".join(f"{kind} {_few(paths)}" for kind, paths in kinds.items())
+        return f"<{type(self).__name__}{': ' if told else ''}{told}>"
+
 
 class Simulator(Part):
     """Base of simulators: what one step does, written as plain Taichi kernels.
@@ -176,6 +184,12 @@ def _search(root: Any) -> Iterator[tuple[str, Field]]:
             elif _may_hold_fields(value):
                 seen.add(id(value))
                 queue.append((path, value))
+
+
+def _few(names: list[str]) -> str:
+    """List names, the first ones where there are many."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _may_hold_fields(value: Any) -> bool:

@@ -11,6 +11,7 @@ from diffsim.errors import ConfigError, DiffsimError, TraceError
 from diffsim.language.adjoints import given_adjoint, is_method
 from diffsim.language.fields import Field, Workspace
 from diffsim.language.simulator import Simulator, named_fields, recording
+from diffsim.options import plain_number
 
 __all__ = ["CallGroup", "KernelCall", "Program", "Repeat", "Time", "repeat", "trace"]
 
@@ -221,6 +222,7 @@ def repeat(count: int, until: Workspace | None = None) -> Iterator[None]:
         TraceError: It stands elsewhere, or in another loop of its kind, calls no kernel, or ends by what
             another loop ends by.
     """
+    count = plain_number(count)
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_ROUNDS:
         raise ConfigError(
             f"repeat count must be an integer from 1 to {_MOST_ROUNDS}, got {count!r}; use 20 where unsure"
