@@ -12,9 +12,10 @@ or runs in both, the tests (and the module's own fixtures that use ``runtime``) 
     @pytest.mark.parametrize("precision", [32, 64], scope="module")
     def test_value(runtime, precision): ...
 
-A test marked ``layouts`` runs twice on a CPU: with memory and copies as they are there (``host``), and as they
-are on a GPU (``device``), so that the branches of a GPU are tested where none is. ``DIFFSIM_LAYOUT=device`` runs
-whatever is chosen with the latter alone. Tests marked ``cpu`` hold for the former only.
+A test marked ``layouts`` runs twice on a CPU: with memory and copies as they are there (``host``), and as
+they are on a GPU (``device``), so that the branches of a GPU are tested where none is.
+``DIFFSIM_LAYOUT=device`` runs whatever is chosen with the latter alone. Tests marked ``cpu`` hold for the
+former only.
 
 A module whose programs nobody knows beforehand sets the fixture ``guard`` to True: a kernel that would kill
 the process fails its test instead.
@@ -131,7 +132,7 @@ def guard() -> bool:
 
 @pytest.fixture(scope="module")
 def layout() -> str:
-    """Whose memory layout the runtime has: that of the ``host``, or of a ``device``; see the marker ``layouts``."""
+    """Whose memory layout the runtime has, of the ``host`` or a ``device``; see the marker ``layouts``."""
     return LAYOUT
 
 

@@ -130,7 +130,7 @@ def assert_equal(found, wanted, shared=()):
 
 
 def tight(chain, schedule, room=0, **options):
-    """The memory of a window and of so many checkpoints beside it, and of what States need on their way out."""
+    """The memory of a window, of so many checkpoints beside it, and of what States need on their way out."""
     plan = ds.plan(chain, T, window=W, schedule=schedule, **options)
     kept, staging = plan.bytes["checkpoints"], 0
     if not ds.runtime.info().on_cpu:

@@ -210,7 +210,7 @@ def test_bad_values(rollout):
 def test_not_finite_is_located(rollout):
     sim = rollout.sim
     u = np.zeros((12, 2))
-    u[7, 1] = np.nan
+    u[7, 1] = np.inf
     sim.u.set(u)
     try:
         with pytest.raises(StateError, match=r"State (x|v) is first not finite at step 8"):
