@@ -76,7 +76,10 @@ class Inputs:
     def _check_captured(self) -> None:
         for captured in self._engine.lowered.buffers.captured.values():
             now: Any = _read(captured)
-            if now is not captured.value and not np.array_equal(now, captured.value):
+            same = now is captured.value or (
+                not isinstance(now, Field) and np.array_equal(now, captured.value)
+            )
+            if not same:
                 raise StateError(
                     f"{captured.label} must stay as kernels saw it when the rollout was made "
                     f"({captured.value!r}), got {now!r}; make a new Rollout, or declare it "

@@ -320,3 +320,41 @@ def test_a_rollout_is_closed_when_its_block_fails(runtime):
     with pytest.raises(ZeroDivisionError), ds.Rollout(Mass(), 2, mode="step") as rollout:
         _ = 1 / 0
     assert rollout.closed
+
+
+class Grown(ds.Simulator):
+    """Growth by Params in a list, at a rate and over a length that are attributes."""
+
+    def __init__(self, rate, length):
+        self.rate, self.length = rate, length
+        self.x = ds.State(ds.real, 2, init=1.0)
+        self.factors = [ds.Param(np.array([2.0, 3.0])), ds.Param(np.array([4.0, 5.0]))]
+
+    @ti.kernel
+    def grow(self, t: ti.i32):
+        for i in range(self.length):
+            self.x[t + 1, i] = self.x[t, i] + self.rate * self.factors[1][i]
+
+    def step(self, t):
+        self.grow(t)
+
+    @ti.kernel
+    def measure(self, t: ti.i32):
+        for i in range(self.length):
+            self.cost[None] += self.x[t, i]
+
+    def terminal_cost(self, t):
+        self.measure(t)
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.array])
+def test_kernels_take_numbers_of_numpy(runtime, kind):
+    """And do not take a list of small Params, which NumPy can read now, for a matrix."""
+    sim = Grown(kind(0.5), np.array(2))
+    with ds.Rollout(sim, 2, mode="step") as rollout:
+        cost, grads = rollout.value_and_grad()
+        assert cost == 2.0 + 0.5 * 2 * (4.0 + 5.0)
+        np.testing.assert_array_equal(grads["factors.1"], [1.0, 1.0])
+        sim.rate = kind(0.25)
+        with pytest.raises(StateError, match=r"Grown.rate must stay as kernels saw it .*\(0.5\), got .*0.25"):
+            rollout.value()
