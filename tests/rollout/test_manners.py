@@ -355,6 +355,8 @@ def test_kernels_take_numbers_of_numpy(runtime, kind):
         cost, grads = rollout.value_and_grad()
         assert cost == 2.0 + 0.5 * 2 * (4.0 + 5.0)
         np.testing.assert_array_equal(grads["factors.1"], [1.0, 1.0])
+        sim.factors[1].set([6.0, 7.0])  # no value that kernels saw
+        assert rollout.value() == 2.0 + 0.5 * 2 * (6.0 + 7.0)
         sim.rate = kind(0.25)
         with pytest.raises(StateError, match=r"Grown.rate must stay as kernels saw it .*\(0.5\), got .*0.25"):
             rollout.value()
