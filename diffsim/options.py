@@ -15,7 +15,16 @@ import numpy as np
 
 from diffsim.errors import ConfigError
 
-__all__ = ["OptionInfo", "Options", "flag_of", "near_miss", "option", "options_of", "unknown_name"]
+__all__ = [
+    "OptionInfo",
+    "Options",
+    "flag_of",
+    "near_miss",
+    "option",
+    "options_of",
+    "plain_number",
+    "unknown_name",
+]
 
 _RULE = "diffsim.option"
 _T = TypeVar("_T", bound="Options")
@@ -144,8 +153,7 @@ class OptionInfo:
 
     def _item(self, value: object) -> Any:
         """Return a value as its kind, None where it is not allowed."""
-        if isinstance(value, np.generic):
-            value = value.item()
+        value = plain_number(value)
         if (
             self.kind is float
             and isinstance(value, int)
@@ -262,6 +270,13 @@ def options_of(cls: type[Options]) -> list[OptionInfo]:
             )
         found.append(OptionInfo(entry.name, kind, optional, entry.default, rule, length))
     return found
+
+
+def plain_number(value: Any) -> Any:
+    """Return the number in a scalar of NumPy or an array without axes; anything else as it is."""
+    if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
+        return value.item()
+    return value
 
 
 def flag_of(name: str) -> str:

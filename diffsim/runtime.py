@@ -14,6 +14,7 @@ from typing import Any
 
 from diffsim import _outlived, _taichi
 from diffsim.errors import ConfigError, StateError
+from diffsim.options import plain_number
 
 __all__ = ["RuntimeInfo", "info", "init"]
 
@@ -35,6 +36,7 @@ class RuntimeInfo:
         unguarded: Why there is none although it was asked for.
         tune: Mode `auto` may weigh the time to compile, and measure.
         cache: Compiled kernels are kept on disk.
+        device_layout: Memory, copies and rules are those of a GPU although the CPU computes: for tests.
     """
 
     arch: str
@@ -45,6 +47,7 @@ class RuntimeInfo:
     unguarded: str = ""
     tune: bool = False
     cache: bool = True
+    device_layout: bool = False
 
     @property
     def real(self) -> str:
@@ -53,8 +56,8 @@ class RuntimeInfo:
 
     @property
     def on_cpu(self) -> bool:
-        """Tell whether the fields live in host memory."""
-        return self.arch != "cuda"
+        """Tell whether the fields live in host memory, and NumPy may reach into them."""
+        return self.arch != "cuda" and not self.device_layout
 
 
 class _Runtime:
@@ -118,8 +121,9 @@ def init(
         ConfigError: An argument is not allowed, or the backend asked for is not on this machine.
         StateError: Rollouts of an `init` with other settings are still alive, or one is running.
     """
+    precision, seed, threads, guard = map(plain_number, (precision, seed, threads, guard))
     _check_arguments(arch, precision, seed, threads, cache, reset)
-    limit, tuned = _guard_seconds(guard), _tuned(tune)
+    limit, tuned, as_device = _guard_seconds(guard), _tuned(tune), _as_device()
     settings: dict[str, Any] = {
         "arch": _chosen(arch),
         "precision": int(precision),
@@ -128,6 +132,7 @@ def init(
         "cache": bool(cache),
         "guard": limit,
         "tune": tuned,
+        "device_layout": as_device,
     }
     if _runtime.running and _runtime.info is not None:
         if settings == _runtime.settings and not reset:
@@ -138,10 +143,11 @@ def init(
     if _runtime.info is None:
         atexit.register(_taichi.finish)  # a script that closes nothing has its kernels cached as well
     name, (folder, trouble) = _taichi.initialise(settings["arch"], precision, seed, threads, cache)
-    unguarded = _why_unguarded(name) if limit else ""
+    unguarded = _why_unguarded(name, as_device) if limit else ""
     guarded = 0.0 if unguarded else limit
+    kept = cache and not trouble
     _runtime.info = RuntimeInfo(
-        name, precision, seed, settings["threads"], guarded, unguarded, tuned, cache and not trouble
+        name, precision, seed, settings["threads"], guarded, unguarded, tuned, kept, as_device
     )
     _runtime.program, _runtime.settings = _taichi.current_program(), settings
     if cache:
@@ -258,8 +264,18 @@ def _tuned(tune: Any) -> bool:
     return tune
 
 
-def _why_unguarded(arch: str) -> str:
+def _as_device() -> bool:
+    """Tell whether tests asked for a GPU's layout on the CPU, so that its branches run where no GPU is."""
+    given = os.environ.get("DIFFSIM_LAYOUT", "host")
+    if given not in ("host", "device"):
+        raise ConfigError(f"DIFFSIM_LAYOUT must be host or device, got {given!r}; unset it")
+    return given == "device"
+
+
+def _why_unguarded(arch: str, as_device: bool = False) -> str:
     """Say why the guard's process can't be had with a backend; empty where it can."""
+    if as_device:
+        return "the guard's process has the layout of a CPU, and DIFFSIM_LAYOUT asks for a GPU's"
     if arch == "cuda":
         return "on CUDA the guard's process would need the GPU's memory once more"
     if os.name != "posix":

@@ -12,6 +12,11 @@ or runs in both, the tests (and the module's own fixtures that use ``runtime``) 
     @pytest.mark.parametrize("precision", [32, 64], scope="module")
     def test_value(runtime, precision): ...
 
+A test marked ``layouts`` runs twice on a CPU: with memory and copies as they are there (``host``), and as
+they are on a GPU (``device``), so that the branches of a GPU are tested where none is.
+``DIFFSIM_LAYOUT=device`` runs whatever is chosen with the latter alone. Tests marked ``cpu`` hold for the
+former only.
+
 A module whose programs nobody knows beforehand sets the fixture ``guard`` to True: a kernel that would kill
 the process fails its test instead.
 
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from diffsim.runtime import RuntimeInfo
 
 ARCH = os.environ.get("DIFFSIM_TEST_ARCH", "cpu")
+LAYOUT = os.environ.get("DIFFSIM_LAYOUT", "host")
 
 # Mode `auto` follows fixed rules here, in processes that tests start too: what is measured on a busy machine
 # differs from run to run. Tests of the measuring turn it on (ds.init(tune=True)).
@@ -86,9 +92,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "cpu": ("gpu", "needs a CUDA GPU: make test-gpu"),
         "cuda": ("cpu", "holds on the CPU only: make test"),
     }[ARCH]
+    if (ARCH, LAYOUT) == ("cpu", "device"):
+        marker, reason = "cpu", "holds with the memory of a CPU only: make test"
     for item in items:
         if item.get_closest_marker(marker):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat tests marked `layouts` with each layout, where there is a choice."""
+    markers = {marker.name for marker in metafunc.definition.iter_markers()}
+    both = "layouts" in markers and "cpu" not in markers and (ARCH, LAYOUT) == ("cpu", "host")
+    if both and "layout" in metafunc.fixturenames:
+        metafunc.parametrize("layout", ["host", "device"], scope="module")
 
 
 @pytest.fixture(scope="session")
@@ -116,8 +132,14 @@ def guard() -> bool:
 
 
 @pytest.fixture(scope="module")
-def runtime(precision: int, threads: int, guard: bool) -> RuntimeInfo:
-    """Taichi's runtime with this module's precision, threads and guard, started again when they change."""
+def layout() -> str:
+    """Whose memory layout the runtime has, of the ``host`` or a ``device``; see the marker ``layouts``."""
+    return LAYOUT
+
+
+@pytest.fixture(scope="module")
+def runtime(precision: int, threads: int, guard: bool, layout: str) -> RuntimeInfo:
+    """Taichi's runtime with this module's precision, threads and so on, started again when they change."""
     import diffsim as ds
     from diffsim.errors import StateError
 
@@ -125,10 +147,12 @@ def runtime(precision: int, threads: int, guard: bool) -> RuntimeInfo:
         info = ds.runtime.info()
     except StateError:
         info = None
-    wanted = (precision, 0, guard, threads) if ARCH == "cpu" else (precision, 0)
+    as_device = layout == "device"
+    wanted = (precision, 0, as_device, guard, threads) if ARCH == "cpu" else (precision, 0)
     # a guard that the backend cannot have counts as there
     guarded = info is not None and bool(info.guard or info.unguarded)
-    if info is None or (info.precision, info.seed, guarded, info.threads)[: len(wanted)] != wanted:
+    found = info and (info.precision, info.seed, info.device_layout, guarded, info.threads)[: len(wanted)]
+    if found != wanted:
         for name in (
             "last_exc",
             "last_value",
@@ -136,8 +160,10 @@ def runtime(precision: int, threads: int, guard: bool) -> RuntimeInfo:
         ):  # a failed test's frames keep its rollouts alive
             vars(sys).pop(name, None)
         gc.collect()
-        with warnings.catch_warnings():  # kernels of tests that are done may hold fields
+        # kernels of tests that are done may hold fields
+        with warnings.catch_warnings(), pytest.MonkeyPatch.context() as environment:
             warnings.filterwarnings("ignore", "Taichi fields must be made after", RuntimeWarning)
+            environment.setenv("DIFFSIM_LAYOUT", layout)
             ds.init(
                 arch=ARCH,
                 precision=precision,

@@ -12,6 +12,7 @@ from diffsim.errors import ConfigError
 from diffsim.language.fields import Param, Scratch, State
 from diffsim.language.simulator import Part
 from diffsim.language.types import real
+from diffsim.options import plain_number
 
 __all__ = ["MLP"]
 
@@ -47,7 +48,8 @@ class MLP(Part):
     ) -> None:
         _check_field("inputs", inputs, State | Scratch)
         _check_field("outputs", outputs, Scratch)
-        hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+        hidden = plain_number(hidden)
+        hidden = tuple(plain_number(n) for n in ((hidden,) if isinstance(hidden, int) else hidden))
         if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in hidden):
             raise ConfigError(f"MLP hidden must be positive integers, got {hidden!r}; use (32,)")
         self.inputs, self.outputs = inputs, outputs

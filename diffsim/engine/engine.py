@@ -54,6 +54,7 @@ class Engine:
     Attributes:
         lengths: How many steps each world ran, from the last run; None before the first.
         running: A run is under way; another one would overwrite its memory.
+        stamp: Another number whenever memory may hold another run.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class Engine:
         self._reduce: Launcher | None = None
         self.lengths: NDArray[np.int64] | None = None
         self.running = False
+        self.stamp = 0
+        self._spent = 0.0
         self._allocate()
 
     def _allocate(self) -> None:
@@ -129,7 +132,7 @@ class Engine:
     def compile_seconds(self) -> float:
         """Seconds spent on compiling so far."""
         every = [*self._executors.values(), *(executor for executor, _ in self._measured.values())]
-        return sum(e.compile_seconds for e in every)
+        return self._spent + sum(e.compile_seconds for e in every)
 
     def bytes_in(self, mode: str) -> int:
         """Return the memory of all fields with the tapes of one mode, which is prepared by this."""
@@ -155,6 +158,7 @@ class Engine:
     def _run(self, total: int) -> Iterator[Pace]:
         """Make the context of a run of so many steps, forward and backward."""
         self.running = True
+        self.stamp += 1
         try:
             with Pace(total, self.progress, self.segments.count) as pace:
                 yield pace
@@ -265,6 +269,7 @@ class Engine:
     def seconds(self, mode: str) -> float:
         """Estimate the seconds of one gradient in a mode from its first steps, run twice."""
         executor, n = self._executor(mode), min(_VERIFIED_STEPS, self.plan.window, self.plan.steps)
+        self.stamp += 1
         for _ in range(2):  # the first one compiles
             start = time.perf_counter()
             executor.gradient(0, n, True)
@@ -273,6 +278,7 @@ class Engine:
 
     def close(self) -> None:
         """Give all memory back, with the kernels compiled for it."""
+        self._spent = self.compile_seconds
         for executor in [*self._executors.values(), *(e for e, _ in self._measured.values())]:
             executor.close()
         self.lookout.close()
@@ -323,6 +329,7 @@ class Engine:
             longest: Time every mode that is not expected to compile for more seconds than that.
         """
         self._open = False
+        self.stamp += 1
         plan = self.plan
 
         def executor(candidate: Candidate) -> Executor:
@@ -346,6 +353,7 @@ class Engine:
     def _first_steps(self, mode: str, n: int, gradients: bool) -> dict[str, NDArray[Any]]:
         """Run a few steps in a mode and return the cost, the States and, if asked for, all gradients."""
         executor = self._executor(mode)
+        self.stamp += 1
         executor.forward(0, n, True)
         found: dict[str, NDArray[Any]] = {"cost": self.cost()}
         last = self.plan.layout.history + n

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError, StateError
 from diffsim.language.types import ElementType, checked_shape, checked_type, real, type_and_shape
+from diffsim.language.values import checked_integers, checked_values, extent, named_shape
+from diffsim.options import plain_number
 
 __all__ = [
     "Constant",
@@ -35,12 +37,13 @@ class Field:
     differentiable = True
 
     def __init__(self, type_: ElementType, shape: tuple[int, ...], per_world: bool = False) -> None:
-        if not isinstance(per_world, bool | np.bool_):
+        per_world = plain_number(per_world)
+        if not isinstance(per_world, bool):
             raise ConfigError(
                 f"{type(self).__name__} per_world must be True or False, got {per_world!r}; how many worlds "
                 "there are is told to ds.Rollout"
             )
-        self.type, self.shape, self.per_world = type_, shape, bool(per_world)
+        self.type, self.shape, self.per_world = type_, shape, per_world
         self.key = ""
         self.version = 0
         self._host: NDArray[Any] | None = None
@@ -58,7 +61,17 @@ class Field:
         return f"{type(self).__name__} {self.key}" if self.key else f"a {type(self).__name__}"
 
     def __repr__(self) -> str:
-        return f"<{self.label}: {self.type!r}{list(self.shape)}{', per world' if self.per_world else ''}>"
+        known = vars(self)  # a declaration that failed has not all of it
+        if "key" not in known:
+            return f"<{type(self).__name__} that could not be declared>"
+        name = f"{type(self).__name__} {self.key}" if self.key else type(self).__name__
+        return f"<{name}: {self.type!r}{list(self.shape) or ''}{self._details()}>"
+
+    def _details(self) -> str:
+        return ", per world" if self.per_world else ""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        raise self._unallocated("read")
 
     def __getitem__(self, index: Any) -> Any:
         raise self._unallocated("read")
@@ -73,35 +86,20 @@ class Field:
             "for what a rollout computed"
         )
 
-    def _check_values(
-        self, array: ArrayLike, allowed: Callable[[tuple[int, ...]], bool], wanted: str
-    ) -> NDArray[Any]:
-        try:
-            given = np.asarray(array)
-            if given.dtype.kind not in "biuf":  # None would become NaN
-                raise TypeError(f"an array of {given.dtype}")
-            values = np.array(given, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{self.label} must be set to numbers, got {array!r}; pass an array {wanted}"
-            ) from error
-        if not allowed(values.shape):
-            raise ConfigError(f"{self.label} must have shape {wanted}, got {values.shape}; reshape the array")
-        return values
-
 
 class Valued(Field):
-    """A field with values of its own that can be set and read between runs."""
+    """A field with values of its own that can be set and read between runs; `np.asarray` reads it too."""
 
     def set(self, array: ArrayLike) -> None:
         """Give the field new values, in effect at the next run, without compiling anything.
 
         Args:
             array: Shape `(*shape, *components)`; with `per_world=True` also `(worlds, *shape, *components)`.
-                A scalar fills the field.
+                A scalar fills the field. Infinities may be meant (a bound, where a minimum begins); NaN is
+                refused.
 
         Raises:
-            ConfigError: The array is not numeric or its shape does not fit.
+            ConfigError: The array is not numeric, holds NaN, or its shape does not fit.
         """
         self._host = self._validated(array)
         self._fetch = self._holder = None
@@ -115,6 +113,18 @@ class Valued(Field):
         """
         values = self.host_values()
         return np.broadcast_to(values, self.element_shape).copy() if values.shape == () else values.copy()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ConfigError(f"the values of {self.label} must be copied, got copy=False; leave it out")
+        return np.asarray(self.numpy(), dtype=dtype)
+
+    def _details(self) -> str:
+        """Add the values on the host; those that only the device has are not fetched for a look."""
+        values = None if self._fetch is not None else self._host
+        if values is None:
+            return super()._details()
+        return f"{super()._details()}, {extent(values)}"
 
     def host_values(self) -> NDArray[Any]:
         """Return the newest values as they were given, fetched from the device where that is newer.
@@ -150,10 +160,13 @@ class Valued(Field):
         shape = self.element_shape
 
         def allowed(given: tuple[int, ...]) -> bool:
-            return given == () or given == shape or (self.per_world and given[1:] == shape)
+            return given == () or given == shape or (self.per_world and worlds(given))
 
-        wanted = str(shape) + (f" or {_named('worlds', shape)}" if self.per_world else "")
-        values = self._check_values(array, allowed, wanted)
+        def worlds(given: tuple[int, ...]) -> bool:
+            return len(given) == 1 + len(shape) and given[1:] == shape
+
+        wanted = str(shape) + (f" or {named_shape('worlds', shape)}" if self.per_world else "")
+        values = checked_values(self.label, array, allowed, wanted, worlds)
         return np.broadcast_to(values, shape).copy() if values.shape == () else values
 
 
@@ -190,6 +203,7 @@ class State(Valued):
         keep: bool | None = None,
     ) -> None:
         super().__init__(checked_type("State", type_), checked_shape("State", shape), per_world)
+        history = plain_number(history)
         if not isinstance(history, int) or isinstance(history, bool) or history < 1:
             raise ConfigError(
                 f"State history must be a positive integer, got {history!r}; use 2 to read x[t - 1]"
@@ -299,17 +313,7 @@ class Constant(Valued):
 
     def _validated(self, array: ArrayLike) -> NDArray[Any]:
         values = super()._validated(array)
-        if not self.integer:
-            return values
-        if (
-            not np.all(np.isfinite(values))
-            or np.any(values != np.round(values))
-            or np.any(np.abs(values) >= 2**31)
-        ):
-            raise ConfigError(
-                f"{self.label} must hold 32-bit integers, got other numbers; declare it with a float array"
-            )
-        return values.astype(np.int32)
+        return checked_integers(self.label, values) if self.integer else values
 
 
 class Control(Valued):
@@ -340,12 +344,16 @@ class Control(Valued):
         shape = self.element_shape
 
         def allowed(given: tuple[int, ...]) -> bool:
-            return given == () or given[1:] == shape or (self.per_world and given[2:] == shape)
+            one = len(given) == 1 + len(shape) and given[1:] == shape
+            return given == () or one or (self.per_world and worlds(given))
 
-        wanted = _named("steps", shape)
+        def worlds(given: tuple[int, ...]) -> bool:
+            return len(given) == 2 + len(shape) and given[2:] == shape
+
+        wanted = named_shape("steps", shape)
         if self.per_world:
-            wanted += f" or {_named('worlds, steps', shape)}"
-        return self._check_values(array, allowed, wanted)
+            wanted += f" or {named_shape('worlds, steps', shape)}"
+        return checked_values(self.label, array, allowed, wanted, worlds)
 
     def numpy(self) -> NDArray[Any]:
         """Return a copy of the newest values, `(steps, *shape, *components)`.
@@ -388,8 +396,3 @@ class Done(Field):
     def label(self) -> str:
         """Name the field in messages."""
         return "self.done"
-
-
-def _named(axes: str, shape: tuple[int, ...]) -> str:
-    """Return a shape whose first axes have names."""
-    return f"({', '.join([axes, *map(str, shape)])}{'' if shape or ',' in axes else ','})"

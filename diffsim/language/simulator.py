@@ -29,6 +29,7 @@ __all__ = [
     "named_fields",
 ]
 
+_MOST_NAMES = 6  # of one kind of field that a repr lists
 Recorder = Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("diffsim_recorder", default=None)
 
@@ -132,6 +133,13 @@ class Part:
                     "for something else"
                 )
         super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        kinds: dict[str, list[str]] = {}
+        for path, field in _search(self):
+            kinds.setdefault(type(field).__name__, []).append(path)
+        told = "; ".join(f"{kind} {_few(paths)}" for kind, paths in kinds.items())
+        return f"<{type(self).__name__}{': ' if told else ''}{told}>"
 
 
 class Simulator(Part):
@@ -250,6 +258,12 @@ def _visit(root: Any) -> Iterator[tuple[str, Any, list[tuple[str, Any]]]]:
             if not isinstance(value, Field) and id(value) not in seen:
                 seen.add(id(value))
                 queue.append((f"{prefix}.{name}" if prefix else name, value))
+
+
+def _few(names: list[str]) -> str:
+    """List names, the first ones where there are many."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 _PLAIN = frozenset({bool, int, float, str, type(None), np.ndarray, np.float64})

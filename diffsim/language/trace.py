@@ -12,6 +12,7 @@ from diffsim.language.adjoints import given_adjoint, is_method
 from diffsim.language.fields import Field, Valued, Workspace
 from diffsim.language.habits import untraceable
 from diffsim.language.simulator import Simulator, named_fields, recording
+from diffsim.options import plain_number
 
 __all__ = [
     "PHASES",
@@ -251,6 +252,7 @@ def repeat(count: int, until: Workspace | None = None) -> Iterator[None]:
         TraceError: It stands elsewhere, or in another loop of its kind, calls no kernel, or ends by what
             another loop ends by.
     """
+    count = plain_number(count)
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_ROUNDS:
         raise ConfigError(
             f"repeat count must be an integer from 1 to {_MOST_ROUNDS}, got {count!r}; use 20 where unsure"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from diffsim.errors import ConfigError
+from diffsim.options import plain_number
 
 __all__ = [
     "ElementType",
@@ -92,13 +93,14 @@ def checked_shape(kind: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
     Raises:
         ConfigError: It does not consist of positive integers.
     """
-    dims = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+    given = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+    dims = tuple(plain_number(n) for n in given)
     for n in dims:
-        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
             raise ConfigError(
                 f"{kind} shape must be positive integers, got {dims!r}; pass them one by one or as a tuple"
             )
-    return tuple(int(n) for n in dims)
+    return dims
 
 
 def type_and_shape(

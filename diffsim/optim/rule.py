@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
 from diffsim.optim.memory import Memory
+from diffsim.options import plain_number
 
 __all__ = ["Rule", "StepInfo", "check_flag", "check_positive", "check_share", "clipped", "store"]
 
@@ -66,7 +67,8 @@ def clipped(norm: float, clip_norm: float | None) -> float:
 
 def _number(value: object) -> float:
     """Return a real number as a float, NaN where it is not one."""
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+    value = plain_number(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return float(value)
         except OverflowError:
@@ -104,9 +106,10 @@ def check_flag(name: str, value: object) -> bool:
     Raises:
         ConfigError: It is not.
     """
-    if not isinstance(value, (bool, np.bool_)):
+    value = plain_number(value)
+    if not isinstance(value, bool):
         raise ConfigError(f"{name} must be True or False, got {value!r}; pass a bool")
-    return bool(value)
+    return value
 
 
 def store(owner: object, **values: object) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-import numpy as np
-
 from diffsim.errors import ConfigError
+from diffsim.options import plain_number
 
 __all__ = ["parse_bytes", "show_bytes"]
 
@@ -44,14 +43,10 @@ def parse_bytes(memory: float | str, name: str = "memory", least: int = 1) -> in
     Raises:
         ConfigError: It is neither, or too small.
     """
-    size = float("nan")
-    if isinstance(memory, np.ndarray) and memory.ndim == 0:
-        memory = memory.item()
-    if isinstance(memory, int | np.integer) and not isinstance(memory, bool):
-        size = int(memory)
-    elif (
-        isinstance(memory, float | np.floating) and float(memory).is_integer()
-    ):  # neither are infinity and NaN
+    memory, size = plain_number(memory), float("nan")
+    if (isinstance(memory, int) and not isinstance(memory, bool)) or (
+        isinstance(memory, float) and memory.is_integer()
+    ):
         size = int(memory)
     elif isinstance(memory, str):
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE]\+?[0-9]+)?)\s*([a-zA-Z]*)\s*", memory)

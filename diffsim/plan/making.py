@@ -39,11 +39,14 @@ def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, requ
     whole = schedule.kind == "mixed"
     layout = sizes.layout(choice.window, 0 if whole else schedule.device, schedule.device if whole else 0)
     launched = choose_mode(stages, info, request, layout, choice.forward / steps)
-    staged = sizes.staging if schedule.host + schedule.disk and not whole else 0
+    outside = schedule.host + schedule.disk
+    # mixed schedules with too few places keep States in some of them
+    states = not whole or schedule.device + outside < schedule.segments - 1
+    staged = sizes.staging if outside and states else 0
+    staging = {"staging": staged} if outside and states else {}
     if not whole and window is None:
         layout = sizes.roomy(layout, budget.device - staged)
     size = sizes.whole(choice.window) if whole else sizes.per_checkpoint
-    staging = {"staging": staged} if schedule.host + schedule.disk and not whole else {}
     return Plan(
         mode=launched.mode,
         reason=launched.reason,

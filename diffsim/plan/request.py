@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from diffsim.errors import ConfigError
+from diffsim.options import plain_number
 from diffsim.plan.bytes import parse_bytes
 
 __all__ = ["MODES", "SCHEDULES", "Request"]
@@ -50,11 +49,16 @@ class Request:
     iterations: int = 1000
 
     def check(self) -> Request:
-        """Return the request with Python's own integers, if all of it is allowed.
+        """Return the request with Python's own numbers, if all of it is allowed.
 
         Raises:
             ConfigError: A part is not allowed.
         """
+        plain = replace(self, **{name: plain_number(value) for name, value in vars(self).items()})
+        plain._check()
+        return plain
+
+    def _check(self) -> None:
         for name in ("steps", "worlds"):
             value = getattr(self, name)
             if not _whole(value) or not 1 <= value < _MOST:
@@ -85,7 +89,6 @@ class Request:
                 f"spill must be a folder or None, got {self.spill!r}; leave it out where unsure"
             )
         _ = self.device_bytes, self.host_bytes, self.disk_bytes
-        return replace(self, steps=int(self.steps), worlds=int(self.worlds), window=_plain(self.window))
 
     @cached_property
     def device_bytes(self) -> int:
@@ -109,9 +112,5 @@ def _names_folder(spill: Any) -> bool:
     return isinstance(name, str) and name != "" and "\0" not in name
 
 
-def _plain(value: int | None) -> int | None:
-    return None if value is None else int(value)
-
-
 def _whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool)

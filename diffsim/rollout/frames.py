@@ -1,17 +1,136 @@
-"""Trajectories: what fields with a time axis held, collected while a rollout runs forward."""
+"""What fields with a time axis held: over a whole run, or at its end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.compiler.ir import Buffer
+from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.engine import Engine
-from diffsim.language.fields import Field
+from diffsim.errors import ConfigError, StateError
+from diffsim.language.fields import Control, Field, Scratch, State
+from diffsim.language.trace import Program
+from diffsim.rollout.inputs import Inputs
 
-__all__ = ["collect_frames"]
+__all__ = ["Ending", "Names", "collect_frames", "named_buffers", "states_of"]
+
+Names = Mapping[str, Field | str] | Iterable[Field | str]
+_TIMED = (State, Scratch, Control)
+
+
+def named_buffers(program: Program, lowered: LoweredProgram, fields: Names, what: str) -> dict[str, Buffer]:
+    """Return the memory of the fields that a user names, under the user's names or their keys.
+
+    Args:
+        program: Whose fields they are.
+        lowered: Where their memory is told.
+        fields: Fields or keys; a dict has names for them.
+        what: What they are for, in messages.
+
+    Raises:
+        ConfigError: One is no State, Scratch or Control of the program.
+    """
+    if isinstance(fields, Mapping):
+        chosen = {name: _timed(program, item, what, _TIMED) for name, item in fields.items()}
+    else:
+        single = isinstance(fields, str | Field) or not isinstance(fields, Iterable)
+        found = [_timed(program, item, what, _TIMED) for item in ([fields] if single else fields)]
+        chosen = {field.key: field for field in found}
+    return {name: lowered.buffers.by_field[id(field)] for name, field in chosen.items()}
+
+
+def states_of(program: Program, field: Any) -> list[State]:
+    """Return the State that a user names, or all for None.
+
+    Raises:
+        ConfigError: It is no State of the program.
+    """
+    if field is None:
+        return [f for f in program.fields.values() if isinstance(f, State)]
+    return [_timed(program, field, "final", (State,))]
+
+
+def _timed(program: Program, item: Any, what: str, kinds: tuple[type, ...]) -> Any:
+    """Return the field that a user means."""
+    fields = program.fields
+    field = fields.get(item) if isinstance(item, str) else item
+    if isinstance(field, kinds) and any(field is known for known in fields.values()):
+        return field
+    *others, last = [kind.__name__ for kind in kinds]
+    wanted = f"{', '.join(others)} or {last}" if others else last
+    listed = [key for key, known in fields.items() if isinstance(known, kinds)]
+    raise ConfigError(
+        f"{what} must be of a {wanted} of {type(program.simulator).__name__}, got {item!r}; it has "
+        f"{', '.join(listed) or 'none'}"
+    )
+
+
+class Ending:
+    """The States at the end of a rollout's last run, read from memory while that still holds them.
+
+    Args:
+        engine: What runs.
+        inputs: What brings values to it.
+    """
+
+    def __init__(self, engine: Engine, inputs: Inputs) -> None:
+        self._engine, self._inputs = engine, inputs
+        self._stamp: int | None = None
+        self._versions: dict[str, int] = {}
+        self._kept: dict[str, NDArray[Any]] | None = None
+
+    def note(self, at_end: bool = False) -> None:
+        """Say that a run is over.
+
+        Args:
+            at_end: Its last segment was run last; in a backward pass it is where there is no other.
+        """
+        whole = at_end or self._engine.segments.count == 1
+        self._stamp = self._engine.stamp if whole else -1
+        self._versions, self._kept = self._inputs.versions(), None
+
+    def read(self) -> dict[str, NDArray[Any]]:
+        """Return the values by key, worlds first where there are many.
+
+        Raises:
+            StateError: Nothing ran yet; or the end is no longer in memory, and values were set since.
+        """
+        if self._stamp is None:
+            raise StateError("final must be read after a run, got none yet; call value() first")
+        if self._kept is None:
+            if self._stamp != self._engine.stamp:
+                self._repeat()
+            self._kept = _last_states(self._engine)
+        return self._kept
+
+    def _repeat(self) -> None:
+        now = self._inputs.versions()
+        changed = [key for key, version in self._versions.items() if now[key] != version]
+        if changed:
+            raise StateError(
+                f"final must be read before values change, got another {', '.join(changed)} since the run, "
+                "whose end is no longer in memory; call value() first"
+            )
+        self._inputs.upload()
+        self._engine.forward()
+        self.note(at_end=True)
+
+
+def _last_states(engine: Engine) -> dict[str, NDArray[Any]]:
+    """Copy the States behind the last segment, which is in memory."""
+    segments, layout = engine.segments, engine.plan.layout
+    slot = segments.span(segments.count - 1)[1] + layout.history - 1
+    found = {}
+    for buffer in engine.lowered.states:
+        field: Field = buffer.source
+        values = np.stack([a[:, slot] for a in engine.storage.arrays(buffer)], axis=-1)
+        values = values.reshape((layout.worlds, *field.element_shape))
+        found[field.key] = values if layout.worlds > 1 else values[0]
+    return found
 
 
 def collect_frames(engine: Engine, buffers: dict[str, Buffer], every: int) -> dict[str, NDArray[Any]]:

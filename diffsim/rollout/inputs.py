@@ -46,6 +46,10 @@ class Inputs:
         lowered = self._engine.lowered  # names of fields may be another simulator's later
         return lowered.initial[field.key] if isinstance(field, State) else lowered.buffers.by_field[id(field)]
 
+    def versions(self) -> dict[str, int]:
+        """Return a number for the values of each field by key, another one whenever they were changed."""
+        return {field.key: field.version for field, _ in self._pairs}
+
     def touch(self, changed: list[tuple[Valued, Buffer]]) -> None:
         """Say that the device values of fields were changed, so that the host's copies are old."""
         for field, buffer in changed:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffsim import runtime
-from diffsim.compiler.ir import Buffer
+from diffsim.compiler.ir import Accumulate, Buffer, walk
+from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
-from diffsim.language.fields import Control, Param, State, Valued
+from diffsim.language.fields import Control, Field, Param, State, Valued
 from diffsim.language.simulator import Part, fields_within
 from diffsim.language.trace import Program
 
-__all__ = ["Leaf", "Wrt", "resolve"]
+__all__ = ["Leaf", "Wrt", "require_cost", "resolve"]
 
 Wrt = Any
 
@@ -29,8 +30,6 @@ class Leaf:
         key: The attribute path from the simulator.
         field: The declaration.
         buffer: Where the values are in the engine's memory.
-        values: Scalar Taichi fields, one per vector component.
-        grads: Their gradients, of the same shapes, filled by `Rollout.evaluate`.
         world_axis: The axis of these fields that counts worlds; None where all share the values, or there is
             one world only.
         home: Where the fields are; it outlives the rollout, and may be lent to a later one.
@@ -39,11 +38,8 @@ class Leaf:
     def __init__(self, rollout: Any, engine: Engine, field: Valued, value: Buffer) -> None:
         self.key, self.field = field.key, field
         self.buffer = value
-        self._runtime_program = runtime.current_program()
         self._rollout, self._engine = weakref.ref(rollout), weakref.ref(engine)
         self._gradient = engine.gradient_buffer(value)
-        self.values: tuple[Any, ...] = engine.storage.fields(value)
-        self.grads: tuple[Any, ...] = engine.storage.fields(self._gradient)
         self.home: object = engine.storage.arena
         layout = engine.plan.layout
         many = field.per_world and layout.worlds > 1
@@ -52,6 +48,30 @@ class Leaf:
         worlds = (layout.worlds,) if many else ()
         time = (layout.steps,) if isinstance(field, Control) else ()
         self._shape = (*worlds, *time, *field.element_shape)
+
+    def __repr__(self) -> str:
+        return f"<Leaf {self.key}: {self._shape}>"
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Scalar Taichi fields, one per vector component."""
+        return self._open_engine().storage.fields(self.buffer)
+
+    @property
+    def grads(self) -> tuple[Any, ...]:
+        """Their gradients, of the same shapes, filled by `Rollout.evaluate`."""
+        return self._open_engine().storage.fields(self._gradient)
+
+    def _open_engine(self) -> Engine:
+        """Return what the memory is of; fields of memory that was freed would end the process."""
+        rollout, engine = self._rollout(), self._engine()
+        if rollout is None or engine is None or rollout.closed:
+            raise StateError(
+                f"the rollout of {self.key} must be open to read its values or gradient, got a closed one; "
+                "make a new one"
+            )
+        rollout.require_open()
+        return engine
 
     def numpy(self) -> NDArray[Any]:
         """Return a copy of the values on the host, of the shape of the gradient."""
@@ -68,15 +88,27 @@ class Leaf:
         """Return a copy of the gradient on the host, of the declared shape; worlds first if there are many.
 
         Raises:
-            StateError: The rollout was closed, or Taichi was started again.
+            StateError: The rollout was closed, or the runtime was started again.
         """
-        rollout, engine = self._rollout(), self._engine()
-        if rollout is None or engine is None or rollout.closed:
-            raise StateError(
-                f"the rollout of {self.key} must be open to read a gradient, got a closed one; make a new one"
-            )
-        runtime.require_running(self._runtime_program, f"the gradient of {self.key}")
-        return engine.storage.read(self._gradient, self.field.type.shape).reshape(self._shape)
+        return self._open_engine().storage.read(self._gradient, self.field.type.shape).reshape(self._shape)
+
+
+def require_cost(program: Program, lowered: LoweredProgram) -> None:
+    """Refuse to differentiate what has no cost.
+
+    Raises:
+        StateError: No kernel adds to the cost.
+    """
+    adds = any(
+        isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"
+        for stage in lowered.step
+        for op in walk(stage.body)
+    )
+    if not (program.running_cost or program.terminal_cost or adds):
+        name = type(program.simulator).__name__
+        raise StateError(
+            f"{name} must have a cost to differentiate, got none; define terminal_cost or running_cost"
+        )
 
 
 def resolve(program: Program, wrt: Wrt) -> list[Valued]:
@@ -89,7 +121,8 @@ def resolve(program: Program, wrt: Wrt) -> list[Valued]:
     if wrt is None:
         every: list[Valued] = [f for f in fields.values() if isinstance(f, Param | Control)]
         return every
-    items = list(wrt) if isinstance(wrt, list | tuple | set) else [wrt]
+    several = isinstance(wrt, Iterable) and not isinstance(wrt, str | Field | Part)
+    items = list(wrt) if several else [wrt]
     found: dict[int, Valued] = {}
     for item in items:
         for field in _named(program, item):
@@ -107,11 +140,15 @@ def _named(program: Program, item: Any) -> list[Valued]:
         item = fields[item]
     if isinstance(item, Param | Control | State) and id(item) in {id(f) for f in fields.values()}:
         return [item]
+    if isinstance(item, str):  # of a part
+        inside: list[Valued] = [
+            f for key, f in fields.items() if key.startswith(f"{item}.") and isinstance(f, Param | Control)
+        ]
+        if inside:
+            return inside
     if isinstance(item, Part):
         own = {id(f) for f in fields.values()}
-        inside: list[Valued] = [
-            f for f in fields_within(item) if isinstance(f, Param | Control) and id(f) in own
-        ]
+        inside = [f for f in fields_within(item) if isinstance(f, Param | Control) and id(f) in own]
         if inside:
             return inside
     known = [k for k, f in fields.items() if isinstance(f, Param | Control | State)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,29 +13,32 @@ from numpy.typing import NDArray
 
 from diffsim import _taichi, runtime
 from diffsim.compiler.explain import Explanation, explain
-from diffsim.compiler.ir import Accumulate, Buffer, walk
 from diffsim.engine.engine import Engine
 from diffsim.engine.pace import Progress
 from diffsim.errors import ConfigError, GradientNotFiniteError, StateError, StateNotFiniteError
-from diffsim.language.fields import Control, Field, Scratch, State
+from diffsim.language.fields import Control
 from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
+from diffsim.options import plain_number
 from diffsim.plan import Plan, Request
 from diffsim.plan.planning import plan_program, warn_of
 from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite, sensitivity
-from diffsim.rollout.frames import collect_frames
+from diffsim.rollout.frames import Ending
 from diffsim.rollout.inputs import Inputs
-from diffsim.rollout.leaves import Leaf, Wrt, resolve
+from diffsim.rollout.leaves import Leaf, Wrt, require_cost, resolve
+from diffsim.rollout.recorded import Recorded
 
 __all__ = ["Rollout"]
 
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout:
+class Rollout(Recorded):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
-    The cost is differentiable with respect to Params, Controls and the initial values of States.
+    The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
+    block its memory is freed at the end. What is known without memory (`plan`, `explain`, `lengths`) can be
+    asked of a closed rollout too; all else is an error then.
 
     Args:
         simulator: What to run. What its methods and kernels read from Python must stay as it is now: a run
@@ -99,6 +102,7 @@ class Rollout:
         self._engine = Engine(lowered, stages, chosen, info)
         self._engine.progress = progress
         self._inputs = Inputs(self._engine)
+        self._ending = Ending(self._engine, self._inputs)
         self.closed = False
         for field in self._program.fields.values():
             if isinstance(field, Control):
@@ -132,6 +136,21 @@ class Rollout:
             self._engine.close()
         self.closed = True
 
+    def __enter__(self) -> Rollout:
+        self.require_open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        known = vars(self)
+        if "_ending" not in known:
+            return "<Rollout that could not be made>"
+        worlds = f"{self.worlds:,} worlds, " if self.worlds > 1 else ""
+        state = "closed" if self.closed else self._engine.mode
+        return f"<Rollout of {type(self.sim).__name__}: {self.steps:,} steps, {worlds}{state}>"
+
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if not ending() and not getattr(self, "closed", True):
             self.close()
@@ -146,6 +165,7 @@ class Rollout:
         """
         self._prepare()
         self._engine.forward()
+        self._ending.note(at_end=True)
         return self._cost(self._engine.cost())
 
     def value_and_grad(
@@ -180,6 +200,7 @@ class Rollout:
         else:
             watch = NanWatch(self._engine)
             cost = self._cost(self._engine.watched_backward(watch, watch.forward_done))
+            self._ending.note()
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         for key, gradient in gradients.items():
             if not np.all(np.isfinite(gradient)):
@@ -195,74 +216,12 @@ class Rollout:
         """
         self._prepare()
         self._require_cost()
-        return self._cost(self._engine.backward())
-
-    @property
-    def lengths(self) -> Any:
-        """How many steps each world ran in the last run: an int, or an array of ints with many worlds.
-
-        It is the horizon where no kernel set `self.done` (see `Simulator.done`), and 0 where `reset` did.
-
-        Raises:
-            StateError: Nothing ran yet.
-        """
-        lengths = self._engine.lengths
-        if lengths is None:
-            raise StateError("lengths must be read after a run, got none yet; call value() first")
-        return int(lengths[0]) if self.worlds == 1 else lengths.copy()
+        cost = self._cost(self._engine.backward())
+        self._ending.note()
+        return cost
 
     def _require_cost(self) -> None:
-        if not (self._program.running_cost or self._program.terminal_cost or self._adds_cost()):
-            name = type(self.sim).__name__
-            raise StateError(
-                f"{name} must have a cost to differentiate, got none; define terminal_cost or running_cost"
-            )
-
-    def _adds_cost(self) -> bool:
-        return any(
-            isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"
-            for stage in self._engine.lowered.step
-            for op in walk(stage.body)
-        )
-
-    def trajectory(self, field: Field, every: int = 1) -> NDArray[Any]:
-        """Return what a field held over time.
-
-        Args:
-            field: A State, Scratch or Control of the simulator.
-            every: Steps between frames.
-
-        Returns:
-            Frames at t = 0, every, 2 every, ... (a State up to and including `steps`, others below it), shape
-            `(frames, *shape, *components)`; with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see
-            `lengths`) a world's States stay as they were then, and its Scratches are zero.
-
-        Raises:
-            ConfigError: The field has no time axis or is not of this simulator.
-        """
-        return self.trajectories({"field": field}, every)["field"]
-
-    def trajectories(self, fields: Mapping[str, Field], every: int = 1) -> dict[str, NDArray[Any]]:
-        """Return the trajectories of several fields from one run; see `trajectory`.
-
-        Raises:
-            ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
-        """
-        if not isinstance(every, int | np.integer) or isinstance(every, bool) or every < 1:
-            raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
-        buffers = {name: self._timed_buffer(field) for name, field in fields.items()}
-        self._prepare()
-        return collect_frames(self._engine, buffers, int(every))
-
-    def _timed_buffer(self, field: Field) -> Buffer:
-        buffer = self._engine.lowered.buffers.by_field.get(id(field)) if isinstance(field, Field) else None
-        if buffer is None or not isinstance(field, State | Scratch | Control):
-            known = [k for k, f in self._program.fields.items() if isinstance(f, State | Scratch | Control)]
-            raise ConfigError(
-                f"trajectory must be of a State, Scratch or Control of {type(self.sim).__name__}, got "
-                f"{field!r}; it has {', '.join(known)}"
-            )
-        return buffer
+        require_cost(self._program, self._engine.lowered)
 
     def check_grad(
         self,
@@ -301,9 +260,9 @@ class Rollout:
         """
         from diffsim.rollout.grad.check import check_grad
 
-        return check_grad(
-            self, wrt, directions, seed, tolerance, components=components, forward=forward, modes=modes
-        )
+        numbers = [plain_number(number) for number in (directions, seed, tolerance)]
+        components = plain_number(components)
+        return check_grad(self, wrt, *numbers, components=components, forward=forward, modes=modes)
 
     def health(self, wrt: Wrt = None) -> Any:
         """Measure how the gradient fares on its way back through time; see `diffsim.grad.GradientHealth`.
@@ -369,21 +328,34 @@ class Rollout:
         return [Leaf(self, self._engine, field, self._inputs.buffer(field)) for field in fields]
 
     def touch(self, leaves: Iterable[Leaf]) -> None:
-        """Say that the device values of leaves were changed, so that the host's copies are old."""
+        """Say that the device values of leaves were changed, so that the host's copies are old.
+
+        Raises:
+            StateError: The rollout was closed: its memory has no values any more.
+        """
+        self.require_open()
         self._inputs.touch([(leaf.field, leaf.buffer) for leaf in leaves])
 
     def _prepare(self) -> None:
         """Check that the rollout can run, and bring changed values to the device."""
+        self.require_open()
+        self._require_idle()
+        self._inputs.upload()
+
+    # ---- trouble ----
+
+    def require_open(self) -> None:
+        """Refuse what needs the memory of a rollout that has none any more.
+
+        Raises:
+            StateError: It was closed, or the runtime was started again.
+        """
         if self.closed:
             raise StateError("the rollout must be open, got a closed one; make a new Rollout")
-        self._require_idle()
         if self._runtime_program is not runtime.current_program():
             raise StateError(
                 "the rollout must live on the running Taichi program, got another ti.init since; make it anew"
             )
-        self._inputs.upload()
-
-    # ---- trouble ----
 
     def _require_idle(self) -> None:
         if self._engine.running:

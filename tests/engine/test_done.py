@@ -455,6 +455,7 @@ def test_programs_without_it_pay_nothing(runtime):
     np.testing.assert_array_equal(plain.lengths, [6, 6])
 
 
+@pytest.mark.cpu  # asking a GPU for the ends of its worlds costs more than it saves
 def test_steps_that_nobody_runs_are_not_launched(runtime):
     rollout = ds.Rollout(Ways("one"), 12, mode="step", window=5)
     executor = rollout._engine.executor

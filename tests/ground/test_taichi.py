@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import taichi as ti
 
-from diffsim import _taichi, _trees
+from diffsim import _taichi
+from diffsim._taichi import kernels, trees
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.storage import Storage
@@ -20,7 +21,8 @@ MISCOMPILED = """
 import sys, linecache
 import diffsim
 import taichi as ti
-from diffsim import _taichi, _trees
+from diffsim import _taichi
+from diffsim._taichi import kernels, trees
 if sys.argv[1] == "ours":
     diffsim.init(arch="cpu", precision=64, cache=False)
 else:
@@ -125,7 +127,7 @@ def test_methods_are_told_from_functions_without_a_file(monkeypatch):
     assert names["Thing"].run._is_classkernel
     assert names["Thing"].helper.func.classfunc
     assert not names["plain"]._is_classkernel
-    monkeypatch.setattr(_taichi.kernel_impl, "_inside_class", _taichi._finds_class)
+    monkeypatch.setattr(_taichi.kernel_impl, "_inside_class", kernels._finds_class)
     with pytest.raises(ti.TaichiSyntaxError, match="must be type annotated"):
         exec(METHOD, names)
 
@@ -318,7 +320,8 @@ def test_direct_launches_do_what_calls_do(runtime):
 
 GAP = """
 import diffsim, taichi as ti
-from diffsim import _taichi, _trees
+from diffsim import _taichi
+from diffsim._taichi import kernels, trees
 diffsim.init(arch="cpu", precision=64, threads=1)
 
 @ti.kernel
@@ -373,7 +376,7 @@ def test_trees_are_counted(runtime):
     assert made().id == number
     assert _taichi.trees_left() == before - 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_trees, "_MAX_TREES", _trees._MAX_TREES - _taichi.trees_left() + 1)
+        patch.setattr(trees, "_MAX_TREES", trees._MAX_TREES - _taichi.trees_left() + 1)
         with pytest.raises(StateError, match="must share the"):
             made()
     _taichi.destroy_tree(second)
@@ -381,7 +384,8 @@ def test_trees_are_counted(runtime):
 
 SPARSE = """
 import diffsim, taichi as ti
-from diffsim import _taichi, _trees
+from diffsim import _taichi
+from diffsim._taichi import kernels, trees
 from taichi.lang import snode
 diffsim.init(arch="cpu", precision=64, threads=1)
 for _ in range(3):

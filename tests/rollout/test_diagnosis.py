@@ -243,15 +243,22 @@ def test_growth_is_told_from_singular_points(rollout):
     assert "in the forward pass, in step 1: kernel Balls.springs" in text
 
 
+def put(rollout, key, index, number):
+    """Write a number to the device, as an optimiser may: `set` takes no NaN."""
+    leaves = rollout.leaves([key])
+    leaves[0].values[-1][index] = number
+    rollout.touch(leaves)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_was_set_to_no_number_is_named_before_anything_runs(rollout, bad, monkeypatch):
     monkeypatch.setattr("diffsim.engine.engine.Engine.watched_backward", None)
-    rollout.sim.k.set([1.0, bad, 3.0])
+    put(rollout, "k", 1, bad)
     text = failure(rollout, StateError)
     assert text.startswith(f"Param k must be finite before anything runs, got {bad} at index [1]; set other")
     assert ("use a large number" in text) == np.isinf(bad)
     rollout.sim.k.set(1.0)
-    rollout.sim.v.set([[0.0, 0.0], [0.0, bad], [0.0, 0.0]])
+    put(rollout, "v", 1, bad)
     assert "the initial value of State v must be finite" in failure(rollout, StateError)
 
 

@@ -9,6 +9,8 @@ from diffsim.errors import ConfigError
 
 STEPS = 4
 
+pytestmark = pytest.mark.layouts
+
 
 class Pair(ds.Simulator):
     """Two points under a small network, with every kind of field per world."""

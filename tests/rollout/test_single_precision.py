@@ -79,6 +79,6 @@ def test_gradient_health(runtime):
     rollout.sim.a.set(4.0)
     assert rollout.health().horizon == 11  # 23 bits, two of them lost in each step
     rollout.sim.a.set(-1.0)
-    rollout.sim.x.set([1.0, np.nan, 1.0])
+    rollout.sim.x.set([1.0, np.inf, 1.0])
     with pytest.raises(ds.StateError, match=r"the initial value of State x must be finite .* index \[1\]"):
         rollout.value_and_grad(debug="nan")

@@ -31,6 +31,7 @@ from diffsim.compiler.reading.values import (
 )
 from diffsim.errors import Diagnostic
 from diffsim.language.fields import Field
+from diffsim.options import plain_number
 
 __all__ = ["Buffers", "Context", "Frame", "restore"]
 
@@ -248,9 +249,7 @@ class Context:
             return self.builder.op("add", self.t, self.builder.const(value.offset))
         if isinstance(value, Sequence):
             return self._stacked([self.runtime(item, node) for item in value.items], node)
-        obj = value.value
-        if isinstance(obj, np.generic):
-            obj = obj.item()
+        obj = plain_number(value.value)
         if isinstance(obj, bool | int | float):
             if isinstance(obj, int) and not isinstance(obj, bool) and not -(2**31) <= obj < 2**31:
                 self.error(
@@ -317,7 +316,10 @@ def _example(declared: Field) -> str:
 
 def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:
     """Return the numbers and the shape of a small vector or matrix made in Python."""
-    if isinstance(obj, _taichi.ti.Matrix) or (isinstance(obj, np.ndarray | list | tuple) and len(obj) <= 16):
+    if _holds_fields(obj):  # which NumPy would read the values of
+        return None
+    sized = isinstance(obj, list | tuple) or (isinstance(obj, np.ndarray) and obj.ndim > 0)
+    if isinstance(obj, _taichi.ti.Matrix) or (sized and len(obj) <= 16):
         try:
             array = np.array(obj.to_numpy() if isinstance(obj, _taichi.ti.Matrix) else obj)
         except ValueError:  # rows of different lengths: a plain tuple of tuples
@@ -325,3 +327,8 @@ def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:
         if array.dtype.kind in "iufb" and array.ndim in (1, 2) and array.size <= 64:
             return [x.item() for x in array.reshape(-1)], array.shape
     return None
+
+
+def _holds_fields(obj: Any) -> bool:
+    """Tell whether an object is a field, or a list or tuple with one in it, at any depth."""
+    return isinstance(obj, Field) or (isinstance(obj, list | tuple) and any(map(_holds_fields, obj)))

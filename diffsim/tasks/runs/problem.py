@@ -45,7 +45,7 @@ class Problem:
         self.task = settings.open_task()
         self._optimizer = make_optimizer(settings.optimizer)
         info = run.start()
-        self.arch = "cpu" if info.on_cpu else info.arch
+        self.arch = "cuda" if info.arch == "cuda" else "cpu"
         self.backend = {"arch": info.arch, "precision": info.precision, "threads": info.threads}
         simulator = self.task.build()
         self._wrt = self.task.wrt(simulator)

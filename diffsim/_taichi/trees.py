@@ -1,4 +1,4 @@
-"""Taichi's trees of fields, and the limits of its tables for them; the other half of `_taichi`.
+"""Taichi's trees of fields, and the limits of its tables for them.
 
 Every field belongs to a tree, and every level of one is an SNode. Taichi numbers the SNodes of a program
 from 0, without end and never twice, and trees by numbers that are given anew when one is destroyed. Where a

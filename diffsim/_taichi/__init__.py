@@ -1,0 +1,97 @@
+"""All contact with Taichi's internals and its quirks; `tests/ground/test_taichi.py` pins each use.
+
+Importing this package imports Taichi with its banner and its version check silenced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from diffsim import files
+
+HOMELESS = files.provide_home()
+os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")
+os.environ.setdefault("TI_SKIP_VERSION_CHECK", "ON")
+
+# Taichi logs a line and wraps launches where stdout is another
+with contextlib.redirect_stdout(sys.__stdout__):
+    import taichi as ti
+    from taichi.lang import impl, kernel_impl
+
+    from diffsim._taichi.kernels import (
+        brief_positions,
+        build_kernel,
+        compile_kernel,
+        direct_launch,
+        forget_arguments,
+        forget_kernel,
+        recording,
+        release_source,
+    )
+    from diffsim._taichi.memory import address_views
+    from diffsim._taichi.objects import (
+        DTYPES,
+        NUMPY,
+        dtype_name,
+        is_real_function,
+        is_scalar_type,
+        is_vector_type,
+        kernel_function,
+        ndrange_bounds,
+        struct_members,
+        struct_methods,
+        taichi_function,
+    )
+    from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise
+    from diffsim._taichi.trees import (
+        begin_tree,
+        declared_at,
+        destroy_tree,
+        field_facts,
+        make_tree,
+        outside_tables,
+        snodes,
+        trees_left,
+    )
+
+__all__ = [
+    "DTYPES",
+    "HOMELESS",
+    "NUMPY",
+    "address_views",
+    "begin_tree",
+    "brief_positions",
+    "build_kernel",
+    "compile_kernel",
+    "current_program",
+    "declared_at",
+    "default_real",
+    "destroy_tree",
+    "direct_launch",
+    "dtype_name",
+    "field_facts",
+    "finish",
+    "forget_arguments",
+    "forget_kernel",
+    "has_arch",
+    "impl",
+    "initialise",
+    "is_real_function",
+    "is_scalar_type",
+    "is_vector_type",
+    "kernel_function",
+    "kernel_impl",
+    "make_tree",
+    "ndrange_bounds",
+    "outside_tables",
+    "recording",
+    "release_source",
+    "snodes",
+    "struct_members",
+    "struct_methods",
+    "taichi_function",
+    "ti",
+    "trees_left",
+]

@@ -1,0 +1,105 @@
+"""Taichi's program: started with the options that right gradients need, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import taichi as ti
+from taichi.lang import impl
+
+from diffsim import files
+from diffsim._taichi.objects import DTYPES
+from diffsim._taichi.trees import begin_program
+
+__all__ = ["current_program", "default_real", "finish", "has_arch", "initialise"]
+
+_LOCKED = 600.0  # seconds; Taichi locks its cache for as long as it takes to write a few files
+
+
+def has_arch(arch: str) -> bool:
+    """Tell whether this machine and this build of Taichi can run `cuda`, `x64`, ..."""
+    ti.set_logging_level(ti.ERROR)  # looking for CUDA warns where there is none
+    return bool(ti.lang.misc.is_arch_supported(getattr(ti, arch)))
+
+
+def initialise(
+    arch: str, precision: int, seed: int, threads: int | None, cache: bool
+) -> tuple[str, tuple[str, str]]:
+    """Start Taichi with the options that diffsim relies on.
+
+    `force_scalarize_matrix` cures values that Taichi's defaults miscompile.
+    `cache_loop_invariant_global_vars` keeps a place in memory in a register across a loop even where the loop
+    writes it through another index, and is off. The fallback to another backend is off, so that a missing one
+    is an error. The line that Taichi prints at every start is kept from the user.
+
+    Taichi makes the folder of its cache also where it keeps nothing there, and the process dies at its end
+    where that can't be done: then it is given a folder that exists.
+
+    Returns:
+        The name of the backend that came up; the folder of the cache, and why nothing can be kept there.
+    """
+    begin_program()
+    options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
+    real = ti.f64 if precision == 64 else ti.f32
+    ti.reset()  # the folder's default is that of the environment as it is now
+    folder = os.environ.get("TI_OFFLINE_CACHE_FILE_PATH") or impl.default_cfg().offline_cache_file_path
+    trouble = files.why_not_writable(folder)
+    if not trouble:
+        files.remove_stale(f"{folder}/ticache.lock", _LOCKED)
+    with _without_environment_overrides(), contextlib.redirect_stdout(io.StringIO()):
+        ti.init(
+            arch=getattr(ti, arch),
+            default_fp=real,
+            default_ip=ti.i32,
+            random_seed=seed,
+            log_level=ti.ERROR,
+            force_scalarize_matrix=True,
+            cache_loop_invariant_global_vars=False,
+            offline_cache=cache and not trouble,
+            offline_cache_file_path=os.path.dirname(os.path.abspath(__file__)) if trouble else folder,
+            enable_fallback=False,
+            **options,
+        )
+    return str(impl.current_cfg().arch).rsplit(".", 1)[-1], (folder, trouble)
+
+
+def finish() -> None:
+    """End Taichi's program; only then does it write what it compiled to its cache on disk."""
+    if impl.get_runtime().prog is not None:
+        ti.reset()
+
+
+@contextlib.contextmanager
+def _without_environment_overrides() -> Iterator[None]:
+    """Hide TI_* variables that would override an option that our results depend on."""
+    names = "FORCE_SCALARIZE_MATRIX DEFAULT_FP DEFAULT_IP ARCH OFFLINE_CACHE_FILE_PATH".split()
+    saved = {f"TI_{name}": os.environ.pop(f"TI_{name}") for name in names if f"TI_{name}" in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def default_real(real: str) -> Iterator[None]:
+    """While active, lower and compile as if Taichi had been started with this precision, `f32` or `f64`.
+
+    Literals take their type from the Python side's default when a kernel is compiled, arithmetic on integers
+    from that of the compiler's options.
+    """
+    runtime, config = impl.get_runtime(), impl.current_cfg()
+    saved = runtime.default_fp  # the option would be a view of itself
+    runtime.default_fp = config.default_fp = DTYPES[real]
+    try:
+        yield
+    finally:
+        runtime.default_fp = config.default_fp = saved
+
+
+def current_program() -> Any:
+    """Return the object that stands for the running Taichi program: another one after each `ti.init`."""
+    return impl.get_runtime().prog

@@ -1,0 +1,118 @@
+"""What a rollout held on its way, and at its end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from numpy.typing import NDArray
+
+from diffsim.engine.engine import Engine
+from diffsim.errors import ConfigError, StateError
+from diffsim.language.fields import Field, State
+from diffsim.language.trace import Program
+from diffsim.options import plain_number
+from diffsim.rollout.frames import Ending, Names, collect_frames, named_buffers, states_of
+
+__all__ = ["Recorded"]
+
+
+class Recorded(ABC):
+    """The part of `Rollout` that tells what its fields held."""
+
+    worlds: int
+    _program: Program
+    _engine: Engine
+    _ending: Ending
+
+    @abstractmethod
+    def require_open(self) -> None:
+        """Refuse what needs the memory of a rollout that has none any more."""
+
+    @abstractmethod
+    def _require_idle(self) -> None:
+        """Refuse to touch memory that a run is using."""
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Check that the rollout can run, and bring changed values to the device."""
+
+    @property
+    def lengths(self) -> Any:
+        """How many steps each world ran in the last run: an int, or an array of ints with many worlds.
+
+        It is the horizon where no kernel set `self.done` (see `Simulator.done`), and 0 where `reset` did.
+
+        Raises:
+            StateError: Nothing ran yet.
+        """
+        lengths = self._engine.lengths
+        if lengths is None:
+            raise StateError("lengths must be read after a run, got none yet; call value() first")
+        return int(lengths[0]) if self.worlds == 1 else lengths.copy()
+
+    def trajectory(self, field: Field | str, every: int = 1) -> NDArray[Any]:
+        """Return what a field held over time.
+
+        Args:
+            field: A State, Scratch or Control of the simulator, or its key: `"x"`, `"policy.hidden"`.
+            every: Steps between frames.
+
+        Returns:
+            Frames at t = 0, every, 2 every, ... (a State up to and including `steps`, others below it), shape
+            `(frames, *shape, *components)`; with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see
+            `lengths`) a world's States stay as they were then, and its Scratches are zero.
+
+        Raises:
+            ConfigError: The field has no time axis or is not of this simulator.
+        """
+        return self.trajectories({"field": field}, every)["field"]
+
+    def trajectories(self, fields: Names, every: int = 1) -> dict[str, NDArray[Any]]:
+        """Return the trajectories of several fields from one run; see `trajectory`.
+
+        Args:
+            fields: Fields or their keys, as a list, or as a dict under names of your own.
+            every: Steps between frames.
+
+        Returns:
+            Arrays under the fields' keys, or under the names of the dict.
+
+        Raises:
+            ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
+        """
+        every = plain_number(every)
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
+        buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
+        self._prepare()
+        frames = collect_frames(self._engine, buffers, every)
+        self._ending.note(at_end=True)
+        return frames
+
+    def final(self, field: State | str | None = None) -> Any:
+        """Return what States hold at the end of the last run, in the form that `State.set` takes.
+
+        So a rollout goes on where it ended: `for key, x in rollout.final().items(): states[key].set(x)`, and
+        run it again. With several worlds the States must be declared with `per_world=True`. The next run
+        counts `t` from 0 and begins with the first values of Controls; a State with `history` has its new
+        initial value for its past, so that a scheme which reads `x[t - 1]` goes on exactly only where it
+        keeps what it needs in a State of its own. A world that ended early (`lengths`) goes on from there.
+
+        Args:
+            field: A State or its key; None for all.
+
+        Returns:
+            An array `(*shape, *components)`, with worlds > 1 `(worlds, ...)`; for None a dict of these by
+            key. After a gradient whose segments no longer hold the end, the run is repeated for it.
+
+        Raises:
+            ConfigError: It is not a State of this simulator.
+            StateError: Nothing ran yet; or values were set since, and the end is no longer in memory.
+        """
+        chosen = states_of(self._program, field)
+        self.require_open()
+        self._require_idle()
+        found = self._ending.read()
+        arrays = {state.key: found[state.key].copy() for state in chosen}
+        return arrays if field is None else arrays[chosen[0].key]
