@@ -30,7 +30,7 @@ _FILL = {
 _SET = "call .set(...) before the run"
 _READ = "call .numpy() outside of step, or rollout.trajectory(field) for what a run computed"
 _FIELDS = re.compile(r"'(State|Scratch|Workspace|Param|Constant|Control|Cost|Done)'")
-_OURS = os.path.dirname(os.path.abspath(_taichi.__file__)) + os.sep
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARIES = tuple(os.path.dirname(m.__file__ or "") + os.sep for m in (np, _taichi.ti))
 
 

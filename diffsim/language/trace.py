@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -162,26 +162,34 @@ def trace(simulator: Simulator) -> Program:
             f"{type(simulator).__name__} must define step(self, t), got none; call its kernels in there"
         )
     valued = [value for value in fields.values() if isinstance(value, Valued)]
-    before = [value.version for value in valued]
-    calls = record_calls(simulator)
+    calls = record_calls(simulator, valued)
     if not calls["step"]:
         raise TraceError(f"{type(simulator).__name__}.step must call at least one kernel, got none")
-    for declared, version in zip(valued, before, strict=True):
-        if declared.version != version:
-            raise TraceError(
-                f"{declared.label} must be set between runs, got .set() in step, reset or a cost, which is "
-                "traced once for all steps; call it by hand, or store to it in a kernel of reset"
-            )
     return Program(simulator, fields, **calls)
 
 
-def record_calls(simulator: Simulator) -> dict[str, tuple[KernelCall, ...]]:
+def record_calls(simulator: Simulator, valued: Sequence[Valued]) -> dict[str, tuple[KernelCall, ...]]:
     """Run a simulator's methods once and return the kernel calls of each, by the names in `PHASES`.
 
+    Args:
+        simulator: What to trace.
+        valued: Its fields with values, which no method may set.
+
     Raises:
-        TraceError: A method fails.
+        TraceError: A method fails, or sets values.
     """
-    return {phase: _record(simulator, phase, *([] if phase == "reset" else [Time()])) for phase in PHASES}
+    calls = {}
+    for phase in PHASES:
+        before = [declared.version for declared in valued]
+        calls[phase] = _record(simulator, phase, *([] if phase == "reset" else [Time()]))
+        for declared, version in zip(valued, before, strict=True):
+            if declared.version != version:
+                raise TraceError(
+                    f"{type(simulator).__name__}.{phase} must not set fields, got {declared.label} set: it "
+                    "is run once when it is traced, not in each step; set the field before the run, or let a "
+                    "kernel store what changes"
+                )
+    return calls
 
 
 def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, ...]:
@@ -189,21 +197,13 @@ def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, 
     if function is None:
         return ()
     name = f"{type(simulator).__name__}.{method}"
-    versions = {declared: declared.version for declared in named_fields(simulator).values()}
     try:
-        calls = _calls_of(function, args, None)
+        return _calls_of(function, args, None)
     except Exception as error:
         told = untraceable(name, function, error)
         if told is error:
             raise
         raise told from error
-    changed = next((declared for declared, version in versions.items() if declared.version != version), None)
-    if changed is not None:
-        raise TraceError(
-            f"{name} must not set fields, got {changed.label} set: it is run once when it is traced, not in "
-            "each step; set the field before the run, or let a kernel store what changes"
-        )
-    return calls
 
 
 # ---- methods with an adjoint of their own ----

@@ -113,19 +113,11 @@ class Watch:
         Raises:
             TraceError: A method sets values.
         """
-        versions = [field.version for field in self._valued]
         try:
-            calls = record_calls(self._simulator)
+            return record_calls(self._simulator, self._valued)
         finally:
             for content in self._seen:
                 content.restore()
-        for field, version in zip(self._valued, versions, strict=True):
-            if field.version != version:
-                raise TraceError(
-                    f"{field.label} must be set between runs, got .set() in a method that is traced; call it "
-                    "by hand"
-                )
-        return calls
 
     def _difference(self, phase: str, found: tuple[KernelCall, ...]) -> str | None:
         """Say how the calls of a method differ from those of then; None where they do not."""
