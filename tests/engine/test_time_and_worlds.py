@@ -270,3 +270,47 @@ def test_a_planted_fault_is_seen(runtime, directory, monkeypatch):
     monkeypatch.setattr(Engine, "_verify", lambda self, gradients: None)  # which would find it first
     with pytest.raises(AssertionError):
         check(structure, layout, directory, 5)
+
+
+class DoublePendulum(ds.Simulator):
+    """Two links whose accelerations are solved for: long chains of divisions that a compiler could regroup."""
+
+    def __init__(self):
+        self.angles = ds.State(ds.vec2, init=[1.2, -0.4])
+        self.speeds = ds.State(ds.vec2)
+        self.masses, self.torque = ds.Param(np.array([1.0, 0.7])), ds.Control(ds.vec2)
+
+    @ti.kernel
+    def swing(self, t: ti.i32):
+        m, n = self.masses[0], self.masses[1]
+        a, v = self.angles[t], self.speeds[t]
+        c, s = ti.cos(a[0] - a[1]), ti.sin(a[0] - a[1])
+        inertia = ti.Matrix([[m + n, n * c], [n * c, n]])
+        force = ti.Vector([-n * s * v[1] ** 2 - (m + n) * 9.8 * ti.sin(a[0]), n * s * v[0] ** 2])
+        force[1] -= n * 9.8 * ti.sin(a[1])
+        self.speeds[t + 1] = v + 0.01 * ti.solve(inertia, force + self.torque[t])
+        self.angles[t + 1] = a + 0.01 * self.speeds[t + 1]
+
+    def step(self, t):
+        self.swing(t)
+
+    @ti.kernel
+    def miss(self, t: ti.i32):
+        self.cost[None] += self.angles[t].norm_sqr()
+
+    def running_cost(self, t):
+        self.miss(t)
+
+
+@pytest.mark.cpu
+def test_windows_of_a_chaotic_system_have_the_same_bits(runtime):
+    sim = DoublePendulum()
+    sim.torque.set(0.01 * np.random.default_rng(0).normal(size=(300, 2)))
+    found = []
+    for window in (300, 37, 1):
+        with ds.Rollout(sim, 300, mode="fused", window=window) as rollout:
+            found.append(rollout.value_and_grad())
+    for cost, gradients in found[1:]:
+        assert cost == found[0][0]
+        for key, gradient in gradients.items():
+            np.testing.assert_array_equal(gradient, found[0][1][key], err_msg=key)

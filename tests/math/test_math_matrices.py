@@ -82,7 +82,8 @@ def test_factors_are_right_to_rounding(rollout, spread):
     np.testing.assert_allclose(np.abs(s), np.linalg.svd(A)[1], atol=3e-15 * size)
     np.testing.assert_allclose((R @ P - A) / size, 0.0, atol=2e-14)
     np.testing.assert_allclose((P - transposed(P)) / size, 0.0, atol=1e-15)
-    assert (s[:, :-1] >= np.abs(s[:, 1:])).all()
+    # equal ones are computed apart, each to rounding: which is larger depends on the processor
+    assert (s[:, :-1] >= np.abs(s[:, 1:]) - 3e-15 * size).all()
     eigenvalues = np.linalg.eigvalsh((A + transposed(A)) / 2)
     np.testing.assert_allclose(np.diagonal(D, axis1=1, axis2=2), eigenvalues, atol=5e-15 * size)
     np.testing.assert_allclose((D - one * D) / size, 0.0, atol=5e-15)
