@@ -273,7 +273,7 @@ def test_a_planted_fault_is_seen(runtime, directory, monkeypatch):
 
 
 class DoublePendulum(ds.Simulator):
-    """Two links whose accelerations are solved for: long chains of divisions that a compiler could regroup."""
+    """Two links whose accelerations are solved for: chains of divisions that a compiler could regroup."""
 
     def __init__(self):
         self.angles = ds.State(ds.vec2, init=[1.2, -0.4])
