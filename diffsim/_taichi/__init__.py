@@ -29,6 +29,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         forget_kernel,
         recording,
         release_source,
+        unrecorded,
     )
     from diffsim._taichi.memory import address_views
     from diffsim._taichi.objects import (
@@ -94,4 +95,5 @@ __all__ = [
     "taichi_function",
     "ti",
     "trees_left",
+    "unrecorded",
 ]

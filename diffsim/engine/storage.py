@@ -86,7 +86,8 @@ class Storage:
     def memory(self, buffer: Buffer) -> list[NDArray[Any]]:
         """Return each component as it lies in memory, room to spare included; no copy on the CPU."""
         if not self.on_cpu:
-            return [f.to_numpy() for f in self.fields(buffer)]
+            with _taichi.unrecorded():
+                return [f.to_numpy() for f in self.fields(buffer)]
         _taichi.ti.sync()
         return self.arena.views(self._specs[buffer])
 

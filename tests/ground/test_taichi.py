@@ -150,6 +150,8 @@ def test_recording_catches_plain_kernels(runtime):
     thing = Owner()
     with _taichi.recording(lambda function, owner, args: calls.append((function.__name__, owner, args))):
         plain_kernel(3)
+        with _taichi.unrecorded():
+            plain_kernel(4)
         thing.method(1, k=2)
     assert calls == [("plain_kernel", None, (3,)), ("method", thing, (1, 2))]
     plain_kernel(3)  # launched again, not recorded
