@@ -176,8 +176,9 @@ def test_a_run_that_failed_has_no_end(runtime):
 
 @pytest.mark.layouts
 @pytest.mark.parametrize("read", [lambda rollout: rollout.close(), lambda rollout: rollout.sim.k.numpy()])
-def test_values_come_home_while_another_rollout_is_traced(runtime, read):
+def test_values_come_home_while_another_rollout_is_traced(runtime, layout, read):
     """As where the garbage collector closes a rollout, or `step` reads what an optimizer has changed."""
+    assert runtime.device_layout == (layout == "device")  # beside tests without the mark, too
     old, waiting = ds.Rollout(Mass(), STEPS, mode="step"), []
 
     class Reading(Mass):
