@@ -102,7 +102,7 @@ class Ending:
 
         Raises:
             StateError: Nothing ran yet, or the last run failed; or the end is no longer in memory, and values
-                were set since.
+                were set since, or may have been.
         """
         if self._stamp is None:
             raise StateError(f"final must be read after a run, got {self._lacking}; call value() first")
@@ -119,6 +119,11 @@ class Ending:
             raise StateError(
                 f"final must be read before values change, got another {', '.join(changed)} since the run, "
                 "whose end is no longer in memory; call value() first"
+            )
+        if self._engine.lowered.buffers.external:  # nobody is told when one is changed
+            raise StateError(
+                "final must be read while memory holds the end, got a gradient in several segments of kernels "
+                "that read Taichi fields made by hand, which may have changed since; call value() first"
             )
         self._inputs.upload()
         with self.run(at_end=True):

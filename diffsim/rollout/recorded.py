@@ -107,8 +107,8 @@ class Recorded(ABC):
 
         Raises:
             ConfigError: It is not a State of this simulator.
-            StateError: Nothing ran yet, or the last run failed; or values were set since, and the end is no
-                longer in memory.
+            StateError: Nothing ran yet, or the last run failed; or the end is no longer in memory, and values
+                were set since, or kernels read Taichi fields made by hand, of which nobody knows.
         """
         chosen = states_of(self._program, field)
         self.require_open()

@@ -212,6 +212,26 @@ def test_an_end_that_is_gone_is_not_made_up(runtime):
         np.testing.assert_array_equal(rollout.final("x"), rollout.trajectory("x")[-1])
 
 
+def test_fields_made_by_hand_may_have_changed(runtime):
+    class Pushed(Mass):
+        def __init__(self):
+            super().__init__()
+            self.wind = ti.field(ti.f64, shape=())
+
+        @ti.kernel
+        def turn(self, t: ti.i32):
+            for _ in range(1):
+                self.v[t + 1] = self.v[t] + self.wind[None]
+
+    with ds.Rollout(Pushed(), STEPS, mode="step", window=2) as rollout:
+        rollout.value_and_grad()
+        rollout.sim.wind[None] = 2.0
+        with pytest.raises(StateError, match="got a gradient in several segments .* call value"):
+            rollout.final()
+        rollout.value()
+        assert rollout.final("v") == 2.0 * STEPS
+
+
 def test_the_past_begins_anew(runtime):
     """What `final` says of States with history: the restart has its new initial value for its past."""
 
