@@ -45,7 +45,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         struct_methods,
         taichi_function,
     )
-    from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise
+    from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise, wait
     from diffsim._taichi.trees import (
         begin_tree,
         declared_at,
@@ -96,4 +96,5 @@ __all__ = [
     "ti",
     "trees_left",
     "unrecorded",
+    "wait",
 ]

@@ -88,7 +88,7 @@ class Storage:
         if not self.on_cpu:
             with _taichi.unrecorded():
                 return [f.to_numpy() for f in self.fields(buffer)]
-        _taichi.ti.sync()
+        _taichi.wait()
         return self.arena.views(self._specs[buffer])
 
     def arrays(self, buffer: Buffer) -> list[NDArray[Any]]:

@@ -103,6 +103,7 @@ class Rollout(Recorded):
         self._engine.progress = progress
         self._inputs = Inputs(self._engine)
         self._ending = Ending(self._engine, self._inputs)
+        self._has_cost = False  # as far as it was looked
         self.closed = False
         for field in self._program.fields.values():
             if isinstance(field, Control):
@@ -222,7 +223,9 @@ class Rollout(Recorded):
         return self._cost(costs)
 
     def _require_cost(self) -> None:
-        require_cost(self._program, self._engine.lowered)
+        if not self._has_cost:
+            require_cost(self._program, self._engine.lowered)
+            self._has_cost = True
 
     def check_grad(
         self,

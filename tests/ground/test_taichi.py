@@ -306,6 +306,16 @@ def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path):
     assert list((tmp_path / ".cache" / "taichi").rglob("*.tic"))
 
 
+def test_waiting_looks_for_nothing_else(runtime):
+    field = ti.field(ti.f64, shape=3)
+    kernel = _taichi.build_kernel("def put():\n    for i in f:\n        f[i] = 2.0 * i\n", "put", {"f": field})
+    kernel()
+    unplaced = ti.field(ti.f64)
+    _taichi.wait()  # ti.sync() refuses a field without a place
+    ti.root.dense(ti.i, 2).place(unplaced)
+    assert field[2] == 4.0
+
+
 def test_direct_launches_do_what_calls_do(runtime):
     """Launch contexts, their integer arguments and compiled kernels are where `direct_launch` finds them."""
     field = ti.field(ti.i32, shape=8)
