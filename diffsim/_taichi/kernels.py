@@ -60,7 +60,7 @@ def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
         launch, assigned = kernel_impl.Kernel.__call__, [kind.__setitem__ for kind in kinds]
 
         def intercept(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != thread or getattr(_aside, "depth", 0):
+            if threading.get_ident() != thread or getattr(_aside, "depth", 0) > 0:
                 return launch(self, *args, **kwargs)
             owner = args[0] if self.classkernel else None
             names = [argument.name for argument in self.arguments]

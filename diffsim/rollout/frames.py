@@ -122,8 +122,8 @@ class Ending:
             )
         if self._engine.lowered.buffers.external:  # nobody is told when one is changed
             raise StateError(
-                "final must be read while memory holds the end, got a gradient in several segments of kernels "
-                "that read Taichi fields made by hand, which may have changed since; call value() first"
+                "final must be read while memory holds the end, got a gradient in several segments, of "
+                "kernels that read Taichi fields made by hand, which may have changed; call value() first"
             )
         self._inputs.upload()
         with self.run(at_end=True):
