@@ -308,8 +308,8 @@ def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path):
 
 def test_waiting_looks_for_nothing_else(runtime):
     field = ti.field(ti.f64, shape=3)
-    kernel = _taichi.build_kernel("def put():\n    for i in f:\n        f[i] = 2.0 * i\n", "put", {"f": field})
-    kernel()
+    source = "def put():\n    for i in f:\n        f[i] = 2.0 * i\n"
+    _taichi.build_kernel(source, "put", {"f": field})()
     unplaced = ti.field(ti.f64)
     _taichi.wait()  # ti.sync() refuses a field without a place
     ti.root.dense(ti.i, 2).place(unplaced)
