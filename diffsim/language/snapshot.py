@@ -14,6 +14,7 @@ from diffsim import _taichi
 from diffsim.language.fields import Field
 from diffsim.language.simulator import attributes_of
 from diffsim.language.trace import Time
+from diffsim.options import plain_number
 
 __all__ = ["MISSING", "Thing", "alike", "freeze", "shown"]
 
@@ -64,6 +65,8 @@ def freeze(value: Any, around: tuple[int, ...] = ()) -> Any:
         return kind, value
     if kind is Time:
         return Time, value.offset
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return _frozen_items(value, around)
     if isinstance(value, float):  # no NaN equals itself, and -0.0 equals 0.0
         value = float(value)
         return float, value if value == value and value != 0.0 else repr(value)
@@ -73,15 +76,18 @@ def freeze(value: Any, around: tuple[int, ...] = ()) -> Any:
         value = np.array(value.to_numpy())
     if isinstance(value, np.ndarray):
         return _frozen_array(value, around)
-    if isinstance(value, list | tuple | set | frozenset | dict):
-        if id(value) in around:
-            return "around", around.index(id(value))
-        around = (*around, id(value))
-        if isinstance(value, dict):
-            return kind, tuple((freeze(k, around), freeze(v, around)) for k, v in value.items())
-        items = tuple(freeze(item, around) for item in value)
-        return kind, frozenset(items) if isinstance(value, set | frozenset) else items
     return Thing(value)
+
+
+def _frozen_items(value: Any, around: tuple[int, ...]) -> Any:
+    kind = type(value)
+    if id(value) in around:
+        return "around", around.index(id(value))
+    around = (*around, id(value))
+    if isinstance(value, dict):
+        return kind, tuple((freeze(k, around), freeze(v, around)) for k, v in value.items())
+    items = tuple([freeze(item, around) for item in value])
+    return kind, frozenset(items) if isinstance(value, set | frozenset) else items
 
 
 def _frozen_array(array: np.ndarray[Any, Any], around: tuple[int, ...]) -> Any:
@@ -156,6 +162,5 @@ def shown(value: Any) -> str:
         return value.label
     if isinstance(value, types.FunctionType | types.MethodType):
         return f"the function {value.__qualname__}"
-    value = value.item() if isinstance(value, np.generic) else value
-    text = " ".join(repr(value).split())
+    text = " ".join(repr(plain_number(value)).split())
     return text if len(text) <= 60 else text[:57] + "..."
