@@ -1,10 +1,12 @@
 """Starting the runtime: again, anew, behind our back, without a home; and what outlives it."""
 
 import contextlib
+import gc
 import io
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 import taichi as ti
@@ -40,12 +42,17 @@ class Push(ds.Simulator):
 
 @pytest.fixture
 def again(runtime, precision, threads, arch):
-    """The settings that the running runtime was started with."""
-    return {"arch": arch, "precision": precision, "threads": threads if arch == "cpu" else None}
+    """The settings that the runtime, on which nobody has fields, was started with."""
+    settings = {"arch": arch, "precision": precision, "threads": threads if arch == "cpu" else None}
+    gc.collect()
+    with warnings.catch_warnings():  # kernels of other tests may hold fields
+        warnings.filterwarnings("ignore", "Taichi fields must be made after", RuntimeWarning)
+        ds.init(**settings, reset=True)
+    return settings
 
 
 @pytest.fixture
-def rollout(runtime):
+def rollout(again):
     with_cost = ds.Rollout(Push(), steps=3)
     yield with_cost
     with_cost.close()
