@@ -475,7 +475,7 @@ def test_arguments_are_checked(runtime):
     with pytest.raises(ConfigError, match=r"repeat count must be an integer from 1 to 100000, got 0"):
         list(ds.repeat(0))
     with pytest.raises(
-        ConfigError, match=r"repeat until must be a Workspace of one number, got <a Workspace"
+        ConfigError, match=r"repeat until must be a Workspace of one number, got <Workspace: ds.real\[4\]>"
     ):
         list(ds.repeat(3, until=ds.Workspace(ds.real, 4)))
     with pytest.raises(ConfigError, match=r"Workspace shape must be positive integers"):
