@@ -14,6 +14,7 @@ from diffsim import _taichi
 from diffsim.language.fields import Field
 from diffsim.language.simulator import attributes_of
 from diffsim.language.trace import Time
+from diffsim.options import plain_number
 
 __all__ = ["MISSING", "Thing", "alike", "freeze", "shown"]
 
@@ -156,6 +157,6 @@ def shown(value: Any) -> str:
         return value.label
     if isinstance(value, types.FunctionType | types.MethodType):
         return f"the function {value.__qualname__}"
-    value = value.item() if isinstance(value, np.generic) else value
+    value = plain_number(value)
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

@@ -196,11 +196,12 @@ class Rollout(Recorded):
         leaves = self.leaves(wrt)
         self._require_cost()
         if debug is None:
-            cost = self._cost(self._engine.backward())
+            costs = self._engine.backward()
         else:
             watch = NanWatch(self._engine)
-            cost = self._cost(self._engine.watched_backward(watch, watch.forward_done))
-            self._ending.note()
+            costs = self._engine.watched_backward(watch, watch.forward_done)
+        self._ending.note()
+        cost = self._cost(costs)
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         for key, gradient in gradients.items():
             if not np.all(np.isfinite(gradient)):
@@ -216,9 +217,9 @@ class Rollout(Recorded):
         """
         self._prepare()
         self._require_cost()
-        cost = self._cost(self._engine.backward())
+        costs = self._engine.backward()
         self._ending.note()
-        return cost
+        return self._cost(costs)
 
     def _require_cost(self) -> None:
         require_cost(self._program, self._engine.lowered)

@@ -95,6 +95,7 @@ def test_a_run_in_two_parts_is_one_long_run(fresh):
     np.testing.assert_array_equal(fresh.final("x"), want["x"][-1])
     np.testing.assert_array_equal(fresh.final(sim.v), want["v"][-1])
     assert fresh.final("x").shape == (2, 2)
+    assert isinstance(fresh.final("v"), np.ndarray)  # one number too
     assert fresh.final("v").shape == ()
 
 
@@ -131,6 +132,13 @@ def test_the_end_is_that_of_the_last_run(fresh):
     fresh.value()
     fresh.check_grad(directions=1, forward=False, modes=False)  # runs, but is none of the user's
     np.testing.assert_array_equal(fresh.final("x"), fresh.trajectory("x")[-1])
+    sim.x.set(5.0)
+    fresh.value_and_grad()  # a run as well: what was read before it is old
+    np.testing.assert_array_equal(fresh.final("x"), fresh.trajectory("x")[-1])
+    sim.x.set(np.inf)
+    with pytest.raises(StateError, match="the cost must be finite"):
+        fresh.evaluate()
+    assert not np.isfinite(fresh.final("x")).any()  # and so is one whose cost is refused
     with pytest.raises(ConfigError, match="final must be of a State of Mass, got 'k'; it has x, v"):
         fresh.final("k")
 
