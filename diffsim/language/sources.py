@@ -141,8 +141,9 @@ def _cells() -> Iterator[str]:
 def _compiles_to(text: str, code: CodeType) -> bool:
     """Tell whether a text holds the definition that a function was made from."""
     flags = code.co_flags & _FUTURE | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # which notebooks have
-    whole = [(text, mode) for mode in ("exec", "single")]
-    for source, mode in [*whole, *((part, "exec") for part in _statement_at(text, code.co_firstlineno))]:
+    forms: list[tuple[str | ast.Module, str]] = [(text, "exec"), (text, "single")]
+    forms += [(part, "exec") for part in _statement_at(text, code.co_firstlineno)]
+    for source, mode in forms:
         with contextlib.suppress(SyntaxError, ValueError):
             if any(
                 other == code for other in _codes(compile(source, "text", mode, flags, dont_inherit=True))

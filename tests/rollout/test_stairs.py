@@ -99,11 +99,13 @@ def test_health_tells_dead_from_staircase(switched):
     health = switched.health()
     assert health.stairs == ("ground", "when")
     assert health.dead == ("unused", "far")
+    assert health.flat == ("far",)
     assert not health.ok
     rows = {line.split()[0]: line for line in str(health).splitlines()[3:]}
     assert "staircase: the cost moves in jumps with it; differentiate the moment" in rows["ground"]
     assert "diffsim.kernels.common.contact" in rows["when"]
     assert rows["unused"].endswith("dead: it has no effect on the cost as things are")
+    assert rows["far"].endswith("flat: it does not move the cost here, but does farther away")
     assert switched.health(["push", "ground"]).stairs == ("ground",)
     assert switched.health(["push"]).ok
     after = switched.value_and_grad()
