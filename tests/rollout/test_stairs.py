@@ -6,8 +6,9 @@ import taichi as ti
 
 import diffsim as ds
 from diffsim.rollout import Rollout
+from diffsim.rollout.grad.health import make_health
 from diffsim.rollout.grad.probe import Probe
-from diffsim.rollout.grad.stairs import behind_zeros
+from diffsim.rollout.grad.stairs import behind_zeros, effects_of_zeros
 from diffsim.rollout.grad.verdict import Line
 
 EPS = 2.0**-52
@@ -234,3 +235,16 @@ def test_a_wrong_gradient_at_kinks_that_meet_is_wrong(touching, monkeypatch, for
     monkeypatch.setattr(Probe, "gradient", lambda *a: spoiled(single(*a)))
     report = touching.check_grad("v", components=True, directions=2, modes=False, forward=forward)
     assert report.verdict == "wrong"
+
+
+def test_what_nobody_looked_at_is_not_called_flat():
+    class Bowl:
+        def cost(self, values):
+            return float(sum(np.sum(np.square(array)) for array in values.values()))
+
+    values = {f"p{k}": np.zeros(()) for k in range(18)}
+    words = effects_of_zeros(Bowl(), values, values, 1e-16)
+    assert list(words.values()) == ["far"] * 16 + ["unseen"] * 2
+    health = make_health(np.ones((1, 4)), values, 1e-16, words)
+    assert health.flat == tuple(values)[:16]
+    assert health.dead == tuple(values)
