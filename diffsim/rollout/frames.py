@@ -101,9 +101,9 @@ class Ending:
         """
         if self._stamp is None:
             raise StateError("final must be read after a run, got none yet; call value() first")
+        if self._stamp != self._engine.stamp:  # in a run that failed, what was kept is not its end
+            self._repeat()
         if self._kept is None:
-            if self._stamp != self._engine.stamp:
-                self._repeat()
             self._kept = _last_states(self._engine)
         return self._kept
 

@@ -159,6 +159,25 @@ def test_an_end_that_is_gone_is_not_made_up(runtime):
         np.testing.assert_array_equal(rollout.final("x"), rollout.trajectory("x")[-1])
 
 
+def test_a_run_that_failed_has_no_end(runtime):
+    def stop(*_):
+        if sim.k.numpy() == 0.5:
+            raise KeyboardInterrupt
+
+    sim = Mass()
+    with ds.Rollout(sim, STEPS, mode="step", window=2, progress=stop) as rollout:
+        rollout.value()
+        whole = rollout.final("x")
+        sim.k.set(0.5)
+        with pytest.raises(KeyboardInterrupt):
+            rollout.value()
+        with pytest.raises(StateError, match="before values change, got another k since the run"):
+            rollout.final()  # and not that of the run before
+        sim.k.set(0.7)
+        rollout.value()
+        np.testing.assert_array_equal(rollout.final("x"), whole)
+
+
 def test_the_past_begins_anew(runtime):
     """What `final` says of States with history: the restart has its new initial value for its past."""
 
