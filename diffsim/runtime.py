@@ -91,6 +91,8 @@ def init(
 ) -> RuntimeInfo:
     """Start the runtime: choose the backend, the precision of `ds.real` and the random seed.
 
+    Memory can be made in the thread that calls it alone; what has run there once runs in other threads too.
+
     Called again with settings that mean the same, it does nothing: rollouts and fields live on, and the first
     cell of a notebook can be run again. With others it starts Taichi anew, which ends every Taichi field; a
     warning says where users' own were made.

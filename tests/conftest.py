@@ -104,7 +104,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     markers = {marker.name for marker in metafunc.definition.iter_markers()}
     both = "layouts" in markers and "cpu" not in markers and (ARCH, LAYOUT) == ("cpu", "host")
     if both and "layout" in metafunc.fixturenames:
-        metafunc.parametrize("layout", ["host", "device"], scope="module")
+        # indirect: else `runtime` would not be made anew where a test without the mark came before
+        metafunc.parametrize("layout", ["host", "device"], scope="module", indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -132,9 +133,9 @@ def guard() -> bool:
 
 
 @pytest.fixture(scope="module")
-def layout() -> str:
+def layout(request: pytest.FixtureRequest) -> str:
     """Whose memory layout the runtime has, of the ``host`` or a ``device``; see the marker ``layouts``."""
-    return LAYOUT
+    return str(getattr(request, "param", LAYOUT))
 
 
 @pytest.fixture(scope="module")

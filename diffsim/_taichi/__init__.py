@@ -29,6 +29,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         forget_kernel,
         recording,
         release_source,
+        unrecorded,
     )
     from diffsim._taichi.memory import address_views
     from diffsim._taichi.objects import (
@@ -44,7 +45,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         struct_methods,
         taichi_function,
     )
-    from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise
+    from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise, wait
     from diffsim._taichi.trees import (
         begin_tree,
         declared_at,
@@ -94,4 +95,6 @@ __all__ = [
     "taichi_function",
     "ti",
     "trees_left",
+    "unrecorded",
+    "wait",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "forget_kernel",
     "recording",
     "release_source",
+    "unrecorded",
 ]
 
 _finds_class = kernel_impl._inside_class
@@ -42,6 +43,7 @@ def _inside_class(level_of_class_stackframe: int) -> bool:
 
 kernel_impl._inside_class = _inside_class
 _recording_turn = threading.RLock()  # the method that is replaced is that of all threads
+_aside = threading.local()
 _sources = itertools.count()  # each text needs a file name of its own
 
 
@@ -58,7 +60,7 @@ def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
         launch, assigned = kernel_impl.Kernel.__call__, [kind.__setitem__ for kind in kinds]
 
         def intercept(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != thread:
+            if threading.get_ident() != thread or getattr(_aside, "depth", 0) > 0:
                 return launch(self, *args, **kwargs)
             owner = args[0] if self.classkernel else None
             names = [argument.name for argument in self.arguments]
@@ -86,6 +88,20 @@ def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
             kernel_impl.Kernel.__call__ = launch
             for kind, assign in zip(kinds, assigned, strict=True):
                 kind.__setitem__ = assign
+
+
+@contextlib.contextmanager
+def unrecorded() -> Iterator[None]:
+    """Make a context in which kernels are launched whoever records: for those that Taichi copies memory with.
+
+    A rollout that is collected while another one is traced brings its values home then, and a method that is
+    traced may read a field's.
+    """
+    _aside.depth = getattr(_aside, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _aside.depth -= 1
 
 
 def build_kernel(source: str, name: str, scope: dict[str, Any]) -> Callable[..., Any]:

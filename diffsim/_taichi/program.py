@@ -15,7 +15,7 @@ from diffsim import files
 from diffsim._taichi.objects import DTYPES
 from diffsim._taichi.trees import begin_program
 
-__all__ = ["current_program", "default_real", "finish", "has_arch", "initialise"]
+__all__ = ["current_program", "default_real", "finish", "has_arch", "initialise", "wait"]
 
 _LOCKED = 600.0  # seconds; Taichi locks its cache for as long as it takes to write a few files
 
@@ -103,3 +103,11 @@ def default_real(real: str) -> Iterator[None]:
 def current_program() -> Any:
     """Return the object that stands for the running Taichi program: another one after each `ti.init`."""
     return impl.get_runtime().prog
+
+
+def wait() -> None:
+    """Wait until all that was launched is done.
+
+    `ti.sync` also looks for fields that were declared and not placed, which takes longer than a short run.
+    """
+    impl.get_runtime().prog.synchronize()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import threading
 from typing import Any
 
 import taichi as ti
@@ -34,12 +35,38 @@ __all__ = [
 _MAX_SNODES, _MAX_TREES = 1024, 512  # taichi_max_num_snodes and kMaxNumSnodeTreesLlvm in its C++ source
 _DENSE = ("SNodeType.root", "SNodeType.dense", "SNodeType.place")
 _ONE_TREE = 32  # SNodes that a sparse field may be made of
-_freed: set[int] = set()  # numbers of destroyed trees, which Taichi gives to the next ones
+
+
+class _Trees:
+    """The trees of the running program.
+
+    Attributes:
+        thread: The one that started it, which alone can make and destroy trees; None where nobody said so.
+        freed: Numbers of destroyed trees, which Taichi gives to the next ones.
+        waiting: Trees to destroy that another thread had no more use for.
+    """
+
+    def __init__(self) -> None:
+        self.thread: int | None = None
+        self.freed: set[int] = set()
+        self.waiting: list[Any] = []
+
+    def begin(self) -> None:
+        """Forget those of another program."""
+        self.thread, self.freed, self.waiting = threading.get_ident(), set(), []
+
+    @property
+    def elsewhere(self) -> bool:
+        """Tell whether this is another thread than theirs."""
+        return self.thread not in (None, threading.get_ident())
+
+
+_trees = _Trees()
 
 
 def begin_program() -> None:
     """Prepare for a new program, whose trees and SNodes are numbered anew."""
-    _freed.clear()
+    _trees.begin()
     for name in ("pointer", "bitmasked", "dynamic", "hash"):
         make = getattr(snode.SNode, name, None)
         if make is not None and not hasattr(make, "__wrapped__"):
@@ -106,15 +133,22 @@ def field_facts(field: Any) -> tuple[str, tuple[int, ...], bool] | None:
 
 def trees_left() -> int:
     """Return how many more trees Taichi has room for."""
-    return _MAX_TREES - int(impl.get_runtime().prog.get_snode_tree_size()) + len(_freed)
+    return _MAX_TREES - int(impl.get_runtime().prog.get_snode_tree_size()) + len(_trees.freed)
 
 
 def begin_tree() -> Any:
     """Return a builder of fields; what the user has placed under `ti.root` so far comes first.
 
     Raises:
-        StateError: Taichi has no room for another tree.
+        StateError: Taichi has no room for another tree, or this is another thread than that of `ds.init`.
     """
+    if _trees.elsewhere:
+        raise StateError(
+            "the memory of rollouts and optimizers must be made in the thread that called diffsim.init, got "
+            "another thread; run them once in that thread, or call init in the thread that works"
+        )
+    while _trees.waiting:
+        destroy_tree(_trees.waiting.pop())
     if trees_left() < 2:  # one may be what is under `ti.root`
         raise StateError(
             f"rollouts must share the {_MAX_TREES} trees of fields that Taichi has room for, got none left; "
@@ -131,7 +165,7 @@ def make_tree(builder: Any) -> Any:
     places there would have a gap behind its root.
     """
     tree = builder.finalize()
-    _freed.discard(tree.id)
+    _trees.freed.discard(tree.id)
     impl.get_runtime().unfinalized_fields_builder.pop(impl._root_fb, None)
     impl._root_fb = impl.FieldsBuilder()
     return tree
@@ -140,9 +174,13 @@ def make_tree(builder: Any) -> Any:
 def destroy_tree(tree: Any) -> None:
     """Free the memory of a field tree, which no kernel may touch any more.
 
-    Taichi's own `destroy` makes every kernel of the program compile again, those of other rollouts too.
+    Taichi's own `destroy` makes every kernel of the program compile again, those of other rollouts too. In
+    another thread than that of `ds.init`, which may be where garbage is collected, it has to wait.
     """
+    if _trees.elsewhere:
+        _trees.waiting.append(tree)
+        return
     if not tree.destroyed and tree.prog is impl.get_runtime().prog:
-        _freed.add(tree.id)
+        _trees.freed.add(tree.id)
         tree.ptr.destroy_snode_tree(tree.prog)
         tree.destroyed = True

@@ -112,7 +112,7 @@ class Arena:
     def clear(self) -> None:
         """Zero all fields, as new ones are."""
         if self._on_cpu:
-            _taichi.ti.sync()
+            _taichi.wait()
             for view in (view for views in self._views.values() for view in views):
                 view[...] = 0
             return
@@ -144,15 +144,18 @@ class Arena:
         """Free all memory; nobody may use it any more."""
         for compiled in self._kernels.values():
             _taichi.forget_kernel(compiled.kernel)
-        for kernel in self._zero:
-            _taichi.forget_kernel(kernel)
         self._kernels.clear()
-        self._zero.clear()
+        self._forget_zeroing()
         self._views.clear()
         self._fields.clear()
         for tree in self._trees:
             _taichi.destroy_tree(tree)
         self._trees.clear()
+
+    def _forget_zeroing(self) -> None:
+        for kernel in self._zero:
+            _taichi.forget_kernel(kernel)
+        self._zero.clear()
 
     # ---- fields ----
 
@@ -164,7 +167,7 @@ class Arena:
         last bit, for every window.
         """
         ti = _taichi.ti
-        self._zero.clear()
+        self._forget_zeroing()  # there will be more to zero
         builder = _taichi.begin_tree()
         blocked = [s for s in specs if s.part == "windowed"] if self._split else []
         nodes = dict.fromkeys(specs, builder)

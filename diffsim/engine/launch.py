@@ -82,7 +82,7 @@ class Launcher:
         with _taichi.default_real(self.text.real), _taichi.brief_positions():
             kernel(*args)
             launch = _taichi.direct_launch(kernel, len(args), reuse=self._storage.on_cpu)
-        _taichi.ti.sync()
+        _taichi.wait()
         the_guard().remember(trial)
         seconds = time.perf_counter() - start
         _taichi.release_source(kernel)

@@ -137,7 +137,7 @@ class Lookout:
             size = sum(a.size for a in self._carried)
             if 0 < size <= _TOGETHER:
                 self._together = np.empty(size, np.result_type(*self._carried))
-        _taichi.ti.sync()
+        _taichi.wait()
 
     def _largest(self, arrays: list[NDArray[Any]]) -> float:
         """Return the largest absolute value; NaN where there is one.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from diffsim import _taichi
 from diffsim.engine.arena import Arena, Spec
+from diffsim.errors import StateError
 
 __all__ = ["Pool", "the_pool"]
 
@@ -46,7 +47,7 @@ class Pool:
             split: As for `Arena`.
 
         Raises:
-            StateError: Taichi has no room for more trees of fields.
+            StateError: Taichi has no room for more trees of fields, or makes none in this thread.
         """
         key = (tuple(specs), on_cpu, split)
         for arena in reversed(list(self._idle)):
@@ -59,6 +60,8 @@ class Pool:
             self._close_oldest()
         try:
             return _made(specs, on_cpu, split)
+        except StateError:
+            raise
         except RuntimeError:  # the device is full
             if not self._idle:
                 raise

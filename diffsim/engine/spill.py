@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -48,8 +49,17 @@ class SpillFolder:
 
     def remove(self) -> None:
         """Remove the folder and what is in it."""
+        _remove_files(self.path)
         self._lock.release()
         self._folder.cleanup()
+
+
+def _remove_files(folder: str) -> None:
+    """Remove all but the lock: who is killed meanwhile leaves a folder that the next start knows for ours."""
+    with contextlib.suppress(OSError):  # what is left is removed with the folder
+        for name in os.listdir(folder):
+            if name != _LOCK:
+                os.unlink(os.path.join(folder, name))
 
 
 def remove_orphans(parent: str) -> None:
@@ -78,6 +88,7 @@ def _remove_orphan(folder: str) -> None:
     except OSError:  # held, so it is no orphan; or another start removed it meanwhile
         return
     if lock.held:
+        _remove_files(folder)
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)  # where an open file can't be removed

@@ -86,8 +86,9 @@ class Storage:
     def memory(self, buffer: Buffer) -> list[NDArray[Any]]:
         """Return each component as it lies in memory, room to spare included; no copy on the CPU."""
         if not self.on_cpu:
-            return [f.to_numpy() for f in self.fields(buffer)]
-        _taichi.ti.sync()
+            with _taichi.unrecorded():
+                return [f.to_numpy() for f in self.fields(buffer)]
+        _taichi.wait()
         return self.arena.views(self._specs[buffer])
 
     def arrays(self, buffer: Buffer) -> list[NDArray[Any]]:

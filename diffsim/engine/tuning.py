@@ -195,4 +195,4 @@ class EngineBench:
     @staticmethod
     def _run(executor: Executor, n: int) -> None:
         executor.gradient(0, n, True)
-        _taichi.ti.sync()
+        _taichi.wait()

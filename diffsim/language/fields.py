@@ -208,7 +208,8 @@ class State(Valued):
             raise ConfigError(
                 f"State history must be a positive integer, got {history!r}; use 2 to read x[t - 1]"
             )
-        if keep is not None and not isinstance(keep, bool | np.bool_):
+        keep = plain_number(keep)
+        if keep is not None and not isinstance(keep, bool):
             raise ConfigError(
                 f"State keep must be True, False or None, got {keep!r}; True hands on what is not stored"
             )

@@ -65,6 +65,8 @@ def freeze(value: Any, around: tuple[int, ...] = ()) -> Any:
         return kind, value
     if kind is Time:
         return Time, value.offset
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return _frozen_items(value, around)
     if isinstance(value, float):  # no NaN equals itself, and -0.0 equals 0.0
         value = float(value)
         return float, value if value == value and value != 0.0 else repr(value)
@@ -74,15 +76,18 @@ def freeze(value: Any, around: tuple[int, ...] = ()) -> Any:
         value = np.array(value.to_numpy())
     if isinstance(value, np.ndarray):
         return _frozen_array(value, around)
-    if isinstance(value, list | tuple | set | frozenset | dict):
-        if id(value) in around:
-            return "around", around.index(id(value))
-        around = (*around, id(value))
-        if isinstance(value, dict):
-            return kind, tuple((freeze(k, around), freeze(v, around)) for k, v in value.items())
-        items = tuple(freeze(item, around) for item in value)
-        return kind, frozenset(items) if isinstance(value, set | frozenset) else items
     return Thing(value)
+
+
+def _frozen_items(value: Any, around: tuple[int, ...]) -> Any:
+    kind = type(value)
+    if id(value) in around:
+        return "around", around.index(id(value))
+    around = (*around, id(value))
+    if isinstance(value, dict):
+        return kind, tuple((freeze(k, around), freeze(v, around)) for k, v in value.items())
+    items = tuple([freeze(item, around) for item in value])
+    return kind, frozenset(items) if isinstance(value, set | frozenset) else items
 
 
 def _frozen_array(array: np.ndarray[Any, Any], around: tuple[int, ...]) -> Any:
@@ -157,6 +162,5 @@ def shown(value: Any) -> str:
         return value.label
     if isinstance(value, types.FunctionType | types.MethodType):
         return f"the function {value.__qualname__}"
-    value = plain_number(value)
-    text = " ".join(repr(value).split())
+    text = " ".join(repr(plain_number(value)).split())
     return text if len(text) <= 60 else text[:57] + "..."

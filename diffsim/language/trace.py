@@ -179,16 +179,17 @@ def record_calls(simulator: Simulator, valued: Sequence[Valued]) -> dict[str, tu
         TraceError: A method fails, or sets values.
     """
     calls = {}
+    before = [declared.version for declared in valued]
     for phase in PHASES:
-        before = [declared.version for declared in valued]
         calls[phase] = _record(simulator, phase, *([] if phase == "reset" else [Time()]))
-        for declared, version in zip(valued, before, strict=True):
-            if declared.version != version:
-                raise TraceError(
-                    f"{type(simulator).__name__}.{phase} must not set fields, got {declared.label} set: it "
-                    "is run once when it is traced, not in each step; set the field before the run, or let a "
-                    "kernel store what changes"
-                )
+        after = [declared.version for declared in valued]
+        if after != before:
+            changed = next(d for d, a, b in zip(valued, after, before, strict=True) if a != b)
+            raise TraceError(
+                f"{type(simulator).__name__}.{phase} must not set fields, got {changed.label} set: it is run "
+                "once when it is traced, not in each step; set the field before the run, or let a kernel "
+                "store what changes"
+            )
     return calls
 
 

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from diffsim.errors import DiffsimError, StateError, TraceError
+from diffsim.language.changes import Changes
 from diffsim.language.fields import Field, Valued
-from diffsim.language.hints import Hints
 from diffsim.language.simulator import attributes_of, fields_found, holders
 from diffsim.language.snapshot import MISSING, alike, freeze, shown
 from diffsim.language.trace import PHASES, CallGroup, KernelCall, Program, Repeat, record_calls
@@ -67,7 +67,7 @@ class Watch:
         self._shapes = [(key, field, _declared(field)) for key, field in program.fields.items()]
         self._valued = [field for field in program.fields.values() if isinstance(field, Valued)]
         self._seen = _contents(self._simulator)
-        self._hints = Hints(self._simulator)
+        self._changes = Changes(self._simulator)
         for phase, found in self._traced().items():
             different = self._difference(phase, found)
             if different is not None:
@@ -102,7 +102,7 @@ class Watch:
         return f"{type(self._simulator).__name__}.{phase}"
 
     def _because(self) -> str:
-        changed = self._hints.changed()
+        changed = self._changes.told()
         return f" ({'; '.join(changed[:4])})" if changed else ""
 
     # ---- calls ----

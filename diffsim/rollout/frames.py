@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -80,30 +81,34 @@ class Ending:
     def __init__(self, engine: Engine, inputs: Inputs) -> None:
         self._engine, self._inputs = engine, inputs
         self._stamp: int | None = None
+        self._lacking = "none yet"
         self._versions: dict[str, int] = {}
         self._kept: dict[str, NDArray[Any]] | None = None
 
-    def note(self, at_end: bool = False) -> None:
-        """Say that a run is over.
+    @contextmanager
+    def run(self, at_end: bool = False) -> Iterator[None]:
+        """Make the context of a run: what an earlier one left counts no more, and what one leaves that fails.
 
         Args:
-            at_end: Its last segment was run last; in a backward pass it is where there is no other.
+            at_end: Its last segment is run last; in a backward pass it is where there is no other.
         """
+        self._stamp, self._kept, self._lacking = None, None, "one that failed"
+        yield
         whole = at_end or self._engine.segments.count == 1
-        self._stamp = self._engine.stamp if whole else -1
-        self._versions, self._kept = self._inputs.versions(), None
+        self._stamp, self._versions = self._engine.stamp if whole else -1, self._inputs.versions()
 
     def read(self) -> dict[str, NDArray[Any]]:
         """Return the values by key, worlds first where there are many.
 
         Raises:
-            StateError: Nothing ran yet; or the end is no longer in memory, and values were set since.
+            StateError: Nothing ran yet, or the last run failed; or the end is no longer in memory, and values
+                were set since, or may have been.
         """
         if self._stamp is None:
-            raise StateError("final must be read after a run, got none yet; call value() first")
-        if self._stamp != self._engine.stamp:  # in a run that failed, what was kept is not its end
-            self._repeat()
+            raise StateError(f"final must be read after a run, got {self._lacking}; call value() first")
         if self._kept is None:
+            if self._stamp != self._engine.stamp:
+                self._repeat()
             self._kept = _last_states(self._engine)
         return self._kept
 
@@ -115,9 +120,14 @@ class Ending:
                 f"final must be read before values change, got another {', '.join(changed)} since the run, "
                 "whose end is no longer in memory; call value() first"
             )
+        if self._engine.lowered.buffers.external:  # nobody is told when one is changed
+            raise StateError(
+                "final must be read while memory holds the end, got a gradient in several segments, of "
+                "kernels that read Taichi fields made by hand, which may have changed; call value() first"
+            )
         self._inputs.upload()
-        self._engine.forward()
-        self.note(at_end=True)
+        with self.run(at_end=True):
+            self._engine.forward()
 
 
 def _last_states(engine: Engine) -> dict[str, NDArray[Any]]:

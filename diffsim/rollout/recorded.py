@@ -87,9 +87,8 @@ class Recorded(ABC):
             raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
         buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
         self._prepare()
-        frames = collect_frames(self._engine, buffers, every)
-        self._ending.note(at_end=True)
-        return frames
+        with self._ending.run(at_end=True):
+            return collect_frames(self._engine, buffers, every)
 
     def final(self, field: State | str | None = None) -> Any:
         """Return what States hold at the end of the last run, in the form that `State.set` takes.
@@ -109,7 +108,8 @@ class Recorded(ABC):
 
         Raises:
             ConfigError: It is not a State of this simulator.
-            StateError: Nothing ran yet; or values were set since, and the end is no longer in memory.
+            StateError: Nothing ran yet, or the last run failed; or the end is no longer in memory, and values
+                were set since, or kernels read Taichi fields made by hand, of which nobody knows.
         """
         chosen = states_of(self._program, field)
         self.require_open()

@@ -103,6 +103,7 @@ class Rollout(Recorded):
         self._engine.progress = progress
         self._inputs = Inputs(self._engine)
         self._ending = Ending(self._engine, self._inputs)
+        self._has_cost = False  # as far as it was looked
         self.closed = False
         for field in self._program.fields.values():
             if isinstance(field, Control):
@@ -164,8 +165,8 @@ class Rollout(Recorded):
             StateError: The cost is not finite; the message has the first step and State that is not.
         """
         self._prepare()
-        self._engine.forward()
-        self._ending.note(at_end=True)
+        with self._ending.run(at_end=True):
+            self._engine.forward()
         return self._cost(self._engine.cost())
 
     def value_and_grad(
@@ -195,12 +196,12 @@ class Rollout(Recorded):
             raise ConfigError(f"debug must be None or 'nan', got {debug!r}; use 'nan' to find a NaN")
         leaves = self.leaves(wrt)
         self._require_cost()
-        if debug is None:
-            costs = self._engine.backward()
-        else:
-            watch = NanWatch(self._engine)
-            costs = self._engine.watched_backward(watch, watch.forward_done)
-        self._ending.note()
+        with self._ending.run():
+            if debug is None:
+                costs = self._engine.backward()
+            else:
+                watch = NanWatch(self._engine)
+                costs = self._engine.watched_backward(watch, watch.forward_done)
         cost = self._cost(costs)
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         for key, gradient in gradients.items():
@@ -217,12 +218,14 @@ class Rollout(Recorded):
         """
         self._prepare()
         self._require_cost()
-        costs = self._engine.backward()
-        self._ending.note()
+        with self._ending.run():
+            costs = self._engine.backward()
         return self._cost(costs)
 
     def _require_cost(self) -> None:
-        require_cost(self._program, self._engine.lowered)
+        if not self._has_cost:
+            require_cost(self._program, self._engine.lowered)
+            self._has_cost = True
 
     def check_grad(
         self,

@@ -14,7 +14,7 @@ class Typed(ds.Simulator):
 
     def __init__(self, line=None):
         self.x, self.v, self.f = ds.State(ds.vec2, 3), ds.State(ds.real, 3), ds.Scratch(ds.real, 3)
-        self.m = ds.State(ds.mat2, 3)
+        self.m, self.deep = ds.State(ds.mat2, 3), ds.Scratch(ds.real, 2, 1, 1, 1, 1)
         self.k, self.s, self.u = ds.Param([1.0, 2.0, 3.0]), ds.Param(2.0), ds.Control(ds.real)
         self.line, self.n = line, 3
 
@@ -54,6 +54,8 @@ class Typed(ds.Simulator):
         ),
         ("= self.v", "as in self.v[t, i]"),
         ("self.v[t, i] = 1.0", "write self.v[t + 1, i], or use a Scratch"),
+        ("= self.deep[t]", "write self.deep[t, i0, i1, i2, i3, i4]"),
+        ("= self.deep", "as in self.deep[t, i0, i1, i2, i3, i4]"),
         # shapes
         ("= self.x[t, i]", "got (2,) in self.v[t + 1, i] = self.x[t, i]; take a component"),
         ("= self.x[t, i].z", "got .z of a vector of shape (2,); correct the name"),
@@ -66,6 +68,7 @@ class Typed(ds.Simulator):
             "must have an attribute 'hlper', got none; did you mean helper?",
         ),
         # functions
+        ("ti.static_assert(self.n == 3)", "got one of Taichi's that has no derivative here; write it"),
         (
             "self.x[t + 1, i] = np.clip(self.x[t, i], 0, 1)",
             "got one of NumPy; write ti.math.clamp(x, low, high)",

@@ -149,3 +149,18 @@ def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):
     assert os.path.isdir(folder.path)
     folder.remove()
     assert not any(tmp_path.iterdir())
+
+
+def test_the_lock_goes_last(tmp_path, monkeypatch):
+    """A folder of checkpoints without one would stay for ever, were its owner killed in between."""
+    left = []
+    release = LockFile.release
+    monkeypatch.setattr(
+        LockFile, "release", lambda lock: (left.extend(os.listdir(folder.path)), release(lock))
+    )
+    folder = SpillFolder(str(tmp_path))
+    for k in range(3):
+        open(folder.file(f"checkpoint-{k}"), "wb").close()
+    folder.remove()
+    assert left == ["lock"]
+    assert not any(tmp_path.iterdir())

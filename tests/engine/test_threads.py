@@ -1,11 +1,16 @@
-"""Loops shared by threads: sums that meet must not get lost."""
+"""Loops shared by threads: sums that meet must not get lost. Threads of the user's: what they can do."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import taichi as ti
 
 import diffsim as ds
+from diffsim._taichi import trees
 from diffsim.compiler.codegen import stepwise
+from diffsim.engine.pool import the_pool
+from diffsim.errors import StateError
 
 N = 4000
 
@@ -77,3 +82,24 @@ def test_worlds_in_lanes(runtime):
     cost, grads = many.value_and_grad(["k"])
     np.testing.assert_allclose(cost, [one[0]] * 11, rtol=1e-12)
     np.testing.assert_allclose(grads["k"], 11 * one[1]["k"], rtol=1e-9, atol=1e-12)
+
+
+def test_another_thread_runs_and_lets_go_but_makes_no_memory(runtime):
+    """Where Taichi alone ends with an assertion of its own, amid the work."""
+
+    def elsewhere(work):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(work).result()
+
+    the_pool().release()
+    rollout = ds.Rollout(Stencil(), steps=2, mode="step")
+    with pytest.raises(StateError, match="must be made in the thread that called diffsim"):
+        elsewhere(rollout.value)
+    want = rollout.value()
+    assert elsewhere(rollout.value) == pytest.approx(want, rel=1e-12)
+    elsewhere(rollout.close)
+    elsewhere(the_pool().release)
+    assert the_pool().idle_bytes == 0
+    assert trees._trees.waiting
+    assert ds.Rollout(Stencil(), steps=2, mode="step").value() == pytest.approx(want, rel=1e-12)
+    assert not trees._trees.waiting

@@ -150,6 +150,8 @@ def test_recording_catches_plain_kernels(runtime):
     thing = Owner()
     with _taichi.recording(lambda function, owner, args: calls.append((function.__name__, owner, args))):
         plain_kernel(3)
+        with _taichi.unrecorded():
+            plain_kernel(4)
         thing.method(1, k=2)
     assert calls == [("plain_kernel", None, (3,)), ("method", thing, (1, 2))]
     plain_kernel(3)  # launched again, not recorded
@@ -302,6 +304,16 @@ def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list((tmp_path / ".cache" / "taichi").rglob("*.tic"))
+
+
+def test_waiting_looks_for_nothing_else(runtime):
+    field = ti.field(ti.f64, shape=3)
+    source = "def put():\n    for i in f:\n        f[i] = 2.0 * i\n"
+    _taichi.build_kernel(source, "put", {"f": field})()
+    unplaced = ti.field(ti.f64)
+    _taichi.wait()  # ti.sync() refuses a field without a place
+    ti.root.dense(ti.i, 2).place(unplaced)
+    assert field[2] == 4.0
 
 
 def test_direct_launches_do_what_calls_do(runtime):

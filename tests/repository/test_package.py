@@ -54,6 +54,7 @@ FACADE = [
     "errors.StateError",
 ]
 ELEMENT_TYPES = ["real", "vec2", "vec3", "mat2", "mat3"]
+COMMAND_LINE = ("diffsim.__main__", "diffsim.cli.app", "diffsim.cli.commands", "diffsim.cli.refusals")
 HEAVY = ["matplotlib", "PIL", "click", "torch", "jax", "scipy", "gymnasium", "imageio", "ray"]
 
 
@@ -146,7 +147,7 @@ import importlib, pkgutil, sys
 import diffsim, diffsim.kernels, diffsim.demos
 for package in (diffsim, diffsim.kernels, diffsim.demos):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if module.name not in ("diffsim.cli.app", "diffsim.cli.commands", "diffsim.__main__"):
+        if module.name not in {COMMAND_LINE}:
             importlib.import_module(module.name)
 print(*[name for name in {HEAVY} if name in sys.modules])
 try:

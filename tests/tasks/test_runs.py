@@ -22,7 +22,7 @@ import pytest
 from diffsim.errors import ConfigError, StateError
 from diffsim.progress import Progress
 from diffsim.tasks import runs
-from diffsim.tasks.runs import training
+from diffsim.tasks.runs import pictures, training
 from diffsim.tasks.runs.files import scratch_folder, sweep, write
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
@@ -332,6 +332,17 @@ def test_a_run_goes_on_to_as_many_iterations_as_are_asked_for(tmp_path: Path, be
 def test_what_was_done_is_saved_when_an_iteration_fails(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=r"cost must be finite"):
         runs.train(settings(fail_at=5), tmp_path / "run", Progress())
+    assert len(numbers(tmp_path / "run")[0]) == 1 + 5
+
+
+def test_what_was_done_is_saved_when_a_figure_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched(Progress):
+        def due(self, done: int) -> bool:
+            return done == 6
+
+    monkeypatch.setattr(pictures.Gauge, "look", lambda gauge: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runs.train(settings(), tmp_path / "run", Watched())
     assert len(numbers(tmp_path / "run")[0]) == 1 + 5
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import numpy as np
-
 from diffsim import _taichi
 from diffsim.compiler.ir import Const, is_float
 from diffsim.compiler.reading.context import Context
@@ -14,6 +12,7 @@ from diffsim.compiler.reading.values import POISON, Abstract, Matrix, Object, Ti
 from diffsim.errors import Diagnostic, TraceError
 from diffsim.language.fields import Field
 from diffsim.language.trace import KernelCall, Time
+from diffsim.options import plain_number
 
 __all__ = ["bound_arguments"]
 
@@ -47,8 +46,7 @@ def bound_arguments(ctx: Context, call: KernelCall) -> dict[str, Abstract]:
 def _bound(ctx: Context, call: KernelCall, name: str, annotation: Any, argument: Any) -> Abstract:
     if isinstance(argument, Time):
         return TimeIndex(argument.offset)
-    if isinstance(argument, np.generic) or (isinstance(argument, np.ndarray) and argument.ndim == 0):
-        argument = argument.item()
+    argument = plain_number(argument)
     if _taichi.is_vector_type(annotation):
         return _vector(ctx, call, name, annotation, argument)
     dtype = _scalar_type(ctx, annotation)

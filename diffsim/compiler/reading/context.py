@@ -15,7 +15,7 @@ from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
 from diffsim.compiler.ir import Buffer, Const, Location, Operand, Value
 from diffsim.compiler.reading.captured import Captures
-from diffsim.compiler.reading.quoting import quoted
+from diffsim.compiler.reading.quoting import indexed, quoted
 from diffsim.compiler.reading.source import Source
 from diffsim.compiler.reading.values import (
     POISON,
@@ -310,8 +310,7 @@ def restore(variables: list[Variable], values: list[Abstract]) -> None:
 
 def _example(declared: Field) -> str:
     timed = declared.kind in ("state", "scratch", "control")
-    indices = (["t"] if timed else []) + list("ijkl"[: len(declared.shape)])
-    return f"self.{declared.key or 'field'}[{', '.join(indices) or 'None'}]"
+    return indexed(f"self.{declared.key or 'field'}", len(declared.shape), "t" if timed else "")
 
 
 def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:

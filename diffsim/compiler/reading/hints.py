@@ -12,6 +12,7 @@ import numpy as np
 
 from diffsim import _taichi
 from diffsim.compiler.reading.context import Context
+from diffsim.compiler.reading.quoting import indexed
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, TimeIndex
 from diffsim.language.fields import Field
 from diffsim.options import near_miss
@@ -103,15 +104,14 @@ def count_remedy(node: ast.Subscript, declared: Any, timed: bool, first: Abstrac
     """Say how a field is indexed that got too many indices or too few."""
     text, given = ast.unparse(node.value), node.slice
     time = ast.unparse(given.elts[0] if isinstance(given, ast.Tuple) else given)
-    names = [f"i{k}" for k in range(len(declared.shape))] if len(declared.shape) > 4 else "ijkl"
-    wanted = ", ".join([*([time] if timed else []), *names[: len(declared.shape)]]) or "None"
+    wanted = indexed(text, len(declared.shape), time if timed else "")
     if isinstance(first, TimeIndex) and not timed:
-        return f"it has no time axis: write {text}[{wanted}], or declare a ds.Control, one value in each step"
+        return f"it has no time axis: write {wanted}, or declare a ds.Control, one value in each step"
     count = len(given.elts) - timed if isinstance(given, ast.Tuple) else 0
     kind = getattr(declared, "type", None)
     if kind is not None and count == len(declared.shape) + len(kind.shape) > len(declared.shape):
-        return f"components stand by themselves: write {text}[{wanted}][{', '.join('01'[: len(kind.shape)])}]"
-    return f"write {text}[{wanted}]"
+        return f"components stand by themselves: write {wanted}[{', '.join('01'[: len(kind.shape)])}]"
+    return f"write {wanted}"
 
 
 def unknown_function(ctx: Context, node: ast.Call, obj: Callable[..., Any]) -> str:
@@ -129,6 +129,8 @@ def unknown_function(ctx: Context, node: ast.Call, obj: Callable[..., Any]) -> s
             if instead
             else (f"{must}one of NumPy; write it as a @ti.func, with ti.math and operators")
         )
+    if module.startswith("taichi"):
+        return f"{must}one of Taichi's that has no derivative here; write it as a @ti.func of known functions"
     if isinstance(getattr(obj, "__self__", None), list):
         return (
             f"{must}a method of a list, which is fixed when the kernel compiles; use ti.Vector or a Scratch"

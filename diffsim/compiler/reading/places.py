@@ -12,6 +12,7 @@ from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import has_ended
 from diffsim.compiler.reading.foreign import foreign_place
 from diffsim.compiler.reading.hints import count_remedy, time_remedy
+from diffsim.compiler.reading.quoting import indexed
 from diffsim.compiler.reading.values import (
     Abstract,
     AdjointOf,
@@ -65,7 +66,7 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
             ctx.error(
                 node,
                 f"{ctx.text(node.value)} must be indexed with the time first, got {ctx.text(node)}; write "
-                f"{ctx.text(node.value)}[{', '.join(['t', *'ijkl'[: len(buffer.shape)]])}]",
+                + indexed(ctx.text(node.value), len(buffer.shape), "t"),
                 rule="TIME-INDEX",
             )
         time = _time_of(ctx, node, base, indices)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from diffsim.compiler.reading.values import TimeIndex, Variable
 
-__all__ = ["quoted"]
+__all__ = ["indexed", "quoted"]
 
 _LONGEST = 60
 
@@ -31,6 +31,18 @@ def quoted(node: ast.AST, variables: Mapping[str, Variable]) -> str:
     text = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
     notes = [f"{name} is the step's {ast.unparse(_time(offset))}" for name, offset in times.items()]
     return f"{text} ({', '.join(notes)})" if notes else text
+
+
+def indexed(text: str, axes: int, time: str = "") -> str:
+    """Return how a field is written with an index for each axis, `self.x[t + 1, i, j]`.
+
+    Args:
+        text: The field.
+        axes: How many axes it has.
+        time: What comes before their indices; empty for a field without time.
+    """
+    names = list("ijkl"[:axes]) if axes <= 4 else [f"i{k}" for k in range(axes)]
+    return f"{text}[{', '.join([*([time] if time else []), *names]) or 'None'}]"
 
 
 class _Renaming(ast.NodeTransformer):

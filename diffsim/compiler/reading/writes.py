@@ -7,6 +7,7 @@ import ast
 from diffsim.compiler.ir import Block, Buffer, Const, Operand, Ref, Value
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import end_world
+from diffsim.compiler.reading.quoting import indexed
 from diffsim.compiler.reading.values import Abstract, FieldPlace, Matrix, entries_of
 
 __all__ = ["accumulate", "check_writable", "store", "write_any"]
@@ -157,8 +158,7 @@ def _check_owner(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
 
 
 def _at_next(place: FieldPlace) -> str:
-    indices = ["t + 1", *"ijkl"[: len(place.buffer.shape)]]
-    return f"self.{place.buffer.source.key}[{', '.join(indices)}]"
+    return indexed(f"self.{place.buffer.source.key}", len(place.buffer.shape), "t + 1")
 
 
 def _check_adjoint(ctx: Context, buffer: Buffer, node: ast.AST) -> None:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from diffsim.errors import ConfigError, DiffsimError
+from diffsim.errors import ConfigError
 from diffsim.progress import Progress
 from diffsim.tasks.runs import pictures
 from diffsim.tasks.runs import problem as problems
@@ -181,7 +181,7 @@ def _iterate(
                 if progress.due(len(history) + 1):  # the figure is of the parameters that the cost is of
                     start += _tell_figure(progress, gauge)
                 cost, norm = problem.step()
-            except DiffsimError:
+            except Exception:  # also one of the task's figure of merit
                 _save(folder, problem, snapshot)  # what was done before it went wrong
                 raise
             now = time.perf_counter()

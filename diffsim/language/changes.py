@@ -14,7 +14,7 @@ from diffsim.language.fields import Field
 from diffsim.language.simulator import Part, Simulator, attributes_of, holders
 from diffsim.language.snapshot import MISSING, freeze, shown
 
-__all__ = ["Hints"]
+__all__ = ["Changes"]
 
 _MOST = 64  # items of a list, and functions, that are looked at
 _SCALARS = (bool, int, float, str, np.generic, type(None))
@@ -22,7 +22,7 @@ _SCALARS = (bool, int, float, str, np.generic, type(None))
 Read = Callable[[], Any]
 
 
-class Hints:
+class Changes:
     """What attributes, globals and closure variables were, as far as a simulator's methods name them.
 
     Args:
@@ -36,7 +36,7 @@ class Hints:
             value = _read(read)
             self._then[id(owner), name] = owner, label, read, _frozen(value), shown(value)
 
-    def changed(self) -> list[str]:
+    def told(self) -> list[str]:
         """List what is another value now, as `Robot.feet is 3, not 2`."""
         found = []
         for _, label, read, frozen, text in self._then.values():
