@@ -141,11 +141,27 @@ def _cells() -> Iterator[str]:
 def _compiles_to(text: str, code: CodeType) -> bool:
     """Tell whether a text holds the definition that a function was made from."""
     flags = code.co_flags & _FUTURE | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # which notebooks have
-    for mode in ("exec", "single"):
+    forms: list[tuple[str | ast.Module, str]] = [(text, "exec"), (text, "single")]
+    forms += [(part, "exec") for part in _statement_at(text, code.co_firstlineno)]
+    for source, mode in forms:
         with contextlib.suppress(SyntaxError, ValueError):
-            if any(other == code for other in _codes(compile(text, "text", mode, flags, dont_inherit=True))):
+            if any(
+                other == code for other in _codes(compile(source, "text", mode, flags, dont_inherit=True))
+            ):
                 return True
     return False
+
+
+def _statement_at(text: str, line: int) -> Iterator[ast.Module]:
+    """Yield the statement of a cell that a line is in, by itself, as notebooks compile it.
+
+    Python calls `ti.sin` in another way where it sees `import taichi as ti` beside it.
+    """
+    with contextlib.suppress(SyntaxError, ValueError):
+        for node in ast.parse(text).body:
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            if first <= line <= (node.end_lineno or node.lineno):
+                yield ast.Module([node], [])
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

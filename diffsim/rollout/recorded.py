@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.engine.engine import Engine
@@ -114,5 +115,5 @@ class Recorded(ABC):
         self.require_open()
         self._require_idle()
         found = self._ending.read()
-        arrays = {state.key: found[state.key].copy() for state in chosen}
+        arrays = {state.key: np.array(found[state.key]) for state in chosen}
         return arrays if field is None else arrays[chosen[0].key]

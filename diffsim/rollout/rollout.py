@@ -289,7 +289,7 @@ class Rollout(Recorded):
         """
         from diffsim.rollout.grad.health import make_health
         from diffsim.rollout.grad.probe import Probe
-        from diffsim.rollout.grad.stairs import stairs_of
+        from diffsim.rollout.grad.stairs import zeros_of
 
         leaves = self.leaves(wrt)
         self._require_cost()
@@ -297,7 +297,7 @@ class Rollout(Recorded):
         self._cost(cost)
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         probe = Probe(self._engine, self._inputs, [leaf.field for leaf in leaves])
-        return make_health(norms, gradients, self._epsilon, stairs_of(probe, gradients, self._epsilon))
+        return make_health(norms, gradients, self._epsilon, zeros_of(probe, gradients, self._epsilon))
 
     def gradient_warning(self, cost: Cost, wrt: Wrt = None) -> str | None:
         """Judge the last gradient by what its run left behind, in one line; None where nothing looks bad.

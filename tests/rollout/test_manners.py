@@ -95,6 +95,7 @@ def test_a_run_in_two_parts_is_one_long_run(fresh):
     np.testing.assert_array_equal(fresh.final("x"), want["x"][-1])
     np.testing.assert_array_equal(fresh.final(sim.v), want["v"][-1])
     assert fresh.final("x").shape == (2, 2)
+    assert isinstance(fresh.final("v"), np.ndarray)  # one number too
     assert fresh.final("v").shape == ()
 
 

@@ -6,8 +6,9 @@ import taichi as ti
 
 import diffsim as ds
 from diffsim.rollout import Rollout
+from diffsim.rollout.grad.health import make_health
 from diffsim.rollout.grad.probe import Probe
-from diffsim.rollout.grad.stairs import behind_zeros
+from diffsim.rollout.grad.stairs import behind_zeros, effects_of_zeros
 from diffsim.rollout.grad.verdict import Line
 
 EPS = 2.0**-52
@@ -99,11 +100,13 @@ def test_health_tells_dead_from_staircase(switched):
     health = switched.health()
     assert health.stairs == ("ground", "when")
     assert health.dead == ("unused", "far")
+    assert health.flat == ("far",)
     assert not health.ok
     rows = {line.split()[0]: line for line in str(health).splitlines()[3:]}
     assert "staircase: the cost moves in jumps with it; differentiate the moment" in rows["ground"]
     assert "diffsim.kernels.common.contact" in rows["when"]
     assert rows["unused"].endswith("dead: it has no effect on the cost as things are")
+    assert rows["far"].endswith("flat: it does not move the cost here, but does farther away")
     assert switched.health(["push", "ground"]).stairs == ("ground",)
     assert switched.health(["push"]).ok
     after = switched.value_and_grad()
@@ -232,3 +235,16 @@ def test_a_wrong_gradient_at_kinks_that_meet_is_wrong(touching, monkeypatch, for
     monkeypatch.setattr(Probe, "gradient", lambda *a: spoiled(single(*a)))
     report = touching.check_grad("v", components=True, directions=2, modes=False, forward=forward)
     assert report.verdict == "wrong"
+
+
+def test_what_nobody_looked_at_is_not_called_flat():
+    class Bowl:
+        def cost(self, values):
+            return float(sum(np.sum(np.square(array)) for array in values.values()))
+
+    values = {f"p{k}": np.zeros(()) for k in range(18)}
+    words = effects_of_zeros(Bowl(), values, values, 1e-16)
+    assert list(words.values()) == ["far"] * 16 + ["unseen"] * 2
+    health = make_health(np.ones((1, 4)), values, 1e-16, words)
+    assert health.flat == tuple(values)[:16]
+    assert health.dead == tuple(values)

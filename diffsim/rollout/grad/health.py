@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,13 @@ class GradientHealth:
         truncation: How many steps to propagate back through, None for all: where gradients explode, those
             after which half of the digits are left; where they vanish, those that the gradient comes from.
         gradient_norms: The length of the gradient by key.
-        dead: Keys whose gradient is exactly zero in every element: they have no effect on the cost as it is.
+        dead: Keys whose gradient is exactly zero in every element, and with which the cost moves in no jumps.
         zeros: The number of elements with a gradient of exactly zero by key, of those that are not dead.
         epsilon: The relative rounding error of the precision.
         stairs: Keys whose gradient is exactly zero in every element too, and with which the cost moves in
             jumps, flat between them; they are not among the dead.
+        flat: Those of the dead with which the cost moves farther away, as at its lowest point, beside a kink
+            or behind a `max` that is off; the others have no effect on it, as far as was looked.
     """
 
     steps: int
@@ -54,6 +56,7 @@ class GradientHealth:
     zeros: dict[str, int]
     epsilon: float
     stairs: tuple[str, ...] = ()
+    flat: tuple[str, ...] = ()
 
     @property
     def explodes(self) -> bool:
@@ -84,6 +87,8 @@ class GradientHealth:
         for key, size in self.gradient_norms.items():
             zero = f", {self.zeros[key]} element(s) exactly zero" if key in self.zeros else ""
             note = ", dead: it has no effect on the cost as things are" if key in self.dead else zero
+            if key in self.flat:
+                note = ", flat: it does not move the cost here, but does farther away"
             if key in self.stairs:
                 note = f", staircase: the cost moves in jumps with it; {REMEDY}"
             lines.append(f"  {key:12s} {size:.3g}{note}")
@@ -109,7 +114,7 @@ def make_health(
     norms: NDArray[np.float64],
     gradients: Mapping[str, NDArray[Any]],
     epsilon: float,
-    stairs: Collection[str] = (),
+    behind: Mapping[str, str] | None = None,
 ) -> GradientHealth:
     """Judge adjoint norms and gradients.
 
@@ -117,7 +122,7 @@ def make_health(
         norms: Of the States' adjoint, shape (worlds, steps + 1).
         gradients: By key.
         epsilon: The relative rounding error of the precision.
-        stairs: Keys with which the cost moves in jumps.
+        behind: What lies behind gradients that are zero in every element, by key; see `effects_of_zeros`.
     """
     steps = norms.shape[1] - 1
     growth = np.array([growth_rate(row[::-1]) for row in norms])
@@ -132,6 +137,7 @@ def make_health(
         truncation = max(1, reach)
     zero = {key: int(np.count_nonzero(g == 0.0)) for key, g in gradients.items()}
     nothing = [key for key, g in gradients.items() if zero[key] == g.size]
+    words = {key: (behind or {}).get(key, "dead") for key in nothing}
     return GradientHealth(
         steps=steps,
         adjoint_norms=norms if len(norms) > 1 else norms[0],
@@ -139,10 +145,11 @@ def make_health(
         horizon=horizon,
         truncation=truncation,
         gradient_norms={key: _length(g) for key, g in gradients.items()},
-        dead=tuple(key for key in nothing if key not in stairs),
+        dead=tuple(key for key in nothing if words[key] != "staircase"),
         zeros={key: n for key, n in zero.items() if n and key not in nothing},
         epsilon=epsilon,
-        stairs=tuple(key for key in nothing if key in stairs),
+        stairs=tuple(key for key in nothing if words[key] == "staircase"),
+        flat=tuple(key for key in nothing if words[key] == "far"),
     )
 
 

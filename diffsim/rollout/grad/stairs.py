@@ -17,7 +17,7 @@ from diffsim.errors import StateError
 from diffsim.rollout.grad.probe import Arrays, Probe
 from diffsim.rollout.grad.verdict import Line
 
-__all__ = ["REMEDY", "behind_zeros", "effects_of_zeros", "size_of", "stairs_of"]
+__all__ = ["REMEDY", "behind_zeros", "effects_of_zeros", "size_of", "zeros_of"]
 
 REMEDY = (
     "differentiate the moment at which it switches (the time of impact: diffsim.kernels.common.contact), "
@@ -48,7 +48,7 @@ def effects_of_zeros(
     Returns:
         A word by key, for fields with such elements: `dead`, they have no effect on the cost as far as was
         looked; `staircase`, the cost moves in jumps with them and is flat in between; `far`, it moves farther
-        away, and not like that.
+        away, and not like that; `unseen`, there were too many to look.
     """
     rng = np.random.default_rng(0)
     moves = {}
@@ -72,11 +72,11 @@ def effects_of_zeros(
     if len(moves) > 1 and behind_zeros(line(list(moves)), epsilon) == "dead":
         return dict.fromkeys(moves, "dead")
     some = list(moves)[:_MOST_FIELDS]
-    return {key: behind_zeros(line([key]), epsilon) if key in some else "far" for key in moves}
+    return {key: behind_zeros(line([key]), epsilon) if key in some else "unseen" for key in moves}
 
 
-def stairs_of(probe: Probe, gradients: Mapping[str, NDArray[Any]], epsilon: float) -> list[str]:
-    """Return the fields whose gradient is zero in every element, and with which the cost moves in jumps.
+def zeros_of(probe: Probe, gradients: Mapping[str, NDArray[Any]], epsilon: float) -> dict[str, str]:
+    """Tell what lies behind gradients that are zero in every element, in the words of `effects_of_zeros`.
 
     Args:
         probe: What computes costs, for these fields; all that it changes is put back.
@@ -84,12 +84,11 @@ def stairs_of(probe: Probe, gradients: Mapping[str, NDArray[Any]], epsilon: floa
         epsilon: The relative rounding error of the precision.
     """
     if all(np.any(gradient) for gradient in gradients.values()):
-        return []
+        return {}
     with probe.preserved():
         values = {key: array for key, array in probe.values().items() if not np.any(gradients[key])}
         zeros = {key: np.zeros(array.shape) for key, array in values.items()}
-        effects = effects_of_zeros(probe, values, zeros, epsilon)
-    return [key for key, word in effects.items() if word == "staircase"]
+        return effects_of_zeros(probe, values, zeros, epsilon)
 
 
 def behind_zeros(line: Line, epsilon: float) -> str:
