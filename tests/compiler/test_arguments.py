@@ -12,7 +12,7 @@ class Taking(ds.Simulator):
     """One kernel with an argument of each kind."""
 
     def __init__(self, *args):
-        self.x, self.p, self.args = ds.State(ds.real, 6), ds.Param(2.0), args
+        self.x, self.p, self.args = ds.State(ds.real, 6, keep=False), ds.Param(2.0), args
 
     @ti.kernel
     def take(  # diffsim: allow PRECISION

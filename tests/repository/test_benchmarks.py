@@ -123,10 +123,10 @@ def test_memory_over_the_horizon_is_measured(tmp_path: Path) -> None:
     picture = tmp_path / "memory.png"
     folder = tmp_path / "out"
     folder.mkdir()
-    words = f"memory --robot 0 --steps 200 800 --worlds 1 --most-stored 300KiB --plot {picture}".split()
+    words = f"memory --robot 0 --steps 200 1600 --worlds 1 --most-stored 1MiB --plot {picture}".split()
     data = results(folder / "out.json", *words)
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert [row["steps"] for row in data["rows"]] == [200, 800]
+    assert [row["steps"] for row in data["rows"]] == [200, 1600]
     for row in data["rows"]:
         assert row["recomputation"] <= 2.0
         assert row["plan_bytes"] <= row["budget"] < row["store_all_bytes"]

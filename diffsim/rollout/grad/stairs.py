@@ -1,8 +1,9 @@
 """What lies behind a gradient of exactly zero: nothing, a cost in jumps, or one that moves only farther away.
 
 Differences at small steps see zero in all three cases, and agree. Coarse ones tell them apart: steps of 1e-2
-to 3 times the size of the values. Where one of them moves the cost, halving finds the place where it starts
-to, and a jump between two flat parts is a stair: the derivative is right, and tells an optimiser nothing.
+to 3 times the size of the values (to 1 where only some elements of a field are zero). Where one of them moves
+the cost, halving finds the place where it starts to, and a jump between two flat parts is a stair: the
+derivative is right, and tells an optimiser nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ REMEDY = (
 )
 
 _COARSE = (1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)  # relative to the size of the values
+_NEAR = 1.0  # how far where only some elements of a field are zero: the others guide an optimiser
 _HALVINGS = 14  # so near to a stair, what is continuous has moved by less than a thousandth
 _BEYOND = 2.0**-7  # so far behind a stair, a slope shows in f32 too
 _MOST_FIELDS = 16  # that are looked at one by one
@@ -72,7 +74,8 @@ def effects_of_zeros(
     if len(moves) > 1 and behind_zeros(line(list(moves)), epsilon) == "dead":
         return dict.fromkeys(moves, "dead")
     some = list(moves)[:_MOST_FIELDS]
-    return {key: behind_zeros(line([key]), epsilon) if key in some else "unseen" for key in moves}
+    reach = {key: _NEAR if np.any(gradient[key]) else _COARSE[-1] for key in some}
+    return {key: behind_zeros(line([key]), epsilon, reach[key]) if key in some else "unseen" for key in moves}
 
 
 def zeros_of(probe: Probe, gradients: Mapping[str, NDArray[Any]], epsilon: float) -> dict[str, str]:
@@ -91,12 +94,13 @@ def zeros_of(probe: Probe, gradients: Mapping[str, NDArray[Any]], epsilon: float
         return effects_of_zeros(probe, values, zeros, epsilon)
 
 
-def behind_zeros(line: Line, epsilon: float) -> str:
+def behind_zeros(line: Line, epsilon: float, reach: float = _COARSE[-1]) -> str:
     """Find out what lies along a line on which the slope is exactly zero; see `effects_of_zeros`.
 
     Args:
         line: The costs.
         epsilon: Their relative rounding error.
+        reach: How far to look.
     """
 
     def noise(a: float, b: float) -> float:
@@ -106,7 +110,7 @@ def behind_zeros(line: Line, epsilon: float) -> str:
         """Tell whether two costs differ by more than rounding; not where one is not finite."""
         return abs(a - b) > noise(a, b)
 
-    steps = (sign * h for h in _COARSE for sign in (1.0, -1.0))
+    steps = (sign * h for h in _COARSE if h <= reach for sign in (1.0, -1.0))
     far = next((h for h in steps if apart(line.at(h), line.here)), None)
     if far is None:
         return "dead"
