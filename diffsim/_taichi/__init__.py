@@ -31,7 +31,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         release_source,
         unrecorded,
     )
-    from diffsim._taichi.memory import address_views
+    from diffsim._taichi.memory import address_views, field_rows
     from diffsim._taichi.objects import (
         DTYPES,
         NUMPY,
@@ -73,6 +73,7 @@ __all__ = [
     "direct_launch",
     "dtype_name",
     "field_facts",
+    "field_rows",
     "finish",
     "forget_arguments",
     "forget_kernel",

@@ -66,7 +66,7 @@ class Engine:
         verify: bool = True,
     ) -> None:
         self.lowered, self.stages, self.plan, self.info = lowered, stages, plan, info
-        self.storage = Storage(plan.layout, info.on_cpu)
+        self.storage = Storage(plan.layout, info.on_cpu, info.native)
         self.segments = Segments(plan.steps, plan.window)
         self.mode = plan.mode
         self.fallback = ""

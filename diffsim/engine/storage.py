@@ -1,4 +1,4 @@
-"""The memory of one rollout: scalar Taichi fields, one per component, and their traffic with the host."""
+"""The memory of one rollout: an array or Taichi field per component, and their traffic with the host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from diffsim import _taichi
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
-from diffsim.engine.arena import Arena, Spec
+from diffsim.engine.arena import Arena, FieldArena, Spec
+from diffsim.engine.blocks import BlockArena
 from diffsim.engine.pool import the_pool
 from diffsim.errors import StateError
 
@@ -27,11 +28,12 @@ class Storage:
 
     Args:
         layout: The axes of the buffers.
-        on_cpu: The fields lie in host memory and can be viewed as NumPy arrays.
+        on_cpu: The memory is the host's and can be viewed as NumPy arrays.
+        native: Machine code runs on it, not Taichi's kernels.
     """
 
-    def __init__(self, layout: Layout, on_cpu: bool) -> None:
-        self.layout, self.on_cpu = layout, on_cpu
+    def __init__(self, layout: Layout, on_cpu: bool, native: bool = False) -> None:
+        self.layout, self.on_cpu, self._native = layout, on_cpu, native
         self._specs: dict[Buffer, Spec] = {}
         self._arena: Arena | None = None
         self._give_back: weakref.finalize[[Arena], Storage] | None = None
@@ -60,8 +62,13 @@ class Storage:
         if self._arena is None:
             if self._closed:
                 raise StateError("the rollout must be open, got a closed one; make a new Rollout")
-            split, pool = self.on_cpu and not self.layout.world_last, the_pool()
-            self._arena = pool.borrow(list(self._specs.values()), self.on_cpu, split)
+            pool, specs = the_pool(), list(self._specs.values())
+            if self._native:
+                self._arena = pool.borrow(specs, BlockArena)
+            else:
+                self._arena = pool.borrow(
+                    specs, FieldArena, self.on_cpu, self.on_cpu and not self.layout.world_last
+                )
             self._give_back = weakref.finalize(self, pool.give_back, self._arena)
             self._give_back.atexit = False  # the program may have ended by then, and takes its memory along
         return self._arena
@@ -85,10 +92,6 @@ class Storage:
 
     def memory(self, buffer: Buffer) -> list[NDArray[Any]]:
         """Return each component as it lies in memory, room to spare included; no copy on the CPU."""
-        if not self.on_cpu:
-            with _taichi.unrecorded():
-                return [f.to_numpy() for f in self.fields(buffer)]
-        _taichi.wait()
         return self.arena.views(self._specs[buffer])
 
     def arrays(self, buffer: Buffer) -> list[NDArray[Any]]:
@@ -128,4 +131,4 @@ class Storage:
             return
         whole = np.zeros(spec.shape, _taichi.NUMPY[buffer.dtype])
         self._outside(buffer, whole)[...] = array
-        self.fields(buffer)[component].from_numpy(whole)
+        self.arena.put(spec, component, whole)
