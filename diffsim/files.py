@@ -49,7 +49,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def cache_folder(name: str = "guard") -> Path | None:
-    """Return where a part of the library keeps files: on Linux `$XDG_CACHE_HOME/diffsim/NAME`, or in `~/.cache`.
+    """Return where a part of the library keeps files: on Linux `~/.cache/diffsim/NAME` or $XDG_CACHE_HOME's.
 
     Args:
         name: The part.

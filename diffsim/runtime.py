@@ -125,15 +125,15 @@ def init(
         reset: Close the rollouts that are open, with what optimizers keep on the device, and start anew
             whatever the settings. The values of their parameters stay.
         compiler: What makes machine code of kernels on a CPU. `native`: LLVM at once, in milliseconds, by the
-            package llvmlite; kernels that it does not do are left to Taichi, and `explain` names them. `taichi`:
-            Taichi, in seconds. `auto`: as the environment variable `DIFFSIM_COMPILER` says, or native where
-            llvmlite is installed.
+            package llvmlite; kernels that it does not do are left to Taichi, and `explain` names them.
+            `taichi`: Taichi, in seconds. `auto`: as the environment variable `DIFFSIM_COMPILER` says, or
+            native where llvmlite is installed.
 
     Returns:
         What came up.
 
     Raises:
-        ConfigError: An argument is not allowed, or the backend or the compiler asked for is not on this machine.
+        ConfigError: An argument is not allowed, or the backend or compiler asked for is not on this machine.
         StateError: Rollouts of an `init` with other settings are still alive, or one is running.
     """
     precision, seed, threads, guard = map(plain_number, (precision, seed, threads, guard))
@@ -299,13 +299,13 @@ def _compiler(asked: str, arch: str) -> str:
         asked = os.environ.get("DIFFSIM_COMPILER", "auto")
         if asked not in COMPILERS:
             raise ConfigError(
-                f"DIFFSIM_COMPILER must be one of {', '.join(COMPILERS)}, got {asked!r}; unset it where unsure"
+                f"DIFFSIM_COMPILER must be one of {', '.join(COMPILERS)}, got {asked!r}; unset it"
             )
     missing = "a GPU's kernels are Taichi's" if arch == "cuda" else _llvm.why_missing()
     if asked == "native" and missing:
         raise ConfigError(
-            f"compiler must be one that works here, got 'native' where {missing}; use 'auto', or install llvmlite "
-            "and compute on a CPU"
+            f"compiler must be one that works here, got 'native' where {missing}; use 'auto', or install "
+            "llvmlite and compute on a CPU"
         )
     return "taichi" if asked == "taichi" or missing else "native"
 

@@ -102,7 +102,7 @@ class Arena(abc.ABC):
 
     @abc.abstractmethod
     def views(self, spec: Spec) -> list[NDArray[Any]]:
-        """Return a buffer as NumPy arrays, one per component; they share its memory, or are copies of a device's."""
+        """Return a buffer as NumPy arrays, one per component: its memory, or copies of a device's."""
 
     @abc.abstractmethod
     def put(self, spec: Spec, component: int, values: NDArray[Any]) -> None:

@@ -27,12 +27,13 @@ _SYMBOL = "kernel"
 _OFTEN, _SELDOM = 2, 1  # levels of optimisation
 
 Function = Callable[..., None]
+Where = tuple[Spec, int] | int  # a component of a buffer, or an address
 
 
 class Library:
     """The machine code of this process by the text that it was made from.
 
-    A function gets the addresses of its memory with each call: kernels with equal texts and equal memory share it,
+    A function gets the addresses of its memory with each call: kernels with equal texts and shapes share it,
     of whichever rollout they are.
 
     Args:
@@ -102,9 +103,7 @@ def bind(text: KernelText, spec: Callable[[Buffer], Spec], arena: BlockArena) ->
     return Compiled(launch, time.perf_counter() - start, fields=theirs)
 
 
-def places_of(
-    text: KernelText, spec: Callable[[Buffer], Spec]
-) -> dict[str, tuple[Place, tuple[Spec, int] | int]]:
+def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tuple[Place, Where]]:
     """Return what a text names: each array, with where it is in memory.
 
     Args:
@@ -114,7 +113,7 @@ def places_of(
     Raises:
         Unsupported: It names a Taichi field of the user's whose elements are not in rows.
     """
-    found: dict[str, tuple[Place, tuple[Spec, int] | int]] = {}
+    found: dict[str, tuple[Place, Where]] = {}
     for name, (buffer, component) in text.used.items():
         if buffer.kind == "external":
             found.update(_outside(name, buffer))

@@ -19,8 +19,8 @@ _DIGEST = 32  # bytes
 class ObjectCache:
     """Object files by their keys, in a folder that processes share.
 
-    A file is written whole or not at all, and begins with the digest of what follows: one that was damaged, or
-    cut short, is as good as missing. A folder that cannot be written to keeps nothing.
+    A file is written whole or not at all, and begins with the digest of what follows: one that was damaged,
+    or cut short, is as good as missing. A folder that cannot be written to keeps nothing.
 
     Args:
         folder: Where they are; None for the user's cache folder.

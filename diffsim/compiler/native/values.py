@@ -63,7 +63,7 @@ def literal(dtype: str, value: float) -> Number:
                 value = struct.unpack("f", struct.pack("f", value))[0]
             except OverflowError:
                 value = math.copysign(math.inf, value)
-        return Number(dtype, "0x%016X" % struct.unpack("Q", struct.pack("d", value)))
+        return Number(dtype, f"0x{int.from_bytes(struct.pack('>d', value), 'big'):016X}")
     if dtype == "u1":
         return Number(dtype, "true" if value else "false")
     return Number(dtype, str(int(value)))
