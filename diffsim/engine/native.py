@@ -21,7 +21,7 @@ from diffsim.engine.arena import Compiled, Spec
 from diffsim.engine.blocks import BlockArena
 from diffsim.engine.objects import ObjectCache
 
-__all__ = ["Library", "Unsupported", "bind", "the_library"]
+__all__ = ["Library", "Unsupported", "arguments_of", "bind", "places_of", "the_library"]
 
 _SYMBOL = "kernel"
 _OFTEN, _SELDOM = 2, 1  # levels of optimisation
@@ -69,14 +69,14 @@ class Library:
         kept = runtime.info().cache
         image = self._cache.get(key) if kept else None
         if image is None:
-            image = _llvm.compile_object(translate(text.source, text.real, places, _SYMBOL), level)
+            image = _llvm.compile_object([translate(text.source, text.real, places, _SYMBOL)], level)
             self.compiled += 1
             if kept:
                 self._cache.put(key, image)
         else:
             self.loaded += 1
         code = _llvm.load(image, _SYMBOL)
-        kinds = [ctypes.c_int] * _arguments(text.source)
+        kinds = [ctypes.c_int] * arguments_of(text.source)
         return ctypes.CFUNCTYPE(None, *kinds, ctypes.c_void_p)(code.address), code
 
 
@@ -147,7 +147,8 @@ def _strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _arguments(source: str) -> int:
+def arguments_of(source: str) -> int:
+    """Return how many integers a kernel takes."""
     return source.split("\n", 1)[0].count("ti.i32")
 
 
