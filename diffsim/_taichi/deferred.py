@@ -46,8 +46,8 @@ class _Deferred(impl.PyTaichi):  # type: ignore[misc]
         """Do what `ti.init` has left out."""
         if threading.get_ident() != self._thread:
             raise StateError(
-                "Taichi must be started in the thread that called diffsim.init, got its first use (a field, a "
-                "kernel) in another one; make a field there first, or call init in the thread that works"
+                "Taichi must be started in the thread that called diffsim.init, got its first use (a field, "
+                "a kernel) in another one; make a field there first, or call init in the thread that works"
             )
         self.__class__ = impl.PyTaichi
         impl.PyTaichi.create_program(self)

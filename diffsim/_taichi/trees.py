@@ -183,7 +183,7 @@ def destroy_tree(tree: Any) -> None:
     if _trees.elsewhere:
         _trees.waiting.append(tree)
         return
-    if not tree.destroyed and tree.prog is impl.get_runtime().prog:
+    if not tree.destroyed and started() and tree.prog is impl.get_runtime().prog:
         _trees.freed.add(tree.id)
         tree.ptr.destroy_snode_tree(tree.prog)
         tree.destroyed = True

@@ -55,6 +55,8 @@ def test_gradients_and_optimizers_do_without_taichi(fresh):
         cost, grads = rollout.value_and_grad()
         assert (cost, grads["k"]) == (36.0, 36.0)
         assert rollout.trajectory(rollout.sim.x)[-1] == 6.0
+        for rule in (ds.optim.Adam(lr=0.1), ds.optim.SGD(lr=0.01, momentum=0.9)):
+            assert ds.minimize(rollout, optimizer=rule, iterations=3).best_cost < 36.0
     assert not _taichi.started()
 
 
