@@ -14,7 +14,7 @@ from diffsim.compiler.codegen.keeping import window_kernels
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.moves import move_kernels
 from diffsim.compiler.codegen.stages import StageSet, launched
-from diffsim.compiler.codegen.stepwise import PHASES, step_kernels
+from diffsim.compiler.codegen.stepwise import PHASES, Threads, step_kernels
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer, Stage
 from diffsim.engine.copies import host_copies
@@ -78,8 +78,9 @@ class Executor(abc.ABC):
         return launcher
 
     @property
-    def _threads(self) -> int:
-        return runtime.info().threads if self.storage.on_cpu else 0
+    def _threads(self) -> Threads:
+        info = runtime.info()
+        return Threads(info.threads if self.storage.on_cpu else 0, info.native)
 
     def close(self) -> None:
         """Let go of all kernels."""

@@ -16,10 +16,12 @@ from diffsim.compiler import native as translation
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.native.translate import Place, Unsupported, translate
+from diffsim.compiler.native.tasks import candidates
 from diffsim.compiler.native.values import SIZE
 from diffsim.engine.arena import Compiled, Spec
 from diffsim.engine.blocks import BlockArena
 from diffsim.engine.objects import ObjectCache
+from diffsim.engine.team import can_share, the_team
 
 __all__ = ["Library", "Unsupported", "arguments_of", "bind", "places_of", "the_library"]
 
@@ -46,30 +48,32 @@ class Library:
         self._turn = threading.RLock()
         self.compiled = self.loaded = 0
 
-    def function(self, text: KernelText, places: dict[str, Place]) -> Function:
+    def function(self, text: KernelText, places: dict[str, Place], shared: bool = False) -> Function:
         """Return a function for a text: its arguments, and the table of its places' addresses.
 
         Args:
             text: What is printed.
             places: The arrays that it names, in the order of the table.
+            shared: Threads share its loops: behind the places comes the address of their team.
 
         Raises:
             Unsupported: The text has something that is not translated.
         """
         level = _OFTEN if text.origins else _SELDOM
-        key = _key(text, places, level)
+        key = _key(text, places, level, shared)
         with self._turn:
             if key not in self._functions:
-                self._functions[key] = self._made(key, text, places, level)
+                self._functions[key] = self._made(key, text, places, level, shared)
             return self._functions[key][0]
 
     def _made(
-        self, key: str, text: KernelText, places: dict[str, Place], level: int
+        self, key: str, text: KernelText, places: dict[str, Place], level: int, shared: bool
     ) -> tuple[Function, _llvm.Code]:
         kept = runtime.info().cache
         image = self._cache.get(key) if kept else None
         if image is None:
-            image = _llvm.compile_object([translate(text.source, text.real, places, _SYMBOL)], level)
+            module = translate(text.source, text.real, places, _SYMBOL, shared)
+            image = _llvm.compile_object([module], level)
             self.compiled += 1
             if kept:
                 self._cache.put(key, image)
@@ -93,11 +97,16 @@ def bind(text: KernelText, spec: Callable[[Buffer], Spec], arena: BlockArena) ->
     """
     start = time.perf_counter()
     found = places_of(text, spec)
-    function = the_library().function(text, {name: place for name, (place, _) in found.items()})
-    table = arena.table([where for _, where in found.values()])
+    team = the_team() if can_share() and candidates(text.source) else None
+    places = {name: place for name, (place, _) in found.items()}
+    function = the_library().function(text, places, team is not None)
+    where = [where for _, where in found.values()]
+    table = arena.table(where if team is None else [*where, team.address])
     theirs = tuple(b.source for b, _ in text.used.values() if b.kind == "external")
 
     def launch(*args: int) -> None:
+        if team is not None and team.asleep:
+            team.start()
         function(*args, table)
 
     return Compiled(launch, time.perf_counter() - start, fields=theirs)
@@ -152,10 +161,10 @@ def arguments_of(source: str) -> int:
     return source.split("\n", 1)[0].count("ti.i32")
 
 
-def _key(text: KernelText, places: dict[str, Place], level: int) -> str:
+def _key(text: KernelText, places: dict[str, Place], level: int, shared: bool) -> str:
     """Return a fingerprint of all that decides what a text compiles to; names of kernels do not."""
     body = text.source.partition("(")[2]
-    parts = (body, text.real, list(places.items()), level, _translator(), _llvm.fingerprint())
+    parts = (body, text.real, list(places.items()), level, shared, _translator(), _llvm.fingerprint())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 
 

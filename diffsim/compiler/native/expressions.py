@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from diffsim.compiler.ir import is_float
 from diffsim.compiler.native.arithmetic import Arithmetic, Unsupported
 from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.values import LLVM, SIZE, Number, literal
@@ -60,16 +61,18 @@ class Expressions:
     Args:
         real: The type of float literals.
         places: The arrays that the text names.
+        shared: Several threads run it at the same time.
 
     Attributes:
         code: What was translated so far.
     """
 
-    def __init__(self, real: str, places: Mapping[str, Place]) -> None:
+    def __init__(self, real: str, places: Mapping[str, Place], shared: bool = False) -> None:
         self.code = Assembly()
         self._do = Arithmetic(self.code, real)
         self._real, self._places = real, places
         self._names: dict[str, tuple[str, str]] = {}  # the type of each name, and its variable
+        self._met = shared
         self._expression: dict[type[ast.expr], Callable[..., Number]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
@@ -231,18 +234,29 @@ class Expressions:
         return self._do.cast(self._value(node), dtype)
 
     def _atomic(self, name: str, node: ast.Call) -> Number:
-        """Change a place and return what was there; threads do not meet there."""
+        """Change a place and return what was there."""
         if not isinstance(node.args[0], ast.Subscript) or name not in ("add", "min", "max"):
             raise Unsupported(ast.unparse(node))
         value = self._value(node.args[1])
         place, address = self._address(node.args[0])
-        before = self._read(place, address)
         value = self._do.cast(value, place.dtype)
+        if self._met:
+            return self._at_once(name, place, address, value)
+        before = self._read(place, address)
         after = (
             self._do.binary("+", before, value) if name == "add" else self._do.extreme(name, before, value)
         )
         self._store(place, address, after)
         return before
+
+
+    def _at_once(self, name: str, place: Place, address: str, value: Number) -> Number:
+        """Change a place where other threads may do so at the same time."""
+        if place.dtype == "u1":
+            raise Unsupported(f"atomic_{name} of a condition")
+        kind = "f" if is_float(place.dtype) else "u" if place.dtype[0] == "u" and name != "add" else ""
+        change = f"atomicrmw {kind}{name} ptr {address}, {LLVM[place.dtype]} {value.text} seq_cst"
+        return self.code.result(place.dtype, f"{change}, align {SIZE[place.dtype]}")
 
 
 def called(node: ast.Call) -> str:

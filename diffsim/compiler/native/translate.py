@@ -7,13 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from diffsim.compiler.native.arithmetic import Unsupported
 from diffsim.compiler.native.assembly import Assembly
+from diffsim.compiler.native.dispatch import Piece, function, of_tasks, used_places
 from diffsim.compiler.native.expressions import OPERATORS, Expressions, Place, called
-from diffsim.compiler.native.values import SIZE, Number, literal
+from diffsim.compiler.native.tasks import COPIES, FIRST, LAST, PART, PARTS, Task, split
+from diffsim.compiler.native.values import Number, literal
 
 __all__ = ["Place", "Unsupported", "translate"]
 
 
-def translate(source: str, real: str, places: Mapping[str, Place], symbol: str) -> str:
+def translate(
+    source: str, real: str, places: Mapping[str, Place], symbol: str, shared: bool = False
+) -> str:
     """Return a module of LLVM's textual form with one function: `void symbol(i32 ..., ptr table)`.
 
     The table holds the addresses of the places, in their order. No two places overlap but shared ones,
@@ -25,44 +29,77 @@ def translate(source: str, real: str, places: Mapping[str, Place], symbol: str) 
         real: The type of its float literals.
         places: The arrays that it names.
         symbol: What to call the function.
+        shared: Loops are done by several threads: behind the places comes the address of a team.
 
     Raises:
         Unsupported: The text has something that is not translated.
     """
-    [function] = ast.parse(source).body
-    if not isinstance(function, ast.FunctionDef):
-        raise Unsupported(type(function).__name__)
-    body = _Body(real, places)
-    arguments = [a.arg for a in function.args.args]
-    for name in arguments:
-        body.argument(name)
-    body.statements(function.body)
-    return _module(symbol, arguments, places, body.code)
+    [kernel] = ast.parse(source).body
+    if not isinstance(kernel, ast.FunctionDef):
+        raise Unsupported(type(kernel).__name__)
+    arguments = [a.arg for a in kernel.args.args]
+    tasks = split(kernel, places) if shared else [Task(kernel.body)]
+    pieces = []
+    for k, task in enumerate(tasks):
+        run = _piece(f"body{k}", real, arguments, task, places)
+        pieces.append((run, _gather(f"gather{k}", real, arguments, task, places) if task.privates else None))
+    return _module(symbol, arguments, list(places), tasks, pieces)
 
 
-def _module(symbol: str, arguments: Sequence[str], places: Mapping[str, Place], code: Assembly) -> str:
-    """Return the function, and one that calls it with what the table holds."""
-    given = [f"i32 %{name}" for name in arguments]
-    pointers = [f"ptr {_facts(place)} %{name}" for name, place in places.items()]
-    loads = []
-    for k, name in enumerate(places):
-        loads += [f"  %a{k} = getelementptr ptr, ptr %table, i64 {k}", f"  %{name} = load ptr, ptr %a{k}"]
-    passed = ", ".join([*given, *(f"ptr %{name}" for name in places)])
+def _piece(
+    name: str, real: str, arguments: Sequence[str], task: Task, places: Mapping[str, Place]
+) -> Piece:
+    """Translate a task."""
+    numbers = [*arguments, FIRST, LAST] if task.items else arguments
+    known = {**places, **{private.name: private.place for private in task.privates}}
+    return _translated(name, real, numbers, task.body, known, bool(task.items))
+
+
+def _gather(
+    name: str, real: str, arguments: Sequence[str], task: Task, places: Mapping[str, Place]
+) -> Piece:
+    """Translate what adds up the private sums of a task."""
+    known = dict(places)
+    for private in task.privates:
+        moving = tuple(s for s in private.place.strides if s)
+        known[private.name] = Place(private.place.dtype, (private.length, *moving), private.length)
+    return _translated(name, real, [*arguments, PART, PARTS, COPIES], task.gather, known, False)
+
+
+def _translated(
+    name: str,
+    real: str,
+    numbers: Sequence[str],
+    statements: Sequence[ast.stmt],
+    places: Mapping[str, Place],
+    shared: bool,
+) -> Piece:
+    body = _Body(real, places, shared)
+    for number in numbers:
+        body.argument(number)
+    body.statements(statements)
+    return Piece(name, numbers, used_places(statements, places), body.code)
+
+
+def _module(
+    symbol: str,
+    arguments: Sequence[str],
+    places: Sequence[str],
+    tasks: Sequence[Task],
+    pieces: Sequence[tuple[Piece, Piece | None]],
+) -> str:
+    """Return the functions of the tasks, and one that calls them with what the table holds."""
+    every = [piece for pair in pieces for piece in pair if piece is not None]
+    definitions = {name: text for piece in every for name, text in piece.code.definitions.items()}
+    declarations = dict.fromkeys(line for piece in every for line in piece.code.declarations)
+    if any(task.items for task in tasks):
+        declarations |= dict.fromkeys(["declare i32 @llvm.umin.i32(i32, i32)"])
     return "\n".join(
         [
-            f"define internal void @body({', '.join([*given, *pointers])}) #3 {{",
-            "entry:",
-            *code.variables,
-            *code.lines,
-            "  ret void",
-            "}",
-            f"define void @{symbol}({', '.join([*given, 'ptr noalias readonly %table'])}) #0 {{",
-            *loads,
-            f"  call void @body({passed})",
-            "  ret void",
-            "}",
-            *code.definitions.values(),
-            *code.declarations,
+            *(line for piece in every for line in function(piece)),
+            *of_tasks(symbol, arguments, places, tasks, pieces),
+            *definitions.values(),
+            *declarations,
             'attributes #0 = { nounwind "no-trapping-math"="true" }',
             "attributes #1 = { nounwind willreturn memory(none) }",
             'attributes #2 = { nounwind willreturn memory(none) "no-trapping-math"="true" }',
@@ -72,18 +109,11 @@ def _module(symbol: str, arguments: Sequence[str], places: Mapping[str, Place], 
     )
 
 
-def _facts(place: Place) -> str:
-    """Return what LLVM may rely on of a place."""
-    if place.shared:
-        return ""
-    return f"noalias align {SIZE[place.dtype]} dereferenceable({max(1, place.length) * SIZE[place.dtype]})"
-
-
 class _Body(Expressions):
     """The translation of one kernel."""
 
-    def __init__(self, real: str, places: Mapping[str, Place]) -> None:
-        super().__init__(real, places)
+    def __init__(self, real: str, places: Mapping[str, Place], shared: bool) -> None:
+        super().__init__(real, places, shared)
         self._statement: dict[type[ast.stmt], Callable[..., None]] = {
             ast.Assign: self._assign,
             ast.AugAssign: self._add,
