@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from diffsim.compiler.native.arithmetic import Unsupported
 from diffsim.compiler.native.assembly import Assembly
-from diffsim.compiler.native.expressions import OPERATORS, Expressions, Place, called
+from diffsim.compiler.native.expressions import OPERATORS, called
+from diffsim.compiler.native.memory import Place
+from diffsim.compiler.native.scopes import scoped
 from diffsim.compiler.native.values import SIZE, Number, literal
+from diffsim.compiler.native.worlds import Worlds, added_to
 
 __all__ = ["Place", "Unsupported", "translate"]
 
 
-def translate(source: str, real: str, places: Mapping[str, Place], symbol: str) -> str:
+def translate(
+    source: str, real: str, places: Mapping[str, Place], symbol: str, lanes: int = 1, worlds: int = 1
+) -> str:
     """Return a module of LLVM's textual form with one function: `void symbol(i32 ..., ptr table)`.
 
     The table holds the addresses of the places, in their order. No two places overlap but shared ones,
@@ -25,6 +30,8 @@ def translate(source: str, real: str, places: Mapping[str, Place], symbol: str) 
         real: The type of its float literals.
         places: The arrays that it names.
         symbol: What to call the function.
+        lanes: How many worlds a register holds: loops over worlds run so many at once.
+        worlds: How many there are.
 
     Raises:
         Unsupported: The text has something that is not translated.
@@ -32,12 +39,30 @@ def translate(source: str, real: str, places: Mapping[str, Place], symbol: str) 
     [function] = ast.parse(source).body
     if not isinstance(function, ast.FunctionDef):
         raise Unsupported(type(function).__name__)
-    body = _Body(real, places)
     arguments = [a.arg for a in function.args.args]
+    statements = scoped(arguments, function.body)
+    try:
+        code = _code(statements, real, places, arguments, lanes, worlds)
+    except Unsupported:
+        if lanes == 1:
+            raise
+        code = _code(statements, real, places, arguments, 1, worlds)  # one world after the other
+    return _module(symbol, arguments, places, code)
+
+
+def _code(
+    statements: Sequence[ast.stmt],
+    real: str,
+    places: Mapping[str, Place],
+    arguments: Sequence[str],
+    lanes: int,
+    worlds: int,
+) -> Assembly:
+    body = _Body(real, places, lanes, worlds)
     for name in arguments:
         body.argument(name)
-    body.statements(function.body)
-    return _module(symbol, arguments, places, body.code)
+    body.statements(statements)
+    return body.code
 
 
 def _module(symbol: str, arguments: Sequence[str], places: Mapping[str, Place], code: Assembly) -> str:
@@ -79,11 +104,11 @@ def _facts(place: Place) -> str:
     return f"noalias align {SIZE[place.dtype]} dereferenceable({max(1, place.length) * SIZE[place.dtype]})"
 
 
-class _Body(Expressions):
+class _Body(Worlds):
     """The translation of one kernel."""
 
-    def __init__(self, real: str, places: Mapping[str, Place]) -> None:
-        super().__init__(real, places)
+    def __init__(self, real: str, places: Mapping[str, Place], lanes: int, worlds: int) -> None:
+        super().__init__(real, places, lanes, worlds)
         self._statement: dict[type[ast.stmt], Callable[..., None]] = {
             ast.Assign: self._assign,
             ast.AugAssign: self._add,
@@ -109,25 +134,29 @@ class _Body(Expressions):
 
     def _assign(self, node: ast.Assign) -> None:
         [target] = node.targets
-        value = self._value(node.value)
         if isinstance(target, ast.Name):
-            self._set(target.id, value)
-        elif isinstance(target, ast.Subscript):
-            place, address = self._address(target)
-            self._store(place, address, value)
-        else:
+            self._set(target.id, self._value(node.value))
+        elif not isinstance(target, ast.Subscript):
             raise Unsupported(ast.unparse(node))
+        elif (added := added_to(target, node.value)) is not None and self._shared(target):
+            self._add_together(target, added)
+        else:
+            value = self._value(node.value)
+            self._memory.write(self._spot(target), value)
 
     def _add(self, node: ast.AugAssign) -> None:
-        op = OPERATORS[type(node.op)]
-        value = self._value(node.value)
-        if isinstance(node.target, ast.Name):
-            self._set(node.target.id, self._do.binary(op, self._name(node.target), value))
+        op, target = OPERATORS[type(node.op)], node.target
+        if isinstance(target, ast.Subscript) and op == "+" and self._shared(target):
+            self._add_together(target, node.value)
             return
-        if not isinstance(node.target, ast.Subscript):
+        value = self._value(node.value)
+        if isinstance(target, ast.Name):
+            self._set(target.id, self._do.binary(op, self._name(target), value))
+            return
+        if not isinstance(target, ast.Subscript):
             raise Unsupported(ast.unparse(node))
-        place, address = self._address(node.target)
-        self._store(place, address, self._do.binary(op, self._read(place, address), value))
+        spot = self._spot(target)
+        self._memory.write(spot, self._do.binary(op, self._memory.read(spot), value))
 
     def _call(self, node: ast.Expr) -> None:
         """Translate a call for its effect."""
@@ -151,6 +180,9 @@ class _Body(Expressions):
             raise Unsupported(kind)
         targets = node.target.elts if isinstance(node.target, ast.Tuple) else [node.target]
         names = [t.id for t in targets if isinstance(t, ast.Name)]
+        if self._counts_worlds(names[0], call.args[0] if kind == "ndrange" else call, node.body):
+            self._together(names[0], pairs[0], node.body, lambda: self._nest(list(zip(names, pairs, strict=True))[1:], node.body))
+            return
         self._nest(list(zip(names, pairs, strict=True)), node.body)
 
     def _range(self, node: ast.expr) -> tuple[Number, Number]:
@@ -164,6 +196,9 @@ class _Body(Expressions):
             self.statements(body)
             return
         (name, (start, stop)), *inner = loops
+        if max(start.width, stop.width) > 1:
+            self._some(name, start, stop, lambda: self._nest(inner, body))
+            return
         code, k = self.code, self.code.number()
         self._set(name, start)
         enters = self._do.compare("<", start, stop)
@@ -179,6 +214,9 @@ class _Body(Expressions):
     def _if(self, node: ast.If) -> None:
         code, k = self.code, self.code.number()
         condition = self._do.cast(self._value(node.test), "u1")
+        if condition.width > 1:
+            self._branch(condition, node)
+            return
         code.line(f"br i1 {condition.text}, label %T{k}, label %F{k}")
         for mark, part in (("T", node.body), ("F", node.orelse)):
             code.label(f"{mark}{k}")
