@@ -15,8 +15,9 @@ from diffsim import _llvm, _taichi, runtime
 from diffsim.compiler import native as translation
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer
-from diffsim.compiler.native.translate import Place, Unsupported, translate
+from diffsim.compiler.native.memory import Place
 from diffsim.compiler.native.tasks import candidates
+from diffsim.compiler.native.translate import Unsupported, translate
 from diffsim.compiler.native.values import SIZE
 from diffsim.engine.arena import Compiled, Spec
 from diffsim.engine.blocks import BlockArena
@@ -72,7 +73,7 @@ class Library:
         kept = runtime.info().cache
         image = self._cache.get(key) if kept else None
         if image is None:
-            module = translate(text.source, text.real, places, _SYMBOL, shared)
+            module = translate(text.source, text.real, places, _SYMBOL, shared, text.lanes, text.worlds)
             image = _llvm.compile_object([module], level)
             self.compiled += 1
             if kept:
@@ -128,7 +129,7 @@ def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tup
             found.update(_outside(name, buffer))
         else:
             made = spec(buffer)
-            place = Place(made.dtype, _strides(made.shape), made.bytes // made.components // SIZE[made.dtype])
+            place = _place(made)
             found[name] = place, (made, component)
     return found
 
@@ -152,6 +153,16 @@ def _outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
     }
 
 
+def _place(spec: Spec) -> Place:
+    """Return what is known of a component of a buffer."""
+    strides, block = list(_strides(spec.laid)), spec.block
+    if spec.axis >= 0:
+        strides.pop()
+        if block == spec.shape[spec.axis]:
+            strides[spec.axis], block = 1, 1
+    return Place(spec.dtype, tuple(strides), math.prod(spec.shape), axis=spec.axis, block=block)
+
+
 def _strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
@@ -164,7 +175,8 @@ def arguments_of(source: str) -> int:
 def _key(text: KernelText, places: dict[str, Place], level: int, shared: bool) -> str:
     """Return a fingerprint of all that decides what a text compiles to; names of kernels do not."""
     body = text.source.partition("(")[2]
-    parts = (body, text.real, list(places.items()), level, shared, _translator(), _llvm.fingerprint())
+    how = text.lanes, text.worlds, level, shared
+    parts = (body, text.real, list(places.items()), how, _translator(), _llvm.fingerprint())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 
 

@@ -55,9 +55,7 @@ class Team:
             ctypes.c_int32.from_address(self.address + STOP).value = 0
             work = self._function(2)
             for k in range(1, self.threads):
-                helper = threading.Thread(
-                    target=work, args=(self.address,), name=f"diffsim-{k}", daemon=True
-                )
+                helper = threading.Thread(target=work, args=(self.address,), name=f"diffsim-{k}", daemon=True)
                 try:
                     helper.start()
                 except RuntimeError:  # no more threads here: those that are there do all of the work

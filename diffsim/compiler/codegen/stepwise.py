@@ -150,7 +150,12 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads) 
     nests = [_nest(op) for op in stage.body.ops]
     alone = threads.on_cpu and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
     w.name(stage.t, lane.t)
-    if alone or (threads.on_cpu and worlds >= threads.worlds) or not all(nests) or not _tapes_fit(stage, nests, worlds):
+    if (
+        alone
+        or (threads.on_cpu and worlds >= threads.worlds)
+        or not all(nests)
+        or not _tapes_fit(stage, nests, worlds)
+    ):
         # printed as in fused mode, so that both round alike; but iterations are not done together here, so
         # that fused mode is compared with something that cannot be wrong in the same way
         _serial_worlds(w, hoisted(stage, outermost=True), lane, threads, serial=alone or worlds == 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffsim.compiler.native.values import LLVM, Number
+from diffsim.compiler.native.values import Number, kind_of
 
 __all__ = ["FLAGS", "Assembly"]
 
@@ -41,12 +41,12 @@ class Assembly:
         """Begin a block."""
         self.lines.append(f"{name}:")
 
-    def result(self, dtype: str, text: str) -> Number:
+    def result(self, dtype: str, text: str, width: int = 1) -> Number:
         """Append an instruction and return its result."""
         self._count += 1
         register = f"%r{self._count}"
         self.lines.append(f"  {register} = {text}")
-        return Number(dtype, register)
+        return Number(dtype, register, width)
 
     def variable(self, kind: str) -> str:
         """Make a variable of the function of one of LLVM's types; it is found in a register later."""
@@ -60,14 +60,20 @@ class Assembly:
         """Append a call of a function of numbers.
 
         Args:
-            dtype: Of the result.
+            dtype: Of the result, of which there are as many as of the first number.
             function: Its name.
             args: Numbers.
             flags: Fast-math flags are allowed on it.
             outside: It is a function of the C library, not an intrinsic.
         """
-        kinds = ", ".join(LLVM[a.dtype] for a in args)
-        given = ", ".join(f"{LLVM[a.dtype]} {a.text}" for a in args)
+        width = args[0].width
+        kind = kind_of(dtype, width)
+        kinds = ", ".join(a.kind for a in args)
+        given = ", ".join(f"{a.kind} {a.text}" for a in args)
         if function not in self.definitions:
-            self.declarations[f"declare {LLVM[dtype]} @{function}({kinds}){' #1' if outside else ''}"] = None
-        return self.result(dtype, f"call {FLAGS + ' ' if flags else ''}{LLVM[dtype]} @{function}({given})")
+            self.declarations[f"declare {kind} @{function}({kinds}){' #1' if outside else ''}"] = None
+        return self.result(dtype, f"call {FLAGS + ' ' if flags else ''}{kind} @{function}({given})", width)
+
+    def declare(self, text: str) -> None:
+        """Note the declaration of a function."""
+        self.declarations[f"declare {text}"] = None

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diffsim.compiler.native.assembly import Assembly
-from diffsim.compiler.native.expressions import Place
+from diffsim.compiler.native.memory import Place
 from diffsim.compiler.native.tasks import COPIES, FIRST, LAST, PART, PARTS, Private, Task
 from diffsim.compiler.native.values import SIZE
 
 __all__ = ["Piece", "function", "of_tasks", "used_places"]
 
-_FACTOR = 4  # parts for each thread, so that all end at about the same time; one where parts have private sums
+_FACTOR = (
+    4  # parts for each thread, so that all end at about the same time; one where parts have private sums
+)
 _LONG = 4096  # private elements from which on threads add them up together
 _HEAD = 4  # numbers in the context before the arguments
 
@@ -149,7 +151,7 @@ def _shared(k: int, task: Task, gathers: bool) -> list[str]:
     return [
         f"  %wish.{k} = mul i32 %threads, {factor}",
         f"  %parts.{k} = call i32 @llvm.umin.i32(i32 %wish.{k}, i32 {task.items})",
-        "  %cuts.{k} = call i32 @llvm.umin.i32(i32 %threads, i32 {n})".format(k=k, n=most_cuts if gathers else 0),
+        f"  %cuts.{k} = call i32 @llvm.umin.i32(i32 %threads, i32 {most_cuts if gathers else 0})",
         f"  store i32 %parts.{k}, ptr %slot.parts",
         f"  store i32 %cuts.{k}, ptr %slot.cuts",
         f"  %long.{k} = zext i32 %parts.{k} to i64",

@@ -18,13 +18,18 @@ from dataclasses import dataclass, field
 
 from diffsim.compiler.codegen.writer import PER_THREAD
 from diffsim.compiler.native.estimate import operations, surely_differ
-from diffsim.compiler.native.expressions import Place, called
+from diffsim.compiler.native.expressions import called
+from diffsim.compiler.native.memory import Place
 from diffsim.compiler.native.values import SIZE
 
 __all__ = ["COPIES", "FIRST", "LAST", "PART", "PARTS", "Private", "Task", "candidates", "split"]
 
 FIRST, LAST = "item.first", "item.last"  # arguments of a task
-PART, PARTS, COPIES = "item.part", "item.parts", "item.copies"  # of what adds up: the part of it, and of how many
+PART, PARTS, COPIES = (
+    "item.part",
+    "item.parts",
+    "item.copies",
+)  # of what adds up: the part of it, and of how many
 _ROWS = 64  # iterations to share, from which on those of an inner loop need not be shared too
 _SHORTEST = 16  # iterations of an inner loop that are done together
 _EACH = 8  # operations that win what one private element costs
@@ -157,7 +162,9 @@ def _shared(loop: ast.For, arguments: set[str], places: Mapping[str, Place]) -> 
     items, body = _cut(axes, loop.body)
     gathers = [_gather(private, sums) for private, sums in privates]
     cuts = max((n for n, _ in gathers), default=0)
-    return Task(body, items, tuple(p for p, _ in privates), [node for _, nodes in gathers for node in nodes], cuts)
+    return Task(
+        body, items, tuple(p for p, _ in privates), [node for _, nodes in gathers for node in nodes], cuts
+    )
 
 
 def _unspread(loop: ast.For) -> ast.For:
@@ -368,13 +375,15 @@ def _expression(text: str) -> ast.expr:
 
 
 class _Dotted(ast.NodeTransformer):
-    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:  # noqa: N802  (ast's name)
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         text = ast.unparse(node)
         return ast.Name(text) if text.startswith("item.") else node
 
 
 def _loop(name: str, low: str, high: str, body: list[ast.stmt]) -> ast.For:
-    return ast.For(ast.Name(name), ast.Call(ast.Name("range"), [_expression(low), _expression(high)], []), body, [])
+    return ast.For(
+        ast.Name(name), ast.Call(ast.Name("range"), [_expression(low), _expression(high)], []), body, []
+    )
 
 
 def _assign(name: str, text: str) -> ast.stmt:

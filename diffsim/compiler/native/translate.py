@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from diffsim.compiler.native.arithmetic import Unsupported
-from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.dispatch import Piece, function, of_tasks, used_places
-from diffsim.compiler.native.expressions import OPERATORS, Expressions, Place, called
+from diffsim.compiler.native.expressions import OPERATORS, called
+from diffsim.compiler.native.memory import Place
+from diffsim.compiler.native.scopes import scoped
 from diffsim.compiler.native.tasks import COPIES, FIRST, LAST, PART, PARTS, Task, split
 from diffsim.compiler.native.values import Number, literal
+from diffsim.compiler.native.worlds import Worlds, added_to
 
 __all__ = ["Place", "Unsupported", "translate"]
 
 
 def translate(
-    source: str, real: str, places: Mapping[str, Place], symbol: str, shared: bool = False
+    source: str,
+    real: str,
+    places: Mapping[str, Place],
+    symbol: str,
+    shared: bool = False,
+    lanes: int = 1,
+    worlds: int = 1,
 ) -> str:
     """Return a module of LLVM's textual form with one function: `void symbol(i32 ..., ptr table)`.
 
@@ -30,6 +40,8 @@ def translate(
         places: The arrays that it names.
         symbol: What to call the function.
         shared: Loops are done by several threads: behind the places comes the address of a team.
+        lanes: How many worlds a register holds: loops over worlds run so many at once.
+        worlds: How many there are.
 
     Raises:
         Unsupported: The text has something that is not translated.
@@ -39,45 +51,68 @@ def translate(
         raise Unsupported(type(kernel).__name__)
     arguments = [a.arg for a in kernel.args.args]
     tasks = split(kernel, places) if shared else [Task(kernel.body)]
-    pieces = []
-    for k, task in enumerate(tasks):
-        run = _piece(f"body{k}", real, arguments, task, places)
-        pieces.append((run, _gather(f"gather{k}", real, arguments, task, places) if task.privates else None))
+    try:
+        pieces = _pieces(tasks, _Kind(real, lanes, worlds), arguments, places)
+    except Unsupported:
+        if lanes == 1:
+            raise
+        # one world after the other
+        pieces = _pieces(tasks, _Kind(real, 1, worlds), arguments, places)
     return _module(symbol, arguments, list(places), tasks, pieces)
 
 
+class _Kind(NamedTuple):
+    """What decides, beside the statements, what they are translated to."""
+
+    real: str
+    lanes: int
+    worlds: int
+
+
+def _pieces(
+    tasks: Sequence[Task], kind: _Kind, arguments: Sequence[str], places: Mapping[str, Place]
+) -> list[tuple[Piece, Piece | None]]:
+    pieces = []
+    for k, task in enumerate(tasks):
+        run = _piece(f"body{k}", kind, arguments, task, places)
+        gather = _gather(f"gather{k}", kind, arguments, task, places) if task.privates else None
+        pieces.append((run, gather))
+    return pieces
+
+
 def _piece(
-    name: str, real: str, arguments: Sequence[str], task: Task, places: Mapping[str, Place]
+    name: str, kind: _Kind, arguments: Sequence[str], task: Task, places: Mapping[str, Place]
 ) -> Piece:
     """Translate a task."""
     numbers = [*arguments, FIRST, LAST] if task.items else arguments
     known = {**places, **{private.name: private.place for private in task.privates}}
-    return _translated(name, real, numbers, task.body, known, bool(task.items))
+    return _translated(name, kind, numbers, task.body, known, bool(task.items))
 
 
 def _gather(
-    name: str, real: str, arguments: Sequence[str], task: Task, places: Mapping[str, Place]
+    name: str, kind: _Kind, arguments: Sequence[str], task: Task, places: Mapping[str, Place]
 ) -> Piece:
     """Translate what adds up the private sums of a task."""
     known = dict(places)
     for private in task.privates:
         moving = tuple(s for s in private.place.strides if s)
         known[private.name] = Place(private.place.dtype, (private.length, *moving), private.length)
-    return _translated(name, real, [*arguments, PART, PARTS, COPIES], task.gather, known, False)
+    return _translated(name, kind, [*arguments, PART, PARTS, COPIES], task.gather, known, False)
 
 
 def _translated(
     name: str,
-    real: str,
+    kind: _Kind,
     numbers: Sequence[str],
     statements: Sequence[ast.stmt],
     places: Mapping[str, Place],
     shared: bool,
 ) -> Piece:
-    body = _Body(real, places, shared)
+    body = _Body(kind, places, shared)
     for number in numbers:
         body.argument(number)
-    body.statements(statements)
+    named = scoped(numbers, copy.deepcopy(list(statements)))  # what tries again finds them as they were
+    body.statements(named)
     return Piece(name, numbers, used_places(statements, places), body.code)
 
 
@@ -109,11 +144,11 @@ def _module(
     )
 
 
-class _Body(Expressions):
+class _Body(Worlds):
     """The translation of one kernel."""
 
-    def __init__(self, real: str, places: Mapping[str, Place], shared: bool) -> None:
-        super().__init__(real, places, shared)
+    def __init__(self, kind: _Kind, places: Mapping[str, Place], met: bool) -> None:
+        super().__init__(kind.real, places, met, kind.lanes, kind.worlds)
         self._statement: dict[type[ast.stmt], Callable[..., None]] = {
             ast.Assign: self._assign,
             ast.AugAssign: self._add,
@@ -139,25 +174,29 @@ class _Body(Expressions):
 
     def _assign(self, node: ast.Assign) -> None:
         [target] = node.targets
-        value = self._value(node.value)
         if isinstance(target, ast.Name):
-            self._set(target.id, value)
-        elif isinstance(target, ast.Subscript):
-            place, address = self._address(target)
-            self._store(place, address, value)
-        else:
+            self._set(target.id, self._value(node.value))
+        elif not isinstance(target, ast.Subscript):
             raise Unsupported(ast.unparse(node))
+        elif (added := added_to(target, node.value)) is not None and self._shared(target):
+            self._add_together(target, added)
+        else:
+            value = self._value(node.value)
+            self._memory.write(self._spot(target), value)
 
     def _add(self, node: ast.AugAssign) -> None:
-        op = OPERATORS[type(node.op)]
-        value = self._value(node.value)
-        if isinstance(node.target, ast.Name):
-            self._set(node.target.id, self._do.binary(op, self._name(node.target), value))
+        op, target = OPERATORS[type(node.op)], node.target
+        if isinstance(target, ast.Subscript) and op == "+" and self._shared(target):
+            self._add_together(target, node.value)
             return
-        if not isinstance(node.target, ast.Subscript):
+        value = self._value(node.value)
+        if isinstance(target, ast.Name):
+            self._set(target.id, self._do.binary(op, self._name(target), value))
+            return
+        if not isinstance(target, ast.Subscript):
             raise Unsupported(ast.unparse(node))
-        place, address = self._address(node.target)
-        self._store(place, address, self._do.binary(op, self._read(place, address), value))
+        spot = self._spot(target)
+        self._memory.write(spot, self._do.binary(op, self._memory.read(spot), value))
 
     def _call(self, node: ast.Expr) -> None:
         """Translate a call for its effect."""
@@ -181,6 +220,14 @@ class _Body(Expressions):
             raise Unsupported(kind)
         targets = node.target.elts if isinstance(node.target, ast.Tuple) else [node.target]
         names = [t.id for t in targets if isinstance(t, ast.Name)]
+        if self._counts_worlds(names[0], call.args[0] if kind == "ndrange" else call, node.body):
+            self._together(
+                names[0],
+                pairs[0],
+                node.body,
+                lambda: self._nest(list(zip(names, pairs, strict=True))[1:], node.body),
+            )
+            return
         self._nest(list(zip(names, pairs, strict=True)), node.body)
 
     def _range(self, node: ast.expr) -> tuple[Number, Number]:
@@ -194,6 +241,9 @@ class _Body(Expressions):
             self.statements(body)
             return
         (name, (start, stop)), *inner = loops
+        if max(start.width, stop.width) > 1:
+            self._some(name, start, stop, lambda: self._nest(inner, body))
+            return
         code, k = self.code, self.code.number()
         self._set(name, start)
         enters = self._do.compare("<", start, stop)
@@ -209,6 +259,9 @@ class _Body(Expressions):
     def _if(self, node: ast.If) -> None:
         code, k = self.code, self.code.number()
         condition = self._do.cast(self._value(node.test), "u1")
+        if condition.width > 1:
+            self._branch(condition, node)
+            return
         code.line(f"br i1 {condition.text}, label %T{k}, label %F{k}")
         for mark, part in (("T", node.body), ("F", node.orelse)):
             code.label(f"{mark}{k}")
