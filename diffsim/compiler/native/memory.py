@@ -25,6 +25,7 @@ class Place:
         axis: The axis whose neighbours lie beside each other in blocks, with all other axes around; -1 for
             none.
         block: How many do.
+        shape: The lengths of the axes, where they are known.
     """
 
     dtype: str
@@ -33,6 +34,7 @@ class Place:
     shared: bool = False
     axis: int = -1
     block: int = 1
+    shape: tuple[int, ...] = ()
 
 
 class Row(NamedTuple):

@@ -25,11 +25,7 @@ from diffsim.compiler.native.values import SIZE
 __all__ = ["COPIES", "FIRST", "LAST", "PART", "PARTS", "Private", "Task", "candidates", "split"]
 
 FIRST, LAST = "item.first", "item.last"  # arguments of a task
-PART, PARTS, COPIES = (
-    "item.part",
-    "item.parts",
-    "item.copies",
-)  # of what adds up: the part of it, and of how many
+PART, PARTS, COPIES = "item.part", "item.parts", "item.copies"  # of what adds up
 _ROWS = 64  # iterations to share, from which on those of an inner loop need not be shared too
 _SHORTEST = 16  # iterations of an inner loop that are done together
 _EACH = 8  # operations that win what one private element costs
@@ -106,12 +102,13 @@ def candidates(source: str) -> bool:
     return any("serialize=True" not in lines[k - 1] for k in heads)
 
 
-def split(function: ast.FunctionDef, places: Mapping[str, Place]) -> list[Task]:
+def split(function: ast.FunctionDef, places: Mapping[str, Place], lanes: int = 1) -> list[Task]:
     """Return the tasks of a kernel, in order.
 
     Args:
         function: The kernel.
         places: The arrays that it names.
+        lanes: How many worlds a register holds, which stay together.
     """
     arguments = {a.arg for a in function.args.args}
     tasks: list[Task] = []
@@ -123,7 +120,7 @@ def split(function: ast.FunctionDef, places: Mapping[str, Place]) -> list[Task]:
             if not serial and not isinstance(node, ast.Pass):
                 return [Task(function.body)]  # names of the top level may be read anywhere
             continue
-        task = None if serial else _shared(node, arguments, places)
+        task = None if serial else _shared(node, arguments, places, lanes)
         serial = False
         if task is None:
             ordered.append(node)
@@ -142,7 +139,9 @@ def _serializes(node: ast.stmt) -> bool:
 # ---- loops ----
 
 
-def _shared(loop: ast.For, arguments: set[str], places: Mapping[str, Place]) -> Task | None:
+def _shared(
+    loop: ast.For, arguments: set[str], places: Mapping[str, Place], lanes: int
+) -> Task | None:
     """Return the task of a loop, None where it runs in order."""
     loop = _unspread(loop)
     axes = _axes(loop)
@@ -158,8 +157,11 @@ def _shared(loop: ast.For, arguments: set[str], places: Mapping[str, Place]) -> 
             return None
         for private, sums in privates:
             for node in sums.nodes:
-                node.value = ast.Name(private.name)
-    items, body = _cut(axes, loop.body)
+                node.value = _name(private.name)
+    if lanes > 1 and _counts_worlds(axes[0], loop, places):
+        items, body = _cut_worlds(axes, loop.body, lanes)
+    else:
+        items, body = _cut(axes, loop.body)
     gathers = [_gather(private, sums) for private, sums in privates]
     cuts = max((n for n, _ in gathers), default=0)
     return Task(
@@ -185,7 +187,7 @@ def _axes(loop: ast.For) -> list[_Axis] | None:
     call = loop.iter
     if not isinstance(call, ast.Call):
         return None
-    bounds = call.args if ast.unparse(call.func) != "range" else [ast.Tuple([*_zero(call.args), *call.args])]
+    bounds = call.args if ast.unparse(call.func) != "range" else [ast.Tuple([*_zero(call.args), *call.args], ast.Load())]
     axes = []
     for target, bound in zip(targets, bounds, strict=True):
         pair = bound.elts if isinstance(bound, ast.Tuple) else [ast.Constant(0), bound]
@@ -232,6 +234,28 @@ def _cut(axes: Sequence[_Axis], body: list[ast.stmt]) -> tuple[int, list[ast.stm
     return rows * blocks, [_loop("item.index", FIRST, LAST, [*statements, loop])]
 
 
+def _counts_worlds(axis: _Axis, loop: ast.For, places: Mapping[str, Place]) -> bool:
+    """Tell whether an axis is one of worlds that lie beside each other in memory."""
+    for node in _inside(loop):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+            place, indices = places.get(node.value.id), _indices(node)
+            if place is not None and 0 <= place.axis < len(indices):
+                index = indices[place.axis]
+                if isinstance(index, ast.Name) and index.id == axis.name:
+                    return axis.low == 0
+    return False
+
+
+def _cut_worlds(axes: Sequence[_Axis], body: list[ast.stmt], lanes: int) -> tuple[int, list[ast.stmt]]:
+    """Return how many registers of worlds there are, and the loops over those from the first to the last."""
+    worlds, *inner = axes
+    low, high = f"{FIRST} * {lanes}", f"ti.min({LAST} * {lanes}, {worlds.high})"
+    bounds = [f"({low}, {high})", *(f"({axis.low}, {axis.high})" for axis in inner)]
+    target = ast.Tuple([_name(axis.name, True) for axis in axes], ast.Store())
+    loop = ast.For(target, _expression(f"ti.ndrange({', '.join(bounds)})"), body, [])
+    return -(-worlds.length // lanes), [loop]
+
+
 # ---- sums ----
 
 
@@ -245,12 +269,11 @@ def _privates(
     found = []
     for count, one in enumerate(sums):
         place = places.get(one.target)
-        if place is None or place.shared or place.dtype == "u1" or 0 in place.strides:
+        if place is None or place.shared or place.dtype == "u1" or len(place.shape) != len(one.indices):
             return None
         if any(not _apart(one, other) for other in others if other.value.id == one.target):  # type: ignore[attr-defined]
             return None
-        extents = _extents(place)
-        sizes = [1 if fixed else n for fixed, n in zip(one.fixed, extents, strict=True)]
+        sizes = [1 if fixed else n for fixed, n in zip(one.fixed, place.shape, strict=True)]
         strides = [0 if f else math.prod(sizes[k + 1 :]) for k, f in enumerate(one.fixed)]
         length = math.prod(sizes)
         padding = _PADDED // SIZE[place.dtype]
@@ -318,12 +341,6 @@ def _apart(one: _Sum, other: ast.Subscript) -> bool:
     )
 
 
-def _extents(place: Place) -> list[int]:
-    """Return the lengths of the axes of a place whose elements are in rows."""
-    before = [place.length, *place.strides]
-    return [a // b for a, b in zip(before, place.strides, strict=False)]
-
-
 def _gather(private: Private, one: _Sum) -> tuple[int, list[ast.stmt]]:
     """Return what adds private elements to their place and zeros them, and in how many parts that can be done.
 
@@ -335,12 +352,12 @@ def _gather(private: Private, one: _Sum) -> tuple[int, list[ast.stmt]]:
     there, own = list(one.indices), [*names]
     moving = [k for k, fixed in enumerate(one.fixed) if not fixed]
     for name, k in zip(names, moving, strict=True):
-        there[k] = ast.Name(name)
-    target = _place(private.target, there)
-    mine = _place(private.name, [ast.Name("item.copy"), *map(ast.Name, own)])
+        there[k] = _name(name)
+    mine = [_name("item.copy"), *map(_name, own)]
+    total = ast.BinOp(_place(private.target, there), ast.Add(), _place(private.name, mine))
     body: list[ast.stmt] = [
-        ast.Assign([target], ast.BinOp(target, ast.Add(), mine)),
-        ast.Assign([mine], ast.Constant(0)),
+        ast.Assign([_place(private.target, there, True)], total),
+        ast.Assign([_place(private.name, mine, True)], ast.Constant(0)),
     ]
     for k, (name, n) in reversed(list(enumerate(zip(names, extents, strict=True)))):
         low, high = ("0", str(n)) if k != longest else _slice(n)
@@ -365,7 +382,7 @@ def _extents_of(private: Private, one: _Sum) -> list[int]:
 
 
 def _range(low: int, high: int) -> ast.Call:
-    return ast.Call(ast.Name("range"), [ast.Constant(low), ast.Constant(high)], [])
+    return ast.Call(_name("range"), [ast.Constant(low), ast.Constant(high)], [])
 
 
 def _expression(text: str) -> ast.expr:
@@ -377,18 +394,23 @@ def _expression(text: str) -> ast.expr:
 class _Dotted(ast.NodeTransformer):
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         text = ast.unparse(node)
-        return ast.Name(text) if text.startswith("item.") else node
+        return _name(text) if text.startswith("item.") else node
 
 
 def _loop(name: str, low: str, high: str, body: list[ast.stmt]) -> ast.For:
     return ast.For(
-        ast.Name(name), ast.Call(ast.Name("range"), [_expression(low), _expression(high)], []), body, []
+        _name(name, True), ast.Call(_name("range"), [_expression(low), _expression(high)], []), body, []
     )
 
 
 def _assign(name: str, text: str) -> ast.stmt:
-    return ast.Assign([ast.Name(name)], _expression(text))
+    return ast.Assign([_name(name, True)], _expression(text))
 
 
-def _place(name: str, indices: Sequence[ast.expr]) -> ast.Subscript:
-    return ast.Subscript(ast.Name(name), ast.Tuple(list(indices)) if indices else ast.Constant(None))
+def _name(text: str, store: bool = False) -> ast.Name:
+    return ast.Name(text, ast.Store() if store else ast.Load())
+
+
+def _place(name: str, indices: Sequence[ast.expr], store: bool = False) -> ast.Subscript:
+    index = ast.Tuple(list(indices), ast.Load()) if indices else ast.Constant(None)
+    return ast.Subscript(_name(name), index, ast.Store() if store else ast.Load())

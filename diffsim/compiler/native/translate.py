@@ -50,7 +50,7 @@ def translate(
     if not isinstance(kernel, ast.FunctionDef):
         raise Unsupported(type(kernel).__name__)
     arguments = [a.arg for a in kernel.args.args]
-    tasks = split(kernel, places) if shared else [Task(kernel.body)]
+    tasks = split(kernel, places, lanes) if shared else [Task(kernel.body)]
     try:
         pieces = _pieces(tasks, _Kind(real, lanes, worlds), arguments, places)
     except Unsupported:
