@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from diffsim.compiler.autodiff import expanded
 from diffsim.compiler.codegen.ending import as_the_world_sees, limited
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
@@ -37,7 +36,12 @@ _UNKNOWN_TRIPS = 16  # of a loop whose bounds are computed
 
 
 def step_kernels(
-    stages: StageSet, layout: Layout, real: str, threads: int, phases: Sequence[str] = PHASES
+    stages: StageSet,
+    layout: Layout,
+    real: str,
+    threads: int,
+    phases: Sequence[str] = PHASES,
+    inline: bool = True,
 ) -> dict[str, list[KernelText]]:
     """Print one kernel per stage: `begin`, `step`, `terminal` and their adjoints, all `(t, s0)`.
 
@@ -47,10 +51,11 @@ def step_kernels(
         real: The type of float literals.
         threads: Of the CPU; 0 for a GPU.
         phases: Which phases to print.
+        inline: As of `KernelWriter`.
     """
 
     def kernel(name: str, parts: list[Stage], lane: Lane) -> KernelText:
-        w = KernelWriter(name, ("t", "s0"), layout, real)
+        w = KernelWriter(name, ("t", "s0"), layout, real, inline)
         for part in parts:
             parallel_stage(w, part, lane, threads)
         w.line("pass")
@@ -114,7 +119,7 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: int) -> N
     """
     w.comes_from(stage)
     worlds = w.layout.worlds
-    stage = expanded(stage)
+    stage = w.ready(stage)
     nests = [_nest(op) for op in stage.body.ops]
     alone = bool(threads) and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
     w.name(stage.t, lane.t)
