@@ -188,10 +188,13 @@ class Fused(Executor):
     def _kernel(self, name: str) -> Launcher:
         if name not in self._made:
             stages, layout, real = self.stages, self.layout, self.real
+            inline = not self.storage.in_arrays
             if name == "forward":
-                text = fused_forward(stages.lowered, layout, real)
+                text = fused_forward(stages.lowered, layout, real, inline)
             else:
-                text = (fused_backward if name == "backward" else fused_gradient)(stages, layout, real)
+                text = (fused_backward if name == "backward" else fused_gradient)(
+                    stages, layout, real, inline
+                )
             self._made[name] = self._launcher(text)
         return self._made[name]
 
@@ -209,7 +212,7 @@ class Step(Executor):
     def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
         super().__init__(stages, layout, real, storage)
         self._known: dict[tuple[object, ...], Launcher] = {}
-        kernels = step_kernels(stages, layout, real, self._threads, self._phases)
+        kernels = step_kernels(stages, layout, real, self._threads, self._phases, not storage.in_arrays)
         self._stages: dict[str, list[Stage]] = {}
         self._kernels: dict[str, list[Launcher]] = {}
         for phase, parts in stages.in_order().items():

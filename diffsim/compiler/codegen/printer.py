@@ -280,7 +280,11 @@ class Printer:
                     "ti.math.nan" if math.isnan(value) else "ti.math.inf" if value > 0 else "(-ti.math.inf)"
                 )
             text = f"({text})" if text.startswith("-") else text
-            return text if const.dtype == self.real else f"ti.cast({text}, ti.{const.dtype})"
+            if const.dtype == self.real:
+                return text
+            # Taichi gives a literal alone the working precision, whatever it is cast to then
+            known = const.dtype == "f64" and math.isfinite(value)
+            return f"ti.f64({text})" if known else f"ti.cast({text}, ti.{const.dtype})"
         if not -(2**31) <= value < 2**31:
             return f"ti.{const.dtype}({int(value)})"
         text = str(int(value)) if value >= 0 else f"({int(value)})"

@@ -12,6 +12,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
 from diffsim.compiler.codegen.printer import Lane, Printer
 from diffsim.compiler.codegen.stages import in_loops, tapes_of
+from diffsim.compiler.codegen.tanh import inlined
 from diffsim.compiler.ir import Buffer, Const, Stage
 
 __all__ = ["PER_THREAD", "KernelText", "KernelWriter"]
@@ -50,10 +51,21 @@ class KernelText:
 
 
 class KernelWriter(Printer):
-    """A printer of whole kernels."""
+    """A printer of whole kernels.
 
-    def __init__(self, name: str, arguments: Sequence[str], layout: Layout, real: str) -> None:
+    Args:
+        name: The function's name.
+        arguments: Their names; all are integers.
+        layout: The axes of the buffers.
+        real: The type of float literals.
+        inline: Write functions as arithmetic for which the compiler of the text calls the system's library.
+    """
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], layout: Layout, real: str, inline: bool = True
+    ) -> None:
         super().__init__(layout, real)
+        self.inline = inline and not layout.world_last  # GPUs have tanh, and few units for f64
         self.kernel_name = name
         self.program = ""
         self.lanes = 1
@@ -102,12 +114,17 @@ class KernelWriter(Printer):
         if stage.where is not None:
             self.origins.append(f"{stage.name} ({stage.where})")
 
+    def ready(self, stage: Stage) -> Stage:
+        """Return a stage without calls and, where the text's compiler lacks them, without slow functions."""
+        plain = expanded(stage)
+        return inlined(plain) if self.inline else plain
+
     def stage(self, stage: Stage, lane: Lane) -> None:
         """Print a stage with serial loops."""
         self.comes_from(stage)
         self.name(stage.t, lane.t)
         self.need_tapes(stage, self.layout.sums)
-        made = hoisted(expanded(stage), outermost=True)
+        made = hoisted(self.ready(stage), outermost=True)
         # Where worlds are innermost, each has a thread of its own; and a solver that repeats many kernels
         # takes longer to compile in lanes, and as long to run.
         if not self._worlds_beside and stage.loop is None and not lane.once:

@@ -8,6 +8,7 @@ from functools import reduce
 from diffsim.compiler.builder import promote
 from diffsim.compiler.ir import is_float
 from diffsim.compiler.native.assembly import FLAGS, Assembly
+from diffsim.compiler.native.functions import function
 from diffsim.compiler.native.values import LLVM, SIZE, Number, kind_of, literal, suffix_of
 
 __all__ = ["Arithmetic", "Unsupported"]
@@ -23,12 +24,9 @@ _INTRINSICS = {
     "round": "round",
     "abs": "fabs",
     "pow": "pow",
-    "sin": "sin",
-    "cos": "cos",
-    "exp": "exp",
-    "log": "log",
 }
-_LIBRARY = ("tan", "tanh", "asin", "acos", "atan2")
+_LIBRARY = ("asin", "acos", "atan2")
+_VECTORS = {"f32": (8,), "f64": (4,)}  # that loops may be turned into
 _MOST_FACTORS = 64  # exponents up to which a power is made of products here
 
 
@@ -50,6 +48,7 @@ class Arithmetic:
     def __init__(self, code: Assembly, real: str) -> None:
         self.code, self.real = code, real
         self.active: Number | None = None
+        self.looped = 0  # loops around over what may be done several at once
 
     # ---- one number for each of several worlds ----
 
@@ -247,6 +246,10 @@ class Arithmetic:
         dtype = args[0].dtype
         if name == "rsqrt":
             return self._float("/", literal(dtype, 1.0), self.function("sqrt", *args))
+        made = function(name, dtype, args[0].width, _VECTORS[dtype] if self.looped else ())
+        if made is not None:
+            self.code.include(made)
+            return self.code.call(dtype, made.symbol, *args, flags=False)
         if name in _INTRINSICS:
             return self.code.call(dtype, f"llvm.{_INTRINSICS[name]}.{suffix_of(dtype, args[0].width)}", *args)
         if name in _LIBRARY:

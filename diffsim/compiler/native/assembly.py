@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffsim.compiler.native.functions import Function
 from diffsim.compiler.native.values import Number, kind_of
 
 __all__ = ["FLAGS", "Assembly"]
@@ -19,6 +20,7 @@ class Assembly:
         variables: Instructions that make the function's variables.
         declarations: Of functions that are called.
         definitions: Of functions that come with the module, by name.
+        kept: Those of them that nobody calls before loops are turned into vectors.
     """
 
     def __init__(self) -> None:
@@ -26,6 +28,7 @@ class Assembly:
         self.variables: list[str] = []
         self.declarations: dict[str, None] = {}
         self.definitions: dict[str, str] = {}
+        self.kept: dict[str, None] = {}
         self._count = 0
 
     def number(self) -> int:
@@ -73,6 +76,12 @@ class Assembly:
         if function not in self.definitions:
             self.declarations[f"declare {kind} @{function}({kinds}){' #1' if outside else ''}"] = None
         return self.result(dtype, f"call {FLAGS + ' ' if flags else ''}{kind} @{function}({given})", width)
+
+    def include(self, made: Function) -> None:
+        """Let an elementary function come with the module."""
+        self.definitions.update(made.definitions)
+        self.declarations.update(dict.fromkeys(made.declares))
+        self.kept.update(dict.fromkeys(made.kept))
 
     def declare(self, text: str) -> None:
         """Note the declaration of a function."""

@@ -61,6 +61,9 @@ def translate(
     return _module(symbol, arguments, list(places), tasks, pieces)
 
 
+_KEPT = '@llvm.compiler.used = appending global [{count} x ptr] [{names}], section "llvm.metadata"'
+
+
 class _Kind(NamedTuple):
     """What decides, beside the statements, what they are translated to."""
 
@@ -126,6 +129,8 @@ def _module(
     """Return the functions of the tasks, and one that calls them with what the table holds."""
     every = [piece for pair in pieces for piece in pair if piece is not None]
     definitions = {name: text for piece in every for name, text in piece.code.definitions.items()}
+    kept = ", ".join(dict.fromkeys(f"ptr @{symbol}" for piece in every for symbol in piece.code.kept))
+    count = kept.count("ptr")
     declarations = dict.fromkeys(line for piece in every for line in piece.code.declarations)
     if any(task.items for task in tasks):
         declarations |= dict.fromkeys(["declare i32 @llvm.umin.i32(i32, i32)"])
@@ -135,6 +140,7 @@ def _module(
             *of_tasks(symbol, arguments, places, tasks, pieces),
             *definitions.values(),
             *declarations,
+            *([_KEPT.format(count=count, names=kept)] if kept else []),
             'attributes #0 = { nounwind "no-trapping-math"="true" }',
             "attributes #1 = { nounwind willreturn memory(none) }",
             'attributes #2 = { nounwind willreturn memory(none) "no-trapping-math"="true" }',
@@ -241,15 +247,20 @@ class _Body(Worlds):
             self.statements(body)
             return
         (name, (start, stop)), *inner = loops
+        self._do.looped += name.startswith("i")  # an index of the user's, not the time or a world
+        self._loop(name, start, stop, lambda: self._nest(inner, body))
+        self._do.looped -= name.startswith("i")
+
+    def _loop(self, name: str, start: Number, stop: Number, inside: Callable[[], None]) -> None:
         if max(start.width, stop.width) > 1:
-            self._some(name, start, stop, lambda: self._nest(inner, body))
+            self._some(name, start, stop, inside)
             return
         code, k = self.code, self.code.number()
         self._set(name, start)
         enters = self._do.compare("<", start, stop)
         code.line(f"br i1 {enters.text}, label %B{k}, label %E{k}")
         code.label(f"B{k}")
-        self._nest(inner, body)
+        inside()
         following = self._do.binary("+", self._get(name), literal("i32", 1))
         self._set(name, following)
         again = self._do.compare("<", following, stop)
