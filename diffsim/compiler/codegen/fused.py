@@ -100,17 +100,24 @@ def _begin_lane(lane: Lane, history: int) -> Lane:
     return replace(lane, t="t0", slot=slot, ring=slot, scratch="0", once=True)
 
 
-def fused_forward(lowered: LoweredProgram, layout: Layout, real: str) -> KernelText:
-    """Print `forward(t0, n, last)`: steps `t0 .. t0 + n - 1` of every world in one launch."""
-    w = _writer("forward", lowered, layout, real)
+def fused_forward(lowered: LoweredProgram, layout: Layout, real: str, lanes: bool = True) -> KernelText:
+    """Print `forward(t0, n, last)`: steps `t0 .. t0 + n - 1` of every world in one launch.
+
+    Args:
+        lowered: A program.
+        layout: The axes of the buffers.
+        real: The type of float literals.
+        lanes: For a compiler that vectorises no loop by itself; see `KernelWriter`.
+    """
+    w = _writer("forward", lowered, layout, real, lanes=lanes)
     with _lanes(w) as lane, _worlds(w, lane):
         _forward(w, lowered, lane)
     return w.finish()
 
 
-def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
+def fused_backward(stages: StageSet, layout: Layout, real: str, lanes: bool = True) -> KernelText:
     """Print `backward(t0, n, last)`: the adjoints of those steps, last step first, in one launch."""
-    w = _writer("backward", stages.lowered, layout, real)
+    w = _writer("backward", stages.lowered, layout, real, lanes=lanes)
     with _lanes(w) as lane:
         _zero_shared(w, stages.lowered, lane)
         with _worlds(w, lane):
@@ -118,13 +125,13 @@ def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
     return w.finish()
 
 
-def fused_gradient(stages: StageSet, layout: Layout, real: str) -> KernelText:
+def fused_gradient(stages: StageSet, layout: Layout, real: str, lanes: bool = True) -> KernelText:
     """Print `gradient(t0, n, last, what)`: those steps (what = 1), their adjoints (2), or both (3).
 
     Both are done world after world: the adjoints of a world find in the processor's cache what its steps have
     just left there. Being one kernel, it computes the same bits with and without adjoints.
     """
-    w = _writer("gradient", stages.lowered, layout, real, "what")
+    w = _writer("gradient", stages.lowered, layout, real, "what", lanes=lanes)
     with _lanes(w) as lane:
         with w.inside("if what > 1:"):
             _zero_shared(w, stages.lowered, lane)
@@ -136,8 +143,10 @@ def fused_gradient(stages: StageSet, layout: Layout, real: str) -> KernelText:
     return w.finish()
 
 
-def _writer(name: str, lowered: LoweredProgram, layout: Layout, real: str, *more: str) -> KernelWriter:
-    w = KernelWriter(name, ("t0", "n", "last", *more), layout, real)
+def _writer(
+    name: str, lowered: LoweredProgram, layout: Layout, real: str, *more: str, lanes: bool
+) -> KernelWriter:
+    w = KernelWriter(name, ("t0", "n", "last", *more), layout, real, lanes)
     w.program = type(lowered.program.simulator).__name__
     return w
 

@@ -7,9 +7,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from diffsim.compiler.autodiff import expanded
+from diffsim.compiler.codegen.distribution import distributed
 from diffsim.compiler.codegen.lanes import in_lanes
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
+from diffsim.compiler.codegen.places import marked
 from diffsim.compiler.codegen.printer import Lane, Printer
 from diffsim.compiler.codegen.stages import in_loops, tapes_of
 from diffsim.compiler.ir import Buffer, Const, Stage
@@ -46,10 +48,22 @@ class KernelText:
 
 
 class KernelWriter(Printer):
-    """A printer of whole kernels."""
+    """A printer of whole kernels.
 
-    def __init__(self, name: str, arguments: Sequence[str], layout: Layout, real: str) -> None:
+    Args:
+        name: What the kernel is called.
+        arguments: The names of its integers.
+        layout: The axes of the buffers.
+        real: The type of float literals.
+        lanes: Print several iterations at once, for a compiler that vectorises nothing else; without it loops
+            say where their iterations are independent.
+    """
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], layout: Layout, real: str, lanes: bool = True
+    ) -> None:
         super().__init__(layout, real)
+        self.lanes = lanes
         self.kernel_name = name
         self.program = ""
         self.origins: list[str] = []
@@ -103,8 +117,12 @@ class KernelWriter(Printer):
         made = hoisted(expanded(stage), outermost=True)
         # Where worlds are innermost, each has a thread of its own; and a solver that repeats many kernels
         # takes longer to compile in lanes, and as long to run.
-        if not self.layout.world_last and stage.loop is None and not lane.once:
-            made = in_lanes(made)
+        if not self.layout.world_last and not lane.once:
+            made = distributed(made)
+            if not self.lanes:
+                made = marked(made)
+            elif stage.loop is None:
+                made = in_lanes(made)
         self.block(made.body, lane)
 
     def stages(self, stages: Sequence[Stage], lane: Lane) -> None:
