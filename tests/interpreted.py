@@ -78,13 +78,19 @@ def run(stage, memory, shuffled=False):
     return memory
 
 
-def random_stage(seed):
+def two_buffers():
+    """Return what random stages work on."""
+    return [Buffer(name, "scratch", "f64", (ROWS + 2, LENGTH + 2)) for name in "xy"]
+
+
+def random_stage(seed, buffers=None):
     """Return a loop over rows and one along them, whose body reads, stores and adds here and there."""
     rng = np.random.default_rng(seed)
     b = Builder("f64")
-    buffers = [Buffer(name, "scratch", "f64", (ROWS + 2, LENGTH + 2)) for name in "xy"]
+    buffers = buffers or two_buffers()
     order = Buffer("order", "constant", "i32", (LENGTH + 2,))
     rows = For(Value("i32"), Const(1, "i32"), Const(ROWS + 1, "i32"), Block())
+    rows.descending = bool(rng.random() < 0.3)
     along = For(Value("i32"), Const(1, "i32"), Const(LENGTH + 1, "i32"), Block())
     scattered = rng.random() < 0.1
 
@@ -109,7 +115,8 @@ def random_stage(seed):
                 small = b.op("mul", b.const(0.1), first)  # numbers shall not grow from iteration to iteration
                 pool.append(b.op(str(rng.choice(["add", "min", "sub"])), small, second))
             elif kind == "store":
-                b.store(somewhere(), b.op("mul", b.const(0.5), first))
+                zero = rng.random() < 0.5
+                b.store(somewhere(), b.const(0.0) if zero else b.op("mul", b.const(0.5), first))
             else:
                 b.accumulate(somewhere(), b.op("mul", b.const(0.01), first))
         if rng.random() < 0.3:

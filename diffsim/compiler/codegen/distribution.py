@@ -11,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from diffsim.compiler.codegen.places import Indices, defined_in, is_straight
+from diffsim.compiler.checks.indices import Affine, Indices, defined_in
+from diffsim.compiler.codegen.places import is_straight
 from diffsim.compiler.codegen.printer import Slot, slot_of
 from diffsim.compiler.ir import (
     Accumulate,
@@ -37,7 +38,7 @@ _LEAST = 16  # iterations of a loop
 _MOST = 24  # operations that one part computes again
 _CHEAP = frozenset("add sub mul div neg abs min max select lt le gt ge eq ne and or not inside stop".split())
 
-Row = tuple[Slot, tuple[tuple["Value | None", int], ...]]
+Row = tuple[Slot, tuple[Affine, ...]]
 
 
 def distributed(stage: Stage) -> Stage:

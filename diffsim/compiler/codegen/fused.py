@@ -11,6 +11,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.printer import Lane
 from diffsim.compiler.codegen.stages import StageSet, adjoint_of, parameter_adjoints, passing_adjoints
 from diffsim.compiler.codegen.writer import KernelText, KernelWriter
+from diffsim.compiler.codegen.zeroing import lean_step
 from diffsim.compiler.ir import Block, Buffer, Stage, Value, blocks_of, operands_of, walk
 from diffsim.compiler.program.clearing import clear_stage
 from diffsim.compiler.program.lowered import LoweredProgram
@@ -200,10 +201,9 @@ def _backward(w: KernelWriter, stages: StageSet, lane: Lane) -> None:
     """Print the adjoints of one world's steps."""
     lowered, history = stages.lowered, w.layout.history
     order = stages.in_order()
-    body, ending = (
-        [clear_stage(c, w.real) for c in stages.clears()[phase]] + order[phase]
-        for phase in ("step_adj", "terminal_adj")
-    )
+    clears, adjoints = lean_step(stages)
+    body = [clear_stage(c, w.real) for c in clears] + adjoints
+    ending = [clear_stage(c, w.real) for c in stages.clears()["terminal_adj"]] + order["terminal_adj"]
     own = own_steps(w, lowered.ended, lane.world)
     _seed_window(w, lowered, lane, own)
     with w.inside("if last == 1:"):

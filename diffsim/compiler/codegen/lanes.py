@@ -12,7 +12,8 @@ import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any
 
-from diffsim.compiler.codegen.places import Indices, Memory, defined_in, meeting
+from diffsim.compiler.checks.indices import Indices, defined_in
+from diffsim.compiler.codegen.places import Memory, meeting
 from diffsim.compiler.codegen.printer import slot_of
 from diffsim.compiler.ir import (
     Accumulate,
