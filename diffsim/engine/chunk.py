@@ -58,7 +58,7 @@ class Chunk(Step):
                 self._threads,
                 phase,
                 length,
-                not self.storage.in_arrays,
+                self.storage.in_arrays,
             )
             self._chunks[phase, length] = self._launcher(text)
         return self._chunks[phase, length]

@@ -188,12 +188,12 @@ class Fused(Executor):
     def _kernel(self, name: str) -> Launcher:
         if name not in self._made:
             stages, layout, real = self.stages, self.layout, self.real
-            inline = not self.storage.in_arrays
+            native = self.storage.in_arrays
             if name == "forward":
-                text = fused_forward(stages.lowered, layout, real, inline)
+                text = fused_forward(stages.lowered, layout, real, native)
             else:
                 text = (fused_backward if name == "backward" else fused_gradient)(
-                    stages, layout, real, inline
+                    stages, layout, real, native
                 )
             self._made[name] = self._launcher(text)
         return self._made[name]

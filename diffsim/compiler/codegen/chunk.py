@@ -17,7 +17,7 @@ def chunk_kernel(
     threads: Threads,
     phase: str,
     length: int,
-    inline: bool = True,
+    native: bool = False,
 ) -> KernelText:
     """Print `(t, s0)`: so many steps from `t` on, or their adjoints from the last to the first.
 
@@ -31,9 +31,9 @@ def chunk_kernel(
         threads: Of the CPU.
         phase: `step` or `step_adj`.
         length: How many steps.
-        inline: As of `KernelWriter`.
+        native: As of `KernelWriter`.
     """
-    w = KernelWriter(f"{phase}_chunk{length}", ("t", "s0"), layout, real, inline)
+    w = KernelWriter(f"{phase}_chunk{length}", ("t", "s0"), layout, real, native)
     w.program = type(stages.lowered.program.simulator).__name__
     parts = [part for group in groups_of(stages, phase, real) for part in group]
     parts = launched(parts, parts)

@@ -73,7 +73,7 @@ def step_kernels(
     real: str,
     threads: Threads,
     phases: Sequence[str] = PHASES,
-    inline: bool = True,
+    native: bool = False,
 ) -> dict[str, list[KernelText]]:
     """Print one kernel per stage: `begin`, `step`, `terminal` and their adjoints, all `(t, s0)`.
 
@@ -83,11 +83,11 @@ def step_kernels(
         real: The type of float literals.
         threads: Of the CPU.
         phases: Which phases to print.
-        inline: As of `KernelWriter`.
+        native: As of `KernelWriter`.
     """
 
     def kernel(name: str, parts: list[Stage], lane: Lane) -> KernelText:
-        w = KernelWriter(name, ("t", "s0"), layout, real, inline)
+        w = KernelWriter(name, ("t", "s0"), layout, real, native)
         for part in parts:
             parallel_stage(w, part, lane, threads)
         w.line("pass")

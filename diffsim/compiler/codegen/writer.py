@@ -7,9 +7,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from diffsim.compiler.autodiff import expanded
+from diffsim.compiler.codegen.distribution import distributed
 from diffsim.compiler.codegen.lanes import in_lanes
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
+from diffsim.compiler.codegen.places import marked
 from diffsim.compiler.codegen.printer import Lane, Printer
 from diffsim.compiler.codegen.stages import in_loops, tapes_of
 from diffsim.compiler.codegen.tanh import inlined
@@ -58,14 +60,16 @@ class KernelWriter(Printer):
         arguments: Their names; all are integers.
         layout: The axes of the buffers.
         real: The type of float literals.
-        inline: Write functions as arithmetic for which the compiler of the text calls the system's library.
+        native: It is for machine code: loops say where their iterations are independent, and functions stay
+            calls. For Taichi's compiler, which knows little of both, several iterations are printed at once,
+            and functions as arithmetic.
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], layout: Layout, real: str, inline: bool = True
+        self, name: str, arguments: Sequence[str], layout: Layout, real: str, native: bool = False
     ) -> None:
         super().__init__(layout, real)
-        self.inline = inline and not layout.world_last  # GPUs have tanh, and few units for f64
+        self.native = native
         self.kernel_name = name
         self.program = ""
         self.lanes = 1
@@ -117,7 +121,8 @@ class KernelWriter(Printer):
     def ready(self, stage: Stage) -> Stage:
         """Return a stage without calls and, where the text's compiler lacks them, without slow functions."""
         plain = expanded(stage)
-        return inlined(plain) if self.inline else plain
+        inline = not self.native and not self.layout.world_last  # GPUs have tanh, and few units for f64
+        return inlined(plain) if inline else plain
 
     def stage(self, stage: Stage, lane: Lane) -> None:
         """Print a stage with serial loops."""
@@ -127,8 +132,12 @@ class KernelWriter(Printer):
         made = hoisted(self.ready(stage), outermost=True)
         # Where worlds are innermost, each has a thread of its own; and a solver that repeats many kernels
         # takes longer to compile in lanes, and as long to run.
-        if not self._worlds_beside and stage.loop is None and not lane.once:
-            made = in_lanes(made)
+        if not self._worlds_beside and not lane.once:
+            made = distributed(made)
+            if self.native:
+                made = marked(made)
+            elif stage.loop is None:
+                made = in_lanes(made)
         self.block(made.body, lane)
 
     def stages(self, stages: Sequence[Stage], lane: Lane) -> None:
@@ -198,7 +207,7 @@ class KernelWriter(Printer):
             self.line(f"for {indices[-1]} in range({n}):")
             self.indent += 1
         inside, groups = self.indent, 0
-        if length >= _LONG and buffer.components <= _NARROW and not self._worlds_beside:
+        if length >= _LONG and buffer.components <= _NARROW and not self._worlds_beside and not self.native:
             groups = length // _LANES
             first = self.fresh("e")
             self.line(f"for {first} in range({groups}):")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 from diffsim.compiler.native.functions import Function
 from diffsim.compiler.native.values import Number, kind_of
 
@@ -15,21 +18,26 @@ FLAGS = "reassoc nsz contract"
 class Assembly:
     """The lines of a function, and the declarations of what it calls.
 
+    Args:
+        notes: Numbers for its notes (LLVM's metadata), which no other function of the module gets.
+
     Attributes:
         lines: The body, without its first block's variables.
         variables: Instructions that make the function's variables.
         declarations: Of functions that are called.
         definitions: Of functions that come with the module, by name.
+        metadata: Its notes.
         kept: Those of them that nobody calls before loops are turned into vectors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notes: Iterator[int] | None = None) -> None:
         self.lines: list[str] = []
         self.variables: list[str] = []
         self.declarations: dict[str, None] = {}
         self.definitions: dict[str, str] = {}
         self.kept: dict[str, None] = {}
-        self._count = 0
+        self.metadata: list[str] = []
+        self._count, self._notes = 0, itertools.count() if notes is None else notes
 
     def number(self) -> int:
         """Return an unused number for registers and labels."""
@@ -50,6 +58,20 @@ class Assembly:
         register = f"%r{self._count}"
         self.lines.append(f"  {register} = {text}")
         return Number(dtype, register, width)
+
+    def group(self) -> str:
+        """Make a group of accesses to memory, of which no two in different iterations of a loop meet."""
+        return self._note("distinct !{}")
+
+    def parallel(self, group: str) -> str:
+        """Return what is said of the loop of such a group."""
+        accesses = self._note(f'!{{!"llvm.loop.parallel_accesses", {group}}}')
+        return f", !llvm.loop {self._note(f'distinct !{{SELF, {accesses}}}')}"
+
+    def _note(self, text: str) -> str:
+        name = f"!{next(self._notes)}"
+        self.metadata.append(f"{name} = {text.replace('SELF', name)}")
+        return name
 
     def variable(self, kind: str) -> str:
         """Make a variable of the function of one of LLVM's types; it is found in a register later."""

@@ -62,16 +62,14 @@ class Expressions:
     """The translation of expressions, of assignments to names, and of memory.
 
     Args:
+        code: What is translated goes there.
         real: The type of float literals.
         places: The arrays that the text names.
         shared: Several threads run it at the same time.
-
-    Attributes:
-        code: What was translated so far.
     """
 
-    def __init__(self, real: str, places: Mapping[str, Place], shared: bool = False) -> None:
-        self.code = Assembly()
+    def __init__(self, code: Assembly, real: str, places: Mapping[str, Place], shared: bool = False) -> None:
+        self.code = code
         self._do = Arithmetic(self.code, real)
         self._real, self._places = real, places
         self._memory = Memory(self._do)

@@ -73,11 +73,13 @@ class Memory:
         width: How many worlds a register holds, in a loop over worlds; else 1.
         live: Which of them are there, where their number is no multiple of that; None for all.
         mask: Which of them a branch is for; None where there is none.
+        group: That of accesses in a loop whose iterations are independent.
     """
 
     def __init__(self, do: Arithmetic) -> None:
         self._do, self.code = do, do.code
         self.width = 1
+        self.group = ""
         self.live: Number | None = None
         self.mask: Number | None = None
 
@@ -142,7 +144,7 @@ class Memory:
         elif width > 1 and not self._whole(place):
             text = self._masked(spot, "load", mask=self.live)
         else:
-            text = f"load {kind}, ptr {spot.address}, align {size}"
+            text = f"load {kind}, ptr {spot.address}, align {size}{self._grouped}"
         loaded = self.code.result(place.dtype, text, width)
         if place.dtype != "u1":
             return loaded
@@ -169,7 +171,11 @@ class Memory:
         elif width > 1 and not self._whole(place):
             self.code.line(self._masked(spot, "store", text, self.active))
         else:
-            self.code.line(f"store {kind} {text}, ptr {spot.address}, align {size}")
+            self.code.line(f"store {kind} {text}, ptr {spot.address}, align {size}{self._grouped}")
+
+    @property
+    def _grouped(self) -> str:
+        return f", !llvm.access.group {self.group}" if self.group else ""
 
     def _whole(self, place: Place) -> bool:
         """Tell whether a row may be read and written beyond the worlds that are there."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from diffsim.compiler.native.arithmetic import Unsupported
+from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.dispatch import Piece, function, of_tasks, used_places
 from diffsim.compiler.native.expressions import OPERATORS, called
 from diffsim.compiler.native.memory import Place
@@ -52,12 +54,12 @@ def translate(
     arguments = [a.arg for a in kernel.args.args]
     tasks = split(kernel, places, lanes) if shared else [Task(kernel.body)]
     try:
-        pieces = _pieces(tasks, _Kind(real, lanes, worlds), arguments, places)
+        pieces = _pieces(tasks, _Kind(real, lanes, worlds, itertools.count()), arguments, places)
     except Unsupported:
         if lanes == 1:
             raise
         # one world after the other
-        pieces = _pieces(tasks, _Kind(real, 1, worlds), arguments, places)
+        pieces = _pieces(tasks, _Kind(real, 1, worlds, itertools.count()), arguments, places)
     return _module(symbol, arguments, list(places), tasks, pieces)
 
 
@@ -70,6 +72,7 @@ class _Kind(NamedTuple):
     real: str
     lanes: int
     worlds: int
+    notes: Iterator[int]
 
 
 def _pieces(
@@ -140,6 +143,7 @@ def _module(
             *of_tasks(symbol, arguments, places, tasks, pieces),
             *definitions.values(),
             *declarations,
+            *(line for piece in every for line in piece.code.metadata),
             *([_KEPT.format(count=count, names=kept)] if kept else []),
             'attributes #0 = { nounwind "no-trapping-math"="true" }',
             "attributes #1 = { nounwind willreturn memory(none) }",
@@ -154,7 +158,7 @@ class _Body(Worlds):
     """The translation of one kernel."""
 
     def __init__(self, kind: _Kind, places: Mapping[str, Place], met: bool) -> None:
-        super().__init__(kind.real, places, met, kind.lanes, kind.worlds)
+        super().__init__(Assembly(kind.notes), kind.real, places, met, kind.lanes, kind.worlds)
         self._statement: dict[type[ast.stmt], Callable[..., None]] = {
             ast.Assign: self._assign,
             ast.AugAssign: self._add,
@@ -247,15 +251,19 @@ class _Body(Worlds):
             self.statements(body)
             return
         (name, (start, stop)), *inner = loops
-        self._do.looped += name.startswith("i")  # an index of the user's, not the time or a world
+        looped = name[:1] in ("i", "p")  # an index of the user's, not the time or a world
+        self._do.looped += looped
         self._loop(name, start, stop, lambda: self._nest(inner, body))
-        self._do.looped -= name.startswith("i")
+        self._do.looped -= looped
 
     def _loop(self, name: str, start: Number, stop: Number, inside: Callable[[], None]) -> None:
         if max(start.width, stop.width) > 1:
             self._some(name, start, stop, inside)
             return
         code, k = self.code, self.code.number()
+        outer, memory = self._memory.group, self._memory
+        if name.startswith("p"):  # so the text calls it where iterations are independent
+            memory.group = code.group()
         self._set(name, start)
         enters = self._do.compare("<", start, stop)
         code.line(f"br i1 {enters.text}, label %B{k}, label %E{k}")
@@ -264,7 +272,9 @@ class _Body(Worlds):
         following = self._do.binary("+", self._get(name), literal("i32", 1))
         self._set(name, following)
         again = self._do.compare("<", following, stop)
-        code.line(f"br i1 {again.text}, label %B{k}, label %E{k}")
+        told = code.parallel(memory.group) if memory.group != outer else ""
+        memory.group = outer
+        code.line(f"br i1 {again.text}, label %B{k}, label %E{k}{told}")
         code.label(f"E{k}")
 
     def _if(self, node: ast.If) -> None:
