@@ -40,18 +40,17 @@ def make_program(
         np.zeros(library.bytes(counts[0]), np.uint8),
     ]
     grads = {name: np.zeros_like(weights[name]) for name in NAMES}
-    inputs = [ctypes.c_void_p(array.ctypes.data) for array in held]
-    outputs = [ctypes.c_void_p(grads[name].ctypes.data) for name in NAMES]
+    inputs, outputs = (
+        [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]  # pointers that keep their arrays alive
+        for arrays in (held, [grads[name] for name in NAMES])
+    )
     for function in (library.value, library.value_and_grad):
         function.restype = ctypes.c_double
-
-    def value() -> float:
-        return float(library.value(*counts, *inputs)) if held else 0.0  # `held` keeps the memory alive
 
     def value_and_grad() -> tuple[float, Arrays]:
         return float(library.value_and_grad(*counts, *inputs, *outputs)), grads
 
-    return value, value_and_grad
+    return lambda: float(library.value(*counts, *inputs)), value_and_grad
 
 
 def _constants(robot: Any) -> dict[str, float]:

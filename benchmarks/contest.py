@@ -185,6 +185,7 @@ def summary(contenders: Sequence[Contender], times: dict[str, dict[str, list[flo
             **{f"{name}_least_s": min(mine[name]) for name in MEASURES},
             **{f"{name}_faster": _ratio(first[name], mine[name]) for name in MEASURES},
             "build_s": contender.build,
+            "first_call_s": contender.build + contender.first,
             "compile_s": max(0.0, contender.first - statistics.median(mine["value_and_grad"])),
             "times": mine,
         }
