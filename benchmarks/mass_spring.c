@@ -34,7 +34,8 @@ static void look(Step *s, int t) {
   real cx = 0, cy = 0;
   for (int i = 0; i < POINTS; i++) cx += s->x[i], cy += s->y[i];
   cx *= SHARE, cy *= SHARE;
-  for (int k = 0; k < SINES; k++) s->seen[k] = sin(C(OMEGA * DT) * t + C(2 * 3.14159265358979323846 / SINES) * k);
+  for (int k = 0; k < PAD(SINES); k++) /* those behind the last are overwritten */
+    s->seen[k] = sin(C(OMEGA * DT) * t + C(2 * 3.14159265358979323846 / SINES) * k);
   real *point = s->seen + SINES;
   for (int i = 0; i < POINTS; i++) {
     point[4 * i] = C(INPUT_SCALE) * (s->x[i] - cx);
