@@ -48,15 +48,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def cache_folder() -> Path | None:
-    """Return where the guard keeps files: on Linux `$XDG_CACHE_HOME/diffsim/guard`, or below `~/.cache`.
+def cache_folder(name: str = "guard") -> Path | None:
+    """Return where a part of the library keeps files: on Linux `~/.cache/diffsim/NAME` or $XDG_CACHE_HOME's.
+
+    Args:
+        name: The part.
 
     Returns:
         A folder that may not be there yet, or None where the user has no home.
     """
     from platformdirs import user_cache_path  # not at import: only some runs need it
 
-    folder = user_cache_path("diffsim", appauthor=False) / "guard"
+    folder = user_cache_path("diffsim", appauthor=False) / name
     return folder if folder.is_absolute() else None
 
 

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diffsim import _outlived, _taichi
+from diffsim import _llvm, _outlived, _taichi
 from diffsim.errors import ConfigError, StateError
 from diffsim.options import plain_number
 
 __all__ = ["RuntimeInfo", "info", "init"]
 
 ARCHES = ("auto", "cpu", "cuda")
+COMPILERS = ("auto", "native", "taichi")
 # The largest programs known compile in half a minute, on a busy machine in a few times that.
 GUARD_SECONDS = 300.0
 
@@ -37,6 +38,7 @@ class RuntimeInfo:
         tune: Mode `auto` may weigh the time to compile, and measure.
         cache: Compiled kernels are kept on disk.
         device_layout: Memory, copies and rules are those of a GPU although the CPU computes: for tests.
+        compiler: What makes machine code of kernels: `native` (LLVM at once) or `taichi`.
     """
 
     arch: str
@@ -48,6 +50,12 @@ class RuntimeInfo:
     tune: bool = False
     cache: bool = True
     device_layout: bool = False
+    compiler: str = "taichi"
+
+    @property
+    def native(self) -> bool:
+        """Tell whether kernels are compiled without Taichi, which then runs only what that cannot do."""
+        return self.compiler == "native"
 
     @property
     def real(self) -> str:
@@ -88,6 +96,7 @@ def init(
     guard: bool | float = False,
     tune: bool | None = None,
     reset: bool = False,
+    compiler: str = "auto",
 ) -> RuntimeInfo:
     """Start the runtime: choose the backend, the precision of `ds.real` and the random seed.
 
@@ -115,12 +124,16 @@ def init(
             so that runs repeat. None: as the environment variable `DIFFSIM_TUNE` says (`0` or `1`), or True.
         reset: Close the rollouts that are open, with what optimizers keep on the device, and start anew
             whatever the settings. The values of their parameters stay.
+        compiler: What makes machine code of kernels on a CPU. `native`: LLVM at once, in milliseconds, by the
+            package llvmlite; kernels that it does not do are left to Taichi, and `explain` names them.
+            `taichi`: Taichi, in seconds. `auto`: as the environment variable `DIFFSIM_COMPILER` says, or
+            native where llvmlite is installed.
 
     Returns:
         What came up.
 
     Raises:
-        ConfigError: An argument is not allowed, or the backend asked for is not on this machine.
+        ConfigError: An argument is not allowed, or the backend or compiler asked for is not on this machine.
         StateError: Rollouts of an `init` with other settings are still alive, or one is running.
     """
     precision, seed, threads, guard = map(plain_number, (precision, seed, threads, guard))
@@ -136,6 +149,7 @@ def init(
         "tune": tuned,
         "device_layout": as_device,
     }
+    settings["compiler"] = _compiler(compiler, settings["arch"])
     if _runtime.running and _runtime.info is not None:
         if settings == _runtime.settings and not reset:
             return _runtime.info
@@ -144,12 +158,23 @@ def init(
     _end_fields()
     if _runtime.info is None:
         atexit.register(_taichi.finish)  # a script that closes nothing has its kernels cached as well
-    name, (folder, trouble) = _taichi.initialise(settings["arch"], precision, seed, threads, cache)
+    name, (folder, trouble) = _taichi.initialise(
+        settings["arch"], precision, seed, threads, cache, settings["compiler"] == "native"
+    )
     unguarded = _why_unguarded(name, as_device) if limit else ""
     guarded = 0.0 if unguarded else limit
     kept = cache and not trouble
     _runtime.info = RuntimeInfo(
-        name, precision, seed, settings["threads"], guarded, unguarded, tuned, kept, as_device
+        name,
+        precision,
+        seed,
+        settings["threads"],
+        guarded,
+        unguarded,
+        tuned,
+        kept,
+        as_device,
+        settings["compiler"],
     )
     _runtime.program, _runtime.settings = _taichi.current_program(), settings
     if cache:
@@ -189,7 +214,7 @@ def _close_users(settings: Mapping[str, Any], reset: bool) -> None:
 
 def _end_fields() -> None:
     """Warn of fields of users that end with the program, and make further uses of any field an error."""
-    if _taichi.current_program() is None:
+    if not _taichi.started():
         return
     fields = _outlived.living()
     places = _outlived.made_by_hand(fields)
@@ -264,6 +289,27 @@ def _tuned(tune: Any) -> bool:
     if not isinstance(tune, bool):
         raise ConfigError(f"tune must be True, False or None, got {tune!r}; use None where unsure")
     return tune
+
+
+def _compiler(asked: str, arch: str) -> str:
+    """Return what makes machine code: `native` or `taichi`."""
+    if asked not in COMPILERS:
+        raise ConfigError(
+            f"compiler must be one of {', '.join(COMPILERS)}, got {asked!r}; use 'auto' where unsure"
+        )
+    if asked == "auto":
+        asked = os.environ.get("DIFFSIM_COMPILER", "auto")
+        if asked not in COMPILERS:
+            raise ConfigError(
+                f"DIFFSIM_COMPILER must be one of {', '.join(COMPILERS)}, got {asked!r}; unset it"
+            )
+    missing = "a GPU's kernels are Taichi's" if arch == "cuda" else _llvm.why_missing()
+    if asked == "native" and missing:
+        raise ConfigError(
+            f"compiler must be one that works here, got 'native' where {missing}; use 'auto', or install "
+            "llvmlite and compute on a CPU"
+        )
+    return "taichi" if asked == "taichi" or missing else "native"
 
 
 def _as_device() -> bool:

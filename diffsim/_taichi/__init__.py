@@ -20,6 +20,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
     import taichi as ti
     from taichi.lang import impl, kernel_impl
 
+    from diffsim._taichi.deferred import started
     from diffsim._taichi.kernels import (
         brief_positions,
         build_kernel,
@@ -31,7 +32,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         release_source,
         unrecorded,
     )
-    from diffsim._taichi.memory import address_views
+    from diffsim._taichi.memory import address_views, field_rows
     from diffsim._taichi.objects import (
         DTYPES,
         NUMPY,
@@ -73,6 +74,7 @@ __all__ = [
     "direct_launch",
     "dtype_name",
     "field_facts",
+    "field_rows",
     "finish",
     "forget_arguments",
     "forget_kernel",
@@ -90,6 +92,7 @@ __all__ = [
     "recording",
     "release_source",
     "snodes",
+    "started",
     "struct_members",
     "struct_methods",
     "taichi_function",

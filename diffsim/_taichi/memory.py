@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import taichi as ti
 from diffsim._taichi.kernels import build_kernel, forget_kernel, release_source
 from diffsim._taichi.objects import NUMPY
 
-__all__ = ["address_views"]
+__all__ = ["address_views", "field_rows"]
 
 
 def address_views(
@@ -52,3 +53,44 @@ def address_views(
         memory = (ctypes.c_char * size).from_address(first)
         views.append(np.ndarray(shape, NUMPY[dtype], memory, strides=strides))
     return views
+
+
+def field_rows(field: Any) -> list[tuple[int, tuple[int, ...]]] | None:
+    """Return where a dense field's memory is. CPU backends only.
+
+    Args:
+        field: A scalar field, or one of vectors or matrices.
+
+    Returns:
+        For each component, in the order of rows, the address of its first element and how many bytes apart
+        neighbours along each axis are; None where that is not the same everywhere, as in blocks of blocks.
+    """
+    parts = [field]
+    if isinstance(field, ti.MatrixField):
+        indices = [[i] if field.ndim == 1 else [i, j] for i in range(field.n) for j in range(field.m)]
+        parts = [field.get_scalar_field(*index) for index in indices]
+    axes = len(field.shape)
+    # its corners, and the neighbours of the first element: those are in rows if all are
+    ends = [(0, n - 1) for n in field.shape]
+    corners = list(itertools.product(*ends)) if axes else [()]
+    beside = [tuple(int(a == axis and n > 1) for a, n in enumerate(field.shape)) for axis in range(axes)]
+    lines = [
+        f"    out[{k}, {j}] = ti.get_addr(f{k}, [{', '.join(map(str, place))}])"
+        for k in range(len(parts))
+        for j, place in enumerate([*corners, *beside])
+    ]
+    source = "def addresses(out: ti.types.ndarray()):\n" + "\n".join(lines) + "\n"
+    kernel = build_kernel(source, "addresses", {f"f{k}": part for k, part in enumerate(parts)})
+    found = np.zeros((len(parts), len(corners) + axes), dtype=np.uint64)
+    kernel(found)
+    release_source(kernel)
+    forget_kernel(kernel)
+    rows = []
+    for first, *others in found.tolist():
+        at = [first, *others[: len(corners) - 1]]
+        strides = tuple(address - first for address in others[len(corners) - 1 :])
+        distance = [sum(i * s for i, s in zip(corner, strides, strict=True)) for corner in corners]
+        if any(address != first + d for address, d in zip(at, distance, strict=True)):
+            return None
+        rows.append((first, strides))
+    return rows

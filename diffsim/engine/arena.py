@@ -1,7 +1,8 @@
-"""Memory that outlives a rollout: fields, and the kernels that were compiled for them."""
+"""Memory that outlives a rollout, and the kernels that were compiled for it."""
 
 from __future__ import annotations
 
+import abc
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from diffsim import _taichi
 
-__all__ = ["Arena", "Compiled", "Spec"]
+__all__ = ["Arena", "Compiled", "FieldArena", "Spec"]
 
 _KERNELS = 512  # that an idle arena keeps
 _TOGETHER = 64  # fields that one kernel zeroes
@@ -30,6 +31,9 @@ class Spec:
         leading: How many axes come before those of space.
         components: Scalar fields.
         part: `windowed` for what has slots, `kept` for checkpoints, else `lasting`.
+        axis: The axis whose neighbours lie beside each other, in blocks around which all other axes are; -1
+            for none.
+        block: How many do.
     """
 
     name: str
@@ -38,6 +42,32 @@ class Spec:
     leading: int
     components: int
     part: str
+    axis: int = -1
+    block: int = 1
+
+    @property
+    def laid(self) -> tuple[int, ...]:
+        """Return the lengths of axes as they lie in memory: blocks in the place of that axis, theirs last."""
+        if self.axis < 0:
+            return self.shape
+        before, after = self.shape[: self.axis], self.shape[self.axis + 1 :]
+        return (*before, self.shape[self.axis] // self.block, *after, self.block)
+
+    def in_order(self, laid: NDArray[Any]) -> NDArray[Any]:
+        """Return what lies in memory with the axes of `shape`: a view, or a copy where there are blocks."""
+        return laid if self.axis < 0 else np.moveaxis(laid, -1, self.axis + 1).reshape(self.shape)
+
+    def fill(self, laid: NDArray[Any], values: NDArray[Any]) -> None:
+        """Overwrite what lies in memory by values with the axes of `shape`; the last block may lack some."""
+        if self.axis < 0:
+            laid[...] = values
+            return
+        blocks = np.moveaxis(np.moveaxis(laid, -1, self.axis + 1), (self.axis, self.axis + 1), (0, 1))
+        values = np.moveaxis(values, self.axis, 0)
+        whole, rest = divmod(len(values), self.block)
+        blocks[:whole] = values[: whole * self.block].reshape(whole, self.block, *values.shape[1:])
+        if rest:
+            blocks[whole, :rest] = values[whole * self.block :]
 
     @property
     def bytes(self) -> int:
@@ -50,77 +80,70 @@ class Compiled:
     """A kernel that was compiled for the fields of an arena.
 
     Attributes:
-        kernel: The kernel.
         launch: Launches it.
         seconds: What compiling took, the first run included.
+        kernel: The kernel, of one that Taichi compiled.
         fields: Fields of the user's that it reads.
     """
 
-    kernel: Callable[..., Any]
     launch: Callable[..., None]
     seconds: float
+    kernel: Callable[..., Any] | None = None
     fields: tuple[Any, ...] = ()
 
+    def forget(self) -> None:
+        """Let go of it, for good."""
+        if self.kernel is not None:
+            _taichi.forget_kernel(self.kernel)
 
-class Arena:
-    """Scalar fields by what they are, and compiled kernels by their text.
+
+class Arena(abc.ABC):
+    """Memory by what it is for, and compiled kernels by their text.
 
     Args:
         specs: What it is made for.
-        on_cpu: The fields lie in host memory and can be viewed as NumPy arrays.
-        split: The axes before space and each axis of space are levels of their own.
+        options: What else it is made for: arenas of other options are no use for the same rollout.
 
     Attributes:
         key: What it was made for: rollouts of the same key can take it over.
         program: The Taichi program that it lives on.
-        bytes: The memory of all fields.
+        bytes: The memory of everything in it.
     """
 
-    def __init__(self, specs: Sequence[Spec], on_cpu: bool, split: bool) -> None:
-        self.key = (tuple(specs), on_cpu, split)
+    def __init__(self, specs: Sequence[Spec], *options: Any) -> None:
+        self.key = (tuple(specs), type(self), *options)
         self.program = _taichi.current_program()
         self.bytes = 0
-        self._on_cpu, self._split = on_cpu, split
-        self._fields: dict[Spec, tuple[Any, ...]] = {}
-        self._views: dict[Spec, list[NDArray[Any]]] = {}
-        self._trees: list[Any] = []
         self._kernels: OrderedDict[tuple[Any, ...], Compiled] = OrderedDict()
-        self._zero: list[Callable[..., Any]] = []
 
     @property
     def first_bytes(self) -> int:
         """The memory of what it was made for; tapes and measurements may have come later."""
         return sum(spec.bytes for spec in self.key[0])
 
+    @abc.abstractmethod
     def allocate(self, specs: Iterable[Spec]) -> None:
-        """Make the fields of what has none yet."""
-        made = [spec for spec in dict.fromkeys(specs) if spec not in self._fields]
-        order = ("lasting", "windowed"), ("kept",)
-        for parts in order:
-            here = [spec for part in parts for spec in made if spec.part == part]
-            if here:
-                self._make_tree(here)
+        """Make the memory of what has none yet."""
 
+    @abc.abstractmethod
     def fields(self, spec: Spec) -> tuple[Any, ...]:
-        """Return the scalar fields of a buffer, one per component."""
-        return self._fields[spec]
+        """Return a buffer as scalar Taichi fields, one per component."""
 
+    @abc.abstractmethod
     def views(self, spec: Spec) -> list[NDArray[Any]]:
-        """Return NumPy arrays that share the memory of those fields; on the CPU."""
-        return self._views[spec]
+        """Return a buffer as NumPy arrays, one per component: its memory, or copies of a device's."""
 
+    def laid(self, spec: Spec) -> list[NDArray[Any]]:
+        """Return a buffer as it lies in memory, one array per component, or copies of a device's."""
+        return self.views(spec)
+
+    @abc.abstractmethod
+    def put(self, spec: Spec, component: int, values: NDArray[Any]) -> None:
+        """Overwrite a component of a buffer from the host."""
+
+    @abc.abstractmethod
     def clear(self) -> None:
-        """Zero all fields, as new ones are."""
-        if self._on_cpu:
-            _taichi.wait()
-            for view in (view for views in self._views.values() for view in views):
-                view[...] = 0
-            return
-        if not self._zero:
-            fields = [field for fields in self._fields.values() for field in fields]
-            self._zero = [_zeroing(fields[k : k + _TOGETHER]) for k in range(0, len(fields), _TOGETHER)]
-        for kernel in self._zero:
-            kernel()
+        """Zero everything, as it was when it was new."""
 
     # ---- kernels ----
 
@@ -138,13 +161,73 @@ class Arena:
     def trim(self) -> None:
         """Forget the kernels that were not used for longest, if they are many; nobody may hold any."""
         while len(self._kernels) > _KERNELS:
-            _taichi.forget_kernel(self._kernels.popitem(last=False)[1].kernel)
+            self._kernels.popitem(last=False)[1].forget()
 
     def close(self) -> None:
         """Free all memory; nobody may use it any more."""
         for compiled in self._kernels.values():
-            _taichi.forget_kernel(compiled.kernel)
+            compiled.forget()
         self._kernels.clear()
+
+
+class FieldArena(Arena):
+    """Memory in Taichi fields.
+
+    Args:
+        specs: What it is made for.
+        on_cpu: The fields lie in host memory and can be viewed as NumPy arrays.
+        split: The axes before space and each axis of space are levels of their own.
+    """
+
+    def __init__(self, specs: Sequence[Spec], on_cpu: bool, split: bool) -> None:
+        super().__init__(specs, on_cpu, split)
+        self._on_cpu, self._split = on_cpu, split
+        self._fields: dict[Spec, tuple[Any, ...]] = {}
+        self._views: dict[Spec, list[NDArray[Any]]] = {}
+        self._trees: list[Any] = []
+        self._zero: list[Callable[..., Any]] = []
+
+    def allocate(self, specs: Iterable[Spec]) -> None:
+        """Make the fields of what has none yet."""
+        made = [spec for spec in dict.fromkeys(specs) if spec not in self._fields]
+        order = ("lasting", "windowed"), ("kept",)
+        for parts in order:
+            here = [spec for part in parts for spec in made if spec.part == part]
+            if here:
+                self._make_tree(here)
+
+    def fields(self, spec: Spec) -> tuple[Any, ...]:
+        """Return the scalar fields of a buffer, one per component."""
+        return self._fields[spec]
+
+    def views(self, spec: Spec) -> list[NDArray[Any]]:
+        """Return NumPy arrays that share the memory of those fields; copies where it is a device's."""
+        if not self._on_cpu:
+            with _taichi.unrecorded():
+                return [field.to_numpy() for field in self._fields[spec]]
+        _taichi.wait()
+        return self._views[spec]
+
+    def put(self, spec: Spec, component: int, values: NDArray[Any]) -> None:
+        """Overwrite a component on a device."""
+        self._fields[spec][component].from_numpy(values)
+
+    def clear(self) -> None:
+        """Zero all fields, as new ones are."""
+        if self._on_cpu:
+            _taichi.wait()
+            for view in (view for views in self._views.values() for view in views):
+                view[...] = 0
+            return
+        if not self._zero:
+            fields = [field for fields in self._fields.values() for field in fields]
+            self._zero = [_zeroing(fields[k : k + _TOGETHER]) for k in range(0, len(fields), _TOGETHER)]
+        for kernel in self._zero:
+            kernel()
+
+    def close(self) -> None:
+        """Free all memory; nobody may use it any more."""
+        super().close()
         self._forget_zeroing()
         self._views.clear()
         self._fields.clear()

@@ -66,7 +66,7 @@ class Engine:
         verify: bool = True,
     ) -> None:
         self.lowered, self.stages, self.plan, self.info = lowered, stages, plan, info
-        self.storage = Storage(plan.layout, info.on_cpu)
+        self.storage = Storage(plan.layout, info.on_cpu, info.native)
         self.segments = Segments(plan.steps, plan.window)
         self.mode = plan.mode
         self.fallback = ""
@@ -94,7 +94,7 @@ class Engine:
         buffers += lowered.kept.values() if layout.checkpoints else []
         buffers += lowered.whole.values() if layout.windows else []
         buffers += lowered.alarms.buffers
-        if layout.groups > 1:
+        if layout.sums > 1:
             for shared in (b for b in parameter_adjoints(lowered) if not b.per_world):
                 total = Buffer(
                     shared.name + "_sum",
@@ -358,7 +358,7 @@ class Engine:
         found: dict[str, NDArray[Any]] = {"cost": self.cost()}
         last = self.plan.layout.history + n
         for state in self.lowered.states:
-            found[state.source.key] = np.stack([np.array(a[:, :last]) for a in self.storage.arrays(state)])
+            found[state.source.key] = np.stack(self.storage.arrays(state, slice(last)))
         if not gradients:
             return found
         executor.backward(0, n, True)

@@ -242,9 +242,9 @@ def _versions() -> tuple[Any, ...]:
     return _FORMAT, version, _taichi.ti.__version__, platform.python_version(), platform.machine()
 
 
-def _options() -> list[int]:
+def _options() -> list[Any]:
     info = runtime.info()
-    return [info.precision, info.threads]
+    return [info.precision, info.threads, info.compiler]
 
 
 def _fields(text: KernelText, storage: Storage) -> dict[str, Any]:

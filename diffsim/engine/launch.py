@@ -11,7 +11,9 @@ from diffsim import _taichi
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.engine import compiles
 from diffsim.engine.arena import Compiled
+from diffsim.engine.blocks import BlockArena
 from diffsim.engine.guard import the_guard
+from diffsim.engine.native import Unsupported, bind
 from diffsim.engine.storage import Storage
 
 __all__ = ["Launcher"]
@@ -27,11 +29,13 @@ class Launcher:
     Attributes:
         compile_seconds: What compiling it took here; 0 where it was compiled for an earlier rollout.
         cost_seconds: What compiling it took, here or earlier.
+        reason: Why Taichi compiles it where machine code was asked for; empty where it does not.
     """
 
     def __init__(self, text: KernelText, storage: Storage) -> None:
         self.text = text
         self.compile_seconds = self.cost_seconds = 0.0
+        self.reason = ""
         self._storage = storage
         self._launch: Callable[..., None] | None = None
         compiles.announce(text)
@@ -68,8 +72,25 @@ class Launcher:
         return id(buffer.source) if buffer.kind == "external" else self._storage.spec(buffer)
 
     def _compile(self, args: tuple[int, ...]) -> Compiled:
-        """Compile the kernel by its first launch."""
+        """Compile the kernel, and launch it for the first time."""
         compiles.begin(self.text)
+        arena = self._storage.arena
+        if isinstance(arena, BlockArena):
+            try:
+                return self._made_native(arena, args)
+            except Unsupported as reason:
+                self.reason = str(reason)
+        return self._made_by_taichi(args)
+
+    def _made_native(self, arena: BlockArena, args: tuple[int, ...]) -> Compiled:
+        trial = the_guard().attempt(self.text, self._storage, args)
+        compiled = bind(self.text, self._storage.spec, arena)
+        compiled.launch(*args)
+        the_guard().remember(trial)
+        return compiled
+
+    def _made_by_taichi(self, args: tuple[int, ...]) -> Compiled:
+        """Compile the kernel by its first launch."""
         scope: dict[str, Any] = {}
         used = self.text.used
         for name, (buffer, component) in used.items():
@@ -87,7 +108,7 @@ class Launcher:
         seconds = time.perf_counter() - start
         _taichi.release_source(kernel)
         theirs = tuple(b.source for b, _ in used.values() if b.kind == "external")
-        return Compiled(kernel, launch, seconds, theirs)
+        return Compiled(launch, seconds, kernel, theirs)
 
     def close(self) -> None:
         """Let go of the kernel, before its memory is given back."""

@@ -38,18 +38,18 @@ class Pool:
         """The memory that nobody uses at the moment."""
         return sum(arena.bytes for arena in self._idle)
 
-    def borrow(self, specs: Sequence[Spec], on_cpu: bool, split: bool) -> Arena:
+    def borrow(self, specs: Sequence[Spec], kind: type[Arena], *options: bool) -> Arena:
         """Return an arena for some buffers, all of them zero.
 
         Args:
             specs: What it must hold.
-            on_cpu: As for `Arena`.
-            split: As for `Arena`.
+            kind: What it is.
+            options: What else it is made with.
 
         Raises:
             StateError: Taichi has no room for more trees of fields, or makes none in this thread.
         """
-        key = (tuple(specs), on_cpu, split)
+        key = (tuple(specs), kind, *options)
         for arena in reversed(list(self._idle)):
             if arena.program is not _taichi.current_program():
                 self._take(arena)  # its memory went with the program
@@ -59,14 +59,14 @@ class Pool:
         while _taichi.trees_left() < _SPARE_TREES and self._idle:
             self._close_oldest()
         try:
-            return _made(specs, on_cpu, split)
+            return _made(specs, kind, *options)
         except StateError:
             raise
         except RuntimeError:  # the device is full
             if not self._idle:
                 raise
             self.release()
-            return _made(specs, on_cpu, split)
+            return _made(specs, kind, *options)
 
     def give_back(self, arena: Arena) -> None:
         """Take an arena that its rollout does not need any more."""
@@ -97,8 +97,8 @@ class Pool:
         return True
 
 
-def _made(specs: Sequence[Spec], on_cpu: bool, split: bool) -> Arena:
-    arena = Arena(specs, on_cpu, split)
+def _made(specs: Sequence[Spec], kind: type[Arena], *options: bool) -> Arena:
+    arena = kind(specs, *options)
     try:
         arena.allocate(specs)
     except BaseException:

@@ -1,4 +1,4 @@
-"""The memory of one rollout: scalar Taichi fields, one per component, and their traffic with the host."""
+"""The memory of one rollout: an array or Taichi field per component, and their traffic with the host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from diffsim import _taichi
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
-from diffsim.engine.arena import Arena, Spec
+from diffsim.engine.arena import Arena, FieldArena, Spec
+from diffsim.engine.blocks import BlockArena
 from diffsim.engine.pool import the_pool
 from diffsim.errors import StateError
 
@@ -27,11 +28,12 @@ class Storage:
 
     Args:
         layout: The axes of the buffers.
-        on_cpu: The fields lie in host memory and can be viewed as NumPy arrays.
+        on_cpu: The memory is the host's and can be viewed as NumPy arrays.
+        native: Machine code runs on it, not Taichi's kernels.
     """
 
-    def __init__(self, layout: Layout, on_cpu: bool) -> None:
-        self.layout, self.on_cpu = layout, on_cpu
+    def __init__(self, layout: Layout, on_cpu: bool, native: bool = False) -> None:
+        self.layout, self.on_cpu, self._native = layout, on_cpu, native
         self._specs: dict[Buffer, Spec] = {}
         self._arena: Arena | None = None
         self._give_back: weakref.finalize[[Arena], Storage] | None = None
@@ -48,7 +50,9 @@ class Storage:
         axes, shape = self.layout.axes(buffer), self.layout.shape(buffer, lanes)
         part = "kept" if {"checkpoint", "kept"} & set(axes) else "windowed" if "slot" in axes else "lasting"
         leading = len(shape) - len(buffer.shape)
-        return Spec(buffer.name, buffer.dtype, shape, leading, buffer.components, part)
+        axis = self.layout.beside(buffer)
+        block = self.layout.block_of(buffer) if axis >= 0 else 1
+        return Spec(buffer.name, buffer.dtype, shape, leading, buffer.components, part, axis, block)
 
     @property
     def arena(self) -> Arena:
@@ -60,8 +64,13 @@ class Storage:
         if self._arena is None:
             if self._closed:
                 raise StateError("the rollout must be open, got a closed one; make a new Rollout")
-            split, pool = self.on_cpu and not self.layout.world_last, the_pool()
-            self._arena = pool.borrow(list(self._specs.values()), self.on_cpu, split)
+            pool, specs = the_pool(), list(self._specs.values())
+            if self._native:
+                self._arena = pool.borrow(specs, BlockArena)
+            else:
+                self._arena = pool.borrow(
+                    specs, FieldArena, self.on_cpu, self.on_cpu and not self.layout.world_last
+                )
             self._give_back = weakref.finalize(self, pool.give_back, self._arena)
             self._give_back.atexit = False  # the program may have ended by then, and takes its memory along
         return self._arena
@@ -74,6 +83,11 @@ class Storage:
         """Return the scalar fields of a buffer, one per component."""
         return self.arena.fields(self._specs[buffer])
 
+    @property
+    def in_arrays(self) -> bool:
+        """Tell whether the memory is NumPy's, and becomes Taichi's only where somebody asks for fields."""
+        return self._native
+
     def close(self) -> None:
         """Give all memory back."""
         self._closed = True
@@ -83,23 +97,46 @@ class Storage:
 
     # ---- host ----
 
+    @property
+    def in_place(self) -> bool:
+        """Tell whether the host can look at all that lies in memory: it is its own, and there are no gaps."""
+        return self.on_cpu and self.layout.worlds % self.layout.block == 0
+
+    def laid(self, buffer: Buffer) -> list[NDArray[Any]]:
+        """Return each component as it lies in memory: blocks of worlds where `arrays` has worlds."""
+        return self.arena.laid(self._specs[buffer])
+
     def memory(self, buffer: Buffer) -> list[NDArray[Any]]:
-        """Return each component as it lies in memory, room to spare included; no copy on the CPU."""
-        if not self.on_cpu:
-            with _taichi.unrecorded():
-                return [f.to_numpy() for f in self.fields(buffer)]
-        _taichi.wait()
+        """Return each component with axes in the order of kernels' indices, room to spare included."""
         return self.arena.views(self._specs[buffer])
 
-    def arrays(self, buffer: Buffer) -> list[NDArray[Any]]:
-        """Return each component with axes in the order of the indices, world first; no copy on the CPU."""
-        return [self._outside(buffer, a) for a in self.memory(buffer)]
+    def arrays(self, buffer: Buffer, slots: Any = slice(None)) -> list[NDArray[Any]]:
+        """Return each component with axes in the order of the indices, world first.
+
+        There is no copy on the CPU where worlds are not in blocks: to change what is in memory, `put` it.
+
+        Args:
+            buffer: What to return.
+            slots: Which of its slots, as an index of an array.
+        """
+        spec = self._specs[buffer]
+        if spec.axis != 0 or spec.block == spec.shape[0]:
+            found = [self._outside(buffer, a) for a in self.memory(buffer)]
+            return (
+                found if isinstance(slots, slice) and slots == slice(None) else [a[:, slots] for a in found]
+            )
+        parts = self.laid(buffer) if len(spec.shape) == 1 else [a[:, slots] for a in self.laid(buffer)]
+        worlds = self.layout.worlds
+        merged = (np.moveaxis(a, -1, 1) for a in parts)
+        return [a.reshape(-1, *a.shape[2:])[:worlds] for a in merged]
 
     def _outside(self, buffer: Buffer, array: NDArray[Any]) -> NDArray[Any]:
-        """Return a view of what lies in memory: world first, and no more times than there are steps."""
+        """Return what kernels index with worlds first, as many as there are, and as many times as steps."""
         axes = self.layout.axes(buffer)
         if self.layout.world_last and "world" in axes:
             array = np.moveaxis(array, -1, axes.index("world"))
+        if self.layout.block > 1 and "world" in axes:
+            array = array[(slice(None),) * axes.index("world") + (slice(self.layout.worlds),)]
         if "time" in axes:
             array = array[(slice(None),) * axes.index("time") + (slice(self.layout.steps),)]
         return array
@@ -124,8 +161,11 @@ class Storage:
     def _store(self, buffer: Buffer, component: int, array: NDArray[Any]) -> None:
         spec = self._specs[buffer]
         if self.on_cpu:
-            self._outside(buffer, self.arena.views(spec)[component])[...] = array
+            laid, axes = self.arena.laid(spec)[component], self.layout.axes(buffer)
+            if "time" in axes:
+                laid = laid[(slice(None),) * axes.index("time") + (slice(self.layout.steps),)]
+            spec.fill(laid, array)
             return
         whole = np.zeros(spec.shape, _taichi.NUMPY[buffer.dtype])
         self._outside(buffer, whole)[...] = array
-        self.fields(buffer)[component].from_numpy(whole)
+        self.arena.put(spec, component, whole)

@@ -129,7 +129,7 @@ class Worker:
         self._count += 1
         if request["options"] != self._options or self._count > _TEXTS:
             self._free()
-            precision, threads = self._options = request["options"]
+            precision, threads, _ = self._options = request["options"]
             _taichi.initialise("cpu", precision, 0, threads, cache=False)
             self._count = 0
         if request["storage"] != self._storage:

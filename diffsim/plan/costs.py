@@ -14,7 +14,7 @@ from diffsim.compiler.autodiff import expanded
 from diffsim.compiler.checks.ranges import Ranges
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
-from diffsim.compiler.codegen.stepwise import PHASES, groups_of, worth_sharing
+from diffsim.compiler.codegen.stepwise import PHASES, Threads, groups_of, worth_sharing
 from diffsim.compiler.ir import Accumulate, For, If, Load, Op, Stage, Store, walk
 from diffsim.runtime import RuntimeInfo
 
@@ -69,7 +69,7 @@ class Costs:
     def __init__(self, stages: StageSet, info: RuntimeInfo, layout: Layout, recomputation: float) -> None:
         self._layout, self._recomputation = layout, recomputation
         self._machine = _machine(info)
-        threads = info.threads if info.on_cpu else 0
+        threads = Threads(info.threads if info.on_cpu else 0, info.native)
         self._groups = {
             phase: [
                 [_measure(part, layout, threads) for part in group]
@@ -141,6 +141,8 @@ class Costs:
 
 def _machine(info: RuntimeInfo) -> _Machine:
     """Return round figures of the backends; see benchmarks/results."""
+    if info.on_cpu and info.native:
+        return _Machine(4e-6, 5e-6, 0.15e-9, 0.3e-9, info.threads, info.threads)
     if info.on_cpu:
         return _Machine(8e-6, 80e-6, 0.15e-9, 0.3e-9, info.threads, info.threads)
     return _Machine(15e-6, 4e-6, 4e-9, 4e-9, 16384, 65536)
@@ -152,7 +154,7 @@ def _text_seconds(sizes: Iterable[_Size]) -> float:
     return _KERNEL + _OPERATION * sum(s.operations for s in sizes) + _PAIR * places**2
 
 
-def _measure(stage: Stage, layout: Layout, threads: int) -> _Size:
+def _measure(stage: Stage, layout: Layout, threads: Threads) -> _Size:
     stage = expanded(stage)
     ranges = Ranges(stage.body, stage.t, layout.steps)
 
@@ -172,7 +174,7 @@ def _measure(stage: Stage, layout: Layout, threads: int) -> _Size:
         return total
 
     every = list(walk(stage.body))
-    shared = not threads or worth_sharing(stage.body, layout.worlds, threads)
+    shared = not threads.on_cpu or worth_sharing(stage.body, layout.worlds, threads)
     return _Size(
         len(every),
         sum(2 if isinstance(op, Accumulate) else isinstance(op, Load | Store) for op in every),

@@ -286,7 +286,7 @@ class Still(ds.Simulator):
             self.x[t + 1, i] = self.x[t, i]
     def step(self, t):
         self.stay(t)
-ds.init(arch="cpu")
+ds.init(arch="cpu", compiler="taichi")
 rollout = ds.Rollout(Still(), steps=2)  # never closed
 rollout.value()
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from diffsim.compiler.codegen.ending import begin_running, end_of, otherwise, own_steps, while_running
@@ -21,9 +21,12 @@ __all__ = ["fused_backward", "fused_forward", "fused_gradient"]
 @contextmanager
 def _lanes(w: KernelWriter) -> Iterator[Lane]:
     """Print the loop over lanes (groups of worlds); yield how it is called."""
-    groups, worlds = w.layout.groups, w.layout.worlds
+    groups, worlds, block = w.layout.groups, w.layout.worlds, w.layout.block
     group = "g" if groups > 1 else "0"
-    lane = Lane(world="g" if groups == worlds > 1 else "w" if worlds > 1 else "0", group=group, lane=group)
+    world = "g" if groups == worlds > 1 and block == 1 else "w" if worlds > 1 else "0"
+    if block > 1:  # each world of a block adds to sums of its own
+        group = f"g * {block} + {world} % {block}" if groups > 1 else f"{world} % {block}"
+    lane = Lane(world=world, group=group, lane=group)
     if groups == 1 or w.layout.world_last:
         if groups == 1:
             w.line("ti.loop_config(serialize=True)")
@@ -40,7 +43,15 @@ def _worlds(w: KernelWriter, lane: Lane) -> Iterator[None]:
     if lane.world != "w":
         yield
         return
-    with w.inside(f"for w in range(g * {worlds} // {groups}, (g + 1) * {worlds} // {groups}):"):
+    bounds = f"g * {worlds} // {groups}, (g + 1) * {worlds} // {groups}"
+    blocks, block = w.layout.blocks, w.layout.block
+    if block > 1 and groups == 1:
+        bounds = f"0, {worlds}"
+    elif block > 1:  # whole blocks
+        bounds = (
+            f"g * {blocks} // {groups} * {block}, ti.min((g + 1) * {blocks} // {groups} * {block}, {worlds})"
+        )
+    with w.inside(f"for w in range({bounds}):"):
         yield
 
 
@@ -139,6 +150,7 @@ def fused_gradient(stages: StageSet, layout: Layout, real: str) -> KernelText:
 def _writer(name: str, lowered: LoweredProgram, layout: Layout, real: str, *more: str) -> KernelWriter:
     w = KernelWriter(name, ("t0", "n", "last", *more), layout, real)
     w.program = type(lowered.program.simulator).__name__
+    w.lanes = layout.block
     return w
 
 
@@ -180,7 +192,8 @@ def _end(
 
 
 def _zero_shared(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
-    with w.inside("if last == 1:"):
+    block = w.layout.block
+    with w.inside("if last == 1:"), w.inside(f"for w in range({block}):") if block > 1 else nullcontext():
         for buffer in parameter_adjoints(lowered):
             if not buffer.per_world:
                 _zero_parameter(w, buffer, lane)
@@ -207,6 +220,8 @@ def _backward(w: KernelWriter, stages: StageSet, lane: Lane) -> None:
             w.stages(ending, end)
             w.line("pass")
     heads = [f"for r in range({own}):", f"for s0 in range({own} - 1 - r, {own} - r):"]
+    if w.layout.block > 1 and own != "n":  # the same slots for all worlds of a block
+        heads = ["for r in range(n):", "for s0 in range(n - 1 - r, n - r):", f"if s0 < {own}:"]
     with _time(w, heads, body, adjoints=True):
         w.stages(body, _step_lane(lane, history))
     _save_carry(w, lowered, lane)

@@ -34,6 +34,8 @@ class KernelText:
         real: The type of its float literals.
         program: The user's class, of a text that holds all of its kernels.
         origins: The user's kernels behind the text, with their places; none where it only moves memory.
+        lanes: Worlds that machine code runs in one register.
+        worlds: How many worlds there are.
     """
 
     name: str
@@ -43,6 +45,8 @@ class KernelText:
     real: str = "f64"
     program: str = ""
     origins: tuple[str, ...] = ()
+    lanes: int = 1
+    worlds: int = 1
 
 
 class KernelWriter(Printer):
@@ -52,6 +56,7 @@ class KernelWriter(Printer):
         super().__init__(layout, real)
         self.kernel_name = name
         self.program = ""
+        self.lanes = 1
         self.origins: list[str] = []
         self.tapes: dict[Buffer, int] = {}
         self.lines.append(f"def {name}({', '.join(f'{a}: ti.i32' for a in arguments)}):")
@@ -67,6 +72,8 @@ class KernelWriter(Printer):
             self.real,
             self.program,
             tuple(dict.fromkeys(self.origins)),
+            self.lanes,
+            self.layout.worlds,
         )
 
     @contextmanager
@@ -99,11 +106,11 @@ class KernelWriter(Printer):
         """Print a stage with serial loops."""
         self.comes_from(stage)
         self.name(stage.t, lane.t)
-        self.need_tapes(stage, self.layout.groups)
+        self.need_tapes(stage, self.layout.sums)
         made = hoisted(expanded(stage), outermost=True)
         # Where worlds are innermost, each has a thread of its own; and a solver that repeats many kernels
         # takes longer to compile in lanes, and as long to run.
-        if not self.layout.world_last and stage.loop is None and not lane.once:
+        if not self._worlds_beside and stage.loop is None and not lane.once:
             made = in_lanes(made)
         self.block(made.body, lane)
 
@@ -127,6 +134,11 @@ class KernelWriter(Printer):
         with self.inside(f"if {self.at(flag, 0, [lane.world])} == 0:"):
             yield
             self.line("pass")
+
+    @property
+    def _worlds_beside(self) -> bool:
+        """Tell whether neighbours in memory are worlds, not elements."""
+        return self.layout.world_last or self.layout.block > 1
 
     def zero(self, buffer: Buffer, leading: Sequence[str]) -> None:
         """Print loops that zero all elements of a buffer at given leading indices."""
@@ -169,7 +181,7 @@ class KernelWriter(Printer):
             self.line(f"for {indices[-1]} in range({n}):")
             self.indent += 1
         inside, groups = self.indent, 0
-        if length >= _LONG and buffer.components <= _NARROW and not self.layout.world_last:
+        if length >= _LONG and buffer.components <= _NARROW and not self._worlds_beside:
             groups = length // _LANES
             first = self.fresh("e")
             self.line(f"for {first} in range({groups}):")

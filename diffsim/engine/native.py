@@ -1,0 +1,196 @@
+"""Kernels as machine code: translated, compiled, kept on disk, and bound to memory."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from diffsim import _llvm, _taichi, runtime
+from diffsim.compiler import native as translation
+from diffsim.compiler.codegen.writer import KernelText
+from diffsim.compiler.ir import Buffer
+from diffsim.compiler.native.memory import Place
+from diffsim.compiler.native.tasks import candidates
+from diffsim.compiler.native.translate import Unsupported, translate
+from diffsim.compiler.native.values import SIZE
+from diffsim.engine.arena import Compiled, Spec
+from diffsim.engine.blocks import BlockArena
+from diffsim.engine.objects import ObjectCache
+from diffsim.engine.team import can_share, the_team
+
+__all__ = ["Library", "Unsupported", "arguments_of", "bind", "places_of", "the_library"]
+
+_SYMBOL = "kernel"
+_OFTEN, _SELDOM = 2, 1  # levels of optimisation
+
+Function = Callable[..., None]
+Where = tuple[Spec, int] | int  # a component of a buffer, or an address
+
+
+class Library:
+    """The machine code of this process by the text that it was made from.
+
+    A function gets the addresses of its memory with each call: kernels with equal texts and shapes share it,
+    of whichever rollout they are.
+
+    Args:
+        cache: Where objects are kept; None for the user's cache folder.
+    """
+
+    def __init__(self, cache: ObjectCache | None = None) -> None:
+        self._cache = ObjectCache() if cache is None else cache
+        self._functions: dict[str, tuple[Function, _llvm.Code]] = {}
+        self._turn = threading.RLock()
+        self.compiled = self.loaded = 0
+
+    def function(self, text: KernelText, places: dict[str, Place], shared: bool = False) -> Function:
+        """Return a function for a text: its arguments, and the table of its places' addresses.
+
+        Args:
+            text: What is printed.
+            places: The arrays that it names, in the order of the table.
+            shared: Threads share its loops: behind the places comes the address of their team.
+
+        Raises:
+            Unsupported: The text has something that is not translated.
+        """
+        level = _OFTEN if text.origins else _SELDOM
+        key = _key(text, places, level, shared)
+        with self._turn:
+            if key not in self._functions:
+                self._functions[key] = self._made(key, text, places, level, shared)
+            return self._functions[key][0]
+
+    def _made(
+        self, key: str, text: KernelText, places: dict[str, Place], level: int, shared: bool
+    ) -> tuple[Function, _llvm.Code]:
+        kept = runtime.info().cache
+        image = self._cache.get(key) if kept else None
+        if image is None:
+            module = translate(text.source, text.real, places, _SYMBOL, shared, text.lanes, text.worlds)
+            image = _llvm.compile_object([module], level)
+            self.compiled += 1
+            if kept:
+                self._cache.put(key, image)
+        else:
+            self.loaded += 1
+        code = _llvm.load(image, _SYMBOL)
+        kinds = [ctypes.c_int] * arguments_of(text.source)
+        return ctypes.CFUNCTYPE(None, *kinds, ctypes.c_void_p)(code.address), code
+
+
+def bind(text: KernelText, spec: Callable[[Buffer], Spec], arena: BlockArena) -> Compiled:
+    """Return the machine code of a text, bound to memory.
+
+    Args:
+        text: What is printed.
+        spec: Tells what a buffer is in memory.
+        arena: The memory.
+
+    Raises:
+        Unsupported: The text has something that is not translated.
+    """
+    start = time.perf_counter()
+    found = places_of(text, spec)
+    team = the_team() if can_share() and candidates(text.source) else None
+    places = {name: place for name, (place, _) in found.items()}
+    function = the_library().function(text, places, team is not None)
+    where = [where for _, where in found.values()]
+    table = arena.table(where if team is None else [*where, team.address])
+    theirs = tuple(b.source for b, _ in text.used.values() if b.kind == "external")
+
+    def launch(*args: int) -> None:
+        if team is not None and team.asleep:
+            team.start()
+        function(*args, table)
+
+    return Compiled(launch, time.perf_counter() - start, fields=theirs)
+
+
+def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tuple[Place, Where]]:
+    """Return what a text names: each array, with where it is in memory.
+
+    Args:
+        text: What is printed.
+        spec: Tells what a buffer is in memory.
+
+    Raises:
+        Unsupported: It names a Taichi field of the user's whose elements are not in rows.
+    """
+    found: dict[str, tuple[Place, Where]] = {}
+    for name, (buffer, component) in text.used.items():
+        if buffer.kind == "external":
+            found.update(_outside(name, buffer))
+        else:
+            made = spec(buffer)
+            place = _place(made)
+            found[name] = place, (made, component)
+    return found
+
+
+def _outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
+    """Return the components of a Taichi field of the user's, with their addresses."""
+    facts = _taichi.field_facts(buffer.source)
+    rows = None if facts is None or facts[0] else _taichi.field_rows(buffer.source)
+    if rows is None:
+        raise Unsupported(f"{buffer.label}, whose elements are not in rows")
+    size = SIZE[buffer.dtype]
+    rows_of, columns = getattr(buffer.source, "n", 1), getattr(buffer.source, "m", 1)
+    names = [name]
+    if buffer.components > 1 and buffer.source.ndim == 1:
+        names = [f"{name}.{i}" for i in range(rows_of)]
+    elif buffer.components > 1:
+        names = [f"{name}.{i}.{j}" for i in range(rows_of) for j in range(columns)]
+    return {
+        part: (Place(buffer.dtype, tuple(s // size for s in strides), 1, shared=True), address)
+        for part, (address, strides) in zip(names, rows, strict=True)
+    }
+
+
+def _place(spec: Spec) -> Place:
+    """Return what is known of a component of a buffer."""
+    strides, block = list(_strides(spec.laid)), spec.block
+    if spec.axis >= 0:
+        strides.pop()
+        if block == spec.shape[spec.axis]:
+            strides[spec.axis], block = 1, 1
+    return Place(spec.dtype, tuple(strides), math.prod(spec.shape), axis=spec.axis, block=block)
+
+
+def _strides(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def arguments_of(source: str) -> int:
+    """Return how many integers a kernel takes."""
+    return source.split("\n", 1)[0].count("ti.i32")
+
+
+def _key(text: KernelText, places: dict[str, Place], level: int, shared: bool) -> str:
+    """Return a fingerprint of all that decides what a text compiles to; names of kernels do not."""
+    body = text.source.partition("(")[2]
+    how = text.lanes, text.worlds, level, shared
+    parts = (body, text.real, list(places.items()), how, _translator(), _llvm.fingerprint())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
+
+
+@functools.cache
+def _translator() -> str:
+    """Return a fingerprint of the translation itself."""
+    folder = Path(translation.__file__).parent
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+@functools.cache
+def the_library() -> Library:
+    """Return the machine code of this process."""
+    return Library()
