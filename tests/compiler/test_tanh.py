@@ -90,7 +90,7 @@ def test_special_values_are_those_of_c(squashed, numbers):
 
 
 @pytest.mark.parametrize(
-    ("real", "world_last", "inline", "written"),
+    ("real", "world_last", "native", "written"),
     [
         ("f32", False, True, True),
         ("f32", False, False, False),  # for a compiler that has its own
@@ -98,9 +98,9 @@ def test_special_values_are_those_of_c(squashed, numbers):
         ("f64", False, True, False),
     ],
 )
-def test_where_it_is_written_as_arithmetic(real, world_last, inline, written):
+def test_where_it_is_written_as_arithmetic(real, world_last, native, written):
     lowered = lower_program(trace(Squashed(np.zeros(N))), real, 1)
     layout = Layout(1, 1, 1, 1, lowered.history, 1, world_last)
-    text = fused_forward(lowered, layout, real, inline).source
+    text = fused_forward(lowered, layout, real, native).source
     assert ("ti.tanh" in text) is not written
     assert ("ti.f64(9.25)" in text) is written
