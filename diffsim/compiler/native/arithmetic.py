@@ -7,7 +7,7 @@ from functools import reduce
 
 from diffsim.compiler.builder import promote
 from diffsim.compiler.ir import is_float
-from diffsim.compiler.native.assembly import FLAGS, Assembly
+from diffsim.compiler.native.assembly import FLAGS, SUMS, Assembly
 from diffsim.compiler.native.values import LLVM, SIZE, Number, literal
 
 __all__ = ["Arithmetic", "Unsupported"]
@@ -60,7 +60,24 @@ class Arithmetic:
             return Number(dtype, a.text)
         if a.constant and not is_float(old) and old != "u1":
             return literal(dtype, int(a.text))
+        if is_float(old) and not is_float(dtype):
+            return self._whole(a, dtype)
         return self.code.result(dtype, f"{_conversion(old, dtype)} {LLVM[old]} {a.text} to {LLVM[dtype]}")
+
+    def _whole(self, a: Number, dtype: str) -> Number:
+        """Convert a float to an integer, rounded toward zero.
+
+        What does not fit, or is NaN, becomes some number, always the same: LLVM would let each use of it see
+        another, and a check of an index then says nothing of the index. Narrow and unsigned types wrap.
+        """
+        wide = "i64" if dtype in ("u32", "u64", "i64") else "i32"
+        made = self.code.result(wide, f"fptosi {LLVM[a.dtype]} {a.text} to {LLVM[wide]}")
+        made = self.code.result(wide, f"freeze {LLVM[wide]} {made.text}")
+        if dtype != "u64":
+            return self.cast(made, dtype)
+        large = self.code.result(dtype, f"fptoui {LLVM[a.dtype]} {a.text} to i64")
+        large = self.code.result(dtype, f"freeze i64 {large.text}")
+        return self.select(self.compare("<", a, literal(a.dtype, 2.0**63)), Number(dtype, made.text), large)
 
     def bits(self, a: Number, dtype: str) -> Number:
         """Take the bits of a number for one of another type."""
@@ -87,19 +104,20 @@ class Arithmetic:
             return self._float(op, a, b)
         if op in ("//", "%"):
             return self._whole_division(op, a, b)
+        if op in ("<<", ">>"):  # the machine counts modulo the bits of a number, and LLVM not at all beyond
+            b = self._plain("and", b, literal(dtype, 8 * SIZE[dtype] - 1))
         if op == ">>":
             return self._plain("ashr" if dtype[0] == "i" else "lshr", a, b)
         if op not in _INTEGER:
             raise Unsupported(f"{op} of {dtype}")
-        wrap = " nsw" if dtype[0] == "i" and op in ("+", "-", "*") else ""
-        return self._plain(_INTEGER[op] + wrap, a, b)
+        return self._plain(_INTEGER[op], a, b)
 
     def _plain(self, instruction: str, a: Number, b: Number) -> Number:
         return self.code.result(a.dtype, f"{instruction} {LLVM[a.dtype]} {a.text}, {b.text}")
 
     def _float(self, op: str, a: Number, b: Number) -> Number:
         if op in _FLOAT:
-            return self._plain(f"{_FLOAT[op]} {FLAGS}", a, b)
+            return self._plain(f"{_FLOAT[op]} {SUMS if op in '+-' else FLAGS}", a, b)
         if op not in ("//", "%"):
             raise Unsupported(f"{op} of {a.dtype}")
         whole = self.function("floor", self._plain(f"fdiv {FLAGS}", a, b))
@@ -142,21 +160,10 @@ class Arithmetic:
         return self.code.result(a.dtype, f"select i1 {condition.text}, {kind} {a.text}, {kind} {b.text}")
 
     def extreme(self, name: str, a: Number, b: Number) -> Number:
-        """Return the larger (`max`) or the smaller number (`min`) of one type.
-
-        A NaN that is first is kept: literals come second, so that a bound does not hide one.
-        """
-        if a.constant:
-            a, b = b, a
-        order = {"min": "lt", "max": "gt"}[name]
-        kind = LLVM[a.dtype]
+        """Return the larger (`max`) or the smaller number (`min`) of one type; NaN where one is."""
         if is_float(a.dtype):
-            first = self.code.result("u1", f"fcmp u{order} {kind} {a.text}, {b.text}")
-        else:
-            first = self.code.result(
-                "u1", f"icmp {'s' if a.dtype[0] == 'i' else 'u'}{order} {kind} {a.text}, {b.text}"
-            )
-        return self.select(first, a, b)
+            return self.code.call(a.dtype, f"llvm.{name}imum.{a.dtype}", a, b)
+        return self.select(self.compare({"min": "<", "max": ">"}[name], a, b), a, b)
 
     # ---- functions ----
 
@@ -221,11 +228,9 @@ class Arithmetic:
 
 
 def _conversion(old: str, new: str) -> str:
-    """Return the instruction that converts a number."""
+    """Return the instruction that converts a number, of a float to a float."""
     if is_float(old) and is_float(new):
         return "fpext" if new == "f64" else "fptrunc"
-    if is_float(old):
-        return "fptosi" if new[0] == "i" else "fptoui"
     if is_float(new):
         return "sitofp" if old[0] == "i" else "uitofp"
     if SIZE[old] > SIZE[new] and old != "u1":

@@ -27,6 +27,7 @@ OPERATORS: dict[type[ast.operator], str] = {
     ast.LShift: "<<",
     ast.RShift: ">>",
 }
+_AFFINE: dict[type[ast.operator], str] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul"}
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -109,12 +110,32 @@ class Expressions:
             raise Unsupported(f"{len(items)} indices of {name}")
         fixed, moving = 0, ""
         for item, stride in zip(items, place.strides, strict=True):
-            index = self._do.cast(self._value(item), "i32")
+            index = self._index(item)
             if index.constant:
                 fixed += int(index.text) * stride
             else:
                 moving = self._offset(moving, index, stride)
         return place, self._pointer(name, place.dtype, fixed, moving)
+
+    def _index(self, node: ast.expr) -> Number:
+        """Translate an index to 64 bits.
+
+        Sums and products are taken in 64 bits, where they do not overflow: so LLVM sees how far places are
+        apart, which it could not where numbers of 32 bits wrap.
+        """
+        index, wide = self._widened(node)
+        return index if wide else self._do.cast(self._do.cast(index, "i32"), "i64")
+
+    def _widened(self, node: ast.expr) -> tuple[Number, bool]:
+        """Translate a part of an index; tell whether it is a number of 32 bits, given in 64."""
+        if not (isinstance(node, ast.BinOp) and type(node.op) in _AFFINE):
+            value = self._value(node)
+            return (self._do.cast(value, "i64"), True) if value.dtype == "i32" else (value, False)
+        (a, wide), (b, other) = self._widened(node.left), self._widened(node.right)
+        if wide and other:
+            return self.code.result("i64", f"{_AFFINE[type(node.op)]} nsw i64 {a.text}, {b.text}"), True
+        a, b = (self._do.cast(x, "i32") if w else x for x, w in ((a, wide), (b, other)))
+        return self._do.binary(OPERATORS[type(node.op)], a, b), False
 
     def _named(self, node: ast.Subscript) -> tuple[str, list[ast.expr]]:
         """Return the name of a place and its indices; of a field of vectors, that of the component."""
@@ -130,7 +151,7 @@ class Expressions:
 
     def _offset(self, before: str, index: Number, stride: int) -> str:
         """Add an index, in elements, to an offset."""
-        offset = self._do.cast(index, "i64")
+        offset = index
         if stride != 1:
             offset = self.code.result("i64", f"mul nsw i64 {offset.text}, {stride}")
         return self.code.result("i64", f"add nsw i64 {before}, {offset.text}").text if before else offset.text
