@@ -95,13 +95,16 @@ def by_taichi(source: str, found: Arrays) -> Arrays:
             fields[name] = ti.field(getattr(ti, _kind(name)))
             builder.dense(ti.ij, a.shape).place(fields[name])
     tree = _taichi.make_tree(builder)
-    for name, field in fields.items():
-        field.from_numpy(found[name])
+    kinds = [_kind(name).replace("u", "i") for name in fields]  # as wide; a copy by Taichi compiles for each
+    shapes = [found[name].shape for name in fields]
+    views = dict(zip(fields, _taichi.address_views(list(fields.values()), shapes, kinds), strict=True))
+    for name, view in views.items():
+        view[...] = found[name].view(view.dtype)
     kernel = _taichi.build_kernel(source, "kernel", fields)
     with _taichi.default_real("f64"):
         kernel(*ARGUMENTS)
     _taichi.wait()
-    left = found | {name: field.to_numpy() for name, field in fields.items()}
+    left = found | {name: view.view(found[name].dtype).copy() for name, view in views.items()}
     _taichi.forget_kernel(kernel)
     _taichi.destroy_tree(tree)
     return left
