@@ -79,11 +79,11 @@ def _machine(level: int, portable: bool) -> Any:
     )
 
 
-def compile_object(texts: Sequence[str], level: int, portable: bool = False) -> bytes:
-    """Compile modules of LLVM's textual form to one object.
+def compile_object(text: str | Sequence[str], level: int, portable: bool = False) -> bytes:
+    """Compile a module of LLVM's textual form, or several to one object.
 
     Args:
-        texts: The modules, which may call each other's functions.
+        text: The module; or some that may call each other's functions.
         level: 0 for what is compiled fast, to 3; from 2 on loops and neighbouring operations are vectorised.
         portable: For every processor of this kind, not for this one alone.
 
@@ -94,8 +94,9 @@ def compile_object(texts: Sequence[str], level: int, portable: bool = False) -> 
         RuntimeError: A text is not well formed.
     """
     llvm = _llvm()
+    texts = [text] if isinstance(text, str) else text
     with _turn:
-        module, *others = [llvm.parse_assembly(text) for text in texts]
+        module, *others = [llvm.parse_assembly(one) for one in texts]
         for other in others:
             module.link_in(other)
         machine = _machine(level, portable)

@@ -74,7 +74,7 @@ class Library:
         image = self._cache.get(key) if kept else None
         if image is None:
             module = translate(text.source, text.real, places, _SYMBOL, shared, text.lanes, text.worlds)
-            image = _llvm.compile_object([module], level)
+            image = _llvm.compile_object(module, level)
             self.compiled += 1
             if kept:
                 self._cache.put(key, image)

@@ -100,7 +100,7 @@ class Memory:
             if isinstance(index, Row):
                 row, index = True, self._block_of(index.start, place) if blocked else index.start
             elif blocked:
-                beside = self._do.binary("&", index, literal("i32", place.block - 1))
+                beside = self._do.binary("&", index, literal(index.dtype, place.block - 1))
                 (one if index.width == 1 else many).append(self._scaled(beside, 1))
                 index = self._block_of(index, place)
             if index.constant and index.width == 1:
@@ -117,7 +117,7 @@ class Memory:
         return Spot(place, self.code.result("u64", step).text, self.width, scattered=True)
 
     def _block_of(self, index: Number, place: Place) -> Number:
-        return self._do.binary(">>", index, literal("i32", place.block.bit_length() - 1))
+        return self._do.binary(">>", index, literal(index.dtype, place.block.bit_length() - 1))
 
     def _scaled(self, index: Number, stride: int) -> Number:
         """Return an index in elements, in 64 bits."""

@@ -221,6 +221,10 @@ class _Body(Worlds):
         if not isinstance(node.iter, ast.Call):
             raise Unsupported(ast.unparse(node.iter))
         call, kind = node.iter, called(node.iter)
+        if kind == "range" and isinstance(node.target, ast.Name) and _once(call.args):
+            self._set(node.target.id, self._do.cast(self._value(call.args[0]), "i32"))
+            self.statements(node.body)
+            return
         if kind == "range":
             bounds = [self._do.cast(self._value(a), "i32") for a in call.args]
             pairs = [(bounds[0], bounds[1]) if len(bounds) == 2 else (literal("i32", 0), bounds[0])]
@@ -269,7 +273,7 @@ class _Body(Worlds):
         code.line(f"br i1 {enters.text}, label %B{k}, label %E{k}")
         code.label(f"B{k}")
         inside()
-        following = self._do.binary("+", self._get(name), literal("i32", 1))
+        following = self._do.exact("+", self._get(name), literal("i32", 1))  # at most `stop`
         self._set(name, following)
         again = self._do.compare("<", following, stop)
         told = code.parallel(memory.group) if memory.group != outer else ""
@@ -289,3 +293,12 @@ class _Body(Worlds):
             self.statements(part)
             code.line(f"br label %J{k}")
         code.label(f"J{k}")
+
+
+def _once(bounds: Sequence[ast.expr]) -> bool:
+    """Tell whether a range is `range(k, k + 1)`."""
+    if len(bounds) != 2 or not isinstance(bounds[1], ast.BinOp):
+        return False
+    (start, stop) = bounds
+    one = isinstance(stop.right, ast.Constant) and stop.right.value == 1
+    return one and isinstance(stop.op, ast.Add) and ast.dump(stop.left) == ast.dump(start)
