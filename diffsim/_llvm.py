@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Code", "compile_object", "fingerprint", "load", "why_missing"]
+__all__ = ["Code", "compile_object", "fingerprint", "load", "triple", "why_missing"]
 
 _names = itertools.count()
 # LLVM's objects are made and linked by one thread at a time
@@ -62,12 +62,17 @@ def _host() -> tuple[str, str]:
 
 
 @functools.cache
+def triple() -> str:
+    """Return what LLVM calls this system: `x86_64-unknown-linux-gnu`."""
+    return str(_llvm().get_process_triple())
+
+
+@functools.cache
 def fingerprint() -> tuple[str, ...]:
     """Return what decides, beside the text and the level, what is compiled: versions and the processor."""
     import llvmlite
 
-    llvm = _llvm()
-    return llvmlite.__version__, str(llvm.llvm_version_info), llvm.get_process_triple(), *_host()
+    return llvmlite.__version__, str(_llvm().llvm_version_info), triple(), *_host()
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.dispatch import Piece, function, of_tasks, used_places
 from diffsim.compiler.native.expressions import OPERATORS, called
 from diffsim.compiler.native.memory import Place
+from diffsim.compiler.native.modes import entered
 from diffsim.compiler.native.scopes import scoped
 from diffsim.compiler.native.tasks import COPIES, FIRST, LAST, PART, PARTS, Task, split
 from diffsim.compiler.native.values import Number, literal
@@ -29,6 +30,7 @@ def translate(
     shared: bool = False,
     lanes: int = 1,
     worlds: int = 1,
+    triple: str = "",
 ) -> str:
     """Return a module of LLVM's textual form with one function: `void symbol(i32 ..., ptr table)`.
 
@@ -44,6 +46,7 @@ def translate(
         shared: Loops are done by several threads: behind the places comes the address of a team.
         lanes: How many worlds a register holds: loops over worlds run so many at once.
         worlds: How many there are.
+        triple: The system, as LLVM calls it, where numbers below the normal range are to be zero.
 
     Raises:
         Unsupported: The text has something that is not translated.
@@ -60,7 +63,7 @@ def translate(
             raise
         # one world after the other
         pieces = _pieces(tasks, _Kind(real, 1, worlds, itertools.count()), arguments, places)
-    return _module(symbol, arguments, list(places), tasks, pieces)
+    return _module(symbol, arguments, list(places), tasks, pieces, triple)
 
 
 _KEPT = '@llvm.compiler.used = appending global [{count} x ptr] [{names}], section "llvm.metadata"'
@@ -128,8 +131,10 @@ def _module(
     places: Sequence[str],
     tasks: Sequence[Task],
     pieces: Sequence[tuple[Piece, Piece | None]],
+    triple: str,
 ) -> str:
     """Return the functions of the tasks, and one that calls them with what the table holds."""
+    inner = f"{symbol}.run"
     every = [piece for pair in pieces for piece in pair if piece is not None]
     definitions = {name: text for piece in every for name, text in piece.code.definitions.items()}
     kept = ", ".join(dict.fromkeys(f"ptr @{symbol}" for piece in every for symbol in piece.code.kept))
@@ -140,7 +145,8 @@ def _module(
     return "\n".join(
         [
             *(line for piece in every for line in function(piece)),
-            *of_tasks(symbol, arguments, places, tasks, pieces),
+            *of_tasks(inner, arguments, places, tasks, pieces),
+            *entered(symbol, inner, len(arguments), triple),
             *definitions.values(),
             *declarations,
             *(line for piece in every for line in piece.code.metadata),
