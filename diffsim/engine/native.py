@@ -160,7 +160,9 @@ def _place(spec: Spec) -> Place:
         strides.pop()
         if block == spec.shape[spec.axis]:
             strides[spec.axis], block = 1, 1
-    return Place(spec.dtype, tuple(strides), math.prod(spec.shape), False, spec.axis, block, tuple(spec.shape))
+    return Place(
+        spec.dtype, tuple(strides), math.prod(spec.shape), False, spec.axis, block, tuple(spec.shape)
+    )
 
 
 def _strides(shape: Sequence[int]) -> tuple[int, ...]:

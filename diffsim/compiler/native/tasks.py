@@ -139,9 +139,7 @@ def _serializes(node: ast.stmt) -> bool:
 # ---- loops ----
 
 
-def _shared(
-    loop: ast.For, arguments: set[str], places: Mapping[str, Place], lanes: int
-) -> Task | None:
+def _shared(loop: ast.For, arguments: set[str], places: Mapping[str, Place], lanes: int) -> Task | None:
     """Return the task of a loop, None where it runs in order."""
     loop = _unspread(loop)
     axes = _axes(loop)
@@ -187,7 +185,11 @@ def _axes(loop: ast.For) -> list[_Axis] | None:
     call = loop.iter
     if not isinstance(call, ast.Call):
         return None
-    bounds = call.args if ast.unparse(call.func) != "range" else [ast.Tuple([*_zero(call.args), *call.args], ast.Load())]
+    bounds = (
+        call.args
+        if ast.unparse(call.func) != "range"
+        else [ast.Tuple([*_zero(call.args), *call.args], ast.Load())]
+    )
     axes = []
     for target, bound in zip(targets, bounds, strict=True):
         pair = bound.elts if isinstance(bound, ast.Tuple) else [ast.Constant(0), bound]
