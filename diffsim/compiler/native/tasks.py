@@ -185,11 +185,9 @@ def _axes(loop: ast.For) -> list[_Axis] | None:
     call = loop.iter
     if not isinstance(call, ast.Call):
         return None
-    bounds = (
-        call.args
-        if ast.unparse(call.func) != "range"
-        else [ast.Tuple([*_zero(call.args), *call.args], ast.Load())]
-    )
+    bounds = call.args
+    if called(call) == "range":
+        bounds = [ast.Tuple([*_zero(call.args), *call.args], ast.Load())]
     axes = []
     for target, bound in zip(targets, bounds, strict=True):
         pair = bound.elts if isinstance(bound, ast.Tuple) else [ast.Constant(0), bound]
@@ -344,7 +342,7 @@ def _apart(one: _Sum, other: ast.Subscript) -> bool:
 
 
 def _gather(private: Private, one: _Sum) -> tuple[int, list[ast.stmt]]:
-    """Return what adds private elements to their place and zeros them, and in how many parts that can be done.
+    """Return what adds private elements to their place and zeros them, and in how many parts it can be done.
 
     Each element is added part by part in a statement of its own, so that no compiler changes the order.
     """
