@@ -86,7 +86,7 @@ class Team:
 
     def _function(self, place: int) -> Any:
         """Return a function of the team's by its place in its memory."""
-        at = ctypes.c_void_p.from_address(self.address + 8 * place).value
+        at = ctypes.c_size_t.from_address(self.address + 8 * place).value
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(at)
 
 

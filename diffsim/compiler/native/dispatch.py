@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.memory import Place
-from diffsim.compiler.native.tasks import COPIES, FIRST, LAST, PART, PARTS, Private, Task
+from diffsim.compiler.native.sums import COPIES, PART, PARTS, Private
+from diffsim.compiler.native.tasks import FIRST, LAST, Task
 from diffsim.compiler.native.values import SIZE
 
 __all__ = ["Piece", "function", "of_tasks", "used_places"]

@@ -15,7 +15,8 @@ from diffsim.compiler.native.expressions import OPERATORS, called
 from diffsim.compiler.native.memory import Place
 from diffsim.compiler.native.modes import entered
 from diffsim.compiler.native.scopes import scoped
-from diffsim.compiler.native.tasks import COPIES, FIRST, LAST, PART, PARTS, Task, split
+from diffsim.compiler.native.sums import COPIES, PART, PARTS
+from diffsim.compiler.native.tasks import FIRST, LAST, Task, split
 from diffsim.compiler.native.values import Number, literal
 from diffsim.compiler.native.worlds import Worlds, added_to
 
