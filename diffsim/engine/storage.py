@@ -153,11 +153,14 @@ class Storage:
 
     def _store(self, buffer: Buffer, component: int, array: NDArray[Any]) -> None:
         spec = self._specs[buffer]
-        if self.on_cpu:
+        if spec.axis >= 0:
             laid, axes = self.arena.laid(spec)[component], self.layout.axes(buffer)
             if "time" in axes:
                 laid = laid[(slice(None),) * axes.index("time") + (slice(self.layout.steps),)]
             spec.fill(laid, array)
+            return
+        if self.on_cpu:
+            self._outside(buffer, self.arena.views(spec)[component])[...] = array
             return
         whole = np.zeros(spec.shape, _taichi.NUMPY[buffer.dtype])
         self._outside(buffer, whole)[...] = array
