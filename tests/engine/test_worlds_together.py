@@ -1,4 +1,4 @@
-"""Several worlds in one register of the processor: each as if it ran alone, whatever way its branches take."""
+"""Several worlds in one register of the processor: each as if it ran alone, whatever its branches do."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import diffsim as ds
 from diffsim.compiler.native.translate import ONE_BY_ONE, translate
 from diffsim.engine.native import places_of
 
-WORLDS = 11  # a block of eight, and one with room to spare
+WORLDS = 13  # a block of eight, and one with room to spare
 STEPS = 24
 
 

@@ -49,8 +49,7 @@ def _worlds(w: KernelWriter, lane: Lane) -> Iterator[None]:
         bounds = f"0, {worlds}"
     elif block > 1:  # whole blocks
         bounds = (
-            f"g * {blocks} // {groups} * {block}, "
-            f"ti.min((g + 1) * {blocks} // {groups} * {block}, {worlds})"
+            f"g * {blocks} // {groups} * {block}, ti.min((g + 1) * {blocks} // {groups} * {block}, {worlds})"
         )
     with w.inside(f"for w in range({bounds}):"):
         yield

@@ -60,7 +60,9 @@ class Arithmetic:
         kind = kind_of(a.dtype, width)
         if a.constant:
             return Number(a.dtype, f"<{', '.join([f'{a.kind} {a.text}'] * width)}>", width)
-        first = self.code.result(a.dtype, f"insertelement {kind} poison, {LLVM[a.dtype]} {a.text}, i64 0", width)
+        first = self.code.result(
+            a.dtype, f"insertelement {kind} poison, {LLVM[a.dtype]} {a.text}, i64 0", width
+        )
         zeros = f"<{width} x i32> zeroinitializer"
         return self.code.result(a.dtype, f"shufflevector {kind} {first.text}, {kind} poison, {zeros}", width)
 

@@ -52,7 +52,10 @@ class Worlds(Expressions):
         else:
             start = bounds.elts[0] if isinstance(bounds, ast.Tuple) else None
         return (start is None or _multiple(start, self._lanes)) and any(
-            self._is_row(node, name) for part in body for node in ast.walk(part) if isinstance(node, ast.Subscript)
+            self._is_row(node, name)
+            for part in body
+            for node in ast.walk(part)
+            if isinstance(node, ast.Subscript)
         )
 
     def _is_row(self, node: ast.Subscript, name: str) -> bool:
@@ -77,7 +80,9 @@ class Worlds(Expressions):
         code.label(f"B{k}")
         self._lane, self._varying, memory.width = name, varying(name, body), self._lanes
         if self._worlds % self._lanes:
-            memory.live = do.active = do.compare("<", lanes_of("i32", self._lanes), do.binary("-", stop, first))
+            memory.live = do.active = do.compare(
+                "<", lanes_of("i32", self._lanes), do.binary("-", stop, first)
+            )
         inside()
         self._lane, self._varying, memory.width = "", set(), 1
         memory.live = do.active = None
