@@ -12,6 +12,7 @@ from diffsim.compiler.native.arithmetic import Unsupported
 from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.dispatch import Piece, function, of_tasks, used_places
 from diffsim.compiler.native.expressions import OPERATORS, called
+from diffsim.compiler.native.jam import ITERATIONS, jammed, renamed
 from diffsim.compiler.native.memory import Place
 from diffsim.compiler.native.modes import entered
 from diffsim.compiler.native.scopes import scoped
@@ -20,7 +21,9 @@ from diffsim.compiler.native.tasks import FIRST, LAST, Task, split
 from diffsim.compiler.native.values import Number, literal
 from diffsim.compiler.native.worlds import Worlds, added_to
 
-__all__ = ["Place", "Unsupported", "translate"]
+__all__ = ["ONE_BY_ONE", "Place", "Unsupported", "translate"]
+
+ONE_BY_ONE = "one world after the other"  # what a module says that could not be for several at once
 
 
 def translate(
@@ -59,11 +62,11 @@ def translate(
     tasks = split(kernel, places, lanes) if shared else [Task(kernel.body)]
     try:
         pieces = _pieces(tasks, _Kind(real, lanes, worlds, itertools.count()), arguments, places)
-    except Unsupported:
+    except Unsupported as reason:
         if lanes == 1:
             raise
-        # one world after the other
         pieces = _pieces(tasks, _Kind(real, 1, worlds, itertools.count()), arguments, places)
+        pieces[0][0].code.line(f"; {ONE_BY_ONE}: {reason}")
     return _module(symbol, arguments, list(places), tasks, pieces, triple)
 
 
@@ -225,6 +228,16 @@ class _Body(Worlds):
     # ---- loops and branches ----
 
     def _for(self, node: ast.For) -> None:
+        found = jammed(node, self._names) if self._lane else None
+        if found is not None:
+            main, rest, names = found
+            self._varying |= {renamed(n, k) for n in names & self._varying for k in range(ITERATIONS)}
+            self._loop(main)
+            self._loop(rest)
+            return
+        self._loop(node)
+
+    def _loop(self, node: ast.For) -> None:
         if not isinstance(node.iter, ast.Call):
             raise Unsupported(ast.unparse(node.iter))
         call, kind = node.iter, called(node.iter)
@@ -241,15 +254,11 @@ class _Body(Worlds):
             raise Unsupported(kind)
         targets = node.target.elts if isinstance(node.target, ast.Tuple) else [node.target]
         names = [t.id for t in targets if isinstance(t, ast.Name)]
+        loops = list(zip(names, pairs, strict=True))
         if self._counts_worlds(names[0], call.args[0] if kind == "ndrange" else call, node.body):
-            self._together(
-                names[0],
-                pairs[0],
-                node.body,
-                lambda: self._nest(list(zip(names, pairs, strict=True))[1:], node.body),
-            )
+            self._together(names[0], pairs[0], node.body, lambda: self._nest(loops[1:], node.body))
             return
-        self._nest(list(zip(names, pairs, strict=True)), node.body)
+        self._nest(loops, node.body)
 
     def _range(self, node: ast.expr) -> tuple[Number, Number]:
         if isinstance(node, ast.Tuple):
