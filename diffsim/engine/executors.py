@@ -42,6 +42,13 @@ class Watch(Protocol):
 class Executor(abc.ABC):
     """Run the steps `t0 .. t0 + n - 1`, which begin at the first slot of the window.
 
+    Args:
+        stages: A program and its adjoints.
+        layout: The sizes of everything in memory.
+        real: The type of float literals.
+        storage: The memory.
+        brief: A few steps will be run and no more; machine code for them is made as fast as can be.
+
     Attributes:
         stride: Steps that one launch stands for, where that number is fixed.
         together: `gradient` is faster than `forward` and then `backward`.
@@ -50,8 +57,11 @@ class Executor(abc.ABC):
     stride = 1
     together = False
 
-    def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
+    def __init__(
+        self, stages: StageSet, layout: Layout, real: str, storage: Storage, brief: bool = False
+    ) -> None:
         self.stages, self.layout, self.real, self.storage = stages, layout, real, storage
+        self._brief = brief
         self._launchers: list[Launcher] = []
         moves = move_kernels(stages.lowered, layout, real, storage.on_cpu)
         if layout.windows:
@@ -62,7 +72,7 @@ class Executor(abc.ABC):
         }
 
     def _launcher(self, text: KernelText) -> Launcher:
-        launcher = Launcher(text, self.storage)
+        launcher = Launcher(text, self.storage, self._brief)
         self._launchers.append(launcher)
         return launcher
 
@@ -192,8 +202,10 @@ class Step(Executor):
     watch: Watch | None = None
     _phases: Sequence[str] = PHASES
 
-    def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
-        super().__init__(stages, layout, real, storage)
+    def __init__(
+        self, stages: StageSet, layout: Layout, real: str, storage: Storage, brief: bool = False
+    ) -> None:
+        super().__init__(stages, layout, real, storage, brief)
         self._known: dict[tuple[object, ...], Launcher] = {}
         kernels = step_kernels(stages, layout, real, self._threads, self._phases)
         self._stages: dict[str, list[Stage]] = {}

@@ -24,7 +24,7 @@ from diffsim.engine.objects import ObjectCache
 __all__ = ["Library", "Unsupported", "bind", "the_library"]
 
 _SYMBOL = "kernel"
-_OFTEN, _SELDOM = 2, 1  # levels of optimisation
+_OFTEN, _SELDOM, _BRIEFLY = 2, 1, 0  # levels of optimisation
 
 Function = Callable[..., None]
 Where = tuple[Spec, int] | int  # a component of a buffer, or an address
@@ -46,17 +46,18 @@ class Library:
         self._turn = threading.RLock()
         self.compiled = self.loaded = 0
 
-    def function(self, text: KernelText, places: dict[str, Place]) -> Function:
+    def function(self, text: KernelText, places: dict[str, Place], brief: bool = False) -> Function:
         """Return a function for a text: its arguments, and the table of its places' addresses.
 
         Args:
             text: What is printed.
             places: The arrays that it names, in the order of the table.
+            brief: It will run a few times only, and need not be fast.
 
         Raises:
             Unsupported: The text has something that is not translated.
         """
-        level = _OFTEN if text.origins else _SELDOM
+        level = _BRIEFLY if brief else _OFTEN if text.origins else _SELDOM
         key = _key(text, places, level)
         with self._turn:
             if key not in self._functions:
@@ -80,20 +81,23 @@ class Library:
         return ctypes.CFUNCTYPE(None, *kinds, ctypes.c_void_p)(code.address), code
 
 
-def bind(text: KernelText, spec: Callable[[Buffer], Spec], arena: BlockArena) -> Compiled:
+def bind(
+    text: KernelText, spec: Callable[[Buffer], Spec], arena: BlockArena, brief: bool = False
+) -> Compiled:
     """Return the machine code of a text, bound to memory.
 
     Args:
         text: What is printed.
         spec: Tells what a buffer is in memory.
         arena: The memory.
+        brief: It will run a few times only, and need not be fast.
 
     Raises:
         Unsupported: The text has something that is not translated.
     """
     start = time.perf_counter()
     found = places_of(text, spec)
-    function = the_library().function(text, {name: place for name, (place, _) in found.items()})
+    function = the_library().function(text, {name: place for name, (place, _) in found.items()}, brief)
     table = arena.table([where for _, where in found.values()])
     theirs = tuple(b.source for b, _ in text.used.values() if b.kind == "external")
 
