@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import itertools
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,32 +71,35 @@ def fingerprint() -> tuple[str, ...]:
 
 
 @functools.cache
-def _machine(level: int) -> Any:
+def _machine(level: int, portable: bool) -> Any:
     llvm = _llvm()
-    cpu, features = _host()
+    cpu, features = ("", "") if portable else _host()
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=cpu, features=features, opt=level, reloc="pic", codemodel="jitdefault", jit=True
     )
 
 
-def compile_object(text: str, level: int) -> bytes:
-    """Compile a module of LLVM's textual form for this processor.
+def compile_object(texts: Sequence[str], level: int, portable: bool = False) -> bytes:
+    """Compile modules of LLVM's textual form to one object.
 
     Args:
-        text: The module.
+        texts: The modules, which may call each other's functions.
         level: 0 for what is compiled fast, to 3; from 2 on loops are vectorised. (Packing neighbouring
             operations as well takes a tenth to a quarter of the time to compile, and makes nothing faster.)
+        portable: For every processor of this kind, not for this one alone.
 
     Returns:
         An object file.
 
     Raises:
-        RuntimeError: The text is not well formed.
+        RuntimeError: A text is not well formed.
     """
     llvm = _llvm()
     with _turn:
-        module = llvm.parse_assembly(text)
-        machine = _machine(level)
+        module, *others = [llvm.parse_assembly(text) for text in texts]
+        for other in others:
+            module.link_in(other)
+        machine = _machine(level, portable)
         module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)
         if level:
             options = llvm.create_pipeline_tuning_options(speed_level=level)

@@ -98,7 +98,7 @@ class Engine:
         buffers += lowered.kept.values() if layout.checkpoints else []
         buffers += lowered.whole.values() if layout.windows else []
         buffers += lowered.alarms.buffers
-        if layout.groups > 1:
+        if layout.sums > 1:
             for shared in (b for b in parameter_adjoints(lowered) if not b.per_world):
                 total = Buffer(
                     shared.name + "_sum",
@@ -377,7 +377,7 @@ class Engine:
         found: dict[str, NDArray[Any]] = {"cost": self.cost()}
         last = self.plan.layout.history + n
         for state in self.lowered.states:
-            found[state.source.key] = np.stack([np.array(a[:, :last]) for a in self.storage.arrays(state)])
+            found[state.source.key] = np.stack(self.storage.arrays(state, slice(last)))
         if not gradients:
             return found
         executor.backward(0, n, True)

@@ -6,6 +6,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.engine.chunk import Chunk
 from diffsim.engine.executors import Executor, Fused, Step
+from diffsim.engine.launch import Launcher, brief_launcher
 from diffsim.engine.storage import Storage
 
 __all__ = ["CHECK", "Measured", "make_executor"]
@@ -57,4 +58,4 @@ def make_executor(
         return Chunk(stages, layout, real, storage, chunk)
     if mode == "fused":
         return Fused(stages, layout, real, storage)
-    return Step(stages, layout, real, storage, brief=mode == CHECK)
+    return Step(stages, layout, real, storage, brief_launcher if mode == CHECK else Launcher)

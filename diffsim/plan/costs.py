@@ -14,7 +14,7 @@ from diffsim.compiler.autodiff import expanded
 from diffsim.compiler.checks.ranges import Ranges
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
-from diffsim.compiler.codegen.stepwise import PHASES, groups_of, worth_sharing
+from diffsim.compiler.codegen.stepwise import PHASES, Threads, groups_of, worth_sharing
 from diffsim.compiler.ir import Accumulate, For, If, Load, Op, Stage, Store, walk
 from diffsim.runtime import RuntimeInfo
 
@@ -74,7 +74,7 @@ class Costs:
         self._layout, self._recomputation = layout, recomputation
         self._native = info.native
         self._machine = _machine(info)
-        threads = info.threads if info.on_cpu else 0
+        threads = Threads(info.threads if info.on_cpu else 0, info.native)
         self._groups = {
             phase: [
                 [_measure(part, layout, threads) for part in group]
@@ -157,8 +157,8 @@ class Costs:
 
 def _machine(info: RuntimeInfo) -> _Machine:
     """Return round figures of the backends; see benchmarks/results."""
-    if info.native:
-        return _Machine(2e-6, 10e-6, 0.07e-9, 0.1e-9, info.threads, info.threads)
+    if info.on_cpu and info.native:
+        return _Machine(4e-6, 5e-6, 0.07e-9, 0.1e-9, info.threads, info.threads)
     if info.on_cpu:
         return _Machine(8e-6, 80e-6, 0.15e-9, 0.3e-9, info.threads, info.threads)
     return _Machine(15e-6, 4e-6, 4e-9, 4e-9, 16384, 65536)
@@ -170,7 +170,7 @@ def _text_seconds(sizes: Iterable[_Size]) -> float:
     return _KERNEL + _OPERATION * sum(s.operations for s in sizes) + _PAIR * places**2
 
 
-def _measure(stage: Stage, layout: Layout, threads: int) -> _Size:
+def _measure(stage: Stage, layout: Layout, threads: Threads) -> _Size:
     stage = expanded(stage)
     ranges = Ranges(stage.body, stage.t, layout.steps)
 
@@ -190,7 +190,7 @@ def _measure(stage: Stage, layout: Layout, threads: int) -> _Size:
         return total
 
     every = list(walk(stage.body))
-    shared = not threads or worth_sharing(stage.body, layout.worlds, threads)
+    shared = not threads.on_cpu or worth_sharing(stage.body, layout.worlds, threads)
     return _Size(
         len(every),
         sum(2 if isinstance(op, Accumulate) else isinstance(op, Load | Store) for op in every),

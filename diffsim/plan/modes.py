@@ -21,6 +21,7 @@ __all__ = [
     "Candidate",
     "ModeChoice",
     "Timing",
+    "block_of",
     "choose_mode",
     "lanes_of",
     "mode_rows",
@@ -79,11 +80,31 @@ class ModeChoice:
     tunable: bool
 
 
-def lanes_of(info: RuntimeInfo, worlds: int) -> int:
-    """Return how many lanes run in parallel: each world on a GPU, a few per thread on a CPU."""
+def block_of(info: RuntimeInfo, worlds: int, mode: str) -> int:
+    """Return how many worlds machine code runs in one register; 1 where it runs one after the other.
+
+    Args:
+        info: How the runtime was started.
+        worlds: How many there are.
+        mode: What is asked for.
+    """
+    import os
+
+    BLOCK = int(os.environ.get("WB", "8"))
+    return BLOCK if info.native and worlds >= 4 and mode in ("auto", "fused") else 1
+
+
+def lanes_of(info: RuntimeInfo, worlds: int, block: int = 1) -> int:
+    """Return how many lanes run in parallel: each world on a GPU, a few per thread on a CPU.
+
+    Args:
+        info: How the runtime was started.
+        worlds: How many there are.
+        block: How many of them run in one register.
+    """
     if not info.on_cpu:
         return worlds
-    return min(worlds, info.threads)
+    return min(-(-worlds // block), info.threads)
 
 
 def pays(extra: float, slow: float, fast: float, iterations: int) -> bool:
