@@ -18,7 +18,7 @@ from diffsim.compiler.codegen.stepwise import PHASES, Threads, step_kernels
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer, Stage
 from diffsim.engine.copies import host_copies
-from diffsim.engine.launch import Launcher
+from diffsim.engine.launch import Launcher, brief_launcher
 from diffsim.engine.storage import Storage
 
 __all__ = ["Executor", "Fused", "Step", "Watch"]
@@ -49,7 +49,7 @@ class Executor(abc.ABC):
         layout: The sizes of everything in memory.
         real: The type of float literals.
         storage: The memory.
-        make: Makes what launches a text; then no copy is left to the host.
+        make: Makes what launches a text; with one of one's own no copy is left to the host.
 
     Attributes:
         stride: Steps that one launch stands for, where that number is fixed.
@@ -67,7 +67,7 @@ class Executor(abc.ABC):
         moves = move_kernels(stages.lowered, layout, real, storage.on_cpu)
         if layout.windows:
             moves |= window_kernels(stages.lowered, layout, real, storage.on_cpu)
-        copies = host_copies(stages.lowered, storage, layout) if make is Launcher else {}
+        copies = host_copies(stages.lowered, storage, layout) if make in (Launcher, brief_launcher) else {}
         self._moves: dict[str, Callable[..., None]] = {
             name: copies[name] if name in copies else self._launcher(text) for name, text in moves.items()
         }
@@ -188,10 +188,13 @@ class Fused(Executor):
     def _kernel(self, name: str) -> Launcher:
         if name not in self._made:
             stages, layout, real = self.stages, self.layout, self.real
+            native = self.storage.in_arrays
             if name == "forward":
-                text = fused_forward(stages.lowered, layout, real)
+                text = fused_forward(stages.lowered, layout, real, native)
             else:
-                text = (fused_backward if name == "backward" else fused_gradient)(stages, layout, real)
+                text = (fused_backward if name == "backward" else fused_gradient)(
+                    stages, layout, real, native
+                )
             self._made[name] = self._launcher(text)
         return self._made[name]
 
@@ -206,10 +209,12 @@ class Step(Executor):
     watch: Watch | None = None
     _phases: Sequence[str] = PHASES
 
-    def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
-        super().__init__(stages, layout, real, storage)
+    def __init__(
+        self, stages: StageSet, layout: Layout, real: str, storage: Storage, make: Make = Launcher
+    ) -> None:
+        super().__init__(stages, layout, real, storage, make)
         self._known: dict[tuple[object, ...], Launcher] = {}
-        kernels = step_kernels(stages, layout, real, self._threads, self._phases)
+        kernels = step_kernels(stages, layout, real, self._threads, self._phases, not storage.in_arrays)
         self._stages: dict[str, list[Stage]] = {}
         self._kernels: dict[str, list[Launcher]] = {}
         for phase, parts in stages.in_order().items():

@@ -27,7 +27,7 @@ from diffsim.engine.team import can_share, the_team
 __all__ = ["Library", "Unsupported", "arguments_of", "bind", "places_of", "the_library"]
 
 _SYMBOL = "kernel"
-_OFTEN, _SELDOM = 2, 1  # levels of optimisation
+_OFTEN, _SELDOM, _BRIEFLY = 2, 1, 0  # levels of optimisation
 
 Function = Callable[..., None]
 Where = tuple[Spec, int] | int  # a component of a buffer, or an address
@@ -49,18 +49,21 @@ class Library:
         self._turn = threading.RLock()
         self.compiled = self.loaded = 0
 
-    def function(self, text: KernelText, places: dict[str, Place], shared: bool = False) -> Function:
+    def function(
+        self, text: KernelText, places: dict[str, Place], shared: bool = False, brief: bool = False
+    ) -> Function:
         """Return a function for a text: its arguments, and the table of its places' addresses.
 
         Args:
             text: What is printed.
             places: The arrays that it names, in the order of the table.
             shared: Threads share its loops: behind the places comes the address of their team.
+            brief: It will run a few times only, and need not be fast.
 
         Raises:
             Unsupported: The text has something that is not translated.
         """
-        level = _OFTEN if text.origins else _SELDOM
+        level = _BRIEFLY if brief else _OFTEN if text.origins else _SELDOM
         key = _key(text, places, level, shared)
         with self._turn:
             if key not in self._functions:
@@ -73,8 +76,10 @@ class Library:
         kept = runtime.info().cache
         image = self._cache.get(key) if kept else None
         if image is None:
-            module = translate(text.source, text.real, places, _SYMBOL, shared, text.lanes, text.worlds)
-            image = _llvm.compile_object([module], level)
+            module = translate(
+                text.source, text.real, places, _SYMBOL, shared, text.lanes, text.worlds, _llvm.triple()
+            )
+            image = _llvm.compile_object(module, level)
             self.compiled += 1
             if kept:
                 self._cache.put(key, image)
@@ -85,22 +90,25 @@ class Library:
         return ctypes.CFUNCTYPE(None, *kinds, ctypes.c_void_p)(code.address), code
 
 
-def bind(text: KernelText, spec: Callable[[Buffer], Spec], arena: BlockArena) -> Compiled:
+def bind(
+    text: KernelText, spec: Callable[[Buffer], Spec], arena: BlockArena, brief: bool = False
+) -> Compiled:
     """Return the machine code of a text, bound to memory.
 
     Args:
         text: What is printed.
         spec: Tells what a buffer is in memory.
         arena: The memory.
+        brief: It will run a few times only, and need not be fast.
 
     Raises:
         Unsupported: The text has something that is not translated.
     """
     start = time.perf_counter()
     found = places_of(text, spec)
-    team = the_team() if can_share() and candidates(text.source) else None
+    team = the_team() if not brief and can_share() and candidates(text.source) else None
     places = {name: place for name, (place, _) in found.items()}
-    function = the_library().function(text, places, team is not None)
+    function = the_library().function(text, places, team is not None, brief)
     where = [where for _, where in found.values()]
     table = arena.table(where if team is None else [*where, team.address])
     theirs = tuple(b.source for b, _ in text.used.values() if b.kind == "external")

@@ -119,7 +119,7 @@ def _code() -> _llvm.Code:
     cache = ObjectCache() if runtime.info().cache else None
     image = cache.get(key) if cache else None
     if image is None:
-        image = _llvm.compile_object([text], _LEVEL)
+        image = _llvm.compile_object(text, _LEVEL)
         if cache:
             cache.put(key, image)
     return _llvm.load(image, "prepare")

@@ -11,7 +11,13 @@ __all__ = ["chunk_kernel"]
 
 
 def chunk_kernel(
-    stages: StageSet, layout: Layout, real: str, threads: Threads, phase: str, length: int
+    stages: StageSet,
+    layout: Layout,
+    real: str,
+    threads: Threads,
+    phase: str,
+    length: int,
+    native: bool = False,
 ) -> KernelText:
     """Print `(t, s0)`: so many steps from `t` on, or their adjoints from the last to the first.
 
@@ -25,8 +31,9 @@ def chunk_kernel(
         threads: Of the CPU.
         phase: `step` or `step_adj`.
         length: How many steps.
+        native: As of `KernelWriter`.
     """
-    w = KernelWriter(f"{phase}_chunk{length}", ("t", "s0"), layout, real)
+    w = KernelWriter(f"{phase}_chunk{length}", ("t", "s0"), layout, real, native)
     w.program = type(stages.lowered.program.simulator).__name__
     parts = [part for group in groups_of(stages, phase, real) for part in group]
     parts = launched(parts, parts)

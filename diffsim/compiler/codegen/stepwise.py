@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from diffsim.compiler.autodiff import expanded
 from diffsim.compiler.codegen.ending import as_the_world_sees, limited
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
@@ -70,7 +69,12 @@ class Threads:
 
 
 def step_kernels(
-    stages: StageSet, layout: Layout, real: str, threads: Threads, phases: Sequence[str] = PHASES
+    stages: StageSet,
+    layout: Layout,
+    real: str,
+    threads: Threads,
+    phases: Sequence[str] = PHASES,
+    native: bool = False,
 ) -> dict[str, list[KernelText]]:
     """Print one kernel per stage: `begin`, `step`, `terminal` and their adjoints, all `(t, s0)`.
 
@@ -80,10 +84,11 @@ def step_kernels(
         real: The type of float literals.
         threads: Of the CPU.
         phases: Which phases to print.
+        native: As of `KernelWriter`.
     """
 
     def kernel(name: str, parts: list[Stage], lane: Lane) -> KernelText:
-        w = KernelWriter(name, ("t", "s0"), layout, real)
+        w = KernelWriter(name, ("t", "s0"), layout, real, native)
         for part in parts:
             parallel_stage(w, part, lane, threads)
         w.line("pass")
@@ -147,7 +152,7 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads) 
     """
     w.comes_from(stage)
     worlds = w.layout.worlds
-    stage = expanded(stage)
+    stage = w.ready(stage)
     nests = [_nest(op) for op in stage.body.ops]
     alone = threads.on_cpu and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
     w.name(stage.t, lane.t)

@@ -98,7 +98,7 @@ def of_tasks(
         if gather is not None:
             lines += _entrance(f"{_CUTS}{k}", arguments, places, task, gather)
         body += _shared(k, task, gather is not None)
-    head = f"define void @{symbol}({', '.join([*(f'i32 %{a}' for a in arguments), _TABLE])}) #0 {{"
+    head = f"define internal void @{symbol}({', '.join([*(f'i32 %{a}' for a in arguments), _TABLE])}) #0 {{"
     if any(task.items for task in tasks):
         body = [*_prepared(arguments, len(places)), *body]
     return [*lines, head, *_loads(places), *body, "  ret void", "}"]

@@ -29,6 +29,7 @@ OPERATORS: dict[type[ast.operator], str] = {
     ast.LShift: "<<",
     ast.RShift: ">>",
 }
+_AFFINE = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -62,16 +63,14 @@ class Expressions:
     """The translation of expressions, of assignments to names, and of memory.
 
     Args:
+        code: What is translated goes there.
         real: The type of float literals.
         places: The arrays that the text names.
         shared: Several threads run it at the same time.
-
-    Attributes:
-        code: What was translated so far.
     """
 
-    def __init__(self, real: str, places: Mapping[str, Place], shared: bool = False) -> None:
-        self.code = Assembly()
+    def __init__(self, code: Assembly, real: str, places: Mapping[str, Place], shared: bool = False) -> None:
+        self.code = code
         self._do = Arithmetic(self.code, real)
         self._real, self._places = real, places
         self._memory = Memory(self._do)
@@ -132,7 +131,7 @@ class Expressions:
         indices: list[Number | Row] = []
         for axis, item in enumerate(items):
             row = self._row(item) if axis == place.axis else None
-            indices.append(self._do.cast(self._value(item), "i32") if row is None else row)
+            indices.append(self._index(item) if row is None else row)
         return self._memory.spot(name, place, indices)
 
     def _row(self, node: ast.expr) -> Row | None:
@@ -155,6 +154,26 @@ class Expressions:
 
     def _varies(self, node: ast.AST) -> bool:
         return isinstance(node, ast.Name) and node.id in self._varying
+
+    def _index(self, node: ast.expr) -> Number:
+        """Translate an index to 64 bits.
+
+        Sums and products are taken in 64 bits, where they do not overflow: so LLVM sees how far places are
+        apart, which it could not where numbers of 32 bits wrap.
+        """
+        index, wide = self._widened(node)
+        return index if wide else self._do.cast(self._do.cast(index, "i32"), "i64")
+
+    def _widened(self, node: ast.expr) -> tuple[Number, bool]:
+        """Translate a part of an index; tell whether it is a number of 32 bits, given in 64."""
+        if not (isinstance(node, ast.BinOp) and isinstance(node.op, _AFFINE)):
+            value = self._value(node)
+            return (self._do.cast(value, "i64"), True) if value.dtype == "i32" else (value, False)
+        (a, wide), (b, other) = self._widened(node.left), self._widened(node.right)
+        if wide and other:
+            return self._do.exact(OPERATORS[type(node.op)], a, b), True
+        a, b = (self._do.cast(x, "i32") if w else x for x, w in ((a, wide), (b, other)))
+        return self._do.binary(OPERATORS[type(node.op)], a, b), False
 
     def _named(self, node: ast.Subscript) -> tuple[str, list[ast.expr]]:
         """Return the name of a place and its indices; of a field of vectors, that of the component."""

@@ -77,11 +77,13 @@ class Memory:
         width: How many worlds a register holds, in a loop over worlds; else 1.
         live: Which of them are there, where their number is no multiple of that; None for all.
         mask: Which of them a branch is for; None where there is none.
+        group: That of accesses in a loop whose iterations are independent.
     """
 
     def __init__(self, do: Arithmetic) -> None:
         self._do, self.code = do, do.code
         self.width = 1
+        self.group = ""
         self.live: Number | None = None
         self.mask: Number | None = None
 
@@ -103,7 +105,7 @@ class Memory:
                 shared = index.shared
                 row, index = True, self._block_of(index.start, place) if blocked else index.start
             elif blocked:
-                beside = self._do.binary("&", index, literal("i32", place.block - 1))
+                beside = self._do.binary("&", index, literal(index.dtype, place.block - 1))
                 (one if index.width == 1 else many).append(self._scaled(beside, 1))
                 index = self._block_of(index, place)
             if index.constant and index.width == 1:
@@ -120,7 +122,7 @@ class Memory:
         return Spot(place, self.code.result("u64", step).text, self.width, scattered=True)
 
     def _block_of(self, index: Number, place: Place) -> Number:
-        return self._do.binary(">>", index, literal("i32", place.block.bit_length() - 1))
+        return self._do.binary(">>", index, literal(index.dtype, place.block.bit_length() - 1))
 
     def _scaled(self, index: Number, stride: int) -> Number:
         """Return an index in elements, in 64 bits."""
@@ -147,7 +149,7 @@ class Memory:
         elif width > 1 and not self._whole(spot):
             text = self._masked(spot, "load", mask=self.live)
         else:
-            text = f"load {kind}, ptr {spot.address}, align {size}"
+            text = f"load {kind}, ptr {spot.address}, align {size}{self._grouped}"
         loaded = self.code.result(place.dtype, text, width)
         if place.dtype != "u1":
             return loaded
@@ -174,7 +176,11 @@ class Memory:
         elif width > 1 and not self._whole(spot):
             self.code.line(self._masked(spot, "store", text, self.active))
         else:
-            self.code.line(f"store {kind} {text}, ptr {spot.address}, align {size}")
+            self.code.line(f"store {kind} {text}, ptr {spot.address}, align {size}{self._grouped}")
+
+    @property
+    def _grouped(self) -> str:
+        return f", !llvm.access.group {self.group}" if self.group else ""
 
     def _whole(self, spot: Spot) -> bool:
         """Tell whether a row may be read and written beyond the worlds that are there."""
