@@ -273,10 +273,11 @@ class _Body(Worlds):
         (name, (start, stop)), *inner = loops
         looped = name[:1] in ("i", "p")  # an index of the user's, not the time or a world
         self._do.looped += looped
-        self._loop(name, start, stop, lambda: self._nest(inner, body))
+        self._repeat(name, start, stop, lambda: self._nest(inner, body))
         self._do.looped -= looped
 
-    def _loop(self, name: str, start: Number, stop: Number, inside: Callable[[], None]) -> None:
+    def _repeat(self, name: str, start: Number, stop: Number, inside: Callable[[], None]) -> None:
+        """Translate a loop of one name."""
         if max(start.width, stop.width) > 1:
             self._some(name, start, stop, inside)
             return
