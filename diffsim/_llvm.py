@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Code", "compile_object", "fingerprint", "load", "why_missing"]
+__all__ = ["Code", "compile_object", "fingerprint", "load", "triple", "why_missing"]
 
 _names = itertools.count()
 # LLVM's objects are made and linked by one thread at a time
@@ -62,12 +62,17 @@ def _host() -> tuple[str, str]:
 
 
 @functools.cache
+def triple() -> str:
+    """Return what LLVM calls this system: `x86_64-unknown-linux-gnu`."""
+    return str(_llvm().get_process_triple())
+
+
+@functools.cache
 def fingerprint() -> tuple[str, ...]:
     """Return what decides, beside the text and the level, what is compiled: versions and the processor."""
     import llvmlite
 
-    llvm = _llvm()
-    return llvmlite.__version__, str(llvm.llvm_version_info), llvm.get_process_triple(), *_host()
+    return llvmlite.__version__, str(_llvm().llvm_version_info), triple(), *_host()
 
 
 @functools.cache
@@ -79,11 +84,11 @@ def _machine(level: int, portable: bool) -> Any:
     )
 
 
-def compile_object(texts: Sequence[str], level: int, portable: bool = False) -> bytes:
-    """Compile modules of LLVM's textual form to one object.
+def compile_object(text: str | Sequence[str], level: int, portable: bool = False) -> bytes:
+    """Compile a module of LLVM's textual form, or several to one object.
 
     Args:
-        texts: The modules, which may call each other's functions.
+        text: The module; or some that may call each other's functions.
         level: 0 for what is compiled fast, to 3; from 2 on loops are vectorised. (Packing neighbouring
             operations as well takes a tenth to a quarter of the time to compile, and makes nothing faster.)
         portable: For every processor of this kind, not for this one alone.
@@ -95,8 +100,9 @@ def compile_object(texts: Sequence[str], level: int, portable: bool = False) -> 
         RuntimeError: A text is not well formed.
     """
     llvm = _llvm()
+    texts = [text] if isinstance(text, str) else text
     with _turn:
-        module, *others = [llvm.parse_assembly(text) for text in texts]
+        module, *others = [llvm.parse_assembly(one) for one in texts]
         for other in others:
             module.link_in(other)
         machine = _machine(level, portable)
