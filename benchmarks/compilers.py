@@ -81,7 +81,7 @@ def judge(row: Row, found: dict[str, Any]) -> dict[str, Any]:
         if first == "native" and kind in row.bars:
             numbers["bar"] = row.bars[kind]
             numbers["held"] = numbers["value_and_grad_ratio"] >= row.bars[kind]
-        if first == "native" and kind == "jax":
+        if first == "native" and kind == "jax" and row.bars:
             numbers["first_call_held"] = found[first]["first_call_s"] <= numbers["first_call_s"]
     return found
 

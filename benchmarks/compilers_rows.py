@@ -203,9 +203,9 @@ ROWS = {
 
 
 def small(row: Row) -> Row:
-    """Return a row at the size that the command is tried with."""
+    """Return a row at the size that the command is tried with, held to nothing."""
     sizes = {name: row.small[name] for name in row.sizes}
-    return replace(row, sizes=sizes, steps=row.small["steps"])
+    return replace(row, sizes=sizes, steps=row.small["steps"], bars={})
 
 
 def setup_of(row: Row, kind: str, precision: int, mode: str) -> contest.Setup:

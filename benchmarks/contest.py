@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -54,13 +53,6 @@ class Setup:
         return np.float64 if self.precision == 64 else np.float32
 
 
-def has_compilers() -> bool:
-    """Say whether this diffsim has more than one compiler to choose from."""
-    import diffsim as ds
-
-    return "compiler" in inspect.signature(ds.init).parameters
-
-
 def diffsim_program(
     setup: Setup, make: Callable[[], Any], wrt: str | Sequence[str], worlds: int = 1
 ) -> Program:
@@ -75,7 +67,7 @@ def diffsim_program(
     import diffsim as ds
 
     by_compiler = setup.kind in COMPILERS
-    chosen = {"compiler": setup.kind} if by_compiler and has_compilers() else {}
+    chosen = {"compiler": setup.kind} if by_compiler else {}
     ds.init(setup.arch, setup.precision, threads=setup.threads, cache=setup.cache, **chosen)
     memory, mode = ("1GiB", setup.mode) if by_compiler else ("4GiB", setup.kind)
     rollout = ds.Rollout(make(), steps=setup.steps, worlds=worlds, memory=memory, mode=mode)
@@ -97,8 +89,8 @@ def one_thread_of_jax(setup: Setup) -> None:
 
 def usable(kinds: Sequence[str]) -> list[str]:
     """Leave out what this machine can't run, with a line that says so."""
-    missing = {"jax": find_spec("jax") is None, "c": compiler() is None}
-    missing["native"] = "native" in kinds and not has_compilers()
+    missing = {"c": compiler() is None}
+    missing.update({kind: find_spec(name) is None for kind, name in (("jax", "jax"), ("native", "llvmlite"))})
     for kind in kinds:
         if missing.get(kind):
             print(f"left out: {LABELS.get(kind, kind)}, which this machine does not have")

@@ -76,8 +76,10 @@ class Library:
         kept = runtime.info().cache
         image = self._cache.get(key) if kept else None
         if image is None:
-            module = translate(text.source, text.real, places, _SYMBOL, shared, text.lanes, text.worlds)
-            image = _llvm.compile_object([module], level)
+            module = translate(
+                text.source, text.real, places, _SYMBOL, shared, text.lanes, text.worlds, _llvm.triple()
+            )
+            image = _llvm.compile_object(module, level)
             self.compiled += 1
             if kept:
                 self._cache.put(key, image)

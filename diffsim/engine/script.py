@@ -102,7 +102,7 @@ class Script:
                 offsets.append(self._place(*where))
             symbol = f"{name}_kernel{number}"
             places = {part: place for part, (place, _) in found.items()}
-            modules.append(translate(text.source, text.real, places, symbol))
+            modules.append(translate(text.source, text.real, places, symbol, triple=_llvm.triple()))
             members.append(Member(symbol, arguments_of(text.source), tuple(offsets)))
         modules.insert(
             0, driver(name, members, self._calls, self._size, first, (self.place(cost), SIZE[cost.dtype]))

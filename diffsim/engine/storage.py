@@ -110,25 +110,22 @@ class Storage:
         """Return each component with axes in the order of kernels' indices, room to spare included."""
         return self.arena.views(self._specs[buffer])
 
-    def arrays(self, buffer: Buffer, slots: Any = slice(None)) -> list[NDArray[Any]]:
+    def arrays(self, buffer: Buffer, slots: Any = None) -> list[NDArray[Any]]:
         """Return each component with axes in the order of the indices, world first.
 
         There is no copy on the CPU where worlds are not in blocks: to change what is in memory, `put` it.
 
         Args:
             buffer: What to return.
-            slots: Which of its slots, as an index of an array.
+            slots: Which of its slots, as an index of an array; None for all.
         """
         spec = self._specs[buffer]
         if spec.axis != 0 or spec.block == spec.shape[0]:
             found = [self._outside(buffer, a) for a in self.memory(buffer)]
-            return (
-                found if isinstance(slots, slice) and slots == slice(None) else [a[:, slots] for a in found]
-            )
-        parts = self.laid(buffer) if len(spec.shape) == 1 else [a[:, slots] for a in self.laid(buffer)]
-        worlds = self.layout.worlds
+            return found if slots is None else [a[:, slots] for a in found]
+        parts = self.laid(buffer) if slots is None else [a[:, slots] for a in self.laid(buffer)]
         merged = (np.moveaxis(a, -1, 1) for a in parts)
-        return [a.reshape(-1, *a.shape[2:])[:worlds] for a in merged]
+        return [a.reshape(-1, *a.shape[2:])[: self.layout.worlds] for a in merged]
 
     def _outside(self, buffer: Buffer, array: NDArray[Any]) -> NDArray[Any]:
         """Return what kernels index with worlds first, as many as there are, and as many times as steps."""
@@ -160,11 +157,14 @@ class Storage:
 
     def _store(self, buffer: Buffer, component: int, array: NDArray[Any]) -> None:
         spec = self._specs[buffer]
-        if self.on_cpu:
+        if spec.axis >= 0:
             laid, axes = self.arena.laid(spec)[component], self.layout.axes(buffer)
             if "time" in axes:
                 laid = laid[(slice(None),) * axes.index("time") + (slice(self.layout.steps),)]
             spec.fill(laid, array)
+            return
+        if self.on_cpu:
+            self._outside(buffer, self.arena.views(spec)[component])[...] = array
             return
         whole = np.zeros(spec.shape, _taichi.NUMPY[buffer.dtype])
         self._outside(buffer, whole)[...] = array

@@ -86,7 +86,7 @@ class Team:
 
     def _function(self, place: int) -> Any:
         """Return a function of the team's by its place in its memory."""
-        at = ctypes.c_void_p.from_address(self.address + 8 * place).value
+        at = ctypes.c_size_t.from_address(self.address + 8 * place).value
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(at)
 
 
@@ -119,7 +119,7 @@ def _code() -> _llvm.Code:
     cache = ObjectCache() if runtime.info().cache else None
     image = cache.get(key) if cache else None
     if image is None:
-        image = _llvm.compile_object([text], _LEVEL)
+        image = _llvm.compile_object(text, _LEVEL)
         if cache:
             cache.put(key, image)
     return _llvm.load(image, "prepare")

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from diffsim.compiler.codegen.ending import as_the_world_sees, limited
 from diffsim.compiler.codegen.layout import Layout
@@ -40,7 +40,8 @@ _NATIVE_ENOUGH = 4  # worlds for each thread, and rows, that do so without Taich
 _UNKNOWN_TRIPS = 16  # of a loop whose bounds are computed
 
 
-class Threads(NamedTuple):
+@dataclass(frozen=True)
+class Threads:
     """Those of the CPU that parallel loops may use.
 
     Attributes:

@@ -7,7 +7,7 @@ from functools import reduce
 
 from diffsim.compiler.builder import promote
 from diffsim.compiler.ir import is_float
-from diffsim.compiler.native.assembly import FLAGS, Assembly
+from diffsim.compiler.native.assembly import FLAGS, SUMS, Assembly
 from diffsim.compiler.native.functions import function
 from diffsim.compiler.native.values import LLVM, SIZE, Number, kind_of, literal, suffix_of
 
@@ -136,8 +136,28 @@ class Arithmetic:
             return Number(dtype, a.text, a.width)
         if a.constant and a.width == 1 and not is_float(old) and old != "u1":
             return literal(dtype, int(a.text))
+        if is_float(old) and not is_float(dtype):
+            return self._whole(a, dtype)
         kind = kind_of(dtype, a.width)
         return self.code.result(dtype, f"{_conversion(old, dtype)} {a.kind} {a.text} to {kind}", a.width)
+
+    def _whole(self, a: Number, dtype: str) -> Number:
+        """Convert a float to an integer, rounded toward zero.
+
+        What does not fit, or is NaN, becomes some number, always the same: LLVM would let each use of it see
+        another, and a check of an index then says nothing of the index. Narrow and unsigned types wrap.
+        """
+        wide = "i64" if dtype in ("u32", "u64", "i64") else "i32"
+        made = self._rounded("fptosi", a, wide)
+        if dtype != "u64":
+            return self.cast(made, dtype)
+        small = self.compare("<", a, literal(a.dtype, 2.0**63))
+        return self.select(small, made._replace(dtype=dtype), self._rounded("fptoui", a, dtype))
+
+    def _rounded(self, conversion: str, a: Number, dtype: str) -> Number:
+        kind = kind_of(dtype, a.width)
+        made = self.code.result(dtype, f"{conversion} {a.kind} {a.text} to {kind}", a.width)
+        return self.code.result(dtype, f"freeze {kind} {made.text}", a.width)
 
     def bits(self, a: Number, dtype: str) -> Number:
         """Take the bits of a number for one of another type."""
@@ -164,12 +184,17 @@ class Arithmetic:
             return self._float(op, a, b)
         if op in ("//", "%"):
             return self._whole_division(op, a, b)
+        if op in ("<<", ">>"):  # the machine counts modulo the bits of a number, and LLVM not at all beyond
+            b = self._plain("and", b, literal(dtype, 8 * SIZE[dtype] - 1))
         if op == ">>":
             return self._plain("ashr" if dtype[0] == "i" else "lshr", a, b)
         if op not in _INTEGER:
             raise Unsupported(f"{op} of {dtype}")
-        wrap = " nsw" if dtype[0] == "i" and op in ("+", "-", "*") else ""
-        return self._plain(_INTEGER[op] + wrap, a, b)
+        return self._plain(_INTEGER[op], a, b)
+
+    def exact(self, op: str, a: Number, b: Number) -> Number:
+        """Apply an operator to integers whose result is known to fit."""
+        return self._plain(f"{_INTEGER[op]} nsw", a, b)
 
     def _plain(self, instruction: str, a: Number, b: Number) -> Number:
         a, b = self.alike(a, b)
@@ -177,7 +202,7 @@ class Arithmetic:
 
     def _float(self, op: str, a: Number, b: Number) -> Number:
         if op in _FLOAT:
-            return self._plain(f"{_FLOAT[op]} {FLAGS}", a, b)
+            return self._plain(f"{_FLOAT[op]} {SUMS if op in '+-' else FLAGS}", a, b)
         if op not in ("//", "%"):
             raise Unsupported(f"{op} of {a.dtype}")
         whole = self.function("floor", self._plain(f"fdiv {FLAGS}", a, b))
@@ -223,16 +248,11 @@ class Arithmetic:
         return self.code.result(a.dtype, text, width)
 
     def extreme(self, name: str, a: Number, b: Number) -> Number:
-        """Return the larger (`max`) or the smaller number (`min`) of one type.
-
-        A NaN that is first is kept: literals come second, so that a bound does not hide one.
-        """
-        if a.constant:
-            a, b = b, a
-        order = {"min": "lt", "max": "gt"}[name]
+        """Return the larger (`max`) or the smaller number (`min`) of one type; NaN where one is."""
         a, b = self.alike(a, b)
-        how = f"fcmp u{order}" if is_float(a.dtype) else f"icmp {'s' if a.dtype[0] == 'i' else 'u'}{order}"
-        return self.select(self.code.result("u1", f"{how} {a.kind} {a.text}, {b.text}", a.width), a, b)
+        if is_float(a.dtype):
+            return self.code.call(a.dtype, f"llvm.{name}imum.{suffix_of(a.dtype, a.width)}", a, b)
+        return self.select(self.compare({"min": "<", "max": ">"}[name], a, b), a, b)
 
     # ---- functions ----
 
@@ -301,11 +321,9 @@ class Arithmetic:
 
 
 def _conversion(old: str, new: str) -> str:
-    """Return the instruction that converts a number."""
+    """Return the instruction that converts a number, of a float to a float."""
     if is_float(old) and is_float(new):
         return "fpext" if new == "f64" else "fptrunc"
-    if is_float(old):
-        return "fptosi" if new[0] == "i" else "fptoui"
     if is_float(new):
         return "sitofp" if old[0] == "i" else "uitofp"
     if SIZE[old] > SIZE[new] and old != "u1":

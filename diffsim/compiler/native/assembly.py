@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from diffsim.compiler.native.functions import Function
 from diffsim.compiler.native.values import Number, kind_of
 
-__all__ = ["FLAGS", "Assembly"]
+__all__ = ["FLAGS", "SUMS", "Assembly"]
 
-# Sums may be taken in another order, products may be fused with sums, and zero has no sign. Not more of
-# "fast math": a number that is not finite stays one, so that the checks which look for it mean something.
-FLAGS = "reassoc nsz contract"
+# Products may be fused with sums, and zero has no sign. Not more of "fast math": a number that is not finite
+# stays one, so that the checks which look for it mean something.
+FLAGS = "nsz contract"
+# Sums may be taken in another order, too. Not products: `x * 1e300 * 1e300` would become `x` times infinity.
+SUMS = f"reassoc {FLAGS}"
 
 
 class Assembly:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.memory import Place
-from diffsim.compiler.native.tasks import COPIES, FIRST, LAST, PART, PARTS, Private, Task
+from diffsim.compiler.native.sums import COPIES, PART, PARTS, Private
+from diffsim.compiler.native.tasks import FIRST, LAST, Task
 from diffsim.compiler.native.values import SIZE
 
 __all__ = ["Piece", "function", "of_tasks", "used_places"]
@@ -97,7 +98,7 @@ def of_tasks(
         if gather is not None:
             lines += _entrance(f"{_CUTS}{k}", arguments, places, task, gather)
         body += _shared(k, task, gather is not None)
-    head = f"define void @{symbol}({', '.join([*(f'i32 %{a}' for a in arguments), _TABLE])}) #0 {{"
+    head = f"define internal void @{symbol}({', '.join([*(f'i32 %{a}' for a in arguments), _TABLE])}) #0 {{"
     if any(task.items for task in tasks):
         body = [*_prepared(arguments, len(places)), *body]
     return [*lines, head, *_loads(places), *body, "  ret void", "}"]

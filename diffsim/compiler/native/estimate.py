@@ -54,7 +54,7 @@ def surely_differ(a: ast.expr, b: ast.expr) -> bool:
 
 
 def _remainder(node: ast.expr) -> tuple[dict[str, int] | None, int]:
-    """Return the sum that an index is, and the divisor of which it is the remainder; 0 where there is none."""
+    """Return the sum that an index is, and the divisor whose remainder it is; 0 where there is none."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and isinstance(node.right, ast.Constant):
         divisor = node.right.value
         if isinstance(divisor, int) and divisor > 0:

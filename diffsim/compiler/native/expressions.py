@@ -29,6 +29,7 @@ OPERATORS: dict[type[ast.operator], str] = {
     ast.LShift: "<<",
     ast.RShift: ">>",
 }
+_AFFINE = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -130,7 +131,7 @@ class Expressions:
         indices: list[Number | Row] = []
         for axis, item in enumerate(items):
             row = self._row(item) if axis == place.axis else None
-            indices.append(self._do.cast(self._value(item), "i32") if row is None else row)
+            indices.append(self._index(item) if row is None else row)
         return self._memory.spot(name, place, indices)
 
     def _row(self, node: ast.expr) -> Row | None:
@@ -143,15 +144,36 @@ class Expressions:
                 inner = self._row(right) if n % self._width == 0 else None
                 if inner is None or any(self._varies(name) for name in ast.walk(first)):
                     return None
-                return Row(self._do.binary("+", self._do.cast(self._value(first), "i32"), inner.start))
+                start = self._do.binary("+", self._do.cast(self._value(first), "i32"), inner.start)
+                return Row(start, inner.shared)
             case ast.BinOp(ast.Name(name), ast.Mod(), ast.Constant(int(n))) if n == self._width:
-                return Row(literal("i32", 0)) if name == self._lane else None
+                return Row(literal("i32", 0), True) if name == self._lane else None
             case ast.Name(name) if name == self._lane:
                 return Row(self._get(FIRST))
         return None
 
     def _varies(self, node: ast.AST) -> bool:
         return isinstance(node, ast.Name) and node.id in self._varying
+
+    def _index(self, node: ast.expr) -> Number:
+        """Translate an index to 64 bits.
+
+        Sums and products are taken in 64 bits, where they do not overflow: so LLVM sees how far places are
+        apart, which it could not where numbers of 32 bits wrap.
+        """
+        index, wide = self._widened(node)
+        return index if wide else self._do.cast(self._do.cast(index, "i32"), "i64")
+
+    def _widened(self, node: ast.expr) -> tuple[Number, bool]:
+        """Translate a part of an index; tell whether it is a number of 32 bits, given in 64."""
+        if not (isinstance(node, ast.BinOp) and isinstance(node.op, _AFFINE)):
+            value = self._value(node)
+            return (self._do.cast(value, "i64"), True) if value.dtype == "i32" else (value, False)
+        (a, wide), (b, other) = self._widened(node.left), self._widened(node.right)
+        if wide and other:
+            return self._do.exact(OPERATORS[type(node.op)], a, b), True
+        a, b = (self._do.cast(x, "i32") if w else x for x, w in ((a, wide), (b, other)))
+        return self._do.binary(OPERATORS[type(node.op)], a, b), False
 
     def _named(self, node: ast.Subscript) -> tuple[str, list[ast.expr]]:
         """Return the name of a place and its indices; of a field of vectors, that of the component."""

@@ -1,4 +1,4 @@
-"""Threads that share the loops of kernels, in LLVM's textual form: they are woken and waited for by machine code.
+"""Threads that share the loops of kernels, in LLVM's textual form: machine code wakes them and waits.
 
 A team is a block of memory that kernels get the address of. Work is cut into parts, and whoever is free takes
 one: the thread that launched the kernel too, which never waits for a thread that has not begun. So a thread
@@ -39,12 +39,12 @@ _PATIENCE = 2000
 
 
 def team_text(triple: str) -> str:
-    """Return a module with `prepare(team)`, which makes a team of zeroed memory that has the number of threads.
+    """Return a module with `prepare(team)`, which makes a team of zeroed memory with the number of threads.
 
     `worker(team)` is what each thread but one runs, until `dismiss(team)`.
     `share(team, work, gather, context, parts, cuts, bytes)` calls `work(context, k)` for each of the parts,
-    then `gather(context, k)` for each cut if there are any. At the beginning of the context goes the address of
-    so many bytes of zeros, which have to be zeros again in the end.
+    then `gather(context, k)` for each cut if there are any. At the beginning of the context goes the address
+    of so many bytes of zeros, which have to be zeros again in the end.
 
     Args:
         triple: The system, as LLVM calls it.

@@ -12,13 +12,18 @@ from diffsim.compiler.native.arithmetic import Unsupported
 from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.dispatch import Piece, function, of_tasks, used_places
 from diffsim.compiler.native.expressions import OPERATORS, called
+from diffsim.compiler.native.jam import ITERATIONS, jammed, renamed
 from diffsim.compiler.native.memory import Place
+from diffsim.compiler.native.modes import entered
 from diffsim.compiler.native.scopes import scoped
-from diffsim.compiler.native.tasks import COPIES, FIRST, LAST, PART, PARTS, Task, split
+from diffsim.compiler.native.sums import COPIES, PART, PARTS
+from diffsim.compiler.native.tasks import FIRST, LAST, Task, split
 from diffsim.compiler.native.values import Number, literal
 from diffsim.compiler.native.worlds import Worlds, added_to
 
-__all__ = ["Place", "Unsupported", "translate"]
+__all__ = ["ONE_BY_ONE", "Place", "Unsupported", "translate"]
+
+ONE_BY_ONE = "one world after the other"  # what a module says that could not be for several at once
 
 
 def translate(
@@ -29,6 +34,7 @@ def translate(
     shared: bool = False,
     lanes: int = 1,
     worlds: int = 1,
+    triple: str = "",
 ) -> str:
     """Return a module of LLVM's textual form with one function: `void symbol(i32 ..., ptr table)`.
 
@@ -44,6 +50,7 @@ def translate(
         shared: Loops are done by several threads: behind the places comes the address of a team.
         lanes: How many worlds a register holds: loops over worlds run so many at once.
         worlds: How many there are.
+        triple: The system, as LLVM calls it, where numbers below the normal range are to be zero.
 
     Raises:
         Unsupported: The text has something that is not translated.
@@ -55,12 +62,12 @@ def translate(
     tasks = split(kernel, places, lanes) if shared else [Task(kernel.body)]
     try:
         pieces = _pieces(tasks, _Kind(real, lanes, worlds, itertools.count()), arguments, places)
-    except Unsupported:
+    except Unsupported as reason:
         if lanes == 1:
             raise
-        # one world after the other
         pieces = _pieces(tasks, _Kind(real, 1, worlds, itertools.count()), arguments, places)
-    return _module(symbol, arguments, list(places), tasks, pieces)
+        pieces[0][0].code.line(f"; {ONE_BY_ONE}: {reason}")
+    return _module(symbol, arguments, list(places), tasks, pieces, triple)
 
 
 _KEPT = '@llvm.compiler.used = appending global [{count} x ptr] [{names}], section "llvm.metadata"'
@@ -128,8 +135,10 @@ def _module(
     places: Sequence[str],
     tasks: Sequence[Task],
     pieces: Sequence[tuple[Piece, Piece | None]],
+    triple: str,
 ) -> str:
     """Return the functions of the tasks, and one that calls them with what the table holds."""
+    inner = f"{symbol}.run"
     every = [piece for pair in pieces for piece in pair if piece is not None]
     definitions = {name: text for piece in every for name, text in piece.code.definitions.items()}
     kept = ", ".join(dict.fromkeys(f"ptr @{symbol}" for piece in every for symbol in piece.code.kept))
@@ -140,7 +149,8 @@ def _module(
     return "\n".join(
         [
             *(line for piece in every for line in function(piece)),
-            *of_tasks(symbol, arguments, places, tasks, pieces),
+            *of_tasks(inner, arguments, places, tasks, pieces),
+            *entered(symbol, inner, len(arguments), triple),
             *definitions.values(),
             *declarations,
             *(line for piece in every for line in piece.code.metadata),
@@ -218,9 +228,23 @@ class _Body(Worlds):
     # ---- loops and branches ----
 
     def _for(self, node: ast.For) -> None:
+        found = jammed(node, self._names) if self._lane else None
+        if found is not None:
+            main, rest, names = found
+            self._varying |= {renamed(n, k) for n in names & self._varying for k in range(ITERATIONS)}
+            self._loop(main)
+            self._loop(rest)
+            return
+        self._loop(node)
+
+    def _loop(self, node: ast.For) -> None:
         if not isinstance(node.iter, ast.Call):
             raise Unsupported(ast.unparse(node.iter))
         call, kind = node.iter, called(node.iter)
+        if kind == "range" and isinstance(node.target, ast.Name) and _once(call.args):
+            self._set(node.target.id, self._do.cast(self._value(call.args[0]), "i32"))
+            self.statements(node.body)
+            return
         if kind == "range":
             bounds = [self._do.cast(self._value(a), "i32") for a in call.args]
             pairs = [(bounds[0], bounds[1]) if len(bounds) == 2 else (literal("i32", 0), bounds[0])]
@@ -230,15 +254,11 @@ class _Body(Worlds):
             raise Unsupported(kind)
         targets = node.target.elts if isinstance(node.target, ast.Tuple) else [node.target]
         names = [t.id for t in targets if isinstance(t, ast.Name)]
+        loops = list(zip(names, pairs, strict=True))
         if self._counts_worlds(names[0], call.args[0] if kind == "ndrange" else call, node.body):
-            self._together(
-                names[0],
-                pairs[0],
-                node.body,
-                lambda: self._nest(list(zip(names, pairs, strict=True))[1:], node.body),
-            )
+            self._together(names[0], pairs[0], node.body, lambda: self._nest(loops[1:], node.body))
             return
-        self._nest(list(zip(names, pairs, strict=True)), node.body)
+        self._nest(loops, node.body)
 
     def _range(self, node: ast.expr) -> tuple[Number, Number]:
         if isinstance(node, ast.Tuple):
@@ -253,10 +273,11 @@ class _Body(Worlds):
         (name, (start, stop)), *inner = loops
         looped = name[:1] in ("i", "p")  # an index of the user's, not the time or a world
         self._do.looped += looped
-        self._loop(name, start, stop, lambda: self._nest(inner, body))
+        self._repeat(name, start, stop, lambda: self._nest(inner, body))
         self._do.looped -= looped
 
-    def _loop(self, name: str, start: Number, stop: Number, inside: Callable[[], None]) -> None:
+    def _repeat(self, name: str, start: Number, stop: Number, inside: Callable[[], None]) -> None:
+        """Translate a loop of one name."""
         if max(start.width, stop.width) > 1:
             self._some(name, start, stop, inside)
             return
@@ -269,7 +290,7 @@ class _Body(Worlds):
         code.line(f"br i1 {enters.text}, label %B{k}, label %E{k}")
         code.label(f"B{k}")
         inside()
-        following = self._do.binary("+", self._get(name), literal("i32", 1))
+        following = self._do.exact("+", self._get(name), literal("i32", 1))  # at most `stop`
         self._set(name, following)
         again = self._do.compare("<", following, stop)
         told = code.parallel(memory.group) if memory.group != outer else ""
@@ -289,3 +310,12 @@ class _Body(Worlds):
             self.statements(part)
             code.line(f"br label %J{k}")
         code.label(f"J{k}")
+
+
+def _once(bounds: Sequence[ast.expr]) -> bool:
+    """Tell whether a range is `range(k, k + 1)`."""
+    if len(bounds) != 2 or not isinstance(bounds[1], ast.BinOp):
+        return False
+    (start, stop) = bounds
+    one = isinstance(stop.right, ast.Constant) and stop.right.value == 1
+    return one and isinstance(stop.op, ast.Add) and ast.dump(stop.left) == ast.dump(start)

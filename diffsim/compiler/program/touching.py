@@ -117,14 +117,15 @@ def _number(operand: Operand) -> int:
     return int(operand.value)
 
 
-def may_follow(first: Access, second: Access) -> bool:
+def may_follow(first: Access, second: Access, again: bool = False) -> bool:
     """Tell whether `second` may touch a place that `first` touched before.
 
-    Of a store that is repeated at the same place only the first time is looked at.
+    Of a store that is repeated at the same place only the first time is looked at, unless told otherwise.
 
     Args:
         first: The one that must come first for that.
         second: Another access of the same buffer, time and component, or the same one.
+        again: Look at each time of a store.
     """
     if any(a[1] <= b[0] or b[1] <= a[0] for a, b in zip(first.region, second.region, strict=True)):
         return False
@@ -136,7 +137,7 @@ def may_follow(first: Access, second: Access) -> bool:
             if len(shifts) > 1:
                 return False
             if not shifts:
-                if isinstance(second.op, Store) and id(op) not in second.varying:
+                if isinstance(second.op, Store) and not again and id(op) not in second.varying:
                     continue
                 return True
             [shift] = shifts
