@@ -186,7 +186,7 @@ def test_a_mistake_in_a_chunk_is_noticed(chain, monkeypatch, reference):
 
     monkeypatch.setattr(chunks, "chunk_kernel", forgetful)
     rollout = ds.Rollout(chain, 7, mode="chunk", chunk=3)
-    with pytest.warns(UserWarning, match="mode 'chunk' gave other results than 'step' on the first [47] steps"):
+    with pytest.warns(UserWarning, match="'chunk' gave other results than 'step' on the first [47] steps"):
         found = rollout.value_and_grad(KEYS)
     assert_near(found, reference(7))
     assert (rollout.plan.mode, rollout.plan.chunk) == ("step", 0)
