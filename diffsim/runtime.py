@@ -158,7 +158,9 @@ def init(
     _end_fields()
     if _runtime.info is None:
         atexit.register(_taichi.finish)  # a script that closes nothing has its kernels cached as well
-    name, (folder, trouble) = _taichi.initialise(settings["arch"], precision, seed, threads, cache)
+    name, (folder, trouble) = _taichi.initialise(
+        settings["arch"], precision, seed, threads, cache, settings["compiler"] == "native"
+    )
     unguarded = _why_unguarded(name, as_device) if limit else ""
     guarded = 0.0 if unguarded else limit
     kept = cache and not trouble
@@ -212,7 +214,7 @@ def _close_users(settings: Mapping[str, Any], reset: bool) -> None:
 
 def _end_fields() -> None:
     """Warn of fields of users that end with the program, and make further uses of any field an error."""
-    if _taichi.current_program() is None:
+    if not _taichi.started():
         return
     fields = _outlived.living()
     places = _outlived.made_by_hand(fields)

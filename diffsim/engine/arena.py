@@ -31,6 +31,9 @@ class Spec:
         leading: How many axes come before those of space.
         components: Scalar fields.
         part: `windowed` for what has slots, `kept` for checkpoints, else `lasting`.
+        axis: The axis whose neighbours lie beside each other, in blocks around which all other axes are; -1
+            for none.
+        block: How many do.
     """
 
     name: str
@@ -39,6 +42,32 @@ class Spec:
     leading: int
     components: int
     part: str
+    axis: int = -1
+    block: int = 1
+
+    @property
+    def laid(self) -> tuple[int, ...]:
+        """Return the lengths of axes as they lie in memory: blocks in the place of that axis, theirs last."""
+        if self.axis < 0:
+            return self.shape
+        before, after = self.shape[: self.axis], self.shape[self.axis + 1 :]
+        return (*before, self.shape[self.axis] // self.block, *after, self.block)
+
+    def in_order(self, laid: NDArray[Any]) -> NDArray[Any]:
+        """Return what lies in memory with the axes of `shape`: a view, or a copy where there are blocks."""
+        return laid if self.axis < 0 else np.moveaxis(laid, -1, self.axis + 1).reshape(self.shape)
+
+    def fill(self, laid: NDArray[Any], values: NDArray[Any]) -> None:
+        """Overwrite what lies in memory by values with the axes of `shape`; the last block may lack some."""
+        if self.axis < 0:
+            laid[...] = values
+            return
+        blocks = np.moveaxis(np.moveaxis(laid, -1, self.axis + 1), (self.axis, self.axis + 1), (0, 1))
+        values = np.moveaxis(values, self.axis, 0)
+        whole, rest = divmod(len(values), self.block)
+        blocks[:whole] = values[: whole * self.block].reshape(whole, self.block, *values.shape[1:])
+        if rest:
+            blocks[whole, :rest] = values[whole * self.block :]
 
     @property
     def bytes(self) -> int:
@@ -103,6 +132,10 @@ class Arena(abc.ABC):
     @abc.abstractmethod
     def views(self, spec: Spec) -> list[NDArray[Any]]:
         """Return a buffer as NumPy arrays, one per component: its memory, or copies of a device's."""
+
+    def laid(self, spec: Spec) -> list[NDArray[Any]]:
+        """Return a buffer as it lies in memory, one array per component, or copies of a device's."""
+        return self.views(spec)
 
     @abc.abstractmethod
     def put(self, spec: Spec, component: int, values: NDArray[Any]) -> None:

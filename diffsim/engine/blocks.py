@@ -69,16 +69,20 @@ class BlockArena(Arena):
             dtype = np.dtype(_taichi.NUMPY[spec.dtype])
             size = math.prod(spec.shape) * dtype.itemsize
             parts = [first + _LINE * k for k in itertools.islice(places, spec.components)]
-            self._views[spec] = [block[k : k + size].view(dtype).reshape(spec.shape) for k in parts]
+            self._views[spec] = [block[k : k + size].view(dtype).reshape(spec.laid) for k in parts]
         self.bytes += sum(spec.bytes for spec in made)
 
     def views(self, spec: Spec) -> list[NDArray[Any]]:
-        """Return the arrays of a buffer, one per component."""
+        """Return the arrays of a buffer, one per component; copies of what lies in blocks."""
+        return [spec.in_order(laid) for laid in self._views[spec]]
+
+    def laid(self, spec: Spec) -> list[NDArray[Any]]:
+        """Return the arrays of a buffer as they lie in memory, one per component."""
         return self._views[spec]
 
     def put(self, spec: Spec, component: int, values: NDArray[Any]) -> None:
-        """Overwrite a component."""
-        self._views[spec][component][...] = values
+        """Overwrite a component; the last block of worlds may have room to spare."""
+        spec.fill(self._views[spec][component], values)
 
     def fields(self, spec: Spec) -> tuple[Any, ...]:
         """Move a buffer into Taichi fields, if it is not there yet, and return them."""
@@ -120,12 +124,13 @@ class BlockArena(Arena):
         fields = tuple(ti.field(_taichi.DTYPES[spec.dtype]) for _ in range(spec.components))
         for field in fields:  # one after the other, not element by element
             own = builder
-            for axis, n in enumerate(spec.shape):
-                own = own.dense(ti.axes(axis), n)
+            for axis, n in enumerate(spec.laid):
+                own = own.dense(ti.axes(spec.axis if axis == len(spec.shape) else axis), n)
             own.place(field)
         self._trees.append(_taichi.make_tree(builder))
         shapes, dtypes = [spec.shape] * len(fields), [spec.dtype] * len(fields)
         views = _taichi.address_views(fields, shapes, dtypes)
+        views = [view.reshape(spec.laid) for view in views]
         for old, new in zip(self._views[spec], views, strict=True):
             new[...] = old
         self._views[spec] = views

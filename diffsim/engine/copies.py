@@ -45,22 +45,20 @@ class _Copies:
 
     @cached_property
     def _states(self) -> list[NDArray[Any]]:
-        return [a for b in self._lowered.states for a in self._storage.arrays(b)]
+        return [a for b in self._lowered.states for a in self._storage.laid(b)]
 
     @cached_property
     def _starts(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """The States at the beginning of the window, with the arrays of their checkpoints."""
         kept = self._lowered.whole if self._windows else self._lowered.kept
-        places = [a for b in self._lowered.states for a in self._storage.arrays(kept[b])]
+        places = [a for b in self._lowered.states for a in self._storage.laid(kept[b])]
         h = self._history
         return [(view[:, :h], place[:, :, :h]) for view, place in zip(self._states, places, strict=True)]
 
     @cached_property
     def _whole(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        arrays = self._storage.arrays
-        return [
-            pair for b, w in self._lowered.whole.items() for pair in zip(arrays(b), arrays(w), strict=True)
-        ]
+        laid = self._storage.laid
+        return [pair for b, w in self._lowered.whole.items() for pair in zip(laid(b), laid(w), strict=True)]
 
     def shift(self, n: int, last: int = 0) -> None:
         for view in self._states:

@@ -16,7 +16,7 @@ from diffsim.engine.guard import the_guard
 from diffsim.engine.native import Unsupported, bind
 from diffsim.engine.storage import Storage
 
-__all__ = ["Launcher"]
+__all__ = ["Launcher", "brief_launcher"]
 
 
 class Launcher:
@@ -25,6 +25,7 @@ class Launcher:
     Args:
         text: The printed kernel.
         storage: Where its fields live.
+        brief: It will run a few times only: machine code for it is made as fast as can be.
 
     Attributes:
         compile_seconds: What compiling it took here; 0 where it was compiled for an earlier rollout.
@@ -32,8 +33,8 @@ class Launcher:
         reason: Why Taichi compiles it where machine code was asked for; empty where it does not.
     """
 
-    def __init__(self, text: KernelText, storage: Storage) -> None:
-        self.text = text
+    def __init__(self, text: KernelText, storage: Storage, brief: bool = False) -> None:
+        self.text, self._brief = text, brief
         self.compile_seconds = self.cost_seconds = 0.0
         self.reason = ""
         self._storage = storage
@@ -53,12 +54,15 @@ class Launcher:
         self._storage.allocate(self.text.tapes, self.text.tapes)
         arena, key = self._storage.arena, self._key()
         compiled = arena.compiled(key)
+        if compiled is None and self._brief:
+            compiled = arena.compiled(("brief", *key))
         if compiled is not None:
             compiles.spare(self.text)
             compiled.launch(*args)
         else:
             compiled = self._compile(args)
-            arena.keep(key, compiled)
+            # what Taichi has compiled is as good as it can be
+            arena.keep(("brief", *key) if self._brief and compiled.kernel is None else key, compiled)
             self.compile_seconds = compiled.seconds
         self._launch, self.cost_seconds = compiled.launch, compiled.seconds
 
@@ -84,7 +88,7 @@ class Launcher:
 
     def _made_native(self, arena: BlockArena, args: tuple[int, ...]) -> Compiled:
         trial = the_guard().attempt(self.text, self._storage, args)
-        compiled = bind(self.text, self._storage.spec, arena)
+        compiled = bind(self.text, self._storage.spec, arena, self._brief)
         compiled.launch(*args)
         the_guard().remember(trial)
         return compiled
@@ -113,3 +117,13 @@ class Launcher:
     def close(self) -> None:
         """Let go of the kernel, before its memory is given back."""
         self._launch = None
+
+
+def brief_launcher(text: KernelText, storage: Storage) -> Launcher:
+    """Return a launcher of a kernel that will run a few times only.
+
+    Args:
+        text: The printed kernel.
+        storage: Where its fields live.
+    """
+    return Launcher(text, storage, brief=True)

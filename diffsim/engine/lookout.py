@@ -74,7 +74,7 @@ class Lookout:
         if not self._due(t0):
             return
         kept = self.layout.history
-        if self.storage.on_cpu:
+        if self.storage.in_place:
             self._look_in_place()
             spoiled = math.isnan(self._largest([view[:, n : n + kept] for view in self._views]))
         else:
@@ -120,7 +120,7 @@ class Lookout:
 
     def measure(self, t0: int) -> float:
         """Note and return the largest adjoint that was carried to step `t0`; NaN where one is."""
-        if self.storage.on_cpu:
+        if self.storage.in_place:
             self._look_in_place()
             largest = self._largest(self._carried)
         else:
@@ -132,8 +132,8 @@ class Lookout:
     def _look_in_place(self) -> None:
         """Find the arrays once: on the CPU they share the memory of the fields."""
         if not self._views:
-            self._views = [a for b in self.lowered.states for a in self.storage.arrays(b)]
-            self._carried = [a for b in self.lowered.carried.values() for a in self.storage.arrays(b)]
+            self._views = [a for b in self.lowered.states for a in self.storage.laid(b)]
+            self._carried = [a for b in self.lowered.carried.values() for a in self.storage.laid(b)]
             size = sum(a.size for a in self._carried)
             if 0 < size <= _TOGETHER:
                 self._together = np.empty(size, np.result_type(*self._carried))

@@ -50,7 +50,9 @@ class Storage:
         axes, shape = self.layout.axes(buffer), self.layout.shape(buffer, lanes)
         part = "kept" if {"checkpoint", "kept"} & set(axes) else "windowed" if "slot" in axes else "lasting"
         leading = len(shape) - len(buffer.shape)
-        return Spec(buffer.name, buffer.dtype, shape, leading, buffer.components, part)
+        axis = self.layout.beside(buffer)
+        block = self.layout.block_of(buffer) if axis >= 0 else 1
+        return Spec(buffer.name, buffer.dtype, shape, leading, buffer.components, part, axis, block)
 
     @property
     def arena(self) -> Arena:
@@ -81,6 +83,11 @@ class Storage:
         """Return the scalar fields of a buffer, one per component."""
         return self.arena.fields(self._specs[buffer])
 
+    @property
+    def in_arrays(self) -> bool:
+        """Tell whether the memory is NumPy's, and becomes Taichi's only where somebody asks for fields."""
+        return self._native
+
     def close(self) -> None:
         """Give all memory back."""
         self._closed = True
@@ -90,19 +97,43 @@ class Storage:
 
     # ---- host ----
 
+    @property
+    def in_place(self) -> bool:
+        """Tell whether the host can look at all that lies in memory: it is its own, and there are no gaps."""
+        return self.on_cpu and self.layout.worlds % self.layout.block == 0
+
+    def laid(self, buffer: Buffer) -> list[NDArray[Any]]:
+        """Return each component as it lies in memory: blocks of worlds where `arrays` has worlds."""
+        return self.arena.laid(self._specs[buffer])
+
     def memory(self, buffer: Buffer) -> list[NDArray[Any]]:
-        """Return each component as it lies in memory, room to spare included; no copy on the CPU."""
+        """Return each component with axes in the order of kernels' indices, room to spare included."""
         return self.arena.views(self._specs[buffer])
 
-    def arrays(self, buffer: Buffer) -> list[NDArray[Any]]:
-        """Return each component with axes in the order of the indices, world first; no copy on the CPU."""
-        return [self._outside(buffer, a) for a in self.memory(buffer)]
+    def arrays(self, buffer: Buffer, slots: Any = None) -> list[NDArray[Any]]:
+        """Return each component with axes in the order of the indices, world first.
+
+        There is no copy on the CPU where worlds are not in blocks: to change what is in memory, `put` it.
+
+        Args:
+            buffer: What to return.
+            slots: Which of its slots, as an index of an array; None for all.
+        """
+        spec = self._specs[buffer]
+        if spec.axis != 0 or spec.block == spec.shape[0]:
+            found = [self._outside(buffer, a) for a in self.memory(buffer)]
+            return found if slots is None else [a[:, slots] for a in found]
+        parts = self.laid(buffer) if slots is None else [a[:, slots] for a in self.laid(buffer)]
+        merged = (np.moveaxis(a, -1, 1) for a in parts)
+        return [a.reshape(-1, *a.shape[2:])[: self.layout.worlds] for a in merged]
 
     def _outside(self, buffer: Buffer, array: NDArray[Any]) -> NDArray[Any]:
-        """Return a view of what lies in memory: world first, and no more times than there are steps."""
+        """Return what kernels index with worlds first, as many as there are, and as many times as steps."""
         axes = self.layout.axes(buffer)
         if self.layout.world_last and "world" in axes:
             array = np.moveaxis(array, -1, axes.index("world"))
+        if self.layout.block > 1 and "world" in axes:
+            array = array[(slice(None),) * axes.index("world") + (slice(self.layout.worlds),)]
         if "time" in axes:
             array = array[(slice(None),) * axes.index("time") + (slice(self.layout.steps),)]
         return array
@@ -126,6 +157,12 @@ class Storage:
 
     def _store(self, buffer: Buffer, component: int, array: NDArray[Any]) -> None:
         spec = self._specs[buffer]
+        if spec.axis >= 0:
+            laid, axes = self.arena.laid(spec)[component], self.layout.axes(buffer)
+            if "time" in axes:
+                laid = laid[(slice(None),) * axes.index("time") + (slice(self.layout.steps),)]
+            spec.fill(laid, array)
+            return
         if self.on_cpu:
             self._outside(buffer, self.arena.views(spec)[component])[...] = array
             return

@@ -114,12 +114,16 @@ class Traffic:
     def windows(self) -> Iterator[NDArray[Any]]:
         """Yield all values of the window, a component at a time."""
         for buffer in self._lowered.whole:
-            yield from self._storage.arrays(buffer)
+            yield from self._storage.laid(buffer) if self._storage.on_cpu else self._storage.arrays(buffer)
 
     def put_windows(self, arrays: Iterator[NDArray[Any]]) -> None:
         """Write all values of the window."""
         for buffer in self._lowered.whole:
-            self._storage.put(buffer, arrays)
+            if not self._storage.on_cpu:
+                self._storage.put(buffer, arrays)
+                continue
+            for view in self._storage.laid(buffer):
+                view[...] = next(arrays)
 
     def close(self) -> None:
         """Let go of the kernels."""
@@ -131,7 +135,7 @@ class Traffic:
         if self._starts is None:
             history = self._lowered.history
             states = self._lowered.states
-            self._starts = [a[:, :history] for b in states for a in self._storage.arrays(b)]
+            self._starts = [a[:, :history] for b in states for a in self._storage.laid(b)]
         return self._starts
 
     def _allocate(self) -> None:

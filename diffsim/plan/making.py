@@ -9,7 +9,7 @@ from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.errors import ConfigError
 from diffsim.plan.choice import Budget, Choice, choose, smallest_budget
-from diffsim.plan.modes import choose_mode, lanes_of
+from diffsim.plan.modes import block_of, choose_mode, lanes_of
 from diffsim.plan.report import Plan
 from diffsim.plan.request import Request
 from diffsim.plan.sizes import Sizes
@@ -31,7 +31,9 @@ def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, requ
         ConfigError: A budget is too small, or the folder for checkpoints cannot be written to.
     """
     steps, window = request.steps, request.window
-    sizes = Sizes(lowered, stages, steps, request.worlds, lanes_of(info, request.worlds), not info.on_cpu)
+    worlds, block = request.worlds, block_of(info, request.worlds, request.mode)
+    lanes = lanes_of(info, worlds, block)
+    sizes = Sizes(lowered, stages, steps, worlds, lanes, not info.on_cpu, block)
     budget = Budget(request.device_bytes, request.host_bytes, _room_on_disk(request))
     # then the same steps are in the same launches, whatever the window
     choice = choose(sizes, budget, request.schedule, window, multiple=request.chunk or 1)

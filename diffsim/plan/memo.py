@@ -116,7 +116,8 @@ def key_of(stages: StageSet, info: RuntimeInfo, plan: Plan) -> str:
     sizes = [n.bit_length() for n in (layout.steps, layout.window, layout.checkpoints, plan.iterations)]
     machine = (info.arch, info.precision, info.threads, info.compiler, _device(info.arch))
     versions = (_FORMAT, sys.modules["diffsim"].__version__, _taichi.ti.__version__)
-    parts = (sizes, layout.worlds, layout.groups, layout.history, layout.world_last, machine, versions)
+    order = (layout.worlds, layout.groups, layout.block, layout.history, layout.world_last)
+    parts = (sizes, *order, machine, versions)
     digest = hashlib.sha256(repr(parts).encode())
     numbers: dict[Value, int] = {}
     for phase, group in stages.in_order().items():

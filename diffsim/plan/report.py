@@ -140,6 +140,8 @@ class Plan:
     def _worlds(self) -> str:
         lanes = self.layout.groups
         text = f"{self.worlds:,} in {lanes:,} lane(s)"
+        if self.layout.block > 1:
+            text += f", {self.layout.block} at once in a register"
         if self.layout.world_last or lanes == 1:
             return text
         return f"{text}, a thread of this process each"

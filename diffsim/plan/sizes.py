@@ -31,6 +31,7 @@ class Sizes:
         worlds: Copies that run in parallel.
         groups: Lanes that run in parallel.
         world_last: The world axis is the fastest in memory.
+        block: Worlds beside each other in memory; 1 for none.
 
     Attributes:
         steps: The horizon.
@@ -47,17 +48,18 @@ class Sizes:
         worlds: int,
         groups: int,
         world_last: bool,
+        block: int = 1,
     ) -> None:
         self.lowered, self.stages = lowered, stages
-        self.steps, self.worlds, self.groups, self.world_last = steps, worlds, groups, world_last
+        self.steps, self.worlds, self.groups = steps, worlds, groups
+        self.world_last, self.block = world_last, block
         self.tapes = sorted({t for s in all_adjoints(stages) for t in tapes_of(s)}, key=lambda b: b.name)
         # short windows may hold things of fixed length whole: the slope is taken where windows are long
         near, far = self.total(1 << 20), self.total(1 << 21)
         self.per_step = max(1, (far - near) >> 20)
         self.fixed = near - (self.per_step << 20)
         self.per_checkpoint = sum(
-            Layout(steps, worlds, groups, 1, lowered.history, 1, world_last).bytes(lowered.kept[b])
-            for b in lowered.states
+            replace(self.layout(1), checkpoints=1).bytes(lowered.kept[b]) for b in lowered.states
         )
 
     @property
@@ -76,6 +78,7 @@ class Sizes:
             checkpoints,
             self.world_last,
             windows,
+            block=self.block,
         )
 
     def roomy(self, layout: Layout, budget: int) -> Layout:
@@ -122,9 +125,9 @@ class Sizes:
             return sum(layout.bytes(b) for b in buffers if b is not None)
 
         parameters = [b for b in with_adjoints if b.kind in ("param", "control", "constant")]
-        reduced = [b for b in parameter_adjoints(lowered) if layout.groups > 1 and not b.per_world]
+        reduced = [b for b in parameter_adjoints(lowered) if layout.sums > 1 and not b.per_world]
         initial = list(lowered.initial.values())
-        one_group = replace(layout, groups=1)
+        one_group = replace(layout, groups=1, block=1)
         return {
             "states": size(b for b in with_adjoints if b.kind == "state"),
             "scratch": size(b for b in with_adjoints if b.kind in ("scratch", "workspace")),

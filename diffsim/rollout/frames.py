@@ -137,7 +137,7 @@ def _last_states(engine: Engine) -> dict[str, NDArray[Any]]:
     found = {}
     for buffer in engine.lowered.states:
         field: Field = buffer.source
-        values = np.stack([a[:, slot] for a in engine.storage.arrays(buffer)], axis=-1)
+        values = np.stack([a[:, 0] for a in engine.storage.arrays(buffer, [slot])], axis=-1)
         values = values.reshape((layout.worlds, *field.element_shape))
         found[field.key] = values if layout.worlds > 1 else values[0]
     return found
@@ -162,7 +162,7 @@ def collect_frames(engine: Engine, buffers: dict[str, Buffer], every: int) -> di
             shift = history - 1 if buffer.kind == "state" else 0
             slots = [t - t0 + shift for t in times if t % every == 0]
             if slots:
-                stacked = np.stack([a[:, slots] for a in engine.storage.arrays(buffer)], axis=-1)
+                stacked = np.stack(engine.storage.arrays(buffer, slots), axis=-1)
                 frames[name].append(np.swapaxes(stacked, 0, 1))
 
     engine.forward(observe)

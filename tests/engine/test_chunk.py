@@ -252,8 +252,8 @@ def test_what_isworth_sharing():
     cheap = [stepwise.Store(None, None)] * 10
     sums = [stepwise.Accumulate(None, None)] * 10
     worth = stepwise.worth_sharing
-    assert not worth(stepwise.Block([loop(1000, cheap)]), 1, 8)
-    assert worth(stepwise.Block([loop(10**6, cheap)]), 1, 8)
-    assert not worth(stepwise.Block([loop(10**6, sums)]), 1, 2)
-    assert not worth(stepwise.Block([loop(10**6, cheap)]), 1, 1)
-    assert worth(stepwise.Block([loop(1000, cheap)]), 1000, 8)
+    assert not worth(stepwise.Block([loop(1000, cheap)]), 1, stepwise.Threads(8))
+    assert worth(stepwise.Block([loop(10**6, cheap)]), 1, stepwise.Threads(8))
+    assert not worth(stepwise.Block([loop(10**6, sums)]), 1, stepwise.Threads(2))
+    assert not worth(stepwise.Block([loop(10**6, cheap)]), 1, stepwise.Threads(1))
+    assert worth(stepwise.Block([loop(1000, cheap)]), 1000, stepwise.Threads(8))

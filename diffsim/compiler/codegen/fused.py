@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from diffsim.compiler.codegen.ending import begin_running, end_of, otherwise, own_steps, while_running
@@ -11,6 +11,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.printer import Lane
 from diffsim.compiler.codegen.stages import StageSet, adjoint_of, parameter_adjoints, passing_adjoints
 from diffsim.compiler.codegen.writer import KernelText, KernelWriter
+from diffsim.compiler.codegen.zeroing import lean_step
 from diffsim.compiler.ir import Block, Buffer, Stage, Value, blocks_of, operands_of, walk
 from diffsim.compiler.program.clearing import clear_stage
 from diffsim.compiler.program.lowered import LoweredProgram
@@ -21,9 +22,12 @@ __all__ = ["fused_backward", "fused_forward", "fused_gradient"]
 @contextmanager
 def _lanes(w: KernelWriter) -> Iterator[Lane]:
     """Print the loop over lanes (groups of worlds); yield how it is called."""
-    groups, worlds = w.layout.groups, w.layout.worlds
+    groups, worlds, block = w.layout.groups, w.layout.worlds, w.layout.block
     group = "g" if groups > 1 else "0"
-    lane = Lane(world="g" if groups == worlds > 1 else "w" if worlds > 1 else "0", group=group, lane=group)
+    world = "g" if groups == worlds > 1 and block == 1 else "w" if worlds > 1 else "0"
+    if block > 1:  # each world of a block adds to sums of its own
+        group = f"g * {block} + {world} % {block}" if groups > 1 else f"{world} % {block}"
+    lane = Lane(world=world, group=group, lane=group)
     if groups == 1 or w.layout.world_last:
         if groups == 1:
             w.line("ti.loop_config(serialize=True)")
@@ -40,7 +44,15 @@ def _worlds(w: KernelWriter, lane: Lane) -> Iterator[None]:
     if lane.world != "w":
         yield
         return
-    with w.inside(f"for w in range(g * {worlds} // {groups}, (g + 1) * {worlds} // {groups}):"):
+    bounds = f"g * {worlds} // {groups}, (g + 1) * {worlds} // {groups}"
+    blocks, block = w.layout.blocks, w.layout.block
+    if block > 1 and groups == 1:
+        bounds = f"0, {worlds}"
+    elif block > 1:  # whole blocks
+        bounds = (
+            f"g * {blocks} // {groups} * {block}, ti.min((g + 1) * {blocks} // {groups} * {block}, {worlds})"
+        )
+    with w.inside(f"for w in range({bounds}):"):
         yield
 
 
@@ -100,17 +112,24 @@ def _begin_lane(lane: Lane, history: int) -> Lane:
     return replace(lane, t="t0", slot=slot, ring=slot, scratch="0", once=True)
 
 
-def fused_forward(lowered: LoweredProgram, layout: Layout, real: str) -> KernelText:
-    """Print `forward(t0, n, last)`: steps `t0 .. t0 + n - 1` of every world in one launch."""
-    w = _writer("forward", lowered, layout, real)
+def fused_forward(lowered: LoweredProgram, layout: Layout, real: str, native: bool = False) -> KernelText:
+    """Print `forward(t0, n, last)`: steps `t0 .. t0 + n - 1` of every world in one launch.
+
+    Args:
+        lowered: A program.
+        layout: The axes of the buffers.
+        real: The type of float literals.
+        native: As of `KernelWriter`.
+    """
+    w = _writer("forward", lowered, layout, real, native)
     with _lanes(w) as lane, _worlds(w, lane):
         _forward(w, lowered, lane)
     return w.finish()
 
 
-def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
+def fused_backward(stages: StageSet, layout: Layout, real: str, native: bool = False) -> KernelText:
     """Print `backward(t0, n, last)`: the adjoints of those steps, last step first, in one launch."""
-    w = _writer("backward", stages.lowered, layout, real)
+    w = _writer("backward", stages.lowered, layout, real, native)
     with _lanes(w) as lane:
         _zero_shared(w, stages.lowered, lane)
         with _worlds(w, lane):
@@ -118,13 +137,13 @@ def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
     return w.finish()
 
 
-def fused_gradient(stages: StageSet, layout: Layout, real: str) -> KernelText:
+def fused_gradient(stages: StageSet, layout: Layout, real: str, native: bool = False) -> KernelText:
     """Print `gradient(t0, n, last, what)`: those steps (what = 1), their adjoints (2), or both (3).
 
     Both are done world after world: the adjoints of a world find in the processor's cache what its steps have
     just left there. Being one kernel, it computes the same bits with and without adjoints.
     """
-    w = _writer("gradient", stages.lowered, layout, real, "what")
+    w = _writer("gradient", stages.lowered, layout, real, native, "what")
     with _lanes(w) as lane:
         with w.inside("if what > 1:"):
             _zero_shared(w, stages.lowered, lane)
@@ -136,9 +155,12 @@ def fused_gradient(stages: StageSet, layout: Layout, real: str) -> KernelText:
     return w.finish()
 
 
-def _writer(name: str, lowered: LoweredProgram, layout: Layout, real: str, *more: str) -> KernelWriter:
-    w = KernelWriter(name, ("t0", "n", "last", *more), layout, real)
+def _writer(
+    name: str, lowered: LoweredProgram, layout: Layout, real: str, native: bool, *more: str
+) -> KernelWriter:
+    w = KernelWriter(name, ("t0", "n", "last", *more), layout, real, native)
     w.program = type(lowered.program.simulator).__name__
+    w.lanes = layout.block
     return w
 
 
@@ -180,7 +202,8 @@ def _end(
 
 
 def _zero_shared(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
-    with w.inside("if last == 1:"):
+    block = w.layout.block
+    with w.inside("if last == 1:"), w.inside(f"for w in range({block}):") if block > 1 else nullcontext():
         for buffer in parameter_adjoints(lowered):
             if not buffer.per_world:
                 _zero_parameter(w, buffer, lane)
@@ -191,10 +214,9 @@ def _backward(w: KernelWriter, stages: StageSet, lane: Lane) -> None:
     """Print the adjoints of one world's steps."""
     lowered, history = stages.lowered, w.layout.history
     order = stages.in_order()
-    body, ending = (
-        [clear_stage(c, w.real) for c in stages.clears()[phase]] + order[phase]
-        for phase in ("step_adj", "terminal_adj")
-    )
+    clears, adjoints = lean_step(stages)
+    body = [clear_stage(c, w.real) for c in clears] + adjoints
+    ending = [clear_stage(c, w.real) for c in stages.clears()["terminal_adj"]] + order["terminal_adj"]
     own = own_steps(w, lowered.ended, lane.world)
     _seed_window(w, lowered, lane, own)
     with w.inside("if last == 1:"):
@@ -207,6 +229,8 @@ def _backward(w: KernelWriter, stages: StageSet, lane: Lane) -> None:
             w.stages(ending, end)
             w.line("pass")
     heads = [f"for r in range({own}):", f"for s0 in range({own} - 1 - r, {own} - r):"]
+    if w.layout.block > 1 and own != "n":  # the same slots for all worlds of a block
+        heads = ["for r in range(n):", "for s0 in range(n - 1 - r, n - r):", f"if s0 < {own}:"]
     with _time(w, heads, body, adjoints=True):
         w.stages(body, _step_lane(lane, history))
     _save_carry(w, lowered, lane)

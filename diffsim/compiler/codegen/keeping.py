@@ -54,6 +54,7 @@ def _copies(
     on_cpu: bool,
 ) -> KernelText:
     w = KernelWriter(name, ("n", "last"), layout, real)
+    w.lanes = layout.block
     for buffer, (other, leading) in places.items():
         space = space_of(w, buffer)
         names = [name for name, _ in space]

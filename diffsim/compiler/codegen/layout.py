@@ -29,6 +29,8 @@ class Layout:
         windows: Copies of all values of a window that can be kept.
         width: Steps of a window that there is room for; 0 for no more than the window.
         room: Steps of a Control that there is room for; 0 for no more than the horizon.
+        block: Worlds beside each other in memory, which machine code runs in one register: what steps compute
+            lies in blocks of so many worlds, inside of which the world axis is the fastest; 1 for none.
 
     With room to spare rollouts of other horizons have the same memory, and so the same compiled kernels.
     """
@@ -43,6 +45,17 @@ class Layout:
     windows: int = 0
     width: int = 0
     room: int = 0
+    block: int = 1
+
+    @property
+    def blocks(self) -> int:
+        """Count the blocks of worlds; the last one may have room to spare."""
+        return -(-self.worlds // self.block)
+
+    @property
+    def sums(self) -> int:
+        """Count the places in which gradients of shared Params are added up, each by itself."""
+        return self.groups * self.block
 
     @property
     def slots(self) -> int:
@@ -77,7 +90,7 @@ class Layout:
             time = ("time",) if kind == "control" else ()
             if buffer.per_world:
                 return ("world", *time)
-            return ("group", *time) if buffer.is_adjoint and self.groups > 1 else time
+            return ("group", *time) if buffer.is_adjoint and self.sums > 1 else time
         if kind in ("cost", "norms", "done", "workspace"):
             return ("world",)
         if kind == "alarm":
@@ -92,12 +105,27 @@ class Layout:
             return ("lane",)
         return ()
 
+    def beside(self, buffer: Buffer) -> int:
+        """Return the axis whose neighbours lie beside each other in blocks, -1 for none."""
+        axes = self.axes(buffer)
+        found = [axes.index(axis) for axis in ("world", "group", "lane") if axis in axes]
+        return found[0] if found and self.block > 1 else -1
+
+    def block_of(self, buffer: Buffer) -> int:
+        """Return how many neighbours on that axis lie beside each other: a block of them, or all.
+
+        What is set and read from outside has all worlds beside each other.
+        """
+        given = buffer.kind in ("param", "constant", "control") and buffer.per_world
+        return self.worlds if given or buffer.kind == "cost" else self.block
+
     def shape(self, buffer: Buffer, lanes: int = 1) -> tuple[int, ...]:
-        """Return the lengths of all axes, in the order of the indices."""
+        """Return the lengths of all axes, in the order of the indices; whole blocks of worlds."""
+        block = self.block_of(buffer)
         sizes = {
-            "world": self.worlds,
-            "group": self.groups,
-            "lane": lanes,
+            "world": -(-self.worlds // block) * block,
+            "group": self.sums,
+            "lane": -(-lanes // self.block) * self.block,
             "slot": self.slots,
             "ring": self.ring,
             "time": self.times,

@@ -92,6 +92,7 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
     def kernel(name: str, body: Callable[[KernelWriter], None]) -> KernelText:
         timed = ("t0",) if ended is not None and name in ("shift", "seed") else ()
         w = KernelWriter(name, ("n", "last", *timed), layout, real)
+        w.lanes = layout.block
         body(w)
         w.line("pass")
         return w.finish()
@@ -106,7 +107,7 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         return body
 
     def zero_parameters(w: KernelWriter) -> None:
-        sizes = {"world": ("w", layout.worlds), "group": ("g", layout.groups), "time": ("z", layout.times)}
+        sizes = {"world": ("w", layout.worlds), "group": ("g", layout.sums), "time": ("z", layout.times)}
         for buffer in parameter_adjoints(lowered):
             _zero(w, buffer, [sizes[axis] for axis in layout.axes(buffer)], on_cpu)
         for buffer in passing_adjoints(lowered):
@@ -182,7 +183,7 @@ def reduce_kernel(layout: Layout, real: str, targets: dict[Buffer, Buffer], on_c
             for c in range(source.components):
                 total = w.fresh("s")
                 w.line(f"{total} = {w.constant(Const(0.0, source.dtype))}")
-                with w.inside(f"for g in range({layout.groups}):"):
+                with w.inside(f"for g in range({layout.sums}):"):
                     w.line(f"{total} += {w.at(source, c, ['g', *indices])}")
                 w.line(f"{w.at(target, c, indices)} = {total}")
     w.line("pass")

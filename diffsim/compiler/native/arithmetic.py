@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 from diffsim.compiler.builder import promote
 from diffsim.compiler.ir import is_float
-from diffsim.compiler.native.assembly import FLAGS, Assembly
-from diffsim.compiler.native.values import LLVM, SIZE, Number, literal
+from diffsim.compiler.native.assembly import FLAGS, SUMS, Assembly
+from diffsim.compiler.native.functions import function
+from diffsim.compiler.native.values import LLVM, SIZE, Number, kind_of, literal, suffix_of
 
 __all__ = ["Arithmetic", "Unsupported"]
 
@@ -23,12 +24,9 @@ _INTRINSICS = {
     "round": "round",
     "abs": "fabs",
     "pow": "pow",
-    "sin": "sin",
-    "cos": "cos",
-    "exp": "exp",
-    "log": "log",
 }
-_LIBRARY = ("tan", "tanh", "asin", "acos", "atan2")
+_LIBRARY = ("asin", "acos", "atan2")
+_VECTORS = {"f32": (8,), "f64": (4,)}  # that loops may be turned into
 _MOST_FACTORS = 64  # exponents up to which a power is made of products here
 
 
@@ -37,15 +35,93 @@ class Unsupported(Exception):
 
 
 class Arithmetic:
-    """Append operations on numbers.
+    """Append operations on numbers: on one each, or on one for each of several worlds.
 
     Args:
         code: Where to.
         real: The type of float literals, and of a quotient of integers.
+
+    Attributes:
+        active: Which of several worlds take part; None for all.
     """
 
     def __init__(self, code: Assembly, real: str) -> None:
         self.code, self.real = code, real
+        self.active: Number | None = None
+        self.looped = 0  # loops around over what may be done several at once
+
+    # ---- one number for each of several worlds ----
+
+    def wide(self, a: Number, width: int) -> Number:
+        """Return a number for each of several worlds."""
+        if a.width == width:
+            return a
+        kind = kind_of(a.dtype, width)
+        if a.constant:
+            return Number(a.dtype, f"<{', '.join([f'{a.kind} {a.text}'] * width)}>", width)
+        first = self.code.result(
+            a.dtype, f"insertelement {kind} poison, {LLVM[a.dtype]} {a.text}, i64 0", width
+        )
+        zeros = f"<{width} x i32> zeroinitializer"
+        return self.code.result(a.dtype, f"shufflevector {kind} {first.text}, {kind} poison, {zeros}", width)
+
+    def alike(self, *numbers: Number) -> tuple[Number, ...]:
+        """Return as many of each number as there are of the widest."""
+        width = max(a.width for a in numbers)
+        return tuple(self.wide(a, width) for a in numbers)
+
+    def lane(self, a: Number, k: int | str) -> Number:
+        """Return the number of one world."""
+        if a.width == 1:
+            return a
+        return self.code.result(a.dtype, f"extractelement {a.kind} {a.text}, i64 {k}")
+
+    def each(self, compute: Callable[..., Number], *numbers: Number) -> Number:
+        """Compute the number of each world by itself."""
+        numbers = self.alike(*numbers)
+        width = numbers[0].width
+        if width == 1:
+            return compute(*numbers)
+        found = [compute(*(self.lane(a, k) for a in numbers)) for k in range(width)]
+        kind, text = kind_of(found[0].dtype, width), "poison"
+        for k, one in enumerate(found):
+            text = self.code.result(
+                one.dtype, f"insertelement {kind} {text}, {one.kind} {one.text}, i64 {k}"
+            ).text
+        return Number(found[0].dtype, text, width)
+
+    def within(self, mask: Number | None, a: Number) -> Number:
+        """Return a condition where a mask holds, else false; what is undefined elsewhere does not count."""
+        if mask is None:
+            return a
+        a, mask = self.alike(a, mask)
+        return self.code.result(
+            "u1", f"select {mask.kind} {mask.text}, {a.kind} {a.text}, {a.kind} zeroinitializer", a.width
+        )
+
+    def kept(self, a: Number, instead: float) -> Number:
+        """Return a number where worlds take part, and a harmless one elsewhere."""
+        if self.active is None or a.width == 1:
+            return a
+        return self.select(self.active, a, literal(a.dtype, instead))
+
+    def any(self, mask: Number) -> Number:
+        """Tell whether a condition holds for any world."""
+        if mask.width == 1:
+            return mask
+        self.code.declare(f"i1 @llvm.vector.reduce.or.v{mask.width}i1({mask.kind})")
+        return self.code.result(
+            "u1", f"call i1 @llvm.vector.reduce.or.v{mask.width}i1({mask.kind} {mask.text})"
+        )
+
+    def total(self, a: Number) -> Number:
+        """Add up the numbers of all worlds, always in the same order; those that take no part count zero."""
+        a = self.kept(a, 0)
+        lanes = [self.lane(a, k) for k in range(a.width)]
+        while len(lanes) > 1:
+            half = len(lanes) // 2
+            lanes = [self.binary("+", x, y) for x, y in zip(lanes[:half], lanes[half:], strict=True)]
+        return lanes[0]
 
     # ---- conversions ----
 
@@ -57,49 +133,76 @@ class Arithmetic:
         if dtype == "u1":
             return self.compare("!=", a, literal(old, 0))
         if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
-            return Number(dtype, a.text)
-        if a.constant and not is_float(old) and old != "u1":
+            return Number(dtype, a.text, a.width)
+        if a.constant and a.width == 1 and not is_float(old) and old != "u1":
             return literal(dtype, int(a.text))
-        return self.code.result(dtype, f"{_conversion(old, dtype)} {LLVM[old]} {a.text} to {LLVM[dtype]}")
+        if is_float(old) and not is_float(dtype):
+            return self._whole(a, dtype)
+        kind = kind_of(dtype, a.width)
+        return self.code.result(dtype, f"{_conversion(old, dtype)} {a.kind} {a.text} to {kind}", a.width)
+
+    def _whole(self, a: Number, dtype: str) -> Number:
+        """Convert a float to an integer, rounded toward zero.
+
+        What does not fit, or is NaN, becomes some number, always the same: LLVM would let each use of it see
+        another, and a check of an index then says nothing of the index. Narrow and unsigned types wrap.
+        """
+        wide = "i64" if dtype in ("u32", "u64", "i64") else "i32"
+        made = self._rounded("fptosi", a, wide)
+        if dtype != "u64":
+            return self.cast(made, dtype)
+        small = self.compare("<", a, literal(a.dtype, 2.0**63))
+        return self.select(small, made._replace(dtype=dtype), self._rounded("fptoui", a, dtype))
+
+    def _rounded(self, conversion: str, a: Number, dtype: str) -> Number:
+        kind = kind_of(dtype, a.width)
+        made = self.code.result(dtype, f"{conversion} {a.kind} {a.text} to {kind}", a.width)
+        return self.code.result(dtype, f"freeze {kind} {made.text}", a.width)
 
     def bits(self, a: Number, dtype: str) -> Number:
         """Take the bits of a number for one of another type."""
-        return self.code.result(dtype, f"bitcast {LLVM[a.dtype]} {a.text} to {LLVM[dtype]}")
+        return self.code.result(dtype, f"bitcast {a.kind} {a.text} to {kind_of(dtype, a.width)}", a.width)
 
     def common(self, numbers: Sequence[Number]) -> list[Number]:
-        """Promote numbers to one type."""
+        """Promote numbers to one type, and to one for each world where any of them is."""
         dtype = reduce(promote, (a.dtype for a in numbers))
-        return [self.cast(a, dtype) for a in numbers]
+        return list(self.alike(*(self.cast(a, dtype) for a in numbers)))
 
     # ---- operators ----
 
     def binary(self, op: str, a: Number, b: Number) -> Number:
         """Apply an operator of Python's with a result of the operands' common type."""
         if op in ("&", "|", "^") and a.dtype == b.dtype == "u1":
-            return self.code.result("u1", f"{_INTEGER[op]} i1 {a.text}, {b.text}")
+            return self._plain(_INTEGER[op], *self.alike(a, b))
         if op == "**":
             return self.power(a, b)
         dtype = promote(a.dtype, b.dtype)
         if op == "/" and not is_float(dtype):
             dtype = self.real
-        a, b = self.cast(a, dtype), self.cast(b, dtype)
+        a, b = self.common([self.cast(a, dtype), self.cast(b, dtype)])
         if is_float(dtype):
             return self._float(op, a, b)
         if op in ("//", "%"):
             return self._whole_division(op, a, b)
+        if op in ("<<", ">>"):  # the machine counts modulo the bits of a number, and LLVM not at all beyond
+            b = self._plain("and", b, literal(dtype, 8 * SIZE[dtype] - 1))
         if op == ">>":
             return self._plain("ashr" if dtype[0] == "i" else "lshr", a, b)
         if op not in _INTEGER:
             raise Unsupported(f"{op} of {dtype}")
-        wrap = " nsw" if dtype[0] == "i" and op in ("+", "-", "*") else ""
-        return self._plain(_INTEGER[op] + wrap, a, b)
+        return self._plain(_INTEGER[op], a, b)
+
+    def exact(self, op: str, a: Number, b: Number) -> Number:
+        """Apply an operator to integers whose result is known to fit."""
+        return self._plain(f"{_INTEGER[op]} nsw", a, b)
 
     def _plain(self, instruction: str, a: Number, b: Number) -> Number:
-        return self.code.result(a.dtype, f"{instruction} {LLVM[a.dtype]} {a.text}, {b.text}")
+        a, b = self.alike(a, b)
+        return self.code.result(a.dtype, f"{instruction} {a.kind} {a.text}, {b.text}", a.width)
 
     def _float(self, op: str, a: Number, b: Number) -> Number:
         if op in _FLOAT:
-            return self._plain(f"{_FLOAT[op]} {FLAGS}", a, b)
+            return self._plain(f"{_FLOAT[op]} {SUMS if op in '+-' else FLAGS}", a, b)
         if op not in ("//", "%"):
             raise Unsupported(f"{op} of {a.dtype}")
         whole = self.function("floor", self._plain(f"fdiv {FLAGS}", a, b))
@@ -109,6 +212,7 @@ class Arithmetic:
 
     def _whole_division(self, op: str, a: Number, b: Number) -> Number:
         """Divide integers as Python does: the quotient is rounded down, the remainder has b's sign."""
+        b = b if b.constant else self.kept(b, 1)  # a division by zero ends the process
         if a.dtype[0] == "u":
             return self._plain("udiv" if op == "//" else "urem", a, b)
         zero = literal(a.dtype, 0)
@@ -125,38 +229,30 @@ class Arithmetic:
         a, b = self.common([a, b])
         dtype = a.dtype
         if is_float(dtype):
-            return self.code.result("u1", f"fcmp {_ORDERED[op]} {LLVM[dtype]} {a.text}, {b.text}")
+            return self.code.result("u1", f"fcmp {_ORDERED[op]} {a.kind} {a.text}, {b.text}", a.width)
         sign = "" if op in ("==", "!=") else "s" if dtype[0] == "i" else "u"
-        return self.code.result("u1", f"icmp {sign}{_WHOLE[op]} {LLVM[dtype]} {a.text}, {b.text}")
+        return self.code.result("u1", f"icmp {sign}{_WHOLE[op]} {a.kind} {a.text}, {b.text}", a.width)
 
     def negative(self, a: Number) -> Number:
         """Return -a."""
         if is_float(a.dtype):
-            return self.code.result(a.dtype, f"fneg {FLAGS} {LLVM[a.dtype]} {a.text}")
+            return self.code.result(a.dtype, f"fneg {FLAGS} {a.kind} {a.text}", a.width)
         a = self.cast(a, promote(a.dtype, "i8"))
         return self._plain("sub", literal(a.dtype, 0), a)
 
     def select(self, condition: Number, a: Number, b: Number) -> Number:
         """Return a where the condition holds, else b."""
-        kind = LLVM[a.dtype]
-        return self.code.result(a.dtype, f"select i1 {condition.text}, {kind} {a.text}, {kind} {b.text}")
+        width = max(condition.width, a.width, b.width)
+        a, b = self.wide(a, width), self.wide(b, width)
+        text = f"select {condition.kind} {condition.text}, {a.kind} {a.text}, {b.kind} {b.text}"
+        return self.code.result(a.dtype, text, width)
 
     def extreme(self, name: str, a: Number, b: Number) -> Number:
-        """Return the larger (`max`) or the smaller number (`min`) of one type.
-
-        A NaN that is first is kept: literals come second, so that a bound does not hide one.
-        """
-        if a.constant:
-            a, b = b, a
-        order = {"min": "lt", "max": "gt"}[name]
-        kind = LLVM[a.dtype]
+        """Return the larger (`max`) or the smaller number (`min`) of one type; NaN where one is."""
+        a, b = self.alike(a, b)
         if is_float(a.dtype):
-            first = self.code.result("u1", f"fcmp u{order} {kind} {a.text}, {b.text}")
-        else:
-            first = self.code.result(
-                "u1", f"icmp {'s' if a.dtype[0] == 'i' else 'u'}{order} {kind} {a.text}, {b.text}"
-            )
-        return self.select(first, a, b)
+            return self.code.call(a.dtype, f"llvm.{name}imum.{suffix_of(a.dtype, a.width)}", a, b)
+        return self.select(self.compare({"min": "<", "max": ">"}[name], a, b), a, b)
 
     # ---- functions ----
 
@@ -170,27 +266,31 @@ class Arithmetic:
         dtype = args[0].dtype
         if name == "rsqrt":
             return self._float("/", literal(dtype, 1.0), self.function("sqrt", *args))
+        made = function(name, dtype, args[0].width, _VECTORS[dtype] if self.looped else ())
+        if made is not None:
+            self.code.include(made)
+            return self.code.call(dtype, made.symbol, *args, flags=False)
         if name in _INTRINSICS:
-            return self.code.call(dtype, f"llvm.{_INTRINSICS[name]}.{dtype}", *args)
+            return self.code.call(dtype, f"llvm.{_INTRINSICS[name]}.{suffix_of(dtype, args[0].width)}", *args)
         if name in _LIBRARY:
-            return self.code.call(dtype, name + ("f" if dtype == "f32" else ""), *args, outside=True)
+            full = name + ("f" if dtype == "f32" else "")
+            return self.each(lambda *one: self.code.call(dtype, full, *one, outside=True), *args)
         raise Unsupported(name)
 
     def isnan(self, a: Number) -> Number:
         """Tell whether a number is NaN."""
-        return self.code.result("u1", f"fcmp uno {LLVM[a.dtype]} {a.text}, {a.text}")
+        return self.code.result("u1", f"fcmp uno {a.kind} {a.text}, {a.text}", a.width)
 
     def isinf(self, a: Number) -> Number:
         """Tell whether a number is infinite."""
-        size = self.code.call(a.dtype, f"llvm.fabs.{a.dtype}", a, flags=False)
-        return self.code.result(
-            "u1", f"fcmp oeq {LLVM[a.dtype]} {size.text}, {literal(a.dtype, float('inf')).text}"
-        )
+        size = self.code.call(a.dtype, f"llvm.fabs.{suffix_of(a.dtype, a.width)}", a, flags=False)
+        infinity = self.wide(literal(a.dtype, float("inf")), a.width)
+        return self.code.result("u1", f"fcmp oeq {a.kind} {size.text}, {infinity.text}", a.width)
 
     def popcnt(self, a: Number) -> Number:
         """Count the bits of an integer that are set."""
-        kind = LLVM[a.dtype]
-        return self.cast(self.code.call(a.dtype, f"llvm.ctpop.{kind}", a, flags=False), "i32")
+        name = f"llvm.ctpop.{suffix_of(a.dtype, a.width)}"
+        return self.cast(self.code.call(a.dtype, name, a, flags=False), "i32")
 
     def power(self, a: Number, b: Number) -> Number:
         """Raise a number to a power."""
@@ -206,7 +306,7 @@ class Arithmetic:
             return self.function("pow", a, b)
         kind = LLVM[dtype]
         self.code.definitions[f"ds.pow.{kind}"] = _WHOLE_POWER.format(kind=kind)
-        return self.code.call(dtype, f"ds.pow.{kind}", a, b, flags=False)
+        return self.each(lambda *one: self.code.call(dtype, f"ds.pow.{kind}", *one, flags=False), a, b)
 
     def _product(self, a: Number, count: int) -> Number:
         """Multiply `count` factors by squaring."""
@@ -221,11 +321,9 @@ class Arithmetic:
 
 
 def _conversion(old: str, new: str) -> str:
-    """Return the instruction that converts a number."""
+    """Return the instruction that converts a number, of a float to a float."""
     if is_float(old) and is_float(new):
         return "fpext" if new == "f64" else "fptrunc"
-    if is_float(old):
-        return "fptosi" if new[0] == "i" else "fptoui"
     if is_float(new):
         return "sitofp" if old[0] == "i" else "uitofp"
     if SIZE[old] > SIZE[new] and old != "u1":

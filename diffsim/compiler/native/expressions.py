@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from diffsim.compiler.ir import is_float
 from diffsim.compiler.native.arithmetic import Arithmetic, Unsupported
 from diffsim.compiler.native.assembly import Assembly
-from diffsim.compiler.native.values import LLVM, SIZE, Number, literal
+from diffsim.compiler.native.memory import Memory, Place, Row, Spot, lanes_of
+from diffsim.compiler.native.values import LLVM, SIZE, Number, kind_of, literal
 
-__all__ = ["OPERATORS", "Expressions", "Place", "called"]
+__all__ = ["FIRST", "OPERATORS", "Expressions", "called"]
 
 OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "+",
@@ -27,6 +29,7 @@ OPERATORS: dict[type[ast.operator], str] = {
     ast.LShift: "<<",
     ast.RShift: ">>",
 }
+_AFFINE = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -37,39 +40,44 @@ _COMPARISONS: dict[type[ast.cmpop], str] = {
 }
 
 
-@dataclass(frozen=True)
-class Place:
-    """An array that a kernel names.
+FIRST = "first world"  # of a register; no name of a text
+
+
+class _Variable(NamedTuple):
+    """What a name stands for.
 
     Attributes:
-        dtype: The type of its elements.
-        strides: How many elements apart neighbours along each axis are.
-        length: Elements from the first to the last one.
-        shared: Another name may stand for the same memory.
+        dtype: The type of its numbers.
+        width: How many: one for each world where it varies.
+        address: The register of its address.
+        mask: What it is declared under: only a branch inside that leaves some worlds out.
     """
 
     dtype: str
-    strides: tuple[int, ...]
-    length: int
-    shared: bool = False
+    width: int
+    address: str
+    mask: Number | None
 
 
 class Expressions:
     """The translation of expressions, of assignments to names, and of memory.
 
     Args:
+        code: What is translated goes there.
         real: The type of float literals.
         places: The arrays that the text names.
-
-    Attributes:
-        code: What was translated so far.
+        shared: Several threads run it at the same time.
     """
 
-    def __init__(self, real: str, places: Mapping[str, Place]) -> None:
-        self.code = Assembly()
+    def __init__(self, code: Assembly, real: str, places: Mapping[str, Place], shared: bool = False) -> None:
+        self.code = code
         self._do = Arithmetic(self.code, real)
         self._real, self._places = real, places
-        self._names: dict[str, tuple[str, str]] = {}  # the type of each name, and its variable
+        self._memory = Memory(self._do)
+        self._names: dict[str, _Variable] = {}
+        self._lane = ""  # counts worlds, in a loop over them
+        self._varying: set[str] = set()
+        self._met = shared
         self._expression: dict[type[ast.expr], Callable[..., Number]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
@@ -84,37 +92,88 @@ class Expressions:
     # ---- names ----
 
     def _set(self, name: str, value: Number) -> None:
-        """Assign to a name, whose first value decides its type."""
+        """Assign to a name, whose first value decides its type; in a branch for some worlds, to theirs."""
         if name not in self._names:
-            self._names[name] = value.dtype, self.code.variable(LLVM[value.dtype])
-        dtype, variable = self._names[name]
-        value = self._do.cast(value, dtype)
-        self.code.line(f"store {LLVM[dtype]} {value.text}, ptr {variable}")
+            width = self._width if name in self._varying else value.width
+            kind = kind_of(value.dtype, width)
+            self._names[name] = _Variable(value.dtype, width, self.code.variable(kind), self._memory.mask)
+        variable = self._names[name]
+        mask = self._memory.mask
+        some = mask is not None and mask is not variable.mask
+        if value.width > variable.width or (some and variable.width == 1):
+            raise Unsupported(f"a number for each world in {name}")
+        value = self._do.wide(self._do.cast(value, variable.dtype), variable.width)
+        if mask is not None and some:
+            value = self._do.select(mask, value, self._get(name))
+        self.code.line(f"store {value.kind} {value.text}, ptr {variable.address}")
 
     def _get(self, name: str) -> Number:
         if name not in self._names:
             raise Unsupported(f"the name {name}")
-        dtype, variable = self._names[name]
-        return self.code.result(dtype, f"load {LLVM[dtype]}, ptr {variable}")
+        variable = self._names[name]
+        kind = kind_of(variable.dtype, variable.width)
+        return self.code.result(variable.dtype, f"load {kind}, ptr {variable.address}", variable.width)
 
     # ---- places ----
 
-    def _address(self, node: ast.Subscript) -> tuple[Place, str]:
-        """Translate the indices of a place; return it and the register of the address."""
+    @property
+    def _width(self) -> int:
+        return self._memory.width
+
+    def _spot(self, node: ast.Subscript) -> Spot:
+        """Translate the indices of a place; return where it is."""
         name, items = self._named(node)
         place = self._places.get(name)
         if place is None:
             raise Unsupported(f"the place {name}")
         if len(items) != len(place.strides):
             raise Unsupported(f"{len(items)} indices of {name}")
-        fixed, moving = 0, ""
-        for item, stride in zip(items, place.strides, strict=True):
-            index = self._do.cast(self._value(item), "i32")
-            if index.constant:
-                fixed += int(index.text) * stride
-            else:
-                moving = self._offset(moving, index, stride)
-        return place, self._pointer(name, place.dtype, fixed, moving)
+        indices: list[Number | Row] = []
+        for axis, item in enumerate(items):
+            row = self._row(item) if axis == place.axis else None
+            indices.append(self._index(item) if row is None else row)
+        return self._memory.spot(name, place, indices)
+
+    def _row(self, node: ast.expr) -> Row | None:
+        """Translate an index that counts the worlds of a register, or returns None where it is none.
+
+        Such are `w`, `w % 8`, and either behind `something * 8 +`.
+        """
+        match node:
+            case ast.BinOp(ast.BinOp(_, ast.Mult(), ast.Constant(int(n))) as first, ast.Add(), right):
+                inner = self._row(right) if n % self._width == 0 else None
+                if inner is None or any(self._varies(name) for name in ast.walk(first)):
+                    return None
+                start = self._do.binary("+", self._do.cast(self._value(first), "i32"), inner.start)
+                return Row(start, inner.shared)
+            case ast.BinOp(ast.Name(name), ast.Mod(), ast.Constant(int(n))) if n == self._width:
+                return Row(literal("i32", 0), True) if name == self._lane else None
+            case ast.Name(name) if name == self._lane:
+                return Row(self._get(FIRST))
+        return None
+
+    def _varies(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.Name) and node.id in self._varying
+
+    def _index(self, node: ast.expr) -> Number:
+        """Translate an index to 64 bits.
+
+        Sums and products are taken in 64 bits, where they do not overflow: so LLVM sees how far places are
+        apart, which it could not where numbers of 32 bits wrap.
+        """
+        index, wide = self._widened(node)
+        return index if wide else self._do.cast(self._do.cast(index, "i32"), "i64")
+
+    def _widened(self, node: ast.expr) -> tuple[Number, bool]:
+        """Translate a part of an index; tell whether it is a number of 32 bits, given in 64."""
+        if not (isinstance(node, ast.BinOp) and isinstance(node.op, _AFFINE)):
+            value = self._value(node)
+            return (self._do.cast(value, "i64"), True) if value.dtype == "i32" else (value, False)
+        (a, wide), (b, other) = self._widened(node.left), self._widened(node.right)
+        if wide and other:
+            return self._do.exact(OPERATORS[type(node.op)], a, b), True
+        a, b = (self._do.cast(x, "i32") if w else x for x, w in ((a, wide), (b, other)))
+        return self._do.binary(OPERATORS[type(node.op)], a, b), False
 
     def _named(self, node: ast.Subscript) -> tuple[str, list[ast.expr]]:
         """Return the name of a place and its indices; of a field of vectors, that of the component."""
@@ -127,32 +186,6 @@ class Expressions:
         name, indices = self._named(node.value)
         component = ".".join(str(ast.literal_eval(item)) for item in items)
         return f"{name}.{component}", indices
-
-    def _offset(self, before: str, index: Number, stride: int) -> str:
-        """Add an index, in elements, to an offset."""
-        offset = self._do.cast(index, "i64")
-        if stride != 1:
-            offset = self.code.result("i64", f"mul nsw i64 {offset.text}, {stride}")
-        return self.code.result("i64", f"add nsw i64 {before}, {offset.text}").text if before else offset.text
-
-    def _pointer(self, name: str, dtype: str, fixed: int, moving: str) -> str:
-        address = f"%{name}"
-        for offset in (moving, str(fixed) if fixed else ""):
-            if offset:
-                step = f"getelementptr inbounds {_stored(dtype)}, ptr {address}, i64 {offset}"
-                address = self.code.result("u64", step).text
-        return address
-
-    def _store(self, place: Place, address: str, value: Number) -> None:
-        text = self._do.cast(value, place.dtype).text
-        if place.dtype == "u1":
-            text = self.code.result("u8", f"zext i1 {text} to i8").text
-        self.code.line(f"store {_stored(place.dtype)} {text}, ptr {address}, align {SIZE[place.dtype]}")
-
-    def _read(self, place: Place, address: str) -> Number:
-        kind = _stored(place.dtype)
-        loaded = self.code.result(place.dtype, f"load {kind}, ptr {address}, align {SIZE[place.dtype]}")
-        return self.code.result("u1", f"trunc i8 {loaded.text} to i1") if place.dtype == "u1" else loaded
 
     # ---- expressions ----
 
@@ -176,10 +209,12 @@ class Expressions:
         raise Unsupported(ast.unparse(node))
 
     def _name(self, node: ast.Name) -> Number:
+        if node.id == self._lane:
+            return self._do.binary("+", self._get(FIRST), lanes_of("i32", self._width))
         return self._get(node.id)
 
     def _load(self, node: ast.Subscript) -> Number:
-        return self._read(*self._address(node))
+        return self._memory.read(self._spot(node))
 
     def _binary(self, node: ast.BinOp) -> Number:
         a, b = self._value(node.left), self._value(node.right)
@@ -218,7 +253,7 @@ class Expressions:
                 found = do.extreme(name, found, other)
             return found
         if name == "select":
-            a, b = args[1:] if args[1].dtype == args[2].dtype else do.common(args[1:])
+            a, b = do.common(args[1:])
             return do.select(do.cast(args[0], "u1"), a, b)
         if name in ("isnan", "isinf", "popcnt"):
             return getattr(do, name)(*args)
@@ -231,26 +266,32 @@ class Expressions:
         return self._do.cast(self._value(node), dtype)
 
     def _atomic(self, name: str, node: ast.Call) -> Number:
-        """Change a place and return what was there; threads do not meet there."""
+        """Change a place and return what was there."""
         if not isinstance(node.args[0], ast.Subscript) or name not in ("add", "min", "max"):
             raise Unsupported(ast.unparse(node))
         value = self._value(node.args[1])
-        place, address = self._address(node.args[0])
-        before = self._read(place, address)
-        value = self._do.cast(value, place.dtype)
+        spot = self._spot(node.args[0])
+        value = self._do.cast(value, spot.place.dtype)
+        if self._met and spot.width == 1:  # worlds in a register have places of their own
+            return self._at_once(name, spot, value)
+        before = self._memory.read(spot)
         after = (
             self._do.binary("+", before, value) if name == "add" else self._do.extreme(name, before, value)
         )
-        self._store(place, address, after)
+        self._memory.write(spot, after)
         return before
+
+    def _at_once(self, name: str, spot: Spot, value: Number) -> Number:
+        """Change a place where other threads may do so at the same time."""
+        place = spot.place
+        if place.dtype == "u1":
+            raise Unsupported(f"atomic_{name} of a condition")
+        kind = "f" if is_float(place.dtype) else "u" if place.dtype[0] == "u" and name != "add" else ""
+        change = f"atomicrmw {kind}{name} ptr {spot.address}, {LLVM[place.dtype]} {value.text} seq_cst"
+        return self.code.result(place.dtype, f"{change}, align {SIZE[place.dtype]}")
 
 
 def called(node: ast.Call) -> str:
     """Return the name of a function without its module."""
     function = node.func
     return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
-
-
-def _stored(dtype: str) -> str:
-    """Return LLVM's type of a number in memory, where a condition takes a byte."""
-    return "i8" if dtype == "u1" else LLVM[dtype]

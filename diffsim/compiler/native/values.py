@@ -1,4 +1,4 @@
-"""Scalars of the machine: their types, and what LLVM calls them."""
+"""Numbers of the machine, alone or several in one register: their types, and what LLVM calls them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from diffsim.compiler.ir import is_float
 
-__all__ = ["LLVM", "SIZE", "Number", "literal"]
+__all__ = ["LLVM", "SIZE", "Number", "kind_of", "literal", "suffix_of"]
 
 SIZE = {
     "u1": 1,
@@ -39,15 +39,22 @@ LLVM = {
 
 
 class Number(NamedTuple):
-    """A scalar that code computes.
+    """A number that code computes, or one for each of several worlds.
 
     Attributes:
         dtype: Its type.
         text: What LLVM calls it: a register or a literal.
+        width: How many there are of it, in one register.
     """
 
     dtype: str
     text: str
+    width: int = 1
+
+    @property
+    def kind(self) -> str:
+        """Return LLVM's type of it."""
+        return kind_of(self.dtype, self.width)
 
     @property
     def constant(self) -> bool:
@@ -55,8 +62,19 @@ class Number(NamedTuple):
         return not self.text.startswith("%")
 
 
+def kind_of(dtype: str, width: int = 1) -> str:
+    """Return LLVM's type of so many numbers."""
+    return LLVM[dtype] if width == 1 else f"<{width} x {LLVM[dtype]}>"
+
+
+def suffix_of(dtype: str, width: int = 1) -> str:
+    """Return how LLVM ends the name of an intrinsic of such numbers."""
+    one = dtype if is_float(dtype) else LLVM[dtype]
+    return one if width == 1 else f"v{width}{one}"
+
+
 def literal(dtype: str, value: float) -> Number:
-    """Return a number known when code is made."""
+    """Return a number known when code is made; an integer as its type holds it."""
     if is_float(dtype):
         if dtype == "f32" and math.isfinite(value):
             try:
@@ -66,4 +84,6 @@ def literal(dtype: str, value: float) -> Number:
         return Number(dtype, f"0x{int.from_bytes(struct.pack('>d', value), 'big'):016X}")
     if dtype == "u1":
         return Number(dtype, "true" if value else "false")
-    return Number(dtype, str(int(value)))
+    bits = 8 * SIZE[dtype]
+    low = -(1 << (bits - 1)) if dtype[0] == "i" else 0
+    return Number(dtype, str((int(value) - low) % (1 << bits) + low))
