@@ -96,6 +96,7 @@ class Walk(ds.Simulator):
         self.last(t)
 
 
+@pytest.mark.compilers
 @pytest.mark.parametrize("worlds", [1, 2])
 def test_alarms_tell_the_step(runtime, worlds):
     rollout = ds.Rollout(Walk(), 8, worlds=worlds, mode="chunk", chunk=3)
