@@ -21,7 +21,7 @@ from diffsim.engine.arena import Compiled, Spec
 from diffsim.engine.blocks import BlockArena
 from diffsim.engine.objects import ObjectCache
 
-__all__ = ["Library", "Unsupported", "bind", "the_library"]
+__all__ = ["Library", "Unsupported", "bind", "level_of", "outside", "places_of", "the_library"]
 
 _SYMBOL = "kernel"
 _OFTEN, _SELDOM = 2, 1  # levels of optimisation
@@ -56,7 +56,7 @@ class Library:
         Raises:
             Unsupported: The text has something that is not translated.
         """
-        level = _OFTEN if text.origins else _SELDOM
+        level = level_of(text)
         key = _key(text, places, level)
         with self._turn:
             if key not in self._functions:
@@ -116,7 +116,7 @@ def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tup
     found: dict[str, tuple[Place, Where]] = {}
     for name, (buffer, component) in text.used.items():
         if buffer.kind == "external":
-            found.update(_outside(name, buffer))
+            found.update(outside(name, buffer))
         else:
             made = spec(buffer)
             place = Place(made.dtype, _strides(made.shape), made.bytes // made.components // SIZE[made.dtype])
@@ -124,8 +124,17 @@ def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tup
     return found
 
 
-def _outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
-    """Return the components of a Taichi field of the user's, with their addresses."""
+def level_of(text: KernelText) -> int:
+    """Return how far a text is optimised."""
+    return _OFTEN if text.origins else _SELDOM
+
+
+def outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
+    """Return the components of a Taichi field of the user's, with their addresses.
+
+    Raises:
+        Unsupported: Its elements are not in rows.
+    """
     facts = _taichi.field_facts(buffer.source)
     rows = None if facts is None or facts[0] else _taichi.field_rows(buffer.source)
     if rows is None:
