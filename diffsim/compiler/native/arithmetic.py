@@ -56,10 +56,10 @@ class Arithmetic:
             return a
         if dtype == "u1":
             return self.compare("!=", a, literal(old, 0))
-        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
-            return Number(dtype, a.text)
         if a.constant and not is_float(old) and old != "u1":
             return literal(dtype, int(a.text))
+        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
+            return Number(dtype, a.text)
         if is_float(old) and not is_float(dtype):
             return self._whole(a, dtype)
         return self.code.result(dtype, f"{_conversion(old, dtype)} {LLVM[old]} {a.text} to {LLVM[dtype]}")
