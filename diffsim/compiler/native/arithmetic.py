@@ -132,10 +132,10 @@ class Arithmetic:
             return a
         if dtype == "u1":
             return self.compare("!=", a, literal(old, 0))
-        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
-            return Number(dtype, a.text, a.width)
         if a.constant and a.width == 1 and not is_float(old) and old != "u1":
             return literal(dtype, int(a.text))
+        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
+            return Number(dtype, a.text, a.width)
         if is_float(old) and not is_float(dtype):
             return self._whole(a, dtype)
         kind = kind_of(dtype, a.width)
