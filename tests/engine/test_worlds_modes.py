@@ -7,8 +7,8 @@ import pytest
 from chunk_programs import KEYS, Chain, assert_near
 
 import diffsim as ds
-from diffsim.engine.checkpoints import _paired
 from diffsim.compiler.codegen.stepwise import Threads
+from diffsim.engine.checkpoints import _paired
 from diffsim.engine.executors import Executor
 from diffsim.plan import Schedule, operations
 from diffsim.plan.sizes import Sizes
