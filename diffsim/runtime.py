@@ -110,8 +110,8 @@ def init(
         arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu` or `cuda`.
         precision: 32 or 64 bits for `ds.real`.
         seed: A non-negative integer from which parts draw their initial weights.
-        threads: CPU threads for parallel loops; None for all cores. With one, runs in one mode repeat bit for
-            bit.
+        threads: CPU threads for parallel loops; None for all cores. Runs in one mode repeat bit for bit where
+            there is one, and with the native compiler whatever their number, as long as it is the same.
         cache: Keep compiled kernels on disk, so that the next run of the same program starts at once. Where
             no folder can be written to, a warning says so and nothing is kept.
         guard: Compile and run each new kernel in a child process first, so that one that would kill or hang
