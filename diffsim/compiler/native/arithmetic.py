@@ -192,6 +192,13 @@ class Arithmetic:
             raise Unsupported(f"{op} of {dtype}")
         return self._plain(_INTEGER[op], a, b)
 
+    def carried(self, a: Number, b: Number) -> Number:
+        """Add to what a loop carries, whose parts may be added up in any order."""
+        dtype = promote(a.dtype, b.dtype)
+        if not is_float(dtype):
+            return self.binary("+", a, b)
+        return self._plain(f"fadd {SUMS}", self.cast(a, dtype), self.cast(b, dtype))
+
     def exact(self, op: str, a: Number, b: Number) -> Number:
         """Apply an operator to integers whose result is known to fit."""
         return self._plain(f"{_INTEGER[op]} nsw", a, b)
@@ -202,7 +209,7 @@ class Arithmetic:
 
     def _float(self, op: str, a: Number, b: Number) -> Number:
         if op in _FLOAT:
-            return self._plain(f"{_FLOAT[op]} {SUMS if op in '+-' else FLAGS}", a, b)
+            return self._plain(f"{_FLOAT[op]} {FLAGS}", a, b)
         if op not in ("//", "%"):
             raise Unsupported(f"{op} of {a.dtype}")
         whole = self.function("floor", self._plain(f"fdiv {FLAGS}", a, b))
