@@ -1,9 +1,10 @@
-"""Splitting loops whose iterations add to neighbours of one another, so that each part runs in lanes.
+"""Splitting loops whose iterations add to places of one another, so that each part can be vectorised.
 
 The adjoint of a stencil adds to `x[i, j - 1]`, `x[i, j]` and `x[i, j + 1]` in one iteration. What one vector
 instruction has stored the next one then reads a number further, which the processor cannot forward from the
 stores that are still under way: it waits for them each time. A loop for each distance (loop distribution;
-Kennedy and McKinley 1990) meets no neighbour, and computes again the little that it adds.
+Kennedy and McKinley 1990) meets no neighbour, and computes again the little that it adds. Rows that might be
+the same one for all that is known, as `x[(i + 1) % n, j]` and `x[i, j]`, get loops of their own too.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _CHEAP = frozenset("add sub mul div neg abs min max select lt le gt ge eq ne and
 
 
 def distributed(stage: Stage) -> Stage:
-    """Return a copy of a stage whose innermost loops add to at most one place of each row per iteration.
+    """Return a copy of a stage in whose innermost loops no iteration adds to a place of another one.
 
     Sums come in another order then, and are equal to rounding. Loops stay as they are where what they add is
     dear to compute, or may change while they run.
