@@ -142,9 +142,10 @@ class Expressions:
                 inner = self._row(right) if n % self._width == 0 else None
                 if inner is None or any(self._varies(name) for name in ast.walk(first)):
                     return None
-                return Row(self._do.binary("+", self._do.cast(self._value(first), "i32"), inner.start))
+                start = self._do.binary("+", self._do.cast(self._value(first), "i32"), inner.start)
+                return Row(start, inner.met)
             case ast.BinOp(ast.Name(name), ast.Mod(), ast.Constant(int(n))) if n == self._width:
-                return Row(literal("i32", 0)) if name == self._lane else None
+                return Row(literal("i32", 0), met=True) if name == self._lane else None
             case ast.Name(name) if name == self._lane:
                 return Row(self._get(FIRST))
         return None

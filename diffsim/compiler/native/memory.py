@@ -40,9 +40,11 @@ class Row(NamedTuple):
 
     Attributes:
         start: The first, a multiple of their number.
+        met: Other worlds of other registers have the same indices.
     """
 
     start: Number
+    met: bool = False
 
 
 class Spot(NamedTuple):
@@ -53,12 +55,14 @@ class Spot(NamedTuple):
         address: The register of the address, or that of all addresses.
         width: How many numbers.
         scattered: Each has an address of its own; else they are neighbours.
+        met: Worlds of other registers have the same addresses.
     """
 
     place: Place
     address: str
     width: int = 1
     scattered: bool = False
+    met: bool = False
 
 
 class Memory:
@@ -88,13 +92,14 @@ class Memory:
 
     def spot(self, name: str, place: Place, indices: Sequence[Number | Row]) -> Spot:
         """Return where the numbers at some indices of an array are."""
-        fixed, row = 0, False
+        fixed, row, met = 0, False, False
         one: list[Number] = []
         many: list[Number] = []
         for axis, (index, stride) in enumerate(zip(indices, place.strides, strict=True)):
             blocked = axis == place.axis and place.block > 1
             if isinstance(index, Row):
-                row, index = True, self._block_of(index.start, place) if blocked else index.start
+                row, met = True, index.met
+                index = self._block_of(index.start, place) if blocked else index.start
             elif blocked:
                 beside = self._do.binary("&", index, literal("i32", place.block - 1))
                 (one if index.width == 1 else many).append(self._scaled(beside, 1))
@@ -105,7 +110,7 @@ class Memory:
                 (one if index.width == 1 else many).append(self._scaled(index, stride))
         base = self._pointer(name, place.dtype, fixed, one)
         if not many:
-            return Spot(place, base, self.width if row else 1)
+            return Spot(place, base, self.width if row else 1, met=met)
         if row:
             many.append(lanes_of("i64", self.width))
         offsets = reduce(lambda a, b: self._do.binary("+", a, b), many)
@@ -157,8 +162,9 @@ class Memory:
             raise Unsupported("a place that worlds share")
         value = self._do.wide(self._do.cast(value, place.dtype), width)
         kind, size, text = _stored(place.dtype, width), SIZE[place.dtype], value.text
-        if width > 1 and not spot.scattered and self.mask is not None and self._whole(place):
-            value = self._do.select(self.mask, value, self.read(spot))
+        mask = self.active if spot.met else self.mask  # worlds that are not there may write to their own
+        if width > 1 and not spot.scattered and mask is not None and self._whole(place):
+            value = self._do.select(mask, value, self.read(spot))
             text = value.text
         if place.dtype == "u1":
             text = self.code.result("u8", f"zext {value.kind} {text} to {kind}", width).text
