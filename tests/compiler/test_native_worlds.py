@@ -21,10 +21,8 @@ def arrays():
     """Two arrays in blocks of worlds, one whose worlds are all beside each other, and what worlds share."""
     rng = np.random.default_rng(1)
     blocks = -(-WORLDS // LANES)
-    a, b = (
-        np.where(np.arange(LANES) < [[[LANES]], [[WORLDS - LANES]]], v, 0.0)
-        for v in rng.random((2, blocks, CELLS, LANES))
-    )
+    there = (np.arange(blocks * LANES) < WORLDS).reshape(blocks, 1, LANES)
+    a, b = (np.where(there, v, np.nan) for v in rng.random((2, blocks, CELLS, LANES)))
     n = np.zeros((blocks, LANES), np.int32)
     n.reshape(-1)[:WORLDS] = [3, 1, 4, 2, 5, 1]
     return {
@@ -187,12 +185,18 @@ for i in range(3):
     z = x
     x = u
     u = y
+for i in range(3):
+    v = y
+    y = y + i
+for i in range(3):
+    v = i
 if y > 0:
     q = 1
     r = q
 """)
     statements = scoped(["w", "u"], body.body)
-    assert varying("w", statements) == {"w", "y", "u", "x", "z", "r"}
+    assert ast.unparse(statements[5]) == "for i.3 in range(3):\n    v.2 = i.3"
+    assert varying("w", statements) == {"w", "y", "u", "x", "z", "r", "v"}
 
 
 @pytest.mark.parametrize(
