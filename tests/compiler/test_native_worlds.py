@@ -2,6 +2,7 @@
 
 import ast
 import ctypes
+import math
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def run(body, together=True):
     mine, wanted = arrays(), arrays()
     table = (ctypes.c_void_p * len(PLACES))(*(mine[name].ctypes.data for name in PLACES))
     ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)(code.address)(2, table)
-    scope = {name: Block(array, name) for name, array in wanted.items()}
+    scope = {"ti": math} | {name: Block(array, name) for name, array in wanted.items()}
     exec(f"def f(m):\n{lines}\nf(2)", scope)
     there = (np.arange(2 * LANES) < WORLDS).reshape(2, LANES)
     for found in (mine, wanted):
@@ -150,6 +151,11 @@ BODIES = {
         x = y
         y = a[w, i]
         b[w, i] = z""",
+    "functions": """
+    x = a[w, 0]
+    a[w, 1] = ti.sin(x) / ti.cos(x) + ti.tanh(x) * ti.sqrt(x)
+    a[w, 2] = ti.exp(x) * ti.log(x) + ti.atan2(x, b[w, 1]) + ti.floor(3.0 * x)
+    a[w, 3] = ti.pow(x, 0.3) + x**3 + n[w] ** n[w]""",
     "world": """
     b[w, 0] = w * 2.0
     a[w, w % 5] = 1.0""",

@@ -28,6 +28,9 @@ _INTRINSICS = {
     "exp": "exp",
     "log": "log",
 }
+# What processors do for several numbers at once. LLVM knows identities between the others that hold for one
+# number alone: of several, it takes `sin(x) / cos(x)` for a tangent of long doubles.
+_IN_REGISTERS = ("sqrt", "floor", "ceil", "round", "abs")
 _LIBRARY = ("tan", "tanh", "asin", "acos", "atan2")
 _MOST_FACTORS = 64  # exponents up to which a power is made of products here
 
@@ -248,7 +251,10 @@ class Arithmetic:
         if name == "rsqrt":
             return self._float("/", literal(dtype, 1.0), self.function("sqrt", *args))
         if name in _INTRINSICS:
-            return self.code.call(dtype, f"llvm.{_INTRINSICS[name]}.{suffix_of(dtype, args[0].width)}", *args)
+            full = f"llvm.{_INTRINSICS[name]}"
+            if name in _IN_REGISTERS:
+                return self.code.call(dtype, f"{full}.{suffix_of(dtype, args[0].width)}", *args)
+            return self.each(lambda *one: self.code.call(dtype, f"{full}.{dtype}", *one), *args)
         if name in _LIBRARY:
             full = name + ("f" if dtype == "f32" else "")
             return self.each(lambda *one: self.code.call(dtype, full, *one, outside=True), *args)
