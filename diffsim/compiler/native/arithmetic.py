@@ -25,6 +25,9 @@ _INTRINSICS = {
     "abs": "fabs",
     "pow": "pow",
 }
+# What processors do for several numbers at once. LLVM knows identities between the others that hold for one
+# number alone: of several, it takes `sin(x) / cos(x)` for a tangent of long doubles.
+_IN_REGISTERS = ("sqrt", "floor", "ceil", "round", "abs")
 _LIBRARY = ("asin", "acos", "atan2")
 _VECTORS = {"f32": (8,), "f64": (4,)}  # that loops may be turned into
 _MOST_FACTORS = 64  # exponents up to which a power is made of products here
@@ -278,7 +281,10 @@ class Arithmetic:
             self.code.include(made)
             return self.code.call(dtype, made.symbol, *args, flags=False)
         if name in _INTRINSICS:
-            return self.code.call(dtype, f"llvm.{_INTRINSICS[name]}.{suffix_of(dtype, args[0].width)}", *args)
+            full = f"llvm.{_INTRINSICS[name]}"
+            if name in _IN_REGISTERS:
+                return self.code.call(dtype, f"{full}.{suffix_of(dtype, args[0].width)}", *args)
+            return self.each(lambda *one: self.code.call(dtype, f"{full}.{dtype}", *one), *args)
         if name in _LIBRARY:
             full = name + ("f" if dtype == "f32" else "")
             return self.each(lambda *one: self.code.call(dtype, full, *one, outside=True), *args)
