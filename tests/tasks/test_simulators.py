@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffsim import runtime
 from diffsim.cli.survey import check_task, train_task
 from diffsim.errors import MissingExtraError
 from diffsim.options import options_of
@@ -59,8 +60,17 @@ def test_a_task_says_what_it_is(name: str) -> None:
     own = {info.name for info in options_of(task.Config)}
     shared = {info.name for info in options_of(RunOptions)}
     assert set(task.smoke) <= own | shared
-    assert set(task.run_options) <= shared
+    assert set(task.run_options) | set(task.taichi_options) <= shared
     assert task.__doc__
+
+
+@pytest.mark.parametrize(("native", "mode"), [(True, None), (False, "step")])
+@pytest.mark.parametrize("name", ["elastic", "liquid"])
+def test_what_taichi_compiles_for_minutes_is_run_step_by_step_there_alone(
+    name: str, native: bool, mode: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "would_be_native", lambda: native)
+    assert load_task(name).suited().get("mode") == mode
 
 
 @pytest.mark.parametrize("name", simulator_names())
