@@ -312,6 +312,11 @@ def _compiler(asked: str, on_device: bool) -> str:
     return "taichi" if asked == "taichi" or missing else "native"
 
 
+def would_be_native() -> bool:
+    """Tell whether `init`, left to choose, compiles without Taichi on this machine; nothing is started."""
+    return _compiler("auto", _chosen("auto")) == "native"
+
+
 def _as_device() -> bool:
     """Tell whether tests asked for a GPU's layout on the CPU, so that its branches run where no GPU is."""
     given = os.environ.get("DIFFSIM_LAYOUT", "host")
