@@ -17,6 +17,7 @@ from diffsim.engine import launch, native
 from diffsim.engine.native import Library, Unsupported
 from diffsim.engine.objects import ObjectCache
 from diffsim.engine.pool import the_pool
+from diffsim.errors import StateNotFiniteError
 
 pytestmark = pytest.mark.cpu
 
@@ -193,6 +194,60 @@ def test_fields_of_the_users(runtime, kind):
     story = str(rollout.explain())
     assert ("left to Taichi, since machine code is not made of " in story) == (kind == "blocks")
     assert ("whose elements are not in rows" in story) == (kind == "blocks")
+    rollout.close()
+
+
+class Large(ds.Simulator):
+    """Numbers far apart, multiplied in the order in which they stand."""
+
+    def __init__(self, start):
+        self.x = ds.State(ds.real, init=start)
+        self.bound = ds.Param(1e301)
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for _ in range(1):
+            self.x[t + 1] = ti.min(self.x[t] * 1e300 * 1e300, self.bound[None])
+
+    def step(self, t):
+        self.move(t)
+
+    @ti.kernel
+    def pay(self, t: ti.i32):
+        for _ in range(1):
+            self.cost[None] += self.x[t] * 1e-300
+
+    def terminal_cost(self, t):
+        self.pay(t)
+
+
+@pytest.mark.parametrize("mode", ["step", "fused"])
+def test_products_keep_their_order(runtime, mode):
+    """Fast math made infinity of `x * 1e300 * 1e300`, and NaN where x is zero."""
+    sim = Large(1e-300)
+    rollout = ds.Rollout(sim, steps=1, mode=mode)
+    cost, _ = rollout.value_and_grad([sim.x])
+    assert cost == pytest.approx(1.0, rel=1e-14)
+    sim.x.set(0.0)
+    assert rollout.value() == 0.0
+    rollout.close()
+
+
+class Bounded(Large):
+    """The root of a negative number, between bounds that are numbers."""
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for _ in range(1):
+            self.x[t + 1] = ti.max(self.bound[None], ti.min(ti.sqrt(self.x[t]), self.bound[None]))
+
+
+def test_a_bound_hides_no_nan(runtime):
+    rollout = ds.Rollout(Bounded(-1.0), steps=2, mode="step")
+    with pytest.raises(StateNotFiniteError):
+        rollout.value()
+    with pytest.raises(StateNotFiniteError, match=r"Bounded\.move"):
+        rollout.value_and_grad(debug="nan")
     rollout.close()
 
 

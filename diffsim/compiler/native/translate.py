@@ -193,8 +193,10 @@ class _Body(Expressions):
 
 def _once(bounds: Sequence[ast.expr]) -> bool:
     """Tell whether a range is `range(k, k + 1)`."""
-    if len(bounds) != 2 or not isinstance(bounds[1], ast.BinOp):
+    if len(bounds) != 2:
         return False
-    (start, stop) = bounds
+    start, stop = bounds
+    if not isinstance(stop, ast.BinOp):
+        return False
     one = isinstance(stop.right, ast.Constant) and stop.right.value == 1
     return one and isinstance(stop.op, ast.Add) and ast.dump(stop.left) == ast.dump(start)
