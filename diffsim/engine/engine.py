@@ -138,6 +138,11 @@ class Engine:
         every = [*self._executors.values(), *(executor for executor, _ in self._measured.values())]
         return self._spent + sum(e.compile_seconds for e in every)
 
+    @property
+    def left_to_taichi(self) -> dict[str, str]:
+        """The user's kernels that Taichi compiled so far where machine code was asked for, and why."""
+        return {o: why for e in self._executors.values() for o, why in e.left_to_taichi.items()}
+
     def bytes_in(self, mode: str) -> int:
         """Return the memory of all fields with the tapes of one mode, which is prepared by this."""
         layout = self.plan.layout

@@ -51,10 +51,9 @@ class NativeTrials:
         """Give the arrays of a text their numbers, zeros where none came."""
         for name, (_, shape, element, _) in request["fields"].items():
             arrays, given = self._memory[name][1].values(), values.get(name)
-            given = None if given is None else given.reshape([*shape, *(element or ())])
+            parts = None if given is None else given.reshape([*shape, math.prod(element or ())])
             for k, array in enumerate(arrays):
-                where = np.unravel_index(k, element) if element else ()
-                array[...] = 0 if given is None else given[(..., *where)]
+                array[...] = 0 if parts is None else parts[..., k]
 
     def run(self, request: dict[str, Any]) -> None:
         """Run a text, and let go of it."""

@@ -120,8 +120,12 @@ class Rollout(Recorded):
         return chosen
 
     def explain(self) -> Explanation:
-        """Say what was made of each kernel: what was rewritten, recorded or guarded, and why; print it."""
-        return explain(self._engine.lowered, self._engine.stages)
+        """Say what was made of each kernel: what was rewritten, recorded or guarded, and why; print it.
+
+        Once it has run, also which kernels were left to Taichi where machine code was asked for, and why.
+        """
+        engine = self._engine
+        return explain(engine.lowered, engine.stages, engine.left_to_taichi)
 
     @property
     def compile_seconds(self) -> float:

@@ -23,6 +23,7 @@ from diffsim.engine.child import Child
 from diffsim.engine.guard import Guard
 from diffsim.engine.passed import PassedTexts
 from diffsim.engine.pool import the_pool
+from diffsim.engine.trials_native import NativeTrials
 from diffsim.errors import ConfigError, GradientError
 from diffsim.files import cache_folder
 
@@ -325,6 +326,38 @@ def test_data_that_lead_astray_are_contained(mine, monkeypatch):
     the_pool().release()
     with pytest.raises(GradientError, match=r"Lookup, made of .*SIG(SEGV|BUS) in its first run"):
         value_of(Lookup(table, weights))
+
+
+def test_the_childs_memory_is_like_ours():
+    """Components of the user's fields have rows of their own there, filled by what is sent."""
+    trials, rows = NativeTrials(), {"m.0.0": [8, 4], "m.0.1": [8, 4], "m.1.0": [8, 4], "m.1.1": [8, 4]}
+    source = """def kernel(n: ti.i32):
+    for i, j in ti.ndrange(3, 2):
+        x[None] = x[None] + (i + 1) * (10 * m[i, j][0, 1] + m[i, j][1, 0]) + n * v[i][1]
+"""
+    fields = {
+        "x": ["f64", [], None, None],
+        "m": ["f64", [3, 2], [2, 2], rows],
+        "v": ["f64", [3], [2], {"v.0": [2], "v.1": [2]}],
+    }
+    values = {"m": np.arange(24.0), "v": np.arange(6.0)}
+    request = {"key": "k", "source": source, "real": "f64", "level": 1, "args": [1], "fields": fields}
+    m, v = values["m"].reshape(3, 2, 2, 2), values["v"].reshape(3, 2)
+    weights = np.arange(1.0, 4.0)[:, None]
+    wanted = np.sum(weights * (10 * m[:, :, 0, 1] + m[:, :, 1, 0]) + v[:, 1:])
+    trials.prepare(request)
+    trials.compile(request)
+    assert trials.has("k")
+    assert trials.idle_bytes == 0
+    trials.fill(request, values)
+    trials.run(request)
+    assert not trials.has("k")
+    assert trials._memory["x"][1]["x"] == wanted
+    assert trials.idle_bytes == 8 * (1 + 24 + 6)
+    trials.fill(request, {})
+    assert not any(a.any() for _, arrays in trials._memory.values() for a in arrays.values())
+    trials.free()
+    assert trials.idle_bytes == 0
 
 
 def value_of(simulator):
