@@ -314,7 +314,7 @@ def _compiler(asked: str, on_device: bool) -> str:
 
 def would_be_native() -> bool:
     """Tell whether `init`, left to choose, compiles without Taichi on this machine; nothing is started."""
-    return _compiler("auto", _chosen("auto")) == "native"
+    return _compiler("auto", _chosen("auto") == "cuda" or _as_device()) == "native"
 
 
 def _as_device() -> bool:

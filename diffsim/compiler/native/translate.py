@@ -196,9 +196,10 @@ class _Body(Worlds):
         [target] = node.targets
         added = added_to(target, node.value)
         if isinstance(target, ast.Name):
-            known = added is not None and isinstance(target, ast.Name)
             value = (
-                self._do.carried(self._name(target), self._value(added)) if known else self._value(node.value)
+                self._value(node.value)
+                if added is None
+                else self._do.carried(self._name(target), self._value(added))
             )
             self._set(target.id, value)
         elif not isinstance(target, ast.Subscript):
