@@ -154,7 +154,7 @@ class Watch:
             old.function is new.function
             and self._codes[id(old)] is new.function.__code__
             and old.owner is new.owner
-            and old.group is new.group is old.repeat is new.repeat is None
+            and all(part is None for part in (old.group, new.group, old.repeat, new.repeat))
             and len(old.args) == len(new.args)
             and all(map(_plainly_equal, old.args, new.args))
             for old, new in zip(then, now, strict=True)
