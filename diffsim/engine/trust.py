@@ -46,7 +46,8 @@ def rounding(
     saved = {buffer: [a.copy() for a in storage.arrays(buffer)] for buffer in initial}
     try:
         for buffer, arrays in saved.items():
-            moved = [np.nextafter(a, np.where(rng.random(a.shape) < 0.5, -np.inf, np.inf)) for a in arrays]
+            ways = (np.where(rng.random(a.shape) < 0.5, -np.inf, np.inf).astype(a.dtype) for a in arrays)
+            moved = [np.nextafter(a, way) for a, way in zip(arrays, ways, strict=True)]
             storage.put(buffer, iter(np.where(a == 0.0, a, b) for a, b in zip(arrays, moved, strict=True)))
         found = run()
     finally:

@@ -35,9 +35,7 @@ def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, requ
     return plan if block == 1 or plan.mode == "fused" else _made(lowered, stages, info, request, 1)
 
 
-def _made(
-    lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request: Request, block: int
-) -> Plan:
+def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request: Request, block: int) -> Plan:
     """Make a plan for blocks of so many worlds."""
     steps, window, worlds = request.steps, request.window, request.worlds
     lanes = lanes_of(info, worlds, block)

@@ -84,3 +84,21 @@ def test_a_wrong_value_is_not_taken_for_rounding(engine: Any) -> None:
     assert furthest(found, wanted, noise)[1] == "left"
     found = wanted | {"x": np.full_like(wanted["x"], np.nan)}
     assert furthest(found, wanted, noise) == (np.inf, "x")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_moves_the_last_bit_of_either_precision(dtype: Any) -> None:
+    class Memory:
+        held = np.array([0.3, -2.0, 0.0], dtype)
+
+        def arrays(self, buffer: Any) -> list[Any]:
+            return [self.held]
+
+        def put(self, buffer: Any, arrays: Any) -> None:
+            self.held[...] = next(arrays)
+
+    memory = Memory()
+    before = memory.held.copy()
+    noise = rounding(memory, ["x"], lambda: {"x": memory.held.copy()}, {"x": before})  # type: ignore[arg-type]
+    assert noise["x"] == np.spacing(dtype(2.0))
+    np.testing.assert_array_equal(memory.held, before)
