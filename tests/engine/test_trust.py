@@ -176,3 +176,21 @@ def test_what_is_compared_with_is_compiled_briefly(runtime: Any) -> None:
         assert set(engine._executors) == {"fused", "check", "step"}
         brief, whole = (len(engine._executors[mode]._launchers) for mode in ("check", "step"))
         assert brief == whole
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_moves_the_last_bit_of_either_precision(dtype: Any) -> None:
+    class Memory:
+        held = np.array([0.3, -2.0, 0.0], dtype)
+
+        def arrays(self, buffer: Any) -> list[Any]:
+            return [self.held]
+
+        def put(self, buffer: Any, arrays: Any) -> None:
+            self.held[...] = next(arrays)
+
+    memory = Memory()
+    before = memory.held.copy()
+    noise = rounding(memory, ["x"], lambda: {"x": memory.held.copy()}, {"x": before})  # type: ignore[arg-type]
+    assert noise["x"] == np.spacing(dtype(2.0))
+    np.testing.assert_array_equal(memory.held, before)
