@@ -80,9 +80,9 @@ def test_many_random_programs_by_both_compilers(runtime, tmp_path):
         sim = load(Writer(seed, size=4).program(), tmp_path, f"both_{seed}")
         mode = ("step", "fused", "chunk")[seed % 3]
         results = {}
-        for compiler, options in (("taichi", {}), ("native", {}), ("native", {"window": 5})):
+        for compiler, options in (("taichi", {}), ("native", {}), ("native", {"window": checks.WINDOW})):
             with compiled_by(compiler):
-                rollout = ds.Rollout(sim, steps=4 * STEPS, mode=mode, **options)
+                rollout = ds.Rollout(sim, steps=STEPS, mode=mode, **options)
                 results[compiler, len(options)] = rollout.value_and_grad(checks.WRT)
                 rollout.close()
         cost, gradients = results["taichi", 0]
