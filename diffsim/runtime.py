@@ -110,8 +110,8 @@ def init(
         arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu` or `cuda`.
         precision: 32 or 64 bits for `ds.real`.
         seed: A non-negative integer from which parts draw their initial weights.
-        threads: CPU threads for parallel loops; None for all cores. With one, runs in one mode repeat bit for
-            bit.
+        threads: CPU threads for parallel loops; None for all cores. Runs in one mode repeat bit for bit where
+            there is one, and with the native compiler whatever their number, as long as it is the same.
         cache: Keep compiled kernels on disk, so that the next run of the same program starts at once. Where
             no folder can be written to, a warning says so and nothing is kept.
         guard: Compile and run each new kernel in a child process first, so that one that would kill or hang
@@ -149,7 +149,7 @@ def init(
         "tune": tuned,
         "device_layout": as_device,
     }
-    settings["compiler"] = _compiler(compiler, settings["arch"])
+    settings["compiler"] = _compiler(compiler, settings["arch"] == "cuda" or as_device)
     if _runtime.running and _runtime.info is not None:
         if settings == _runtime.settings and not reset:
             return _runtime.info
@@ -291,7 +291,7 @@ def _tuned(tune: Any) -> bool:
     return tune
 
 
-def _compiler(asked: str, arch: str) -> str:
+def _compiler(asked: str, on_device: bool) -> str:
     """Return what makes machine code: `native` or `taichi`."""
     if asked not in COMPILERS:
         raise ConfigError(
@@ -303,7 +303,7 @@ def _compiler(asked: str, arch: str) -> str:
             raise ConfigError(
                 f"DIFFSIM_COMPILER must be one of {', '.join(COMPILERS)}, got {asked!r}; unset it"
             )
-    missing = "a GPU's kernels are Taichi's" if arch == "cuda" else _llvm.why_missing()
+    missing = "a GPU's kernels are Taichi's" if on_device else _llvm.why_missing()
     if asked == "native" and missing:
         raise ConfigError(
             f"compiler must be one that works here, got 'native' where {missing}; use 'auto', or install "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from diffsim.compiler.codegen.stages import StageSet, tapes_of
+from diffsim.compiler.codegen.vector_notes import vector_notes
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
@@ -37,7 +38,8 @@ class KernelStory:
         phase: `reset`, `step`, `running_cost` or `terminal_cost`.
         reads, writes: Labels of the fields.
         operations: How many the kernel has after inlining and unrolling, and its adjoint.
-        notes: What was rewritten, recorded, guarded or given, each with its place and the reason.
+        notes: What was rewritten, recorded, guarded or given, and which innermost loops can be vectorised,
+            each with its place and the reason.
     """
 
     name: str
@@ -109,6 +111,7 @@ def _story(phase: str, stage: Stage, adjoint: Stage, lowered: LoweredProgram) ->
         *stage.notes,
         *_loops(stage, adjoint),
         *_branches(stage),
+        *vector_notes(stage, adjoint),
         *_guards(stage, lowered),
     ]
     where = f"{stage.where.file}:{stage.where.line}" if stage.where is not None else ""

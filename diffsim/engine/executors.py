@@ -214,7 +214,7 @@ class Step(Executor):
     ) -> None:
         super().__init__(stages, layout, real, storage, make)
         self._known: dict[tuple[object, ...], Launcher] = {}
-        kernels = step_kernels(stages, layout, real, self._threads, self._phases, not storage.in_arrays)
+        kernels = step_kernels(stages, layout, real, self._threads, self._phases, storage.in_arrays)
         self._stages: dict[str, list[Stage]] = {}
         self._kernels: dict[str, list[Launcher]] = {}
         for phase, parts in stages.in_order().items():

@@ -87,7 +87,7 @@ class Launcher:
         return self._made_by_taichi(args)
 
     def _made_native(self, arena: BlockArena, args: tuple[int, ...]) -> Compiled:
-        trial = the_guard().attempt(self.text, self._storage, args)
+        trial = the_guard().attempt(self.text, self._storage, args, native=True)
         compiled = bind(self.text, self._storage.spec, arena, self._brief)
         compiled.launch(*args)
         the_guard().remember(trial)
@@ -102,7 +102,7 @@ class Launcher:
                 buffer.source if buffer.kind == "external" else self._storage.fields(buffer)[component]
             )
         start = time.perf_counter()
-        trial = the_guard().attempt(self.text, self._storage, args)
+        trial = the_guard().attempt(self.text, self._storage, args, native=False)
         kernel = _taichi.build_kernel(self.text.source, self.text.name, scope)
         with _taichi.default_real(self.text.real), _taichi.brief_positions():
             kernel(*args)

@@ -48,6 +48,7 @@ def written(seed):
 
 
 @FEW
+@pytest.mark.compilers
 @settings(max_examples=2, phases=[Phase.generate])  # shrinking would compile for minutes
 @given(seed=st.integers(0, 2**31))
 def test_random_programs(runtime, tmp_path_factory, seed):

@@ -132,10 +132,10 @@ class Arithmetic:
             return a
         if dtype == "u1":
             return self.compare("!=", a, literal(old, 0))
-        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
-            return Number(dtype, a.text, a.width)
         if a.constant and a.width == 1 and not is_float(old) and old != "u1":
             return literal(dtype, int(a.text))
+        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
+            return Number(dtype, a.text, a.width)
         if is_float(old) and not is_float(dtype):
             return self._whole(a, dtype)
         kind = kind_of(dtype, a.width)
@@ -192,6 +192,13 @@ class Arithmetic:
             raise Unsupported(f"{op} of {dtype}")
         return self._plain(_INTEGER[op], a, b)
 
+    def carried(self, a: Number, b: Number) -> Number:
+        """Add to what a loop carries, whose parts may be added up in any order."""
+        dtype = promote(a.dtype, b.dtype)
+        if not is_float(dtype):
+            return self.binary("+", a, b)
+        return self._plain(f"fadd {SUMS}", self.cast(a, dtype), self.cast(b, dtype))
+
     def exact(self, op: str, a: Number, b: Number) -> Number:
         """Apply an operator to integers whose result is known to fit."""
         return self._plain(f"{_INTEGER[op]} nsw", a, b)
@@ -202,7 +209,7 @@ class Arithmetic:
 
     def _float(self, op: str, a: Number, b: Number) -> Number:
         if op in _FLOAT:
-            return self._plain(f"{_FLOAT[op]} {SUMS if op in '+-' else FLAGS}", a, b)
+            return self._plain(f"{_FLOAT[op]} {FLAGS}", a, b)
         if op not in ("//", "%"):
             raise Unsupported(f"{op} of {a.dtype}")
         whole = self.function("floor", self._plain(f"fdiv {FLAGS}", a, b))
