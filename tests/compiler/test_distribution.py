@@ -182,7 +182,7 @@ class Recurrence(ds.Simulator):
 
 
 def test_a_loop_that_carries_runs_down_although_its_memory_is_independent(runtime):
-    """Its adjoint reads a tape that nobody writes meanwhile, and carries slopes from the last to the first."""
+    """Its adjoint reads a tape that nobody writes meanwhile, and carries slopes from last to first."""
     sim = Recurrence()
     x, w = sim.x.numpy(), sim.w.numpy()
     of_x, of_w = np.ones(2), np.zeros((3, 2))

@@ -122,8 +122,9 @@ class Arithmetic:
         a = self.kept(a, 0)
         lanes = [self.lane(a, k) for k in range(a.width)]
         while len(lanes) > 1:
-            half = len(lanes) // 2
-            lanes = [self.binary("+", x, y) for x, y in zip(lanes[:half], lanes[half:], strict=True)]
+            half, left = len(lanes) // 2, lanes[len(lanes) // 2 * 2 :]
+            pairs = zip(lanes[:half], lanes[half : 2 * half], strict=True)
+            lanes = [self.binary("+", x, y) for x, y in pairs] + left
         return lanes[0]
 
     # ---- conversions ----
