@@ -279,3 +279,11 @@ def test_blocks_are_as_wide_as_pays(runtime, bits, worlds, block):
     assert block_of(info, worlds, "fused") == block_of(info, worlds, "auto") == block
     assert block_of(info, worlds, "step") == 1
     assert block_of(dataclasses.replace(info, compiler="taichi"), worlds, "fused") == 1
+
+
+def test_other_modes_run_the_same_memory(plain):
+    engine = plain._engine
+    engine._executor("chunk", 2)
+    for mode in ("chunk", "fused"):
+        assert engine._compare(mode, gradients=True)[0] < 1e-13, mode
+    is_right(*plain.value_and_grad(["p", "k", "table"]))
