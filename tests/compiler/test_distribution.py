@@ -134,3 +134,49 @@ def test_the_gradient_of_a_stencil_is_that_of_mode_step(runtime, monkeypatch):
         s for s in made if s.name.endswith("move") and any(isinstance(o, Accumulate) for o in walk(s.body))
     ]
     assert len(innermost(adjoint)) == 3
+
+
+class Recurrence(ds.Simulator):
+    """A number that three iterations change, each what the one before has left."""
+
+    def __init__(self):
+        self.x = ds.State(ds.real, 2, init=[0.7, -0.4])
+        self.w = ds.Param([0.9, 1.3, 0.6])
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(2):
+            s = self.x[t, i]
+            for j in range(3):
+                s = s * self.w[j] + 0.3 * s * s
+            self.x[t + 1, i] = s
+
+    def step(self, t):
+        self.move(t)
+
+    @ti.kernel
+    def total(self, t: ti.i32):
+        for i in range(2):
+            self.cost[None] += self.x[t, i] ** 2
+
+    def terminal_cost(self, t):
+        self.total(t)
+
+
+def test_a_loop_that_carries_runs_down_although_its_memory_is_independent(runtime):
+    """Its adjoint reads a tape that nobody writes, and carries slopes from the last to the first."""
+    sim = Recurrence()
+    x, w = sim.x.numpy(), sim.w.numpy()
+    of_x, of_w = np.ones(2), np.zeros((3, 2))
+    for _ in range(2):
+        for j in range(3):
+            slope = w[j] + 0.6 * x
+            of_x, of_w = of_x * slope, of_w * slope
+            of_w[j] += x
+            x = x * w[j] + 0.3 * x * x
+    with ds.Rollout(sim, steps=2, mode="fused") as rollout:
+        rollout._engine._verified = 2  # mode `step` would find it, and step in
+        cost, grads = rollout.value_and_grad(["x", "w"])
+    assert cost == pytest.approx(np.sum(x**2), rel=1e-12)
+    np.testing.assert_allclose(grads["x"], 2.0 * x * of_x, rtol=1e-11)
+    np.testing.assert_allclose(grads["w"], (2.0 * x * of_w).sum(axis=1), rtol=1e-11)

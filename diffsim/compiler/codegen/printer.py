@@ -207,7 +207,7 @@ class Printer:
         start, stop = self.text(op.start, lane), self.text(op.stop, lane)
         index = self.fresh("p" if op.independent else "i")
         depth = self.indent
-        if op.descending and not op.independent:
+        if op.descending and (names or not op.independent):  # what is carried goes from one to the next
             # an index in a loop of one iteration is a bare loop variable to the compiler: it vectorises
             down = self.fresh("r")
             last = f"{stop} - 1 - {down}" if start == "0" else f"{stop} - 1 + {start} - {down}"
