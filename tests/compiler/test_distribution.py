@@ -143,6 +143,17 @@ def test_the_gradient_of_a_stencil_is_that_of_mode_step(runtime, monkeypatch):
     assert len(innermost(adjoint)) == 3
 
 
+def test_machine_code_is_told_which_loops_are_independent(runtime):
+    lowered = lower_program(trace(Stencil()), "f64", 3)
+    stages = adjoint_stages(lowered, "f64", 3, "")
+    layout = Layout(steps=3, worlds=1, groups=1, window=3, history=1, checkpoints=0)
+    plain, lanes = (fused_backward(stages, layout, "f64", native=told).source for told in (True, False))
+    loops = re.findall(r"for (\w)\d+ in range\(1, 39\):", plain)
+    assert loops == ["p", "p", "p"]  # of one row each: what is added beside, before and behind it
+    assert "for p" not in lanes
+    assert len(plain) < len(lanes) / 2
+
+
 class Recurrence(ds.Simulator):
     """A number that three iterations change, each what the one before has left."""
 
