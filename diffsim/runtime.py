@@ -110,8 +110,8 @@ def init(
         arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu` or `cuda`.
         precision: 32 or 64 bits for `ds.real`.
         seed: A non-negative integer from which parts draw their initial weights.
-        threads: CPU threads for parallel loops; None for all cores. With one, runs in one mode repeat bit for
-            bit.
+        threads: CPU threads for parallel loops; None for all cores. Runs in one mode repeat bit for bit where
+            there is one, and with the native compiler whatever their number, as long as it is the same.
         cache: Keep compiled kernels on disk, so that the next run of the same program starts at once. Where
             no folder can be written to, a warning says so and nothing is kept.
         guard: Compile and run each new kernel in a child process first, so that one that would kill or hang
@@ -310,6 +310,11 @@ def _compiler(asked: str, on_device: bool) -> str:
             "llvmlite and compute on a CPU"
         )
     return "taichi" if asked == "taichi" or missing else "native"
+
+
+def would_be_native() -> bool:
+    """Tell whether `init`, left to choose, compiles without Taichi on this machine; nothing is started."""
+    return _compiler("auto", _chosen("auto") == "cuda" or _as_device()) == "native"
 
 
 def _as_device() -> bool:

@@ -98,6 +98,11 @@ class Executor(abc.ABC):
         return sum(launcher.cost_seconds for launcher in self._launchers)
 
     @property
+    def left_to_taichi(self) -> dict[str, str]:
+        """The user's kernels that Taichi compiled where machine code was asked for, and why."""
+        return {o: x.reason for x in self._launchers if x.reason for o in x.text.origins}
+
+    @property
     def tapes(self) -> dict[Buffer, int]:
         """The lanes of each tape that the kernels printed so far use."""
         return {b: lanes for launcher in self._launchers for b, lanes in launcher.text.tapes.items()}
@@ -214,7 +219,7 @@ class Step(Executor):
     ) -> None:
         super().__init__(stages, layout, real, storage, make)
         self._known: dict[tuple[object, ...], Launcher] = {}
-        kernels = step_kernels(stages, layout, real, self._threads, self._phases, not storage.in_arrays)
+        kernels = step_kernels(stages, layout, real, self._threads, self._phases, storage.in_arrays)
         self._stages: dict[str, list[Stage]] = {}
         self._kernels: dict[str, list[Launcher]] = {}
         for phase, parts in stages.in_order().items():

@@ -64,7 +64,7 @@ class Launcher:
             # what Taichi has compiled is as good as it can be
             arena.keep(("brief", *key) if self._brief and compiled.kernel is None else key, compiled)
             self.compile_seconds = compiled.seconds
-        self._launch, self.cost_seconds = compiled.launch, compiled.seconds
+        self._launch, self.cost_seconds, self.reason = compiled.launch, compiled.seconds, compiled.reason
 
     def _key(self) -> tuple[Any, ...]:
         """Return what tells a compiled kernel from others: its text, and which memory its names stand for."""
@@ -82,19 +82,19 @@ class Launcher:
         if isinstance(arena, BlockArena):
             try:
                 return self._made_native(arena, args)
-            except Unsupported as reason:
-                self.reason = str(reason)
+            except Unsupported as unsupported:
+                return self._made_by_taichi(args, str(unsupported))
         return self._made_by_taichi(args)
 
     def _made_native(self, arena: BlockArena, args: tuple[int, ...]) -> Compiled:
-        trial = the_guard().attempt(self.text, self._storage, args)
+        trial = the_guard().attempt(self.text, self._storage, args, native=True)
         compiled = bind(self.text, self._storage.spec, arena, self._brief)
         compiled.launch(*args)
         the_guard().remember(trial)
         return compiled
 
-    def _made_by_taichi(self, args: tuple[int, ...]) -> Compiled:
-        """Compile the kernel by its first launch."""
+    def _made_by_taichi(self, args: tuple[int, ...], reason: str = "") -> Compiled:
+        """Compile the kernel by its first launch; the reason is why it is not machine code."""
         scope: dict[str, Any] = {}
         used = self.text.used
         for name, (buffer, component) in used.items():
@@ -102,7 +102,7 @@ class Launcher:
                 buffer.source if buffer.kind == "external" else self._storage.fields(buffer)[component]
             )
         start = time.perf_counter()
-        trial = the_guard().attempt(self.text, self._storage, args)
+        trial = the_guard().attempt(self.text, self._storage, args, native=False)
         kernel = _taichi.build_kernel(self.text.source, self.text.name, scope)
         with _taichi.default_real(self.text.real), _taichi.brief_positions():
             kernel(*args)
@@ -112,7 +112,7 @@ class Launcher:
         seconds = time.perf_counter() - start
         _taichi.release_source(kernel)
         theirs = tuple(b.source for b, _ in used.values() if b.kind == "external")
-        return Compiled(launch, seconds, kernel, theirs)
+        return Compiled(launch, seconds, kernel, theirs, reason)
 
     def close(self) -> None:
         """Let go of the kernel, before its memory is given back."""

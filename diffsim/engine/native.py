@@ -24,7 +24,16 @@ from diffsim.engine.blocks import BlockArena
 from diffsim.engine.objects import ObjectCache
 from diffsim.engine.team import can_share, the_team
 
-__all__ = ["Library", "Unsupported", "arguments_of", "bind", "places_of", "the_library"]
+__all__ = [
+    "Library",
+    "Unsupported",
+    "arguments_of",
+    "bind",
+    "level_of",
+    "outside",
+    "places_of",
+    "the_library",
+]
 
 _SYMBOL = "kernel"
 _OFTEN, _SELDOM, _BRIEFLY = 2, 1, 0  # levels of optimisation
@@ -63,7 +72,7 @@ class Library:
         Raises:
             Unsupported: The text has something that is not translated.
         """
-        level = _BRIEFLY if brief else _OFTEN if text.origins else _SELDOM
+        level = level_of(text, brief)
         key = _key(text, places, level, shared)
         with self._turn:
             if key not in self._functions:
@@ -134,7 +143,7 @@ def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tup
     found: dict[str, tuple[Place, Where]] = {}
     for name, (buffer, component) in text.used.items():
         if buffer.kind == "external":
-            found.update(_outside(name, buffer))
+            found.update(outside(name, buffer))
         else:
             made = spec(buffer)
             place = _place(made)
@@ -142,8 +151,17 @@ def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tup
     return found
 
 
-def _outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
-    """Return the components of a Taichi field of the user's, with their addresses."""
+def level_of(text: KernelText, brief: bool = False) -> int:
+    """Return how far a text is optimised; one that runs for a moment only is not."""
+    return _BRIEFLY if brief else _OFTEN if text.origins else _SELDOM
+
+
+def outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
+    """Return the components of a Taichi field of the user's, with their addresses.
+
+    Raises:
+        Unsupported: Its elements are not in rows.
+    """
     facts = _taichi.field_facts(buffer.source)
     rows = None if facts is None or facts[0] else _taichi.field_rows(buffer.source)
     if rows is None:

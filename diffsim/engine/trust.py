@@ -46,7 +46,7 @@ def rounding(
     saved = {buffer: [a.copy() for a in storage.arrays(buffer)] for buffer in initial}
     try:
         for buffer, arrays in saved.items():
-            moved = [np.nextafter(a, np.where(rng.random(a.shape) < 0.5, -np.inf, np.inf)) for a in arrays]
+            moved = [_in_the_last_bit(a, rng) for a in arrays]
             storage.put(buffer, iter(np.where(a == 0.0, a, b) for a, b in zip(arrays, moved, strict=True)))
         found = run()
     finally:
@@ -80,6 +80,13 @@ def furthest(
         if error > worst:
             worst, name = error, key
     return worst, name
+
+
+def _in_the_last_bit(a: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Return numbers that are next to given ones, above or below, in their own precision."""
+    towards = np.where(rng.random(a.shape) < 0.5, -np.inf, np.inf)
+    moved: NDArray[Any] = np.nextafter(a, towards.astype(a.dtype))
+    return moved
 
 
 def _largest(a: NDArray[Any]) -> float:

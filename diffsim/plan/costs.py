@@ -25,7 +25,7 @@ __all__ = ["Costs"]
 # in chunks of 2 to 16 steps. The square is what several passes over all pairs of accesses take.
 _KERNEL, _OPERATION, _PAIR = 0.04, 1e-3, 4.5e-6
 # The same by LLVM at once, optimised and as fast as can be: of those and a smoke, within a factor of two to
-# three (`python -m benchmarks start`); what is printed in lanes takes longer.
+# three; what is printed in lanes takes longer.
 _NATIVE, _NATIVE_OPERATION = 0.015, 0.7e-3
 _BRIEF, _BRIEF_OPERATION = 2.5e-3, 0.06e-3
 _MOVES = 9  # kernels that move States and gradients, in every mode

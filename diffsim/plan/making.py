@@ -30,8 +30,14 @@ def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, requ
     Raises:
         ConfigError: A budget is too small, or the folder for checkpoints cannot be written to.
     """
-    steps, window = request.steps, request.window
-    worlds, block = request.worlds, block_of(info, request.worlds, request.mode)
+    block = block_of(info, request.worlds, request.mode)
+    plan = _made(lowered, stages, info, request, block)
+    return plan if block == 1 or plan.mode == "fused" else _made(lowered, stages, info, request, 1)
+
+
+def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request: Request, block: int) -> Plan:
+    """Make a plan for blocks of so many worlds."""
+    steps, window, worlds = request.steps, request.window, request.worlds
     lanes = lanes_of(info, worlds, block)
     sizes = Sizes(lowered, stages, steps, worlds, lanes, not info.on_cpu, block)
     budget = Budget(request.device_bytes, request.host_bytes, _room_on_disk(request))

@@ -92,7 +92,7 @@ def block_of(info: RuntimeInfo, worlds: int, mode: str) -> int:
         worlds: How many there are.
         mode: What is asked for.
     """
-    if not info.native or mode not in ("auto", "fused"):
+    if not (info.native and info.on_cpu) or mode not in ("auto", "fused"):
         return 1
     shares = _TOGETHER[info.real]
     return min(shares, key=lambda block: (-(-worlds // block) * block * shares[block], block))

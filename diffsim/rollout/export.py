@@ -29,7 +29,12 @@ __all__ = ["export"]
 
 
 def export(engine: Engine, inputs: Inputs, folder: str | os.PathLike[str], name: str, portable: bool) -> Path:
-    """Write NAME.o, NAME.h and NAME.py, and libNAME.so where there is a C compiler; see `Rollout.export`."""
+    """Write NAME.o, NAME.h and NAME.py, and libNAME.so where there is a C compiler; see `Rollout.export`.
+
+    Raises:
+        ConfigError: An argument is not allowed, or the folder cannot be written to.
+        StateError: The rollout is of a kind that cannot be exported.
+    """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ConfigError(
             f"name must be an identifier of C, got {name!r}; use letters, digits and underscores"

@@ -120,8 +120,8 @@ class Rollout(Recorded):
         return chosen
 
     def explain(self) -> Explanation:
-        """Say what was made of each kernel: what was rewritten, recorded or guarded, and why; print it."""
-        return explain(self._engine.lowered, self._engine.stages)
+        """Say what was made of each kernel, and why, and which were left to Taichi once it ran; print it."""
+        return explain(self._engine.lowered, self._engine.stages, self._engine.left_to_taichi)
 
     @property
     def compile_seconds(self) -> float:
@@ -333,7 +333,7 @@ class Rollout(Recorded):
             The folder.
 
         Raises:
-            ConfigError: The name is none of C's, or the folder cannot be written to.
+            ConfigError: The name is not one of C, or the folder cannot be written to.
             StateError: No llvmlite, more than one world, a GPU, checkpoints outside of fields.
         """
         from diffsim.rollout.export import export

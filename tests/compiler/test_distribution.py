@@ -1,5 +1,7 @@
 """Loops that add to neighbours are split where that changes nothing, and know if they are independent."""
 
+import re
+
 import numpy as np
 import pytest
 import taichi as ti
@@ -8,9 +10,14 @@ import diffsim as ds
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.codegen import writer
 from diffsim.compiler.codegen.distribution import distributed
+from diffsim.compiler.codegen.fused import fused_backward
 from diffsim.compiler.codegen.lanes import in_lanes
+from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.places import marked
 from diffsim.compiler.ir import Accumulate, Block, Buffer, Const, For, Ref, Stage, Store, Value, walk
+from diffsim.compiler.program.program import lower_program
+from diffsim.language.trace import trace
+from diffsim.plan.planning import adjoint_stages
 from tests.interpreted import random_stage, run, same, slots
 
 
@@ -134,6 +141,17 @@ def test_the_gradient_of_a_stencil_is_that_of_mode_step(runtime, monkeypatch):
         s for s in made if s.name.endswith("move") and any(isinstance(o, Accumulate) for o in walk(s.body))
     ]
     assert len(innermost(adjoint)) == 3
+
+
+def test_machine_code_is_told_which_loops_are_independent(runtime):
+    lowered = lower_program(trace(Stencil()), "f64", 3)
+    stages = adjoint_stages(lowered, "f64", 3, "")
+    layout = Layout(steps=3, worlds=1, groups=1, window=3, history=1, checkpoints=0)
+    plain, lanes = (fused_backward(stages, layout, "f64", native=told).source for told in (True, False))
+    loops = re.findall(r"for (\w)\d+ in range\(1, 39\):", plain)
+    assert loops == ["p", "p", "p"]  # of one row each: what is added beside, before and behind it
+    assert "for p" not in lanes
+    assert len(plain) < len(lanes) / 2
 
 
 class Recurrence(ds.Simulator):

@@ -49,6 +49,31 @@ class Cancelling(ds.Simulator):
         self.end(t)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_last_bit_is_that_of_the_precision(dtype: Any) -> None:
+    """Steps of 64 bits are none in 32, and what rounding does would be measured as nothing."""
+    values = np.array([1.0, -0.3, 1e-6, 4e5] * 8, dtype)
+    memory = {"x": [values.copy()]}
+    seen = []
+
+    class Storage:
+        arrays = staticmethod(memory.__getitem__)
+
+        @staticmethod
+        def put(key: str, arrays: Any) -> None:
+            memory[key][0][...] = next(arrays)
+
+    def run() -> dict[str, Any]:
+        seen.append(memory["x"][0].copy())
+        return {"x": seen[0]}
+
+    noise = rounding(Storage(), ["x"], run, {"x": values})  # type: ignore[arg-type, list-item]
+    steps = np.abs(seen[0] - values) / np.spacing(np.abs(values))
+    assert set(steps.tolist()) <= {0.5, 1.0}  # half as far below a power of two
+    assert 0.0 < noise["x"] < 1.0
+    np.testing.assert_array_equal(memory["x"][0], values)
+
+
 @pytest.fixture(scope="module")
 def engine(runtime: Any) -> Any:
     rollout = ds.Rollout(Cancelling(), steps=3, mode="step")
@@ -151,3 +176,21 @@ def test_what_is_compared_with_is_compiled_briefly(runtime: Any) -> None:
         assert set(engine._executors) == {"fused", "check", "step"}
         brief, whole = (len(engine._executors[mode]._launchers) for mode in ("check", "step"))
         assert brief == whole
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_moves_the_last_bit_of_either_precision(dtype: Any) -> None:
+    class Memory:
+        held = np.array([0.3, -2.0, 0.0], dtype)
+
+        def arrays(self, buffer: Any) -> list[Any]:
+            return [self.held]
+
+        def put(self, buffer: Any, arrays: Any) -> None:
+            self.held[...] = next(arrays)
+
+    memory = Memory()
+    before = memory.held.copy()
+    noise = rounding(memory, ["x"], lambda: {"x": memory.held.copy()}, {"x": before})  # type: ignore[arg-type]
+    assert noise["x"] == np.spacing(dtype(2.0))
+    np.testing.assert_array_equal(memory.held, before)

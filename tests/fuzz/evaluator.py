@@ -281,6 +281,8 @@ class Reading:
         ea, eb = max(a.error, 0.0), max(b.error, 0.0)
         if isinstance(op, ast.Add | ast.Sub):
             value = x + y if isinstance(op, ast.Add) else x - y
+            if not a.finite and not b.finite:  # x - (x - y) may be taken for y
+                return Number(dtype, math.nan, math.inf)
             return self.settled(dtype, value, ea + eb + unit * (abs(x) + abs(y)), [a, b])
         if isinstance(op, ast.Mult):
             error = abs(x) * eb + abs(y) * ea + ea * eb + unit * abs(x * y) + _TINY[dtype]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from sweeps import FULL
 
-from diffsim import view
+from diffsim import runtime, view
 from diffsim.cli.survey import check_task, train_task
 from diffsim.errors import MissingExtraError
 from diffsim.options import options_of
@@ -84,8 +84,17 @@ def test_a_task_says_what_it_is(name: str) -> None:
     own = {info.name for info in options_of(task.Config)}
     shared = {info.name for info in options_of(RunOptions)}
     assert set(task.smoke) <= own | shared
-    assert set(task.run_options) <= shared
+    assert set(task.run_options) | set(task.taichi_options) <= shared
     assert task.__doc__
+
+
+@pytest.mark.parametrize(("native", "mode"), [(True, None), (False, "step")])
+@pytest.mark.parametrize("name", ["elastic", "liquid"])
+def test_what_taichi_compiles_for_minutes_is_run_step_by_step_there_alone(
+    name: str, native: bool, mode: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "would_be_native", lambda: native)
+    assert load_task(name).suited().get("mode") == mode
 
 
 @pytest.mark.parametrize("name", simulator_names())

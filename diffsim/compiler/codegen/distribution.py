@@ -1,9 +1,10 @@
-"""Splitting loops whose iterations add to neighbours of one another, so that each part runs in lanes.
+"""Splitting loops whose iterations add to places of one another, so that each part can be vectorised.
 
 The adjoint of a stencil adds to `x[i, j - 1]`, `x[i, j]` and `x[i, j + 1]` in one iteration. What one vector
 instruction has stored the next one then reads a number further, which the processor cannot forward from the
 stores that are still under way: it waits for them each time. A loop for each distance (loop distribution;
-Kennedy and McKinley 1990) meets no neighbour, and computes again the little that it adds.
+Kennedy and McKinley 1990) meets no neighbour, and computes again the little that it adds. Rows that might be
+the same one for all that is known, as `x[(i + 1) % n, j]` and `x[i, j]`, get loops of their own too.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from diffsim.compiler.checks.indices import Affine, Indices, defined_in
+from diffsim.compiler.checks.indices import Indices, defined_in
 from diffsim.compiler.codegen.places import is_straight
-from diffsim.compiler.codegen.printer import Slot, slot_of
+from diffsim.compiler.codegen.printer import slot_of
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
@@ -38,11 +39,9 @@ _LEAST = 16  # iterations of a loop
 _MOST = 24  # operations that one part computes again
 _CHEAP = frozenset("add sub mul div neg abs min max select lt le gt ge eq ne and or not inside stop".split())
 
-Row = tuple[Slot, tuple[Affine, ...]]
-
 
 def distributed(stage: Stage) -> Stage:
-    """Return a copy of a stage whose innermost loops add to at most one place of each row per iteration.
+    """Return a copy of a stage in whose innermost loops no iteration adds to a place of another one.
 
     Sums come in another order then, and are equal to rounding. Loops stay as they are where what they add is
     dear to compute, or may change while they run.
@@ -71,33 +70,49 @@ def _split(loop: For, indices: Indices) -> list[Op]:
         return [loop]
     if loop.stop.value - loop.start.value < _LEAST:
         return [loop]
-    parts: dict[int, list[Accumulate]] = {}
-    for shift, op in _neighbours(loop, indices):
-        if _movable(op, loop, indices):
-            parts.setdefault(shift, []).append(op)
+    parts = [[op for op in ops if _movable(op, loop, indices)] for ops in _apart(loop, indices)[1:]]
+    parts = [ops for ops in parts if ops]
     if not parts:
         return [loop]
-    moved = {id(op) for ops in parts.values() for op in ops}
+    moved = {id(op) for ops in parts for op in ops}
     rest = [op for op in loop.body.ops if id(op) not in moved]
     kept = [op for op in rest if not isinstance(op, Let | Load)]
     body = Block(_needed(rest, kept, loop.body.yields), list(loop.body.yields))
     last = [dataclasses.replace(loop, body=body)] if kept or loop.params else []
-    return [*(_part(loop, ops) for _, ops in sorted(parts.items())), *last]
+    return [*(_part(loop, ops) for ops in parts), *last]
 
 
-def _neighbours(loop: For, indices: Indices) -> list[tuple[int, Accumulate]]:
-    """Return what is added at other distances from the loop's index than the rest of its row, and those."""
+def _apart(loop: For, indices: Indices) -> list[list[Accumulate]]:
+    """Share out what a loop adds along a row, so that no two sums of one part ever meet at a place.
+
+    What is added where the loop's index points comes first.
+    """
     inside = defined_in(loop)
-    rows: dict[Row, list[tuple[int, Accumulate]]] = {}
+    sums: list[tuple[int, Accumulate]] = []
     for op in loop.body.ops:
         if isinstance(op, Accumulate) and op.ref.indices:
             *others, (base, shift) = (indices.affine(i) for i in op.ref.indices)
             if base is loop.index and not any(other in inside for other, _ in others):
-                rows.setdefault((slot_of(op.ref), tuple(others)), []).append((shift, op))
-    meeting = [row for row in rows.values() if len({shift for shift, _ in row}) > 1]
-    shifts = [shift for row in meeting for shift, _ in row]
-    stays = 0 if 0 in shifts else next(iter(shifts), 0)
-    return [(shift, op) for row in meeting for shift, op in row if shift != stays]
+                sums.append((shift, op))
+    parts: list[list[Accumulate]] = []
+    for _, op in sorted(sums, key=lambda pair: pair[0] != 0):
+        fits = (part for part in parts if not any(_may_meet(op, other, indices, inside) for other in part))
+        part = next(fits, None)
+        if part is None:
+            parts.append([op])
+        else:
+            part.append(op)
+    return parts
+
+
+def _may_meet(a: Accumulate, b: Accumulate, indices: Indices, inside: set[Value]) -> bool:
+    """Tell whether two sums may reach one place in different iterations."""
+    if slot_of(a.ref) != slot_of(b.ref):
+        return False
+    same = all(
+        indices.affine(i) == indices.affine(j) for i, j in zip(a.ref.indices, b.ref.indices, strict=True)
+    )
+    return not same and not indices.apart(a.ref, b.ref, inside)
 
 
 def _movable(op: Accumulate, loop: For, indices: Indices) -> bool:

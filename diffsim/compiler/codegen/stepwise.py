@@ -34,7 +34,7 @@ _PARALLEL_TAPE_BYTES = 64 << 20  # above it a stage with tapes runs its loops on
 # nanoseconds: of one operation, of one sum that threads share, of waking the threads of a CPU
 _OPERATION, _SUM, _WAKE = 0.25, 5.0, 80_000.0
 # of machine code without Taichi: of waking, and of an element that each thread has of its own for sums
-_NATIVE_WAKE, _OWN = 10_000.0, 1.0
+_NATIVE_WAKE, _OWN = 20_000.0, 1.0
 _ENOUGH = 64  # worlds that keep the threads of a CPU busy
 _NATIVE_ENOUGH = 4  # worlds for each thread, and rows, that do so without Taichi
 _UNKNOWN_TRIPS = 16  # of a loop whose bounds are computed

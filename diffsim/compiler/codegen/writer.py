@@ -11,6 +11,7 @@ from diffsim.compiler.codegen.distribution import distributed
 from diffsim.compiler.codegen.lanes import in_lanes
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
+from diffsim.compiler.codegen.peeling import peeled
 from diffsim.compiler.codegen.places import marked
 from diffsim.compiler.codegen.printer import Lane, Printer
 from diffsim.compiler.codegen.stages import in_loops, tapes_of
@@ -133,7 +134,7 @@ class KernelWriter(Printer):
         # Where worlds are innermost, each has a thread of its own; and a solver that repeats many kernels
         # takes longer to compile in lanes, and as long to run.
         if not self._worlds_beside and not lane.once:
-            made = distributed(made)
+            made = distributed(peeled(made))
             if self.native:
                 made = marked(made)
             elif stage.loop is None:

@@ -25,6 +25,9 @@ _INTRINSICS = {
     "abs": "fabs",
     "pow": "pow",
 }
+# What processors do for several numbers at once. LLVM knows identities between the others that hold for one
+# number alone: of several, it takes `sin(x) / cos(x)` for a tangent of long doubles.
+_IN_REGISTERS = ("sqrt", "floor", "ceil", "round", "abs")
 _LIBRARY = ("asin", "acos", "atan2")
 _VECTORS = {"f32": (8,), "f64": (4,)}  # that loops may be turned into
 _MOST_FACTORS = 64  # exponents up to which a power is made of products here
@@ -119,8 +122,9 @@ class Arithmetic:
         a = self.kept(a, 0)
         lanes = [self.lane(a, k) for k in range(a.width)]
         while len(lanes) > 1:
-            half = len(lanes) // 2
-            lanes = [self.binary("+", x, y) for x, y in zip(lanes[:half], lanes[half:], strict=True)]
+            half, left = len(lanes) // 2, lanes[len(lanes) // 2 * 2 :]
+            pairs = zip(lanes[:half], lanes[half : 2 * half], strict=True)
+            lanes = [self.binary("+", x, y) for x, y in pairs] + left
         return lanes[0]
 
     # ---- conversions ----
@@ -132,10 +136,10 @@ class Arithmetic:
             return a
         if dtype == "u1":
             return self.compare("!=", a, literal(old, 0))
-        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
-            return Number(dtype, a.text, a.width)
         if a.constant and a.width == 1 and not is_float(old) and old != "u1":
             return literal(dtype, int(a.text))
+        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
+            return Number(dtype, a.text, a.width)
         if is_float(old) and not is_float(dtype):
             return self._whole(a, dtype)
         kind = kind_of(dtype, a.width)
@@ -192,6 +196,13 @@ class Arithmetic:
             raise Unsupported(f"{op} of {dtype}")
         return self._plain(_INTEGER[op], a, b)
 
+    def carried(self, a: Number, b: Number) -> Number:
+        """Add to what a loop carries, whose parts may be added up in any order."""
+        dtype = promote(a.dtype, b.dtype)
+        if not is_float(dtype):
+            return self.binary("+", a, b)
+        return self._plain(f"fadd {SUMS}", self.cast(a, dtype), self.cast(b, dtype))
+
     def exact(self, op: str, a: Number, b: Number) -> Number:
         """Apply an operator to integers whose result is known to fit."""
         return self._plain(f"{_INTEGER[op]} nsw", a, b)
@@ -202,7 +213,7 @@ class Arithmetic:
 
     def _float(self, op: str, a: Number, b: Number) -> Number:
         if op in _FLOAT:
-            return self._plain(f"{_FLOAT[op]} {SUMS if op in '+-' else FLAGS}", a, b)
+            return self._plain(f"{_FLOAT[op]} {FLAGS}", a, b)
         if op not in ("//", "%"):
             raise Unsupported(f"{op} of {a.dtype}")
         whole = self.function("floor", self._plain(f"fdiv {FLAGS}", a, b))
@@ -271,7 +282,10 @@ class Arithmetic:
             self.code.include(made)
             return self.code.call(dtype, made.symbol, *args, flags=False)
         if name in _INTRINSICS:
-            return self.code.call(dtype, f"llvm.{_INTRINSICS[name]}.{suffix_of(dtype, args[0].width)}", *args)
+            full = f"llvm.{_INTRINSICS[name]}"
+            if name in _IN_REGISTERS:
+                return self.code.call(dtype, f"{full}.{suffix_of(dtype, args[0].width)}", *args)
+            return self.each(lambda *one: self.code.call(dtype, f"{full}.{dtype}", *one), *args)
         if name in _LIBRARY:
             full = name + ("f" if dtype == "f32" else "")
             return self.each(lambda *one: self.code.call(dtype, full, *one, outside=True), *args)

@@ -13,7 +13,8 @@ __all__ = ["FLAGS", "SUMS", "Assembly"]
 # Products may be fused with sums, and zero has no sign. Not more of "fast math": a number that is not finite
 # stays one, so that the checks which look for it mean something.
 FLAGS = "nsz contract"
-# Sums may be taken in another order, too. Not products: `x * 1e300 * 1e300` would become `x` times infinity.
+# What a loop carries may be added up in another order, too, for several iterations at once. Nothing else:
+# `x * 1e300 * 1e300` would become `x` times infinity, and constants drawn together round alike in each step.
 SUMS = f"reassoc {FLAGS}"
 
 

@@ -260,10 +260,11 @@ class Expressions:
         return do.function(name, *args)
 
     def _typed(self, node: ast.expr, dtype: str) -> Number:
-        """Translate a literal that is given with its type: it may be too large for 32 bits."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            return literal(dtype, node.value)
-        return self._do.cast(self._value(node), dtype)
+        """Translate a literal that is given with its type: it may need more than 32 bits."""
+        try:
+            return literal(dtype, ast.literal_eval(node))
+        except ValueError:
+            return self._do.cast(self._value(node), dtype)
 
     def _atomic(self, name: str, node: ast.Call) -> Number:
         """Change a place and return what was there."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 
+from diffsim.compiler.native.modes import quick
+
 __all__ = ["BYTES", "STATE", "STOP", "team_text"]
 
 # Of a team: the number of its threads, the addresses of `share`, `worker` and `dismiss`, and from STATE on
@@ -41,7 +43,7 @@ _PATIENCE = 2000
 def team_text(triple: str) -> str:
     """Return a module with `prepare(team)`, which makes a team of zeroed memory with the number of threads.
 
-    `worker(team)` is what each thread but one runs, until `dismiss(team)`.
+    `worker(team)` is what each thread but one runs, in the mode of kernels, until `dismiss(team)`.
     `share(team, work, gather, context, parts, cuts, bytes)` calls `work(context, k)` for each of the parts,
     then `gather(context, k)` for each cut if there are any. At the beginning of the context goes the address
     of so many bytes of zeros, which have to be zeros again in the end.
@@ -50,8 +52,11 @@ def team_text(triple: str) -> str:
         triple: The system, as LLVM calls it.
     """
     pause, declaration = _pause(triple)
-    text = _TEXT.replace("PAUSE", pause).replace("PATIENCE", str(_PATIENCE))
-    return _named(text) + declaration
+    before, _, declarations = quick(triple)
+    text = (
+        _TEXT.replace("  MODE", "\n".join(before)).replace("PAUSE", pause).replace("PATIENCE", str(_PATIENCE))
+    )
+    return "\n".join([_named(text) + declaration, *declarations, ""])
 
 
 def _named(text: str) -> str:
@@ -98,6 +103,7 @@ entry:
 
 define internal void @worker(ptr %team) {
 entry:
+  MODE
   br label %begin
 begin:
   br label %look

@@ -194,11 +194,17 @@ class _Body(Worlds):
 
     def _assign(self, node: ast.Assign) -> None:
         [target] = node.targets
+        added = added_to(target, node.value)
         if isinstance(target, ast.Name):
-            self._set(target.id, self._value(node.value))
+            value = (
+                self._value(node.value)
+                if added is None
+                else self._do.carried(self._name(target), self._value(added))
+            )
+            self._set(target.id, value)
         elif not isinstance(target, ast.Subscript):
             raise Unsupported(ast.unparse(node))
-        elif (added := added_to(target, node.value)) is not None and self._shared(target):
+        elif added is not None and self._shared(target):
             self._add_together(target, added)
         else:
             value = self._value(node.value)
@@ -314,8 +320,10 @@ class _Body(Worlds):
 
 def _once(bounds: Sequence[ast.expr]) -> bool:
     """Tell whether a range is `range(k, k + 1)`."""
-    if len(bounds) != 2 or not isinstance(bounds[1], ast.BinOp):
+    if len(bounds) != 2:
         return False
-    (start, stop) = bounds
+    start, stop = bounds
+    if not isinstance(stop, ast.BinOp):
+        return False
     one = isinstance(stop.right, ast.Constant) and stop.right.value == 1
     return one and isinstance(stop.op, ast.Add) and ast.dump(stop.left) == ast.dump(start)

@@ -52,7 +52,7 @@ class Access:
 
 
 def accesses_of(stages: Sequence[Stage]) -> dict[Key, list[Access]]:
-    """Return what stages touch, in order, by buffer, time and component.
+    """Return what stages touch of the program's own, in order, by buffer, time and component.
 
     Args:
         stages: In the order in which they run, without calls.
@@ -73,7 +73,7 @@ def accesses_of(stages: Sequence[Stage]) -> dict[Key, list[Access]]:
 def _walk(block: Block, above: list[Step]) -> Iterator[tuple[Load | Store | Accumulate, list[Step]]]:
     for position, op in enumerate(block.ops):
         here = [*above, (position, op)]
-        if isinstance(op, Load | Store | Accumulate):
+        if isinstance(op, Load | Store | Accumulate) and op.ref.buffer.kind != "external":
             yield op, here
         for branch, inner in enumerate(blocks_of(op)):
             yield from _walk(inner, [*here, (branch, inner)])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from diffsim.compiler.native.functions.circular import BOUND, circular
 from diffsim.compiler.native.functions.exponential import exp, log, tanh
+from diffsim.compiler.native.functions.power import power
 from diffsim.compiler.native.functions.text import Text, Val
 
 __all__ = ["BOUND", "NAMES", "Function", "function", "joined"]
@@ -18,7 +19,7 @@ __all__ = ["BOUND", "NAMES", "Function", "function", "joined"]
 _PURE = "nounwind willreturn memory(none)"
 _DIRECT: dict[str, Callable[[Text, Val], Val]] = {"exp": exp, "log": log, "tanh": tanh}
 
-NAMES = (*_DIRECT, "sin", "cos", "tan")
+NAMES = (*_DIRECT, "sin", "cos", "tan")  # of one argument
 
 # largest errors, measured, with and without fused multiplications (tests/compiler/native/test_functions.py)
 _ULP = {
@@ -29,6 +30,7 @@ _ULP = {
     "cos": {"f32": 0.6, "f64": 0.9},
     "tan": {"f32": 0.6, "f64": 2.4},
 }
+_ULP_OF_POW = 0.55
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,16 @@ def function(name: str, dtype: str, width: int = 1, lanes: Sequence[int] = ()) -
     """Return a function as text, or None where the system's library has to do.
 
     Args:
-        name: One of `NAMES`.
+        name: One of `NAMES`, or `pow`, which has two arguments, and is here for f32 alone.
         dtype: `f32` or `f64`.
         width: Elements of a vector; 1 for a scalar.
         lanes: For sin, cos and tan of scalars: the vectors that loops around a call may be turned into. Their
             branch would keep such loops scalar otherwise; the others have none, and need no lanes.
     """
+    if (name, dtype) == ("pow", "f32"):
+        t, symbol = Text(dtype, width), _symbol(name, dtype, width)
+        text = t.function(symbol, power(t, t.x, Val("%y", dtype)), f"alwaysinline {_PURE}", ("%x", "%y"))
+        return Function(symbol, ((symbol, text),), tuple(t.declares), (), _ULP_OF_POW, "all numbers")
     if name not in NAMES or dtype not in ("f32", "f64"):
         return None
     if name in _DIRECT:

@@ -11,7 +11,7 @@ import math
 from diffsim.compiler.native.functions.text import LAYOUT, Text, Val
 from diffsim.compiler.tanh import BELOW, END, OVER
 
-__all__ = ["ROUNDER", "exp", "log", "tanh"]
+__all__ = ["ROUNDER", "exp", "exp_single", "log", "log_quotient", "tanh"]
 
 # 3/2 of the number whose last bit is 1: adding it leaves a whole number in the lowest bits
 ROUNDER = 1.5 * 2**52
@@ -45,6 +45,7 @@ _LOG_QUOTIENT = (
     *(0.18183566670357862, 0.15313986758811107, 0.14796624582280313),
 )
 _ROOT_OF_HALF = 0x3FE6A09E667F3BCD
+_ZERO = 2.0**LAYOUT.digits + LAYOUT.bias  # the exponent of 1 as it is counted there
 
 # tanh(a) = a + a z p(z), z = a^2, a < 0.55, to 2^-60.1
 _TANH = (
@@ -58,11 +59,10 @@ _TANH_END = 40.0  # twice what is enough for 1 to be the nearest number
 
 def exp(t: Text, x: Val) -> Val:
     """Append the exponential function of x = n log 2 + r."""
-    bottom, top = _EXP_ENDS[x.kind]
-    held = t.at_least(t.at_most(t.widened(x), top), bottom)
     if x.kind == "f32":
-        r, bits = _reduced_single(t, held)
-        return t.convert("fptrunc", t.mul(t.polynomial(r, _EXP_SINGLE), _power_of_2(t, bits)), "f32")
+        return exp_single(t, t.widened(x))
+    bottom, top = _EXP_ENDS["f64"]
+    held = t.at_least(t.at_most(x, top), bottom)
     y, bits = _reduced_double(t, held)
     # 2^n in two factors, for results that have no exponent of their own
     both = t.binary("sub", bits, _ROUNDER_BITS - 2 * LAYOUT.bias)
@@ -71,6 +71,13 @@ def exp(t: Text, x: Val) -> Val:
     for exponent in (first, second):
         y = t.mul(y, t.number(t.binary("shl", exponent, LAYOUT.digits)))
     return y
+
+
+def exp_single(t: Text, x: Val) -> Val:
+    """Append the exponential function of a number of f64, in f32."""
+    bottom, top = _EXP_ENDS["f32"]
+    r, bits = _reduced_single(t, t.at_least(t.at_most(x, top), bottom))
+    return t.convert("fptrunc", t.mul(t.polynomial(r, _EXP_SINGLE), _power_of_2(t, bits)), "f32")
 
 
 def log(t: Text, x: Val) -> Val:
@@ -133,16 +140,23 @@ def _exponent(t: Text, normal: Val, below: float | Val) -> tuple[Val, Val]:
 
 def _log_single(t: Text, x: Val) -> Val:
     """Append log of a positive number of f32, all of which are normal in f64."""
-    k, f = _exponent(t, t.widened(x), 2.0**LAYOUT.digits + LAYOUT.bias)
+    k, f = _exponent(t, t.widened(x), _ZERO)
     result = t.mad(t.mul(f, f), t.polynomial(f, _LOG_SINGLE), t.mad(k, math.log(2), f))
     return t.convert("fptrunc", result, "f32")
+
+
+def log_quotient(t: Text, x: Val) -> Val:
+    """Append the logarithm of a normal number of f64, right to a few units of its last place."""
+    k, f = _exponent(t, x, _ZERO)
+    s = t.div(f, t.add(f, 2.0))
+    z = t.mul(s, s)
+    return t.mad(k, math.log(2), t.mul(s, t.mad(z, t.polynomial(z, _LOG_QUOTIENT), 2.0)))
 
 
 def _log_double(t: Text, x: Val) -> Val:
     """Append log of a positive number; k log 2 and f are added together with what their sum loses."""
     small = t.compare("olt", x, 2.0 ** (1 - LAYOUT.bias))
-    zero = 2.0**LAYOUT.digits + LAYOUT.bias
-    below = t.select(small, zero + LAYOUT.digits, zero, "f64")
+    below = t.select(small, _ZERO + LAYOUT.digits, _ZERO, "f64")
     k, f = _exponent(t, t.select(small, t.mul(x, 2.0**LAYOUT.digits), x), below)
     high, low = _LOG_2
     large = t.mul(k, high)

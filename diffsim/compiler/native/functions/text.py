@@ -226,10 +226,11 @@ class Text:
             result = self.define(right, self.kind)
         return result
 
-    def function(self, symbol: str, result: Val, attributes: str) -> str:
-        """Return the definition of the function of %x that these lines make."""
+    def function(self, symbol: str, result: Val, attributes: str, arguments: Sequence[str] = ("%x",)) -> str:
+        """Return the definition of the function that these lines make."""
         one = self.type(self.kind)
-        head = f"define internal {one} @{symbol}({one} %x) {attributes} {{"
+        given = ", ".join(f"{one} {name}" for name in arguments)
+        head = f"define internal {one} @{symbol}({given}) {attributes} {{"
         return "\n".join([head, *self.lines, f"  ret {one} {result.name}", "}", ""])
 
 
