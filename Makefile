@@ -2,7 +2,8 @@
 #
 #   make demo      train mass-spring robot 1 and leave pictures in runs/robot1
 #   make test      lint, format check, types, floors, tests
-#   make test-gpu  the same tests on a CUDA GPU
+#   make test-full the same with the whole of each sweep, a part of which `make test` tries
+#   make test-gpu  the tests of `make test` on a CUDA GPU
 #   make bench     the yardsticks in benchmarks/
 #   make lint      the checks of `make test` without the tests
 #   make format    rewrite the code the way the format check wants it
@@ -24,7 +25,7 @@ CHECKED := diffsim kernels demos benchmarks tests setup.py
 SOURCES = $(wildcard $(CHECKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu bench lint format dist clean
+.PHONY: help demo test test-full test-gpu bench lint format dist clean
 
 help:
 	@sed -n 's/^#   \(.*\)/  \1/p' Makefile
@@ -70,9 +71,12 @@ format: .venv/.installed-test
 	@$(BIN)/ruff check --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
 
-# pytest's closing line is the last that `make test` prints.
+# The ten dearest tests and what each part took of its budget come before; pytest's closing line is the last that `make test` prints.
 test: lint
 	@DIFFSIM_TEST_ARCH=cpu $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
+
+test-full: export DIFFSIM_FULL = 1
+test-full: test
 
 test-gpu: .venv/.installed-test
 	@DIFFSIM_TEST_ARCH=cuda $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)

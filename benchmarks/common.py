@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from diffsim.files import replacing
+
+_CACHES = ("XDG_CACHE_HOME", "TI_OFFLINE_CACHE_FILE_PATH")  # where diffsim and Taichi keep what is compiled
 
 
 def machine() -> dict[str, Any]:
@@ -23,7 +27,7 @@ def machine() -> dict[str, Any]:
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
     }
-    for name in ("diffsim", "taichi", "numpy", "jax"):
+    for name in ("diffsim", "taichi", "llvmlite", "numpy", "jax"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -89,3 +93,19 @@ def _status(name: str) -> float | None:
         return None
     sizes = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
     return float(sizes[0]) / 2**10 if sizes else None
+
+
+@contextlib.contextmanager
+def empty_caches() -> Iterator[None]:
+    """Let processes that are started here find nothing compiled, and keep nothing for others."""
+    before = {name: os.environ.get(name) for name in (*_CACHES, "JAX_COMPILATION_CACHE_DIR")}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            os.environ.update({name: os.path.join(folder, name.lower()) for name in _CACHES})
+            os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value

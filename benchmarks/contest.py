@@ -1,4 +1,4 @@
-"""What `wave` and `mpm` share: contenders in processes of their own, compared and then timed in turns."""
+"""What `wave`, `mpm` and `compilers` share: contenders in processes, compared and then timed in turns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from benchmarks.common import machine, print_machine, print_table, write_json
 from benchmarks.compiled import compiler
-from benchmarks.contenders import Contender, Program, gradient_error
+from benchmarks.contenders import Arrays, Contender, Program, gradient_error
 
 LABELS = {"plain": "plain Taichi", "jax": "JAX scan", "c": "C"}
+COMPILERS = ("native", "taichi")  # of diffsim
 MODES = ("step", "chunk", "auto")  # of diffsim, beside `fused`
 MEASURES = ("value", "value_and_grad")
 _BATCH_SECONDS = 0.2  # a call that is shorter is repeated within a round
@@ -25,13 +28,14 @@ class Setup:
     """What a contender runs.
 
     Attributes:
-        kind: `plain`, `jax`, `c`, or a mode of diffsim.
+        kind: `plain`, `jax`, `c`, a mode of diffsim, or one of its compilers.
         sizes: The sizes of the problem, by name.
         steps: Time steps.
         precision: 32 or 64.
         arch: `cpu` or `cuda`.
         threads: CPU threads, None for all.
         cache: Take compiled kernels from Taichi's cache on disk, and keep them there.
+        mode: Of diffsim, where the kind is a compiler.
     """
 
     kind: str
@@ -41,21 +45,39 @@ class Setup:
     arch: str = "cpu"
     threads: int | None = 1
     cache: bool = True
+    mode: str = "auto"
+
+    @property
+    def real(self) -> type:
+        """The type of a number."""
+        return np.float64 if self.precision == 64 else np.float32
 
 
-def diffsim_program(setup: Setup, make: Callable[[], Any], wrt: str) -> Program:
+def diffsim_program(
+    setup: Setup, make: Callable[[], Any], wrt: str | Sequence[str], worlds: int = 1
+) -> Program:
     """Build a contender of diffsim.
 
     Args:
-        setup: What it runs; its kind is the mode.
+        setup: What it runs; its kind is the mode, or the compiler under the default budget.
         make: Makes the simulator.
-        wrt: The key of what the gradient is taken of.
+        wrt: The key of what the gradient is taken of, or several; they come back without their path.
+        worlds: How many; costs are added up.
     """
     import diffsim as ds
 
-    ds.init(setup.arch, setup.precision, threads=setup.threads, cache=setup.cache)
-    rollout = ds.Rollout(make(), steps=setup.steps, memory="4GiB", mode=setup.kind)
-    return Program(rollout.value, lambda: rollout.value_and_grad([wrt]))
+    by_compiler = setup.kind in COMPILERS
+    chosen = {"compiler": setup.kind} if by_compiler else {}
+    ds.init(setup.arch, setup.precision, threads=setup.threads, cache=setup.cache, **chosen)
+    memory, mode = ("1GiB", setup.mode) if by_compiler else ("4GiB", setup.kind)
+    rollout = ds.Rollout(make(), steps=setup.steps, worlds=worlds, memory=memory, mode=mode)
+    keys = [wrt] if isinstance(wrt, str) else list(wrt)
+
+    def value_and_grad() -> tuple[float, Arrays]:
+        cost, grads = rollout.value_and_grad(keys)
+        return float(np.sum(cost)), {key.rpartition(".")[2]: array for key, array in grads.items()}
+
+    return Program(rollout.value, value_and_grad)
 
 
 def one_thread_of_jax(setup: Setup) -> None:
@@ -67,10 +89,11 @@ def one_thread_of_jax(setup: Setup) -> None:
 
 def usable(kinds: Sequence[str]) -> list[str]:
     """Leave out what this machine can't run, with a line that says so."""
-    missing = {"jax": find_spec("jax") is None, "c": compiler() is None}
+    missing = {"c": compiler() is None}
+    missing.update({kind: find_spec(name) is None for kind, name in (("jax", "jax"), ("native", "llvmlite"))})
     for kind in kinds:
         if missing.get(kind):
-            print(f"left out: {LABELS[kind]}, which this machine does not have")
+            print(f"left out: {LABELS.get(kind, kind)}, which this machine does not have")
     return [kind for kind in kinds if not missing.get(kind)]
 
 
@@ -154,6 +177,7 @@ def summary(contenders: Sequence[Contender], times: dict[str, dict[str, list[flo
             **{f"{name}_least_s": min(mine[name]) for name in MEASURES},
             **{f"{name}_faster": _ratio(first[name], mine[name]) for name in MEASURES},
             "build_s": contender.build,
+            "first_call_s": contender.build + contender.first,
             "compile_s": max(0.0, contender.first - statistics.median(mine["value_and_grad"])),
             "times": mine,
         }

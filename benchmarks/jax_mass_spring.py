@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.plain_taichi_mass_spring import (
+from benchmarks.mass_spring_problem import (
     AT_REST,
     DAMPING,
     DT,
@@ -23,7 +24,7 @@ from benchmarks.plain_taichi_mass_spring import (
 
 
 def make_program(
-    robot: Any, weights: Arrays, steps: int
+    robot: Any, weights: Arrays, steps: int, starts: NDArray[Any] | None = None
 ) -> tuple[Callable[[], float], Callable[[], tuple[float, Arrays]]]:
     """Return functions for the cost, and for the cost with its gradient with respect to the weights.
 
@@ -31,6 +32,8 @@ def make_program(
         robot: As `PlainMassSpring` takes it.
         weights: `w0`, `b0`, `w1`, `b1`; their type is the precision.
         steps: Time steps.
+        starts: Where the points of each world's robot start (worlds, n, 2): the robots run side by side under
+            `vmap`, cost and gradient are sums. None for one robot, as it is drawn.
     """
     import jax
     import jax.numpy as jnp
@@ -61,10 +64,15 @@ def make_program(
         flight = jnp.where(hits, -height / jnp.where(hits, speed, -1.0), DT)
         return (x + flight[:, None] * moved, jnp.where(hits[:, None], 0.0, moved)), None
 
-    def cost(w: Any) -> Any:
-        start = (points, jnp.zeros((n, 2), real))
+    def one(w: Any, place: Any) -> Any:
+        start = (place, jnp.zeros((n, 2), real))
         (x, _), _ = jax.lax.scan(lambda state, t: step(w, state, t), start, jnp.arange(steps, dtype=real))
         return -x[robot.head, 0]
+
+    def cost(w: Any) -> Any:
+        if starts is None:
+            return one(w, points)
+        return jnp.sum(jax.vmap(one, (None, 0))(w, jnp.asarray(starts, real)))
 
     value, both = jax.jit(cost), jax.jit(jax.value_and_grad(cost))
     given = {name: jnp.asarray(array) for name, array in weights.items()}

@@ -1,4 +1,4 @@
-"""Time the value and gradient of a mass-spring robot: plain Taichi, diffsim step by step, diffsim fused.
+"""Time value and gradient of a mass-spring robot: plain Taichi, diffsim step by step and fused, C.
 
 All of them run in one go, in interleaved rounds, on the same weights; before that their costs and gradients
 are compared, in f64 too. `python -m benchmarks mass_spring --robot 1`
@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.common import machine, print_machine, print_table, write_json
+from benchmarks.compiled import compiler
 from benchmarks.contenders import NAMES, Contender, Setup, gradient_error
 
 # Rounding that the ground's impacts amplify over 682 steps, with room; a wrong gradient is off by far more.
@@ -50,12 +51,12 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 def setups(options: argparse.Namespace) -> list[Setup]:
     """Say what is compared: the same weights for all."""
-    from benchmarks.plain_taichi_mass_spring import draw_weights
+    from benchmarks.mass_spring_problem import draw_weights
     from diffsim.kernels.mass_spring import load_robot
 
     robot = load_robot(options.robot)
     weights = draw_weights(len(robot.points), len(robot.springs))
-    kinds = (*NAMES, "jax") if options.jax else NAMES
+    kinds = (*NAMES, *(["jax"] if options.jax else []), *(["c"] if compiler() else []))
     cache = not options.no_cache
     common = (options.robot, options.steps, options.precision, options.arch, options.threads, cache, weights)
     return [Setup(kind, *common) for kind in kinds]
@@ -138,7 +139,7 @@ def print_summary(found: dict[str, Any]) -> None:
         low, high = (f"{1e3 * s:.2f}" for s in n["value_and_grad_range_s"])
         rows.append(
             [
-                {"plain": "plain Taichi", "jax": "JAX scan"}.get(kind, f"diffsim {kind}"),
+                {"plain": "plain Taichi", "jax": "JAX scan", "c": "C"}.get(kind, f"diffsim {kind}"),
                 f"{n['build_s']:.2f}",
                 f"{n['compile_s']:.2f}",
                 f"{1e3 * n['value_s']:.2f}",

@@ -20,42 +20,25 @@ os.environ.setdefault("TI_SKIP_VERSION_CHECK", "ON")
 
 import numpy as np
 import taichi as ti
-from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]
+from benchmarks.mass_spring_problem import (
+    AT_REST,
+    DAMPING,
+    DT,
+    GOAL,
+    GRAVITY,
+    GROUND,
+    HIDDEN,
+    INPUT_SCALE,
+    OMEGA,
+    SINES,
+    Arrays,
+    draw_weights,
+)
 
-DT = 4e-3  # [s]
-GRAVITY = -4.8  # [m/s^2]
-DAMPING = 15.0  # [1/s]
-GROUND = 0.1  # [m]
-GOAL = (0.9, 0.2)  # [m]
-SINES = 10
-OMEGA = 10.0  # [rad/s]
-HIDDEN = 32
-INPUT_SCALE = 0.05
-AT_REST = 1e-4  # [m/s] slower falls are not taken to hit the ground: 1 / speed stays bounded
+__all__ = ["PARAMETERS", "PlainMassSpring", "draw_weights", "start_taichi"]
+
 PARAMETERS = ("w0", "b0", "w1", "b1")
-
-
-def draw_weights(n_points: int, n_springs: int, seed: int = 0) -> Arrays:
-    """Draw the controller's first weights from normals; biases are zero.
-
-    Args:
-        n_points: Points of the robot.
-        n_springs: Springs of the robot.
-        seed: What the random numbers start from.
-
-    Returns:
-        `w0` (inputs, hidden), `b0` (hidden,), `w1` (hidden, springs), `b1` (springs,), f64.
-    """
-    rng = np.random.default_rng(seed)
-    inputs = SINES + 4 * n_points + 2
-    return {
-        "w0": rng.normal(size=(inputs, HIDDEN)) * 2.0 * math.sqrt(2.0 / (HIDDEN + inputs)),
-        "b0": np.zeros(HIDDEN),
-        "w1": rng.normal(size=(HIDDEN, n_springs)) * 3.0 * math.sqrt(2.0 / (HIDDEN + n_springs)),
-        "b1": np.zeros(n_springs),
-    }
 
 
 def start_taichi(arch: str, precision: int, threads: int | None = None, cache: bool = True) -> None:

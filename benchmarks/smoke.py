@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.children import stream
 from benchmarks.common import machine, print_machine, print_table, write_json
+from benchmarks.smoke_problem import DT, draw
 
 _EXACT = {"tolerance": 1e-14, "iterations": 30}
 _LOOSE = 0.05  # of the gradient's length: how far multigrid may be off in f32
@@ -35,16 +36,12 @@ def run_one(
         options: What the config of the smoke gets besides.
     """
     import diffsim as ds
-    from diffsim.kernels.smoke import Smoke, SmokeConfig, divergence, picture, swirl
+    from diffsim.kernels.smoke import Smoke, SmokeConfig, divergence
 
     ds.init("cpu", precision=precision, threads=1)
-    config = SmokeConfig(n=n, dt=0.1, advection="semi-lagrangian", **options)
-    edge = np.arange(n + 1) / n
-    stream_function = 0.02 * np.outer(np.sin(np.pi * edge), np.sin(2.0 * np.pi * edge))
-    u, v = swirl(stream_function, config.dx)
-    rng = np.random.default_rng(0)  # gusts that are no flow yet: what a projection is for
-    u, v = u + 0.02 * rng.normal(size=u.shape), v + 0.02 * rng.normal(size=v.shape)
-    sim = Smoke(config, (u, v), picture(config, "disc"), picture(config, "star"))
+    config = SmokeConfig(n=n, dt=DT, advection="semi-lagrangian", **options)
+    u, v, density, target = draw(n)
+    sim = Smoke(config, (u, v), density, target)
     rollout = ds.Rollout(sim, steps=steps, mode="fused")
     began = time.process_time()
     cost, gradients = rollout.value_and_grad(wrt=[sim.u, sim.v])

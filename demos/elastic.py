@@ -27,8 +27,8 @@ class _SoftBody(Task):
     """What the tasks of soft bodies share: the recording and the choice of a film."""
 
     check_steps = 6
-    # Mode step is nearly as fast as fused here, and compiles in seconds instead of minutes.
-    run_options: ClassVar[Mapping[str, Any]] = {"mode": "step"}
+    # Mode step is nearly as fast as fused here, and Taichi compiles it in seconds instead of minutes.
+    taichi_options: ClassVar[Mapping[str, Any]] = {"mode": "step"}
 
     @abstractmethod
     def scene(self, constants: ElasticConfig) -> Scene:

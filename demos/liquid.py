@@ -42,8 +42,8 @@ class LiquidTask(Task):
     steps = 800
     iterations = 40
     check_steps = 8
-    # A launch costs little beside thousands of particles, and the kernels compile in seconds one by one.
-    run_options: ClassVar[Mapping[str, Any]] = {"mode": "step"}
+    # A launch costs little beside thousands of particles, and Taichi compiles kernels one by one in seconds.
+    taichi_options: ClassVar[Mapping[str, Any]] = {"mode": "step"}
     smoke: ClassVar[Mapping[str, Any]] = {"steps": 8, "iterations": 2, "cells": 32, "segments": 2}
     optimizer: ClassVar[Mapping[str, Any]] = {"name": "adam", "lr": 0.1}
     cost_label = "cost: −way of the fish [widths of the aquarium]"

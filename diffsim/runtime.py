@@ -110,8 +110,8 @@ def init(
         arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu` or `cuda`.
         precision: 32 or 64 bits for `ds.real`.
         seed: A non-negative integer from which parts draw their initial weights.
-        threads: CPU threads for parallel loops; None for all cores. With one, runs in one mode repeat bit for
-            bit.
+        threads: CPU threads for parallel loops; None for all cores. Runs in one mode repeat bit for bit where
+            there is one, and with the native compiler whatever their number, as long as it is the same.
         cache: Keep compiled kernels on disk, so that the next run of the same program starts at once. Where
             no folder can be written to, a warning says so and nothing is kept.
         guard: Compile and run each new kernel in a child process first, so that one that would kill or hang
@@ -149,7 +149,7 @@ def init(
         "tune": tuned,
         "device_layout": as_device,
     }
-    settings["compiler"] = _compiler(compiler, settings["arch"])
+    settings["compiler"] = _compiler(compiler, settings["arch"] == "cuda" or as_device)
     if _runtime.running and _runtime.info is not None:
         if settings == _runtime.settings and not reset:
             return _runtime.info
@@ -158,7 +158,9 @@ def init(
     _end_fields()
     if _runtime.info is None:
         atexit.register(_taichi.finish)  # a script that closes nothing has its kernels cached as well
-    name, (folder, trouble) = _taichi.initialise(settings["arch"], precision, seed, threads, cache)
+    name, (folder, trouble) = _taichi.initialise(
+        settings["arch"], precision, seed, threads, cache, settings["compiler"] == "native"
+    )
     unguarded = _why_unguarded(name, as_device) if limit else ""
     guarded = 0.0 if unguarded else limit
     kept = cache and not trouble
@@ -212,7 +214,7 @@ def _close_users(settings: Mapping[str, Any], reset: bool) -> None:
 
 def _end_fields() -> None:
     """Warn of fields of users that end with the program, and make further uses of any field an error."""
-    if _taichi.current_program() is None:
+    if not _taichi.started():
         return
     fields = _outlived.living()
     places = _outlived.made_by_hand(fields)
@@ -289,7 +291,7 @@ def _tuned(tune: Any) -> bool:
     return tune
 
 
-def _compiler(asked: str, arch: str) -> str:
+def _compiler(asked: str, on_device: bool) -> str:
     """Return what makes machine code: `native` or `taichi`."""
     if asked not in COMPILERS:
         raise ConfigError(
@@ -301,13 +303,18 @@ def _compiler(asked: str, arch: str) -> str:
             raise ConfigError(
                 f"DIFFSIM_COMPILER must be one of {', '.join(COMPILERS)}, got {asked!r}; unset it"
             )
-    missing = "a GPU's kernels are Taichi's" if arch == "cuda" else _llvm.why_missing()
+    missing = "a GPU's kernels are Taichi's" if on_device else _llvm.why_missing()
     if asked == "native" and missing:
         raise ConfigError(
             f"compiler must be one that works here, got 'native' where {missing}; use 'auto', or install "
             "llvmlite and compute on a CPU"
         )
     return "taichi" if asked == "taichi" or missing else "native"
+
+
+def would_be_native() -> bool:
+    """Tell whether `init`, left to choose, compiles without Taichi on this machine; nothing is started."""
+    return _compiler("auto", _chosen("auto") == "cuda" or _as_device()) == "native"
 
 
 def _as_device() -> bool:

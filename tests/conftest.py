@@ -15,7 +15,11 @@ or runs in both, the tests (and the module's own fixtures that use ``runtime``) 
 A test marked ``layouts`` runs twice on a CPU: with memory and copies as they are there (``host``), and as
 they are on a GPU (``device``), so that the branches of a GPU are tested where none is.
 ``DIFFSIM_LAYOUT=device`` runs whatever is chosen with the latter alone. Tests marked ``cpu`` hold for the
-former only.
+former only. The latter's kernels are Taichi's, as a GPU's are.
+
+A test marked ``compilers`` runs twice on a CPU: its kernels made into machine code at once (``native``), and
+by Taichi, which takes ten times as long and is what GPUs have. Of each room a few are marked. A module about
+Taichi itself overrides the fixture ``compiler``; ``DIFFSIM_COMPILER=taichi`` runs whatever is chosen so.
 
 A module whose programs nobody knows beforehand sets the fixture ``guard`` to True: a kernel that would kill
 the process fails its test instead.
@@ -38,15 +42,18 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
+from budgets import Costs, budgets
 from hypothesis import HealthCheck, settings
 
 import diffsim  # noqa: F401, ICN001  (before any test imports Taichi, whose banner it silences)
+from diffsim._llvm import why_missing
 
 if TYPE_CHECKING:
     from diffsim.runtime import RuntimeInfo
 
 ARCH = os.environ.get("DIFFSIM_TEST_ARCH", "cpu")
 LAYOUT = os.environ.get("DIFFSIM_LAYOUT", "host")
+COMPILER = os.environ.get("DIFFSIM_COMPILER", "auto")
 
 # Mode `auto` follows fixed rules here, in processes that tests start too: what is measured on a busy machine
 # differs from run to run. Tests of the measuring turn it on (ds.init(tune=True)).
@@ -76,6 +83,7 @@ def cuda_devices() -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a backend that is not there: skipping all of its tests would look like success."""
+    config.pluginmanager.register(Costs(), "costs")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell with what it runs behind its back
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if ARCH not in ("cpu", "cuda"):
@@ -87,7 +95,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what the chosen backend cannot run, with the reason."""
+    """Begin with the largest parts, and skip what the chosen backend cannot run, with the reason.
+
+    Processes take whole modules: one that begins late must be a short one, or the others wait for it.
+    """
+    sizes = budgets()
+    items.sort(key=lambda item: -sizes.get("/".join(item.nodeid.split("/")[:2]), 0))
     marker, reason = {
         "cpu": ("gpu", "needs a CUDA GPU: make test-gpu"),
         "cuda": ("cpu", "holds on the CPU only: make test"),
@@ -100,12 +113,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Repeat tests marked `layouts` with each layout, where there is a choice."""
+    """Repeat tests marked `layouts` or `compilers` with each of them, where there is a choice."""
     markers = {marker.name for marker in metafunc.definition.iter_markers()}
-    both = "layouts" in markers and "cpu" not in markers and (ARCH, LAYOUT) == ("cpu", "host")
-    if both and "layout" in metafunc.fixturenames:
-        # indirect: else `runtime` would not be made anew where a test without the mark came before
+    choice = (ARCH, LAYOUT) == ("cpu", "host")
+    # indirect: else `runtime` would not be made anew where a test without the mark came before
+    if choice and "layouts" in markers and "cpu" not in markers and "layout" in metafunc.fixturenames:
         metafunc.parametrize("layout", ["host", "device"], scope="module", indirect=True)
+    if choice and COMPILER == "auto" and "compilers" in markers and "compiler" in metafunc.fixturenames:
+        metafunc.parametrize("compiler", ["native", "taichi"], scope="module", indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +154,16 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def runtime(precision: int, threads: int, guard: bool, layout: str) -> RuntimeInfo:
+def compiler(request: pytest.FixtureRequest, layout: str) -> str:
+    """What makes machine code of kernels: ``native``, or ``taichi``; see the marker ``compilers``."""
+    given = str(getattr(request, "param", COMPILER))
+    if layout == "device" or (given == "auto" and (ARCH == "cuda" or why_missing())):
+        return "taichi"
+    return "native" if given == "auto" else given
+
+
+@pytest.fixture(scope="module")
+def runtime(precision: int, threads: int, guard: bool, layout: str, compiler: str) -> RuntimeInfo:
     """Taichi's runtime with this module's precision, threads and so on, started again when they change."""
     import diffsim as ds
     from diffsim.errors import StateError
@@ -149,11 +173,11 @@ def runtime(precision: int, threads: int, guard: bool, layout: str) -> RuntimeIn
     except StateError:
         info = None
     as_device = layout == "device"
-    wanted = (precision, 0, as_device, guard, threads) if ARCH == "cpu" else (precision, 0)
+    wanted = (precision, 0, compiler, as_device, guard, threads)[: 6 if ARCH == "cpu" else 3]
     # a guard that the backend cannot have counts as there
     guarded = info is not None and bool(info.guard or info.unguarded)
-    found = info and (info.precision, info.seed, info.device_layout, guarded, info.threads)[: len(wanted)]
-    if found != wanted:
+    found = info and (info.precision, info.seed, info.compiler, info.device_layout, guarded, info.threads)
+    if found is None or found[: len(wanted)] != wanted:
         for name in (
             "last_exc",
             "last_value",
@@ -171,6 +195,7 @@ def runtime(precision: int, threads: int, guard: bool, layout: str) -> RuntimeIn
                 seed=0,
                 threads=threads if ARCH == "cpu" else None,
                 guard=guard,
+                compiler=compiler,
             )
         info = ds.runtime.info()
     return info

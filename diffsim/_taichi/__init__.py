@@ -20,6 +20,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
     import taichi as ti
     from taichi.lang import impl, kernel_impl
 
+    from diffsim._taichi.deferred import started
     from diffsim._taichi.kernels import (
         brief_positions,
         build_kernel,
@@ -91,6 +92,7 @@ __all__ = [
     "recording",
     "release_source",
     "snodes",
+    "started",
     "struct_members",
     "struct_methods",
     "taichi_function",

@@ -30,8 +30,8 @@ NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i32": np.int32, 
 def dtype_name(dtype: Any) -> str | None:
     """Return our name for a Taichi (or Python) scalar type, or None where it is not one."""
     if dtype is float or dtype is int:
-        config = impl.current_cfg()
-        dtype = config.default_fp if dtype is float else config.default_ip
+        defaults = impl.get_runtime()
+        dtype = defaults.default_fp if dtype is float else defaults.default_ip
     for name, known in DTYPES.items():
         if dtype is known or dtype == known:
             return name

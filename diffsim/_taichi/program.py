@@ -12,6 +12,7 @@ import taichi as ti
 from taichi.lang import impl
 
 from diffsim import files
+from diffsim._taichi.deferred import deferred, initialise_deferred, started
 from diffsim._taichi.objects import DTYPES
 from diffsim._taichi.trees import begin_program
 
@@ -27,7 +28,7 @@ def has_arch(arch: str) -> bool:
 
 
 def initialise(
-    arch: str, precision: int, seed: int, threads: int | None, cache: bool
+    arch: str, precision: int, seed: int, threads: int | None, cache: bool, defer: bool = False
 ) -> tuple[str, tuple[str, str]]:
     """Start Taichi with the options that diffsim relies on.
 
@@ -51,7 +52,7 @@ def initialise(
     if not trouble:
         files.remove_stale(f"{folder}/ticache.lock", _LOCKED)
     with _without_environment_overrides(), contextlib.redirect_stdout(io.StringIO()):
-        ti.init(
+        (initialise_deferred if defer else ti.init)(
             arch=getattr(ti, arch),
             default_fp=real,
             default_ip=ti.i32,
@@ -64,12 +65,12 @@ def initialise(
             enable_fallback=False,
             **options,
         )
-    return str(impl.current_cfg().arch).rsplit(".", 1)[-1], (folder, trouble)
+    return str(impl.default_cfg().arch).rsplit(".", 1)[-1], (folder, trouble)
 
 
 def finish() -> None:
     """End Taichi's program; only then does it write what it compiled to its cache on disk."""
-    if impl.get_runtime().prog is not None:
+    if started():
         ti.reset()
 
 
@@ -89,20 +90,29 @@ def default_real(real: str) -> Iterator[None]:
     """While active, lower and compile as if Taichi had been started with this precision, `f32` or `f64`.
 
     Literals take their type from the Python side's default when a kernel is compiled, arithmetic on integers
-    from that of the compiler's options.
+    from that of the compiler's options; a program to come takes it from the options of `ti.init`.
     """
-    runtime, config = impl.get_runtime(), impl.current_cfg()
-    saved = runtime.default_fp  # the option would be a view of itself
-    runtime.default_fp = config.default_fp = DTYPES[real]
+    saved = impl.get_runtime().default_fp  # the option would be a view of itself
+    _set_real(DTYPES[real])
     try:
         yield
     finally:
-        runtime.default_fp = config.default_fp = saved
+        _set_real(saved)
+
+
+def _set_real(real: Any) -> None:
+    impl.get_runtime().set_default_fp(real)
+    if started():
+        impl.current_cfg().default_fp = real
 
 
 def current_program() -> Any:
-    """Return the object that stands for the running Taichi program: another one after each `ti.init`."""
-    return impl.get_runtime().prog
+    """Return the object that stands for the running Taichi program: another one after each `ti.init`.
+
+    It is there from `ti.init` on, also where the program itself is made later; None before.
+    """
+    runtime = impl.get_runtime()
+    return runtime if deferred() or started() else None
 
 
 def wait() -> None:
@@ -110,4 +120,5 @@ def wait() -> None:
 
     `ti.sync` also looks for fields that were declared and not placed, which takes longer than a short run.
     """
-    impl.get_runtime().prog.synchronize()
+    if started():
+        impl.get_runtime().prog.synchronize()

@@ -18,6 +18,7 @@ from typing import Any
 import taichi as ti
 from taichi.lang import impl, snode
 
+from diffsim._taichi.deferred import started
 from diffsim.errors import StateError
 
 __all__ = [
@@ -133,6 +134,8 @@ def field_facts(field: Any) -> tuple[str, tuple[int, ...], bool] | None:
 
 def trees_left() -> int:
     """Return how many more trees Taichi has room for."""
+    if not started():
+        return _MAX_TREES
     return _MAX_TREES - int(impl.get_runtime().prog.get_snode_tree_size()) + len(_trees.freed)
 
 
@@ -180,7 +183,7 @@ def destroy_tree(tree: Any) -> None:
     if _trees.elsewhere:
         _trees.waiting.append(tree)
         return
-    if not tree.destroyed and tree.prog is impl.get_runtime().prog:
+    if not tree.destroyed and started() and tree.prog is impl.get_runtime().prog:
         _trees.freed.add(tree.id)
         tree.ptr.destroy_snode_tree(tree.prog)
         tree.destroyed = True

@@ -363,12 +363,12 @@ def _check_options(task: type[Task] | None) -> list[click.Parameter]:
     from diffsim.tasks.runs.settings import RunOptions
 
     steps = task.check_steps if task else None
-    suited = (dict(task.run_options) if task else {}) | {"steps": steps, "precision": 64}
+    suited = (task.suited() if task else {}) | {"steps": steps, "precision": 64}
     return [_NAME_OR_ALL, *flags_of(RunOptions, _SHARED, **suited), *flags_of(CheckOptions)]
 
 
 def _own_defaults(task: type[Task] | None) -> dict[str, Any]:
-    return {"steps": task.steps, "iterations": task.iterations, **task.run_options} if task else {}
+    return {"steps": task.steps, "iterations": task.iterations, **task.suited()} if task else {}
 
 
 def _add(

@@ -38,7 +38,7 @@ def resolve(name: str, given: Mapping[str, Any], small: bool = False) -> tuple[S
     values = {key: value for key, value in given.items() if value is not None}
     own = [info.name for info in options_of(kind.Config)]
     shared = [info.name for info in options_of(RunOptions)]
-    run: dict[str, Any] = {"steps": kind.steps, "iterations": kind.iterations, **kind.run_options}
+    run: dict[str, Any] = {"steps": kind.steps, "iterations": kind.iterations, **kind.suited()}
     smoke = values.pop("smoke", False)
     if smoke:
         run |= {key: min(run[key], _SMOKE[key]) for key in _SMOKE}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from diffsim.compiler.codegen.stages import StageSet, tapes_of
+from diffsim.compiler.codegen.vector_notes import vector_notes
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
@@ -37,7 +39,8 @@ class KernelStory:
         phase: `reset`, `step`, `running_cost` or `terminal_cost`.
         reads, writes: Labels of the fields.
         operations: How many the kernel has after inlining and unrolling, and its adjoint.
-        notes: What was rewritten, recorded, guarded or given, each with its place and the reason.
+        notes: What was rewritten, recorded, guarded or given, and which innermost loops can be vectorised,
+            each with its place and the reason.
     """
 
     name: str
@@ -72,8 +75,16 @@ class Explanation:
         return "\n\n".join(map(str, self.kernels))
 
 
-def explain(lowered: LoweredProgram, stages: StageSet) -> Explanation:
-    """Return what was made of each kernel that the user wrote."""
+def explain(
+    lowered: LoweredProgram, stages: StageSet, left: Mapping[str, str] = MappingProxyType({})
+) -> Explanation:
+    """Return what was made of each kernel that the user wrote.
+
+    Args:
+        lowered: The program.
+        stages: Its kernels with their adjoints.
+        left: The kernels, with their places, that were left to Taichi, and why.
+    """
     groups = [
         ("reset", lowered.begin, stages.begin_adj),
         ("step", lowered.step, stages.step_adj),
@@ -82,7 +93,7 @@ def explain(lowered: LoweredProgram, stages: StageSet) -> Explanation:
     ]
     return Explanation(
         tuple(
-            _story(phase, stage, adjoint, lowered)
+            _story(phase, stage, adjoint, lowered, left)
             for phase, forward, backward in groups
             for stage, adjoint in _paired(forward, backward)
             if stage.where is not None
@@ -97,7 +108,9 @@ def _paired(forward: list[Stage], backward: list[Stage]) -> Iterator[tuple[Stage
         yield stage, Stage(stage.name, stage.t, Block()) if stage.group is not None else next(alone)
 
 
-def _story(phase: str, stage: Stage, adjoint: Stage, lowered: LoweredProgram) -> KernelStory:
+def _story(
+    phase: str, stage: Stage, adjoint: Stage, lowered: LoweredProgram, left: Mapping[str, str]
+) -> KernelStory:
     reads: dict[str, None] = {}
     writes: dict[str, None] = {}
     for op in walk(stage.body):
@@ -109,8 +122,12 @@ def _story(phase: str, stage: Stage, adjoint: Stage, lowered: LoweredProgram) ->
         *stage.notes,
         *_loops(stage, adjoint),
         *_branches(stage),
+        *vector_notes(stage, adjoint),
         *_guards(stage, lowered),
     ]
+    reason = left.get(f"{stage.name} ({stage.where})")
+    if reason is not None:
+        notes.append(f"left to Taichi, since machine code is not made of {reason}")
     where = f"{stage.where.file}:{stage.where.line}" if stage.where is not None else ""
     return KernelStory(stage.name, where, phase, tuple(reads), tuple(writes), counts, tuple(notes))
 

@@ -218,6 +218,7 @@ class For:
         results: What the carried values are called after the loop.
         parallel: The iterations are independent by declaration (the outermost loops of a kernel).
         descending: The iterations run from `stop - 1` down to `start`.
+        independent: No iteration touches what another one writes; that was proven for the printed form.
     """
 
     index: Value
@@ -230,6 +231,7 @@ class For:
     parallel: bool = False
     descending: bool = False
     where: Location | None = None
+    independent: bool = False
 
 
 @dataclass(eq=False)

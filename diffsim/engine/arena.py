@@ -84,12 +84,14 @@ class Compiled:
         seconds: What compiling took, the first run included.
         kernel: The kernel, of one that Taichi compiled.
         fields: Fields of the user's that it reads.
+        reason: Why Taichi compiled it where machine code was asked for; empty where it did not.
     """
 
     launch: Callable[..., None]
     seconds: float
     kernel: Callable[..., Any] | None = None
     fields: tuple[Any, ...] = ()
+    reason: str = ""
 
     def forget(self) -> None:
         """Let go of it, for good."""

@@ -51,7 +51,15 @@ class Chunk(Step):
 
     def _chunk(self, phase: str, length: int) -> Launcher:
         if (phase, length) not in self._chunks:
-            text = chunk_kernel(self.stages, self.layout, self.real, self._threads, phase, length)
+            text = chunk_kernel(
+                self.stages,
+                self.layout,
+                self.real,
+                self._threads,
+                phase,
+                length,
+                self.storage.in_arrays,
+            )
             self._chunks[phase, length] = self._launcher(text)
         return self._chunks[phase, length]
 

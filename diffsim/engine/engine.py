@@ -21,7 +21,7 @@ from diffsim.engine.executors import Executor, Step, Watch
 from diffsim.engine.launch import Launcher
 from diffsim.engine.lookout import Lookout
 from diffsim.engine.measure import measuring, norms_of
-from diffsim.engine.modes import Measured, make_executor
+from diffsim.engine.modes import CHECK, Measured, make_executor
 from diffsim.engine.pace import Pace, Progress
 from diffsim.engine.storage import Storage
 from diffsim.engine.tiers import Tiers
@@ -38,6 +38,10 @@ from diffsim.runtime import RuntimeInfo
 __all__ = ["Engine"]
 
 _VERIFIED_STEPS = 3
+# of machine code, if they take no longer than so many seconds: loops that LLVM runs many steps of at once
+# begin to do so, and end within a round
+_MOST_VERIFIED, _VERIFY_SECONDS = 67, 0.1
+_UNOPTIMISED = 8.0  # times as long as optimised code
 _TOLERANCE = {"f64": 1e-7, "f32": 1e-2}
 
 
@@ -133,6 +137,11 @@ class Engine:
         """Seconds spent on compiling so far."""
         every = [*self._executors.values(), *(executor for executor, _ in self._measured.values())]
         return self._spent + sum(e.compile_seconds for e in every)
+
+    @property
+    def left_to_taichi(self) -> dict[str, str]:
+        """The user's kernels that Taichi compiled so far where machine code was asked for, and why."""
+        return {o: why for e in self._executors.values() for o, why in e.left_to_taichi.items()}
 
     def bytes_in(self, mode: str) -> int:
         """Return the memory of all fields with the tapes of one mode, which is prepared by this."""
@@ -311,16 +320,34 @@ class Engine:
 
     def _compare(self, mode: str, gradients: bool) -> tuple[float, str, int]:
         """Return how far a mode is off mode `step` on its first steps, where, and on how many steps."""
-        executor = self._executor(mode)
-        n = min(max(_VERIFIED_STEPS, executor.stride + 1), self.plan.window, self.plan.steps)
-        for one in (executor, self._executor("step")):
+        executor, step = self._executor(mode), self._step_mode
+        n = min(max(self._verified_steps, executor.stride + 1), self.plan.window, self.plan.steps)
+        for one in (executor, self._executor(step)):
             one.announce(gradients)
-        mine, reference = self._first_steps(mode, n, gradients), self._first_steps("step", n, gradients)
+        mine, reference = self._first_steps(mode, n, gradients), self._first_steps(step, n, gradients)
         found = furthest(mine, reference)
         if found[0] > _TOLERANCE[self.info.real]:
-            again, initial = lambda: self._first_steps("step", n, gradients), self.lowered.initial.values()
+            again, initial = lambda: self._first_steps(step, n, gradients), self.lowered.initial.values()
             found = furthest(mine, reference, rounding(self.storage, initial, again, reference))
+        if found[0] > _TOLERANCE[self.info.real] and step == CHECK:
+            # code that is optimised rounds otherwise: what is run where modes differ has the last word
+            self._executor("step")
+            return self._compare(mode, gradients)
         return *found, n
+
+    @property
+    def _step_mode(self) -> str:
+        """What other modes are compared with: mode `step`, as it is at hand or compiled in no time."""
+        return CHECK if self.info.native and "step" not in self._executors else "step"
+
+    @property
+    def _verified_steps(self) -> int:
+        """How many steps modes are compared on."""
+        if not self.info.native:
+            return _VERIFIED_STEPS
+        [step] = (c.seconds for c in self.plan.candidates if c.mode == "step")
+        affordable = _VERIFY_SECONDS * self.plan.steps / (_UNOPTIMISED * step)
+        return int(min(max(_VERIFIED_STEPS, affordable), _MOST_VERIFIED))
 
     def tune(self, longest: float | None = None) -> Verdict:
         """Time the modes that may win, and go on in the fastest; remember what was found.
@@ -341,7 +368,8 @@ class Engine:
         compared = {"step", plan.mode} if self._verified == 2 else {"step"}
         bench = EngineBench(plan, executor, differs, compared)
         if longest is None:
-            verdict = contest(plan.mode, plan.candidates, bench, plan.iterations)
+            compiled = () if self.info.native else ("step",)
+            verdict = contest(plan.mode, plan.candidates, bench, plan.iterations, compiled)
         else:
             verdict = survey(plan.candidates, bench, longest)
         if plan.tunable:

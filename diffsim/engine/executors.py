@@ -14,14 +14,16 @@ from diffsim.compiler.codegen.keeping import window_kernels
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.moves import move_kernels
 from diffsim.compiler.codegen.stages import StageSet, launched
-from diffsim.compiler.codegen.stepwise import PHASES, step_kernels
+from diffsim.compiler.codegen.stepwise import PHASES, Threads, step_kernels
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer, Stage
 from diffsim.engine.copies import host_copies
-from diffsim.engine.launch import Launcher
+from diffsim.engine.launch import Launcher, brief_launcher
 from diffsim.engine.storage import Storage
 
 __all__ = ["Executor", "Fused", "Step", "Watch"]
+
+Make = Callable[[KernelText, Storage], Launcher]
 
 
 class Watch(Protocol):
@@ -42,6 +44,13 @@ class Watch(Protocol):
 class Executor(abc.ABC):
     """Run the steps `t0 .. t0 + n - 1`, which begin at the first slot of the window.
 
+    Args:
+        stages: A program and its adjoints.
+        layout: The sizes of everything in memory.
+        real: The type of float literals.
+        storage: The memory.
+        make: Makes what launches a text; with one of one's own no copy is left to the host.
+
     Attributes:
         stride: Steps that one launch stands for, where that number is fixed.
         together: `gradient` is faster than `forward` and then `backward`.
@@ -50,25 +59,28 @@ class Executor(abc.ABC):
     stride = 1
     together = False
 
-    def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
-        self.stages, self.layout, self.real, self.storage = stages, layout, real, storage
+    def __init__(
+        self, stages: StageSet, layout: Layout, real: str, storage: Storage, make: Make = Launcher
+    ) -> None:
+        self.stages, self.layout, self.real, self.storage, self._make = stages, layout, real, storage, make
         self._launchers: list[Launcher] = []
         moves = move_kernels(stages.lowered, layout, real, storage.on_cpu)
         if layout.windows:
             moves |= window_kernels(stages.lowered, layout, real, storage.on_cpu)
-        copies = host_copies(stages.lowered, storage, layout)
+        copies = host_copies(stages.lowered, storage, layout) if make in (Launcher, brief_launcher) else {}
         self._moves: dict[str, Callable[..., None]] = {
             name: copies[name] if name in copies else self._launcher(text) for name, text in moves.items()
         }
 
     def _launcher(self, text: KernelText) -> Launcher:
-        launcher = Launcher(text, self.storage)
+        launcher = self._make(text, self.storage)
         self._launchers.append(launcher)
         return launcher
 
     @property
-    def _threads(self) -> int:
-        return runtime.info().threads if self.storage.on_cpu else 0
+    def _threads(self) -> Threads:
+        info = runtime.info()
+        return Threads(info.threads if self.storage.on_cpu else 0, info.native)
 
     def close(self) -> None:
         """Let go of all kernels."""
@@ -84,6 +96,11 @@ class Executor(abc.ABC):
     def cost_seconds(self) -> float:
         """What compiling its kernels took, those included that were compiled for an earlier rollout."""
         return sum(launcher.cost_seconds for launcher in self._launchers)
+
+    @property
+    def left_to_taichi(self) -> dict[str, str]:
+        """The user's kernels that Taichi compiled where machine code was asked for, and why."""
+        return {o: x.reason for x in self._launchers if x.reason for o in x.text.origins}
 
     @property
     def tapes(self) -> dict[Buffer, int]:
@@ -137,8 +154,10 @@ _FORWARD, _BACKWARD = 1, 2  # parts of the kernel that has both
 class Fused(Executor):
     """One launch per segment and direction; one for both where a lane runs several worlds."""
 
-    def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
-        super().__init__(stages, layout, real, storage)
+    def __init__(
+        self, stages: StageSet, layout: Layout, real: str, storage: Storage, make: Make = Launcher
+    ) -> None:
+        super().__init__(stages, layout, real, storage, make)
         differentiable = all(state.adjoint is not None for state in stages.lowered.states)
         self.together = storage.on_cpu and layout.worlds > layout.groups and differentiable
         self._made: dict[str, Launcher] = {}
@@ -174,10 +193,13 @@ class Fused(Executor):
     def _kernel(self, name: str) -> Launcher:
         if name not in self._made:
             stages, layout, real = self.stages, self.layout, self.real
+            native = self.storage.in_arrays
             if name == "forward":
-                text = fused_forward(stages.lowered, layout, real)
+                text = fused_forward(stages.lowered, layout, real, native)
             else:
-                text = (fused_backward if name == "backward" else fused_gradient)(stages, layout, real)
+                text = (fused_backward if name == "backward" else fused_gradient)(
+                    stages, layout, real, native
+                )
             self._made[name] = self._launcher(text)
         return self._made[name]
 
@@ -192,10 +214,12 @@ class Step(Executor):
     watch: Watch | None = None
     _phases: Sequence[str] = PHASES
 
-    def __init__(self, stages: StageSet, layout: Layout, real: str, storage: Storage) -> None:
-        super().__init__(stages, layout, real, storage)
+    def __init__(
+        self, stages: StageSet, layout: Layout, real: str, storage: Storage, make: Make = Launcher
+    ) -> None:
+        super().__init__(stages, layout, real, storage, make)
         self._known: dict[tuple[object, ...], Launcher] = {}
-        kernels = step_kernels(stages, layout, real, self._threads, self._phases)
+        kernels = step_kernels(stages, layout, real, self._threads, self._phases, storage.in_arrays)
         self._stages: dict[str, list[Stage]] = {}
         self._kernels: dict[str, list[Launcher]] = {}
         for phase, parts in stages.in_order().items():

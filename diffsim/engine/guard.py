@@ -1,13 +1,13 @@
 """Crash containment: new kernel texts are compiled and run in another process before they are in this one.
 
-Taichi's compiler can die or hang on a kernel, and a kernel can reach outside its memory; both end the process
-that they happen in. With `diffsim.init(guard=True)` that is a child process, and an error here. A text that
+A compiler can die or hang on a kernel, and a kernel can reach outside its memory; both end the process that
+they happen in. With `diffsim.init(guard=True)` that is a child process, and an error here. A text that
 passed, and ran here without harm, is remembered on disk: it is not tried again.
 
-The child compiles the text with the same options and runs it once, with the same arguments on fields of the
-same shapes and, up to a limit, the same data. Not contained are a text that is well once and reaches outside
-its memory later, with other data; a program whose memory is too large to have twice; and what dies without a
-kernel of the user's, such as Taichi's own copies of fields.
+The child compiles the text with the same compiler and options and runs it once, with the same arguments on
+memory of the same shapes and, up to a limit, the same data. Not contained are a text that is well once and
+reaches outside its memory later, with other data; a program whose memory is too large to have twice; and what
+dies without a kernel of the user's, such as Taichi's own copies of fields.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from diffsim import _taichi, runtime
+from diffsim import _llvm, _taichi, runtime
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.child import Child, ChildDied
+from diffsim.engine.native import Unsupported, level_of, outside
 from diffsim.engine.passed import PassedTexts
 from diffsim.engine.storage import Storage
 from diffsim.errors import GradientError
@@ -39,7 +40,7 @@ from diffsim.files import cache_folder, write_atomically
 
 __all__ = ["Guard", "Trial", "the_guard"]
 
-_FORMAT = 1  # of keys; another number forgets all texts
+_FORMAT = 2  # of keys; another number forgets all texts
 _SHARE = 0.25  # of the machine's memory: programs above it are not tried, the child needs as much again
 _SHIPPED = 32 << 20  # bytes of data, the smallest fields first: index tables are small, histories are large
 
@@ -82,24 +83,35 @@ class Guard:
         if not limit or not text.origins or self._broken:
             return
         with self._lock:
-            key = _key(text, storage)
-            if key in self._passed:
+            try:
+                made = _made(text, storage, runtime.info().native)
+            except Unsupported:
+                made = _made(text, storage, native=False)
+            if made.key in self._passed:
                 return
             child = self._start()
             if child is not None:
-                child.send(_request(key, text, storage, limit))
+                child.send(_request(made, text, storage, limit))
 
-    def attempt(self, text: KernelText, storage: Storage, args: tuple[int, ...]) -> Trial:
+    def attempt(self, text: KernelText, storage: Storage, args: tuple[int, ...], native: bool) -> Trial:
         """Compile and run a text in the child, unless it is known to be harmless.
+
+        Args:
+            text: What is printed.
+            storage: The memory that it will run on here.
+            args: The arguments.
+            native: It becomes machine code without Taichi.
 
         Raises:
             GradientError: The child died of it, or did not come to an end.
+            Unsupported: The text has something that is not translated.
         """
         limit = runtime.guard_limit()
         if not limit or not text.origins or self._broken:
             return Trial()
         with self._lock:
-            key = _key(text, storage)
+            made = _made(text, storage, native)
+            key = made.key
             if key in self._passed:
                 return Trial(key, known=True)
             if _bytes(text, storage) > _SHARE * _memory():
@@ -108,7 +120,7 @@ class Guard:
                 )
                 return Trial()
             data = _data(text, storage)
-            header = _request(key, text, storage, limit) | {
+            header = _request(made, text, storage, limit) | {
                 "run": True,
                 "args": list(args),
                 "data": {name: [array.dtype.str, array.size] for name, array in data.items()},
@@ -242,42 +254,67 @@ def _versions() -> tuple[Any, ...]:
     return _FORMAT, version, _taichi.ti.__version__, platform.python_version(), platform.machine()
 
 
-def _options() -> list[Any]:
+@dataclass(frozen=True)
+class _Made:
+    """How a text is compiled.
+
+    Attributes:
+        key: A fingerprint of all that decides what it compiles to.
+        options: Precision, threads, and the compiler.
+        fields: What it names.
+    """
+
+    key: str
+    options: list[Any]
+    fields: dict[str, Any]
+
+
+def _made(text: KernelText, storage: Storage, native: bool) -> _Made:
+    """Return how a text is compiled.
+
+    Raises:
+        Unsupported: It is to become machine code, and names a field that has no rows.
+    """
     info = runtime.info()
-    return [info.precision, info.threads, info.compiler]
+    options = [info.precision, info.threads, "native" if native else "taichi"]
+    fields = _fields(text, storage, native)
+    versions = (*_versions(), *(_llvm.fingerprint() if native else ()))
+    parts = (text.source, text.real, fields, options, versions)
+    return _Made(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], options, fields)
 
 
-def _fields(text: KernelText, storage: Storage) -> dict[str, Any]:
-    """Return dtype, shape and element shape (of a Taichi field of the user's) of what a text names."""
+def _fields(text: KernelText, storage: Storage, native: bool) -> dict[str, Any]:
+    """Return dtype, shape, and shape of the elements (of a Taichi field of the user's) of what a text names.
+
+    Machine code also needs the strides of each component of such a field.
+    """
     found: dict[str, Any] = {}
     for name, (buffer, _) in text.used.items():
         if buffer.kind == "external":
             source = buffer.source
             element = [source.n, source.m][: source.ndim] if hasattr(source, "n") else None
-            found[name] = [buffer.dtype, list(source.shape), element]
+            rows = None
+            if native:
+                rows = {part: list(place.strides) for part, (place, _) in outside(name, buffer).items()}
+            found[name] = [buffer.dtype, list(source.shape), element, rows]
         else:
             shape = storage.layout.shape(buffer, text.tapes.get(buffer, 1))
-            found[name] = [buffer.dtype, list(shape), None]
+            found[name] = [buffer.dtype, list(shape), None, None]
     return found
 
 
-def _key(text: KernelText, storage: Storage) -> str:
-    """Return a fingerprint of all that decides what a text compiles to."""
-    parts = (text.source, text.real, _fields(text, storage), _options(), _versions())
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def _request(key: str, text: KernelText, storage: Storage, limit: float) -> dict[str, Any]:
+def _request(made: _Made, text: KernelText, storage: Storage, limit: float) -> dict[str, Any]:
     return {
-        "key": key,
+        "key": made.key,
         "run": False,
         "name": text.name,
         "source": text.source,
         "real": text.real,
+        "level": level_of(text),
         "args": [0] * text.source.split("\n", 1)[0].count("ti.i32"),
-        "options": _options(),
+        "options": made.options,
         "storage": f"{id(storage)}",
-        "fields": _fields(text, storage),
+        "fields": made.fields,
         "data": {},
         "limit": limit,
     }

@@ -16,7 +16,7 @@ from diffsim.engine.guard import the_guard
 from diffsim.engine.native import Unsupported, bind
 from diffsim.engine.storage import Storage
 
-__all__ = ["Launcher"]
+__all__ = ["Launcher", "brief_launcher"]
 
 
 class Launcher:
@@ -25,6 +25,7 @@ class Launcher:
     Args:
         text: The printed kernel.
         storage: Where its fields live.
+        brief: It will run a few times only: machine code for it is made as fast as can be.
 
     Attributes:
         compile_seconds: What compiling it took here; 0 where it was compiled for an earlier rollout.
@@ -32,8 +33,8 @@ class Launcher:
         reason: Why Taichi compiles it where machine code was asked for; empty where it does not.
     """
 
-    def __init__(self, text: KernelText, storage: Storage) -> None:
-        self.text = text
+    def __init__(self, text: KernelText, storage: Storage, brief: bool = False) -> None:
+        self.text, self._brief = text, brief
         self.compile_seconds = self.cost_seconds = 0.0
         self.reason = ""
         self._storage = storage
@@ -53,14 +54,17 @@ class Launcher:
         self._storage.allocate(self.text.tapes, self.text.tapes)
         arena, key = self._storage.arena, self._key()
         compiled = arena.compiled(key)
+        if compiled is None and self._brief:
+            compiled = arena.compiled(("brief", *key))
         if compiled is not None:
             compiles.spare(self.text)
             compiled.launch(*args)
         else:
             compiled = self._compile(args)
-            arena.keep(key, compiled)
+            # what Taichi has compiled is as good as it can be
+            arena.keep(("brief", *key) if self._brief and compiled.kernel is None else key, compiled)
             self.compile_seconds = compiled.seconds
-        self._launch, self.cost_seconds = compiled.launch, compiled.seconds
+        self._launch, self.cost_seconds, self.reason = compiled.launch, compiled.seconds, compiled.reason
 
     def _key(self) -> tuple[Any, ...]:
         """Return what tells a compiled kernel from others: its text, and which memory its names stand for."""
@@ -78,19 +82,19 @@ class Launcher:
         if isinstance(arena, BlockArena):
             try:
                 return self._made_native(arena, args)
-            except Unsupported as reason:
-                self.reason = str(reason)
+            except Unsupported as unsupported:
+                return self._made_by_taichi(args, str(unsupported))
         return self._made_by_taichi(args)
 
     def _made_native(self, arena: BlockArena, args: tuple[int, ...]) -> Compiled:
-        trial = the_guard().attempt(self.text, self._storage, args)
-        compiled = bind(self.text, self._storage.spec, arena)
+        trial = the_guard().attempt(self.text, self._storage, args, native=True)
+        compiled = bind(self.text, self._storage.spec, arena, self._brief)
         compiled.launch(*args)
         the_guard().remember(trial)
         return compiled
 
-    def _made_by_taichi(self, args: tuple[int, ...]) -> Compiled:
-        """Compile the kernel by its first launch."""
+    def _made_by_taichi(self, args: tuple[int, ...], reason: str = "") -> Compiled:
+        """Compile the kernel by its first launch; the reason is why it is not machine code."""
         scope: dict[str, Any] = {}
         used = self.text.used
         for name, (buffer, component) in used.items():
@@ -98,7 +102,7 @@ class Launcher:
                 buffer.source if buffer.kind == "external" else self._storage.fields(buffer)[component]
             )
         start = time.perf_counter()
-        trial = the_guard().attempt(self.text, self._storage, args)
+        trial = the_guard().attempt(self.text, self._storage, args, native=False)
         kernel = _taichi.build_kernel(self.text.source, self.text.name, scope)
         with _taichi.default_real(self.text.real), _taichi.brief_positions():
             kernel(*args)
@@ -108,8 +112,18 @@ class Launcher:
         seconds = time.perf_counter() - start
         _taichi.release_source(kernel)
         theirs = tuple(b.source for b, _ in used.values() if b.kind == "external")
-        return Compiled(launch, seconds, kernel, theirs)
+        return Compiled(launch, seconds, kernel, theirs, reason)
 
     def close(self) -> None:
         """Let go of the kernel, before its memory is given back."""
         self._launch = None
+
+
+def brief_launcher(text: KernelText, storage: Storage) -> Launcher:
+    """Return a launcher of a kernel that will run a few times only.
+
+    Args:
+        text: The printed kernel.
+        storage: Where its fields live.
+    """
+    return Launcher(text, storage, brief=True)

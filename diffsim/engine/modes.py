@@ -6,9 +6,12 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.engine.chunk import Chunk
 from diffsim.engine.executors import Executor, Fused, Step
+from diffsim.engine.launch import Launcher, brief_launcher
 from diffsim.engine.storage import Storage
 
-__all__ = ["Measured", "make_executor"]
+__all__ = ["CHECK", "Measured", "make_executor"]
+
+CHECK = "check"  # mode `step`, of a few steps that others are compared with
 
 
 class Measured(Executor):
@@ -44,7 +47,7 @@ def make_executor(
     """Return what runs a mode.
 
     Args:
-        mode: `step`, `chunk` or `fused`.
+        mode: `step`, `chunk`, `fused` or `CHECK`.
         stages: A program and its adjoints.
         layout: The sizes of everything in memory.
         real: The type of float literals.
@@ -53,4 +56,6 @@ def make_executor(
     """
     if mode == "chunk":
         return Chunk(stages, layout, real, storage, chunk)
-    return {"fused": Fused, "step": Step}[mode](stages, layout, real, storage)
+    if mode == "fused":
+        return Fused(stages, layout, real, storage)
+    return Step(stages, layout, real, storage, brief_launcher if mode == CHECK else Launcher)

@@ -16,16 +16,27 @@ from diffsim.compiler import native as translation
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.native.memory import Place
+from diffsim.compiler.native.tasks import candidates
 from diffsim.compiler.native.translate import Unsupported, translate
 from diffsim.compiler.native.values import SIZE
 from diffsim.engine.arena import Compiled, Spec
 from diffsim.engine.blocks import BlockArena
 from diffsim.engine.objects import ObjectCache
+from diffsim.engine.team import can_share, the_team
 
-__all__ = ["Library", "Unsupported", "bind", "the_library"]
+__all__ = [
+    "Library",
+    "Unsupported",
+    "arguments_of",
+    "bind",
+    "level_of",
+    "outside",
+    "places_of",
+    "the_library",
+]
 
 _SYMBOL = "kernel"
-_OFTEN, _SELDOM = 2, 1  # levels of optimisation
+_OFTEN, _SELDOM, _BRIEFLY = 2, 1, 0  # levels of optimisation
 
 Function = Callable[..., None]
 Where = tuple[Spec, int] | int  # a component of a buffer, or an address
@@ -47,30 +58,36 @@ class Library:
         self._turn = threading.RLock()
         self.compiled = self.loaded = 0
 
-    def function(self, text: KernelText, places: dict[str, Place]) -> Function:
+    def function(
+        self, text: KernelText, places: dict[str, Place], shared: bool = False, brief: bool = False
+    ) -> Function:
         """Return a function for a text: its arguments, and the table of its places' addresses.
 
         Args:
             text: What is printed.
             places: The arrays that it names, in the order of the table.
+            shared: Threads share its loops: behind the places comes the address of their team.
+            brief: It will run a few times only, and need not be fast.
 
         Raises:
             Unsupported: The text has something that is not translated.
         """
-        level = _OFTEN if text.origins else _SELDOM
-        key = _key(text, places, level)
+        level = level_of(text, brief)
+        key = _key(text, places, level, shared)
         with self._turn:
             if key not in self._functions:
-                self._functions[key] = self._made(key, text, places, level)
+                self._functions[key] = self._made(key, text, places, level, shared)
             return self._functions[key][0]
 
     def _made(
-        self, key: str, text: KernelText, places: dict[str, Place], level: int
+        self, key: str, text: KernelText, places: dict[str, Place], level: int, shared: bool
     ) -> tuple[Function, _llvm.Code]:
         kept = runtime.info().cache
         image = self._cache.get(key) if kept else None
         if image is None:
-            module = translate(text.source, text.real, places, _SYMBOL, text.lanes, text.worlds)
+            module = translate(
+                text.source, text.real, places, _SYMBOL, shared, text.lanes, text.worlds, _llvm.triple()
+            )
             image = _llvm.compile_object(module, level)
             self.compiled += 1
             if kept:
@@ -78,28 +95,36 @@ class Library:
         else:
             self.loaded += 1
         code = _llvm.load(image, _SYMBOL)
-        kinds = [ctypes.c_int] * _arguments(text.source)
+        kinds = [ctypes.c_int] * arguments_of(text.source)
         return ctypes.CFUNCTYPE(None, *kinds, ctypes.c_void_p)(code.address), code
 
 
-def bind(text: KernelText, spec: Callable[[Buffer], Spec], arena: BlockArena) -> Compiled:
+def bind(
+    text: KernelText, spec: Callable[[Buffer], Spec], arena: BlockArena, brief: bool = False
+) -> Compiled:
     """Return the machine code of a text, bound to memory.
 
     Args:
         text: What is printed.
         spec: Tells what a buffer is in memory.
         arena: The memory.
+        brief: It will run a few times only, and need not be fast.
 
     Raises:
         Unsupported: The text has something that is not translated.
     """
     start = time.perf_counter()
     found = places_of(text, spec)
-    function = the_library().function(text, {name: place for name, (place, _) in found.items()})
-    table = arena.table([where for _, where in found.values()])
+    team = the_team() if not brief and can_share() and candidates(text.source) else None
+    places = {name: place for name, (place, _) in found.items()}
+    function = the_library().function(text, places, team is not None, brief)
+    where = [where for _, where in found.values()]
+    table = arena.table(where if team is None else [*where, team.address])
     theirs = tuple(b.source for b, _ in text.used.values() if b.kind == "external")
 
     def launch(*args: int) -> None:
+        if team is not None and team.asleep:
+            team.start()
         function(*args, table)
 
     return Compiled(launch, time.perf_counter() - start, fields=theirs)
@@ -118,7 +143,7 @@ def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tup
     found: dict[str, tuple[Place, Where]] = {}
     for name, (buffer, component) in text.used.items():
         if buffer.kind == "external":
-            found.update(_outside(name, buffer))
+            found.update(outside(name, buffer))
         else:
             made = spec(buffer)
             place = _place(made)
@@ -126,8 +151,17 @@ def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tup
     return found
 
 
-def _outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
-    """Return the components of a Taichi field of the user's, with their addresses."""
+def level_of(text: KernelText, brief: bool = False) -> int:
+    """Return how far a text is optimised; one that runs for a moment only is not."""
+    return _BRIEFLY if brief else _OFTEN if text.origins else _SELDOM
+
+
+def outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
+    """Return the components of a Taichi field of the user's, with their addresses.
+
+    Raises:
+        Unsupported: Its elements are not in rows.
+    """
     facts = _taichi.field_facts(buffer.source)
     rows = None if facts is None or facts[0] else _taichi.field_rows(buffer.source)
     if rows is None:
@@ -152,21 +186,24 @@ def _place(spec: Spec) -> Place:
         strides.pop()
         if block == spec.shape[spec.axis]:
             strides[spec.axis], block = 1, 1
-    return Place(spec.dtype, tuple(strides), math.prod(spec.shape), axis=spec.axis, block=block)
+    return Place(
+        spec.dtype, tuple(strides), math.prod(spec.shape), False, spec.axis, block, tuple(spec.shape)
+    )
 
 
 def _strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _arguments(source: str) -> int:
+def arguments_of(source: str) -> int:
+    """Return how many integers a kernel takes."""
     return source.split("\n", 1)[0].count("ti.i32")
 
 
-def _key(text: KernelText, places: dict[str, Place], level: int) -> str:
+def _key(text: KernelText, places: dict[str, Place], level: int, shared: bool) -> str:
     """Return a fingerprint of all that decides what a text compiles to; names of kernels do not."""
     body = text.source.partition("(")[2]
-    how = text.lanes, text.worlds, level
+    how = text.lanes, text.worlds, level, shared
     parts = (body, text.real, list(places.items()), how, _translator(), _llvm.fingerprint())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:40]
 

@@ -83,6 +83,11 @@ class Storage:
         """Return the scalar fields of a buffer, one per component."""
         return self.arena.fields(self._specs[buffer])
 
+    @property
+    def in_arrays(self) -> bool:
+        """Tell whether the memory is NumPy's, and becomes Taichi's only where somebody asks for fields."""
+        return self._native
+
     def close(self) -> None:
         """Give all memory back."""
         self._closed = True

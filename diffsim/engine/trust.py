@@ -46,8 +46,7 @@ def rounding(
     saved = {buffer: [a.copy() for a in storage.arrays(buffer)] for buffer in initial}
     try:
         for buffer, arrays in saved.items():
-            ways = (np.where(rng.random(a.shape) < 0.5, -np.inf, np.inf).astype(a.dtype) for a in arrays)
-            moved = [np.nextafter(a, way) for a, way in zip(arrays, ways, strict=True)]
+            moved = [_in_the_last_bit(a, rng) for a in arrays]
             storage.put(buffer, iter(np.where(a == 0.0, a, b) for a, b in zip(arrays, moved, strict=True)))
         found = run()
     finally:
@@ -81,6 +80,13 @@ def furthest(
         if error > worst:
             worst, name = error, key
     return worst, name
+
+
+def _in_the_last_bit(a: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Return numbers that are next to given ones, above or below, in their own precision."""
+    towards = np.where(rng.random(a.shape) < 0.5, -np.inf, np.inf)
+    moved: NDArray[Any] = np.nextafter(a, towards.astype(a.dtype))
+    return moved
 
 
 def _largest(a: NDArray[Any]) -> float:

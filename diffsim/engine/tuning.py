@@ -49,32 +49,39 @@ class Bench(Protocol):
         """
 
 
-def contest(planned: str, candidates: Sequence[Candidate], bench: Bench, iterations: int) -> Verdict:
-    """Time the planned mode, mode `step`, and each other mode that can win back its compilation.
+def contest(
+    planned: str,
+    candidates: Sequence[Candidate],
+    bench: Bench,
+    iterations: int,
+    compiled: Collection[str] = ("step",),
+) -> Verdict:
+    """Time the planned mode, those that are compiled, and each other that can win back its compilation.
 
     Args:
-        planned: The mode that was planned; it is compiled, and so is `step`, which it was compared with.
+        planned: The mode that was planned; it is compiled.
         candidates: All modes with what they are expected to cost.
         bench: Compiles and times.
         iterations: Gradients that will be computed.
+        compiled: Other modes that are compiled: `step`, which the planned one was compared with.
     """
     by_mode = {c.mode: c for c in candidates}
     timings: list[Timing] = []
     skipped: dict[str, str] = {}
 
     def measure(candidate: Candidate) -> None:
-        compiled = bench.prepare(candidate)
-        if isinstance(compiled, str):
-            skipped[candidate.label] = compiled
+        spent = bench.prepare(candidate)
+        if isinstance(spent, str):
+            skipped[candidate.label] = spent
             return
         best = min((t.seconds for t in timings), default=float("inf"))
         seconds = bench.seconds(candidate, _HOPELESS * best)
-        timings.append(Timing(candidate.mode, candidate.chunk, compiled, seconds))
+        timings.append(Timing(candidate.mode, candidate.chunk, spent, seconds))
 
-    for mode in dict.fromkeys((planned, "step")):
+    for mode in dict.fromkeys((planned, *compiled)):
         measure(by_mode[mode])
-    scale = timings[-1].seconds / by_mode["step"].seconds  # this machine, against what was expected
-    others = [c for c in candidates if c.mode not in (planned, "step")]
+    scale = timings[-1].seconds / by_mode[timings[-1].mode].seconds  # this machine, against what was expected
+    others = [c for c in candidates if c.mode not in (planned, *compiled)]
     for candidate in sorted(others, key=lambda c: c.seconds):
         best = min(t.seconds for t in timings)
         expected = scale * candidate.seconds
@@ -181,7 +188,7 @@ class EngineBench:
                     return "its gradients differ from those of step"
             except GradientError as error:  # the guard's: nobody asked for this mode
                 return " ".join(str(error).split())
-        if self._trusted == {candidate.mode}:  # `step`, which nothing was compared with yet
+        else:  # `step`, which nothing may have been compared with yet
             self._run(executor, 1)
         return executor.cost_seconds
 

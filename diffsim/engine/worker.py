@@ -1,12 +1,13 @@
 """The guard's other process: compiles and runs kernel texts that may kill it.
 
 It is started by `diffsim.engine.child`, reads requests from a pipe and answers in lines of JSON. It imports
-no more of diffsim than it needs, to be ready early.
+no more of diffsim than it needs, to be ready early; Taichi only for texts that Taichi compiles.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -14,18 +15,15 @@ import signal
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from diffsim import _taichi
 
 __all__ = ["FRAME", "Worker", "main"]
 
 FRAME = struct.Struct("<IQ")  # bytes of a request's header, bytes of the data behind it
 _KEEP = 256 << 20  # bytes of fields that are kept for the next text
-_TEXTS = 512  # after so many Taichi is started again: it keeps something of each kernel
 
 
 class Requests:
@@ -81,8 +79,34 @@ class Requests:
                 self._later[header["key"]] = request
 
 
+class Trials(Protocol):
+    """What compiles texts, and runs them on memory of its own."""
+
+    def prepare(self, request: dict[str, Any]) -> None:
+        """Make the memory that is not there yet."""
+
+    def has(self, key: str) -> bool:
+        """Tell whether a text was compiled."""
+
+    def compile(self, request: dict[str, Any]) -> None:
+        """Compile a text."""
+
+    def fill(self, request: dict[str, Any], values: dict[str, NDArray[Any]]) -> None:
+        """Give the memory of a text its numbers, zeros where none came."""
+
+    def run(self, request: dict[str, Any]) -> None:
+        """Run a text, and let go of it."""
+
+    @property
+    def idle_bytes(self) -> int:
+        """The memory that nothing compiled waits for."""
+
+    def free(self) -> None:
+        """Free all memory, with what was compiled for it."""
+
+
 class Worker:
-    """Compile and run texts on fields like those of the process that asks.
+    """Compile and run texts on memory like that of the process that asks.
 
     Args:
         say: Takes what is to be told: the key of a text and the phase that begins.
@@ -90,117 +114,55 @@ class Worker:
 
     def __init__(self, say: Callable[..., None]) -> None:
         self._say = say
-        self._options: list[Any] = []
         self._storage = ""
-        self._count = 0
-        self._fields: dict[str, Any] = {}
-        self._specs: dict[str, Any] = {}
-        self._views: dict[str, NDArray[Any]] = {}
-        self._trees: list[Any] = []
-        self._kernels: dict[str, Callable[..., Any]] = {}
+        self._trials: dict[str, Trials] = {}
 
     def handle(self, request: dict[str, Any], data: bytes) -> None:
         """Compile a text, and run it where that is asked for."""
         key = request["key"]
-        self._prepare_runtime(request)
-        self._allocate(request["fields"])
-        if key not in self._kernels:
+        trials = self._of(request["options"][-1])
+        if request["storage"] != self._storage:
+            self._free()
+            self._storage = request["storage"]
+        trials.prepare(request)
+        if not trials.has(key):
             self._phase(key, "compile", request["limit"])
-            self._kernels[key] = self._compile(request)
+            trials.compile(request)
         if request["run"]:
-            self._fill(request, data)
+            trials.fill(request, _values(request, data))
             self._phase(key, "run", request["limit"])
-            with _taichi.default_real(request["real"]):
-                self._kernels[key](*request["args"])
-            _taichi.ti.sync()
-            self._forget(self._kernels.pop(key))
+            trials.run(request)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if request["run"]:
             self._say(key=key, phase="done")
-        if sum(view.nbytes for view in self._views.values()) > _KEEP and not self._kernels:
-            self._free()
+        if trials.idle_bytes > _KEEP:
+            trials.free()
+
+    def _of(self, compiler: str) -> Trials:
+        """Return the trials of a compiler, which is imported when it is first needed."""
+        if compiler not in self._trials:
+            name = {"native": "NativeTrials", "taichi": "TaichiTrials"}[compiler]
+            module = importlib.import_module(f"diffsim.engine.trials_{compiler}")
+            self._trials[compiler] = getattr(module, name)()
+        return self._trials[compiler]
+
+    def _free(self) -> None:
+        for trials in self._trials.values():
+            trials.free()
 
     def _phase(self, key: str, phase: str, limit: float) -> None:
         # ends a hang also where nobody is left to do it: the default action needs no Python
         signal.setitimer(signal.ITIMER_REAL, limit + 5.0)
         self._say(key=key, phase=phase)
 
-    def _prepare_runtime(self, request: dict[str, Any]) -> None:
-        self._count += 1
-        if request["options"] != self._options or self._count > _TEXTS:
-            self._free()
-            precision, threads, _ = self._options = request["options"]
-            _taichi.initialise("cpu", precision, 0, threads, cache=False)
-            self._count = 0
-        if request["storage"] != self._storage:
-            self._free()
-            self._storage = request["storage"]
 
-    def _allocate(self, specs: dict[str, Any]) -> None:
-        """Make the fields that are not there yet; a spec is dtype, shape, and the matrix's shape if any."""
-        if any(self._specs.get(name, spec) != spec for name, spec in specs.items()):
-            self._free()
-        ti = _taichi.ti
-        made = {name: spec for name, spec in specs.items() if name not in self._specs}
-        if not made:
-            return
-        builder, plain = _taichi.begin_tree(), []
-        for name, (dtype, shape, element) in made.items():
-            kind = _taichi.DTYPES[dtype]
-            if element is None:
-                field = ti.field(kind)
-                plain.append(name)
-            elif len(element) == 1:
-                field = ti.Vector.field(*element, kind)
-            else:
-                field = ti.Matrix.field(*element, kind)
-            if shape:
-                builder.dense(ti.axes(*range(len(shape))), shape).place(field)
-            else:
-                builder.place(field)
-            self._fields[name], self._specs[name] = field, specs[name]
-        self._trees.append(_taichi.make_tree(builder))
-        plain = [name for name in plain if made[name][0] in _taichi.NUMPY]
-        fields, shapes = [self._fields[n] for n in plain], [tuple(made[n][1]) for n in plain]
-        views = _taichi.address_views(fields, shapes, [made[n][0] for n in plain])
-        self._views.update(zip(plain, views, strict=True))
-
-    def _compile(self, request: dict[str, Any]) -> Callable[..., Any]:
-        scope = {name: self._fields[name] for name in request["fields"]}
-        kernel = _taichi.build_kernel(request["source"], request["name"], scope)
-        with _taichi.default_real(request["real"]):
-            _taichi.compile_kernel(kernel, request["args"])
-        _taichi.release_source(kernel)
-        return kernel
-
-    def _fill(self, request: dict[str, Any], data: bytes) -> None:
-        start = 0
-        sizes = request["data"]
-        for name in request["fields"]:
-            dtype, size = sizes.get(name, (None, 0))
-            part = np.frombuffer(data, dtype=dtype, count=size, offset=start) if dtype else None
-            start += part.nbytes if part is not None else 0
-            if name in self._views:
-                self._views[name][...] = 0 if part is None else part.reshape(self._views[name].shape)
-            elif part is not None:
-                _, shape, element = self._specs[name]
-                self._fields[name].from_numpy(part.reshape([*shape, *(element or ())]))
-            else:
-                self._fields[name].fill(0)
-
-    @staticmethod
-    def _forget(kernel: Callable[..., Any]) -> None:
-        _taichi.forget_kernel(kernel)
-
-    def _free(self) -> None:
-        for kernel in self._kernels.values():
-            self._forget(kernel)
-        self._views.clear()
-        for table in (self._kernels, self._fields, self._specs):
-            table.clear()
-        for tree in self._trees:
-            _taichi.destroy_tree(tree)
-        self._trees.clear()
+def _values(request: dict[str, Any], data: bytes) -> dict[str, NDArray[Any]]:
+    """Return the numbers that came with a request, by the names of what they are for."""
+    found, start = {}, 0
+    for name, (dtype, size) in request["data"].items():
+        found[name] = np.frombuffer(data, dtype=dtype, count=size, offset=start)
+        start += found[name].nbytes
+    return found
 
 
 def _end_with(lifeline: int) -> None:
@@ -238,7 +200,7 @@ def main(requests: int, answers: int, lifeline: int) -> None:
                 worker.handle(request, data)
             except Exception as error:  # noqa: BLE001  (an error is an answer, whatever it is)
                 signal.setitimer(signal.ITIMER_REAL, 0)
-                worker = Worker(say)  # starts Taichi anew
+                worker = Worker(say)  # starts all anew
                 if request["run"]:
                     say(key=request["key"], phase="error", text=f"{type(error).__name__}: {error}"[:2000])
     os._exit(0)  # at once: fields and kernels need no goodbye

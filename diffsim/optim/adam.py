@@ -4,21 +4,47 @@ Taichi reads the annotations of kernels, so this module does not postpone them.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from diffsim._taichi import ti
 from diffsim.errors import ConfigError
 from diffsim.optim.base import Optimizer
+from diffsim.optim.host import HostMemory
 from diffsim.optim.memory import Memory
 from diffsim.optim.rule import check_positive, check_share, clipped, store
 
 __all__ = ["Adam"]
 
+Array = NDArray[np.float64]
+
+
+class _AdamHost(HostMemory):
+    """The same in NumPy."""
+
+    def change(self, place: slice, g: Array, numbers: Sequence[float]) -> Array:
+        rate, beta1, beta2, eps = numbers
+        square = beta2 * self.kept[2, place].astype(np.float64)
+        square += (1.0 - beta2) * g * g
+        mean = beta1 * self.kept[1, place].astype(np.float64)
+        mean += (1.0 - beta1) * g
+        self.kept[1, place], self.kept[2, place] = mean, square
+        mean *= -rate
+        np.sqrt(square, out=square)
+        square += eps
+        mean /= square
+        return mean
+
 
 @ti.data_oriented
 class _AdamMemory(Memory):
     """Slots for the mean of the gradient and the mean of its square."""
+
+    host: ClassVar[type[HostMemory] | None] = _AdamHost
 
     @ti.func
     def change(self, place, g, numbers):

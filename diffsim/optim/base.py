@@ -33,6 +33,18 @@ class Optimizer(Rule):
             def numbers(self, iteration):
                 return (self.lr,)
 
+    Such a rule works on Taichi fields, and is compiled. Where parameters lie in NumPy arrays it need not be,
+    with a subclass of `HostMemory` with the same `change`, of arrays, that the class of memory names::
+
+        class SignHost(HostMemory):
+            def change(self, place, g, numbers):
+                return -numbers[0] * np.sign(g)
+
+        @ti.data_oriented
+        class SignMemory(Memory):
+            host = SignHost
+            ...
+
     Attributes:
         memory: The kind of memory that its runs have.
     """

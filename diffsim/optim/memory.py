@@ -7,10 +7,11 @@ parameters' own type. (Taichi reads the annotations of kernels, so this module d
 import math
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from diffsim import _taichi, runtime
 from diffsim._taichi import ti
+from diffsim.optim.host import HostMemory
 
 __all__ = ["NUMBERS", "Memory"]
 
@@ -32,9 +33,13 @@ class Memory:
         slots: How many slots the rule has beside the first, which holds the best parameters.
 
     Attributes:
+        host: The same rule for parameters in NumPy arrays, which need no kernels and nothing compiled. It
+            holds for this class and not for its subclasses, whose `change` is another; None for none.
         worlds: How many worlds have best parameters of their own; 0 where they are kept for all together.
         program: The Taichi program that the slots live in.
     """
+
+    host: ClassVar[type[HostMemory] | None] = HostMemory
 
     def __init__(self, leaves: Sequence[Any], slots: int) -> None:
         self.values = tuple(field for leaf in leaves for field in leaf.values)

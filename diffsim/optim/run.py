@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from diffsim import runtime
 from diffsim.errors import ConfigError, GradientNotFiniteError, StateError
+from diffsim.optim.host import HostMemory
 from diffsim.optim.memory import NUMBERS, Memory
 from diffsim.optim.rule import Rule, StepInfo
 from diffsim.optim.uninterrupted import uninterrupted
@@ -52,7 +53,7 @@ class OptimizerRun:
     """
 
     def __init__(self, optimizer: Rule, rollout: Rollout, wrt: Any = None) -> None:
-        self._memory: Memory | None = None
+        self._memory: Memory | HostMemory | None = None
         self.optimizer, self._rollout, self._wrt = optimizer, rollout, wrt
         self._leaves = rollout.leaves(wrt)
         if not self._leaves:
@@ -74,9 +75,13 @@ class OptimizerRun:
         state = "closed" if self._memory is None else f"best cost {float(np.sum(self.best_cost)):.6g}"
         return f"<run of {self.optimizer!r}: iteration {self.iteration}, {state}>"
 
-    def _borrow(self, leaves: list[Leaf]) -> Memory:
+    def _borrow(self, leaves: list[Leaf]) -> Memory | HostMemory:
         """Take memory that an earlier run gave back, or make some."""
         kind, slots = self.optimizer.memory, len(self._slots) - 1
+        host = vars(kind).get("host")  # a subclass that changes the rule must say so of both
+        if host is not None and host.suits(leaves):
+            made: HostMemory = host(leaves, slots)
+            return made
         idle = _idle.setdefault(leaves[0].home, [])
         for k, memory in enumerate(idle):
             if type(memory) is kind and memory.fits(leaves, slots):
@@ -89,7 +94,7 @@ class OptimizerRun:
     def close(self) -> None:
         """Give the memory back; the parameters stay as they are."""
         memory, self._memory = self._memory, None
-        if memory is not None:
+        if isinstance(memory, Memory):
             _idle.setdefault(self._leaves[0].home, []).append(memory)
 
     def __enter__(self) -> OptimizerRun:
@@ -126,7 +131,7 @@ class OptimizerRun:
                 done(info)
         return info
 
-    def _change(self, memory: Memory, info: StepInfo) -> None:
+    def _change(self, memory: Memory | HostMemory, info: StepInfo) -> None:
         """Keep the parameters that are best, change all of them, and note both."""
         objective = info.cost if memory.worlds else float(np.sum(info.cost))
         better = objective < self.best_cost
@@ -236,7 +241,7 @@ class OptimizerRun:
             if not np.ndim(self.best_cost):
                 self.best_cost, self.best_iteration = float(self.best_cost), int(self.best_iteration)
 
-    def _open(self) -> Memory:
+    def _open(self) -> Memory | HostMemory:
         """Return the memory, if it can still be used."""
         if self._memory is None:
             raise StateError(

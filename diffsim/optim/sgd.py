@@ -3,20 +3,39 @@
 Taichi reads the annotations of kernels, so this module does not postpone them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diffsim._taichi import ti
 from diffsim.optim.base import Optimizer
+from diffsim.optim.host import HostMemory
 from diffsim.optim.memory import Memory
 from diffsim.optim.rule import check_flag, check_positive, check_share, clipped, store
 
 __all__ = ["SGD"]
 
+Array = NDArray[np.float64]
+
+
+class _SGDHost(HostMemory):
+    """The same in NumPy."""
+
+    def change(self, place: slice, g: Array, numbers: Sequence[float]) -> Array:
+        if len(self.kept) > 1:
+            g += numbers[1] * self.kept[1, place].astype(np.float64)
+            self.kept[1, place] = g
+        return -numbers[0] * g
+
 
 @ti.data_oriented
 class _SGDMemory(Memory):
     """A slot for the velocity, where there is momentum."""
+
+    host: ClassVar[type[HostMemory] | None] = _SGDHost
 
     @ti.func
     def change(self, place, g, numbers):

@@ -14,7 +14,7 @@ from diffsim.compiler.autodiff import expanded
 from diffsim.compiler.checks.ranges import Ranges
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
-from diffsim.compiler.codegen.stepwise import PHASES, groups_of, worth_sharing
+from diffsim.compiler.codegen.stepwise import PHASES, Threads, groups_of, worth_sharing
 from diffsim.compiler.ir import Accumulate, For, If, Load, Op, Stage, Store, walk
 from diffsim.runtime import RuntimeInfo
 
@@ -24,6 +24,10 @@ __all__ = ["Costs"]
 # Taichi 1.7.4 on one core: a least-squares fit to the kernels of a wave, a robot and an MPM, alone, fused and
 # in chunks of 2 to 16 steps. The square is what several passes over all pairs of accesses take.
 _KERNEL, _OPERATION, _PAIR = 0.04, 1e-3, 4.5e-6
+# The same by LLVM at once, optimised and as fast as can be: of those and a smoke, within a factor of two to
+# three; what is printed in lanes takes longer.
+_NATIVE, _NATIVE_OPERATION = 0.015, 0.7e-3
+_BRIEF, _BRIEF_OPERATION = 2.5e-3, 0.06e-3
 _MOVES = 9  # kernels that move States and gradients, in every mode
 _UNKNOWN_TRIPS = 1000.0  # of a loop whose bounds are computed
 _ITERATION = 8  # operations of an iteration of a loop that a GPU shares, where a world's work is spread
@@ -68,8 +72,9 @@ class Costs:
 
     def __init__(self, stages: StageSet, info: RuntimeInfo, layout: Layout, recomputation: float) -> None:
         self._layout, self._recomputation = layout, recomputation
+        self._native = info.native
         self._machine = _machine(info)
-        threads = info.threads if info.on_cpu else 0
+        threads = Threads(info.threads if info.on_cpu else 0, info.native)
         self._groups = {
             phase: [
                 [_measure(part, layout, threads) for part in group]
@@ -102,7 +107,18 @@ class Costs:
             for phase in ("step", "step_adj"):
                 whole = [s for group in groups[phase] for s in group for _ in range(s.rounds)]
                 texts += [whole * chunk, *([whole] if self._left_over(chunk) else [])]
+        if self._native:
+            return sum(_NATIVE + _NATIVE_OPERATION * sum(s.operations for s in text) for text in texts)
         return _MOVES * _KERNEL + sum(_text_seconds(text) for text in texts)
+
+    @property
+    def check_seconds(self) -> float:
+        """The seconds to compile mode `step` for the few steps that other modes are compared with."""
+        if not self._native:
+            return self.compile_seconds("step")
+        texts = [group for phase in PHASES for group in self._groups[phase]]
+        operations = sum(s.operations for text in texts for s in text)
+        return _BRIEF * (_MOVES + len(texts)) + _BRIEF_OPERATION * operations
 
     def run_seconds(self, mode: str, chunk: int = 0) -> float:
         """Return the seconds of one gradient in a mode.
@@ -141,6 +157,8 @@ class Costs:
 
 def _machine(info: RuntimeInfo) -> _Machine:
     """Return round figures of the backends; see benchmarks/results."""
+    if info.on_cpu and info.native:
+        return _Machine(4e-6, 5e-6, 0.07e-9, 0.1e-9, info.threads, info.threads)
     if info.on_cpu:
         return _Machine(8e-6, 80e-6, 0.15e-9, 0.3e-9, info.threads, info.threads)
     return _Machine(15e-6, 4e-6, 4e-9, 4e-9, 16384, 65536)
@@ -152,7 +170,7 @@ def _text_seconds(sizes: Iterable[_Size]) -> float:
     return _KERNEL + _OPERATION * sum(s.operations for s in sizes) + _PAIR * places**2
 
 
-def _measure(stage: Stage, layout: Layout, threads: int) -> _Size:
+def _measure(stage: Stage, layout: Layout, threads: Threads) -> _Size:
     stage = expanded(stage)
     ranges = Ranges(stage.body, stage.t, layout.steps)
 
@@ -172,7 +190,7 @@ def _measure(stage: Stage, layout: Layout, threads: int) -> _Size:
         return total
 
     every = list(walk(stage.body))
-    shared = not threads or worth_sharing(stage.body, layout.worlds, threads)
+    shared = not threads.on_cpu or worth_sharing(stage.body, layout.worlds, threads)
     return _Size(
         len(every),
         sum(2 if isinstance(op, Accumulate) else isinstance(op, Load | Store) for op in every),

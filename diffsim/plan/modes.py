@@ -143,7 +143,7 @@ def choose_mode(
     }
 
     def chosen(mode: str, reason: str, tunable: bool = False) -> ModeChoice:
-        seconds = sum(every[name].compile_seconds for name in dict.fromkeys((mode, "step")))
+        seconds = every[mode].compile_seconds + (costs.check_seconds if mode != "step" else 0.0)
         return ModeChoice(mode, reason, every[mode].chunk, seconds, tuple(every.values()), tunable)
 
     if request.mode != "auto" or request.chunk is not None:

@@ -8,6 +8,7 @@ import warnings
 from diffsim import runtime
 from diffsim.compiler.autodiff import adjoints
 from diffsim.compiler.autodiff.cuts import cuts_of
+from diffsim.compiler.autodiff.stored import kept_results
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.explain import Explanation, explain
 from diffsim.compiler.program.lowered import LoweredProgram
@@ -33,7 +34,8 @@ def adjoint_stages(lowered: LoweredProgram, real: str, steps: int, prefix: str) 
         GradientError: A stage cannot be differentiated.
     """
     groups = {"b": lowered.begin, "s": lowered.step, "r": lowered.running, "t": lowered.terminal}
-    made = {name: adjoints(stages, real, prefix + name) for name, stages in groups.items()}
+    kept = kept_results(lowered.step + lowered.running) | kept_results(lowered.terminal)
+    made = {name: adjoints(stages, real, prefix + name, kept) for name, stages in groups.items()}
     stages = StageSet(lowered, made["b"], made["s"], made["r"], made["t"])
     size_tapes(stages, steps)
     return stages

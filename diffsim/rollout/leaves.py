@@ -62,6 +62,15 @@ class Leaf:
         """Their gradients, of the same shapes, filled by `Rollout.evaluate`."""
         return self._open_engine().storage.fields(self._gradient)
 
+    @property
+    def arrays(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]] | None:
+        """The memory of values and gradients, an array per vector component; None where it is Taichi's.
+
+        It moves where somebody asks for `values` or `grads`: arrays must not be kept.
+        """
+        storage = self._open_engine().storage
+        return (storage.memory(self.buffer), storage.memory(self._gradient)) if storage.in_arrays else None
+
     def _open_engine(self) -> Engine:
         """Return what the memory is of; fields of memory that was freed would end the process."""
         rollout, engine = self._rollout(), self._engine()

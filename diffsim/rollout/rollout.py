@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,8 +120,8 @@ class Rollout(Recorded):
         return chosen
 
     def explain(self) -> Explanation:
-        """Say what was made of each kernel: what was rewritten, recorded or guarded, and why; print it."""
-        return explain(self._engine.lowered, self._engine.stages)
+        """Say what was made of each kernel, and why, and which were left to Taichi once it ran; print it."""
+        return explain(self._engine.lowered, self._engine.stages, self._engine.left_to_taichi)
 
     @property
     def compile_seconds(self) -> float:
@@ -314,6 +315,31 @@ class Rollout(Recorded):
         gradients = {leaf.key: leaf.gradient() for leaf in self.leaves(wrt)}
         rounding = self._epsilon * sensitivity(engine, np.atleast_1d(np.asarray(cost, dtype=np.float64)))
         return describe_last(gradients, engine.lookout.largest, rounding, self.steps, self._epsilon)
+
+    def export(
+        self, folder: str | os.PathLike[str], name: str | None = None, *, portable: bool = False
+    ) -> Path:
+        """Write value and gradient as machine code that runs without diffsim, Taichi and, in C, Python.
+
+        The folder gets an object file, a C header, a loader for Python that needs NumPy alone and, where
+        there is a C compiler, a shared library. Inputs start as they are now, windows are those of the plan.
+
+        Args:
+            folder: Where to write; made where there is none. Files of the same names are replaced.
+            name: What functions and files begin with; None for the simulator's class in lower case.
+            portable: For any processor of this kind, instead of for this one.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: The name is not one of C, or the folder cannot be written to.
+            StateError: No llvmlite, more than one world, a GPU, checkpoints outside of fields.
+        """
+        from diffsim.rollout.export import export
+
+        self._prepare()
+        return export(self._engine, self._inputs, folder, name or type(self.sim).__name__.lower(), portable)
 
     @property
     def _epsilon(self) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
+from diffsim import runtime
 from diffsim.options import Options, option
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Task(ABC):
         check_steps: Time steps of a gradient check, unless told otherwise.
         run_options: Further options of `diffsim train` by name with the values that suit the task: `worlds`,
             `memory`, `precision`, ...
+        taichi_options: Such options besides where Taichi is what compiles, in minutes for some.
         smoke: Options that make a run so small that it takes seconds, for `--smoke`: `steps`, `iterations`
             and options of its own. `diffsim check` takes its own options from here too.
         optimizer: The optimizer's name (`sgd`, `adam`) under `name`, and its arguments.
@@ -87,12 +89,18 @@ class Task(ABC):
     iterations: ClassVar[int] = 100
     check_steps: ClassVar[int] = 64
     run_options: ClassVar[Mapping[str, Any]] = {}
+    taichi_options: ClassVar[Mapping[str, Any]] = {}
     smoke: ClassVar[Mapping[str, Any]] = {}
     optimizer: ClassVar[Mapping[str, Any]] = {"name": "adam", "lr": 1e-2}
     cost_label: ClassVar[str] = "cost"
 
     def __init__(self, config: Options | None = None, data: Mapping[str, Any] | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()
+
+    @classmethod
+    def suited(cls) -> dict[str, Any]:
+        """Return the further options of `diffsim train` with the values that suit the task here."""
+        return {**cls.run_options, **({} if runtime.would_be_native() else cls.taichi_options)}
 
     def data(self) -> dict[str, Any]:
         """Return what the options point to outside the run folder (a user's file), as TOML can hold it.

@@ -130,6 +130,7 @@ def test_chain_fused_against_step(chain, reference):
     assert_close(grads, reference[1], 1e-10)
 
 
+@pytest.mark.compilers
 @pytest.mark.parametrize("mode", ["step", "fused"])
 @pytest.mark.cpu
 @pytest.mark.filterwarnings("ignore::diffsim.errors.PlanWarning")  # windows of one step, on purpose
@@ -201,6 +202,7 @@ def closed_form(a, b, u, x):
     return 0.5 * np.sum(path[-1] ** 2), {"a": da, "u": du, "x": adjoint}
 
 
+@pytest.mark.compilers
 @pytest.mark.parametrize("mode", ["step", "fused"])
 def test_linear_system_in_closed_form(runtime, mode):
     sim = Oscillators(per_world=False)
@@ -309,6 +311,7 @@ class Wave(ds.Simulator):
         self.energy(t)
 
 
+@pytest.mark.compilers
 @pytest.mark.parametrize("window", [None, 5, 1])
 def test_wave_with_history(runtime, window):
     sim = Wave()

@@ -13,6 +13,7 @@ with plain Python in 64, loosely.
 import os
 
 import pytest
+from compilers import compiled_by
 from fuzz import checks, plain
 from fuzz.checks import check, load
 from fuzz.hostile import BREAKS, Hostile
@@ -48,6 +49,7 @@ def written(seed):
 
 
 @FEW
+@pytest.mark.compilers
 @settings(max_examples=2, phases=[Phase.generate])  # shrinking would compile for minutes
 @given(seed=st.integers(0, 2**31))
 def test_random_programs(runtime, tmp_path_factory, seed):
@@ -66,6 +68,30 @@ def test_many_random_programs(runtime, tmp_path):
             check(source, tmp_path, f"program_{seed}", seed, modes)
         except Exception as error:  # noqa: BLE001  (every seed is tried, whatever goes wrong with one)
             failed[seed] = f"{type(error).__name__}: {str(error)[:200]}"
+    assert not failed
+
+
+@MANY
+@pytest.mark.cpu
+def test_many_random_programs_by_both_compilers(runtime, tmp_path):
+    """A tenth as many, since Taichi compiles for seconds, over more steps than a rollout compares itself."""
+    failed = {}
+    for seed in range(FIRST, FIRST + max(1, FUZZ // 10)):
+        sim = load(Writer(seed, size=4).program(), tmp_path, f"both_{seed}")
+        mode = ("step", "fused", "chunk")[seed % 3]
+        results = {}
+        for compiler, options in (("taichi", {}), ("native", {}), ("native", {"window": checks.WINDOW})):
+            with compiled_by(compiler):
+                rollout = ds.Rollout(sim, steps=STEPS, mode=mode, **options)
+                results[compiler, len(options)] = rollout.value_and_grad(checks.WRT)
+                rollout.close()
+        cost, gradients = results["taichi", 0]
+        for key in (("native", 0), ("native", 1)):
+            errors = {"cost": checks.relative(results[key][0], cost)}
+            for name, values in gradients.items():
+                errors[name] = abs(results[key][1][name] - values).max() / checks.largest(gradients)
+            if not max(errors.values()) < 1e-11:
+                failed[seed] = f"{mode} {key}: {errors}"
     assert not failed
 
 

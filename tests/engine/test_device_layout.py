@@ -182,6 +182,10 @@ def test_the_readme_begins_to_learn(runtime, tmp_path):
 
 def test_what_a_gpu_cannot_have_is_said(runtime, monkeypatch):
     assert "DIFFSIM_LAYOUT" in ds.runtime._why_unguarded("x64", True)
+    assert not runtime.native
+    monkeypatch.setenv("DIFFSIM_LAYOUT", "device")
+    with pytest.raises(ConfigError, match="got 'native' where a GPU's kernels are Taichi's"):
+        ds.init(compiler="native")
     monkeypatch.setenv("DIFFSIM_LAYOUT", "sideways")
     with pytest.raises(ConfigError, match="DIFFSIM_LAYOUT must be host or device, got 'sideways'"):
         ds.init()

@@ -162,6 +162,7 @@ def test_each_world_is_a_rollout_of_its_own_length(runtime, mode, window):
     assert rollout.plan.mode == mode
 
 
+@pytest.mark.compilers
 @pytest.mark.parametrize("mode", ["fused", "step"])
 def test_one_world(runtime, mode):
     rollout = ds.Rollout(Timed(1), STEPS, mode=mode, window=4)

@@ -14,21 +14,45 @@ import pytest
 import taichi as ti
 
 import diffsim as ds
+from diffsim import _llvm
 from diffsim import runtime as runtime_module
+from diffsim.engine import child as child_module
 from diffsim.engine import executors, launch
 from diffsim.engine import guard as guard_module
 from diffsim.engine.child import Child
 from diffsim.engine.guard import Guard
 from diffsim.engine.passed import PassedTexts
 from diffsim.engine.pool import the_pool
+from diffsim.engine.trials_native import NativeTrials
 from diffsim.errors import ConfigError, GradientError
 from diffsim.files import cache_folder
 
 pytestmark = pytest.mark.cpu
 
-DIE_COMPILING = "\nimport os\nos.abort()\n"
-# holds the interpreter's lock as a compiler that hangs does
-HANG_COMPILING = "\nimport ctypes\nctypes.PyDLL(None).sleep(1000)\n"
+# Marks at the end of a text, which the child's compiler stumbles over; here they are comments.
+DIE_COMPILING, HANG_COMPILING = "\n# abort\n", "\n# hang\n"
+STUMBLING = """
+import ctypes, os
+from diffsim.engine import trials_native
+translate = trials_native.translate
+def stumble(source, *rest):
+    if "# abort" in source:
+        os.abort()
+    if "# segv" in source:
+        ctypes.string_at(0)
+    if "# exit" in source:
+        os._exit(3)
+    if "# hang" in source:  # it holds the interpreter's lock, as a compiler that hangs does
+        ctypes.PyDLL(None).sleep(1000)
+    if "# loud" in source:
+        os.system("echo loud; echo loud >&2")
+    if "# refuse" in source:
+        raise ValueError("x")
+    return translate(source, *rest)
+trials_native.translate = stumble
+from diffsim.engine.worker import main
+"""
+PROGRAM = child_module._PROGRAM.replace("from diffsim.engine.worker import main\n", STUMBLING)
 
 
 class Spring(ds.Simulator):
@@ -64,7 +88,7 @@ class Spring(ds.Simulator):
 LINES = {
     found[1]: k
     for k, line in enumerate(Path(__file__).read_text(encoding="utf-8").splitlines(), 1)
-    if (found := re.match(r"    def (force|move|stretch)\(", line)) and k < 60
+    if (found := re.match(r"    def (force|move|stretch)\(", line)) and k < 90
 }
 
 
@@ -79,6 +103,7 @@ def mine(monkeypatch, tmp_path, runtime):
     the_pool().release()
     made = Guard(tmp_path / "guard")
     monkeypatch.setattr(launch, "the_guard", lambda: made)
+    monkeypatch.setattr(child_module, "_PROGRAM", PROGRAM)
     yield made
     made.close()
 
@@ -164,15 +189,21 @@ def test_other_options_and_versions_make_other_keys(mine, monkeypatch):
     rollout = ds.Rollout(Spring(), steps=4, mode="fused")
     rollout.value()
     storage, text = rollout._engine.storage, texts[0]
-    keys = {guard_module._key(text, storage)}
-    assert guard_module._key(text, storage) in keys
-    for change in ({"source": text.source + "\n"}, {"real": "f32"}):
-        keys.add(guard_module._key(dataclasses.replace(text, **change), storage))
-    monkeypatch.setattr(guard_module, "_options", lambda: [32, 1])
-    keys.add(guard_module._key(text, storage))
+
+    def key(native=True, **change):
+        return guard_module._made(dataclasses.replace(text, **change), storage, native).key
+
+    keys = {key()}
+    assert key() in keys
+    keys |= {key(source=text.source + "\n"), key(real="f32"), key(native=False)}
+    info = runtime_module.info()
+    monkeypatch.setattr(runtime_module, "info", lambda: dataclasses.replace(info, precision=32))
+    keys.add(key())
     monkeypatch.setattr(guard_module, "_versions", lambda: (0,))
-    keys.add(guard_module._key(text, storage))
-    assert len(keys) == 5
+    keys.add(key())
+    monkeypatch.setattr(_llvm, "fingerprint", lambda: ("another processor",))
+    keys.add(key())
+    assert len(keys) == 7
     rollout.close()
 
 
@@ -184,9 +215,9 @@ def test_without_the_guard_no_child_is_started(mine, monkeypatch):
 
 
 def test_the_child_says_nothing_here(mine, monkeypatch, capfd):
-    plant(monkeypatch, appended("\nimport os\nos.system('echo loud; echo loud >&2')\n"))
+    plant(monkeypatch, appended("\n# loud\n"))
     monkeypatch.setattr(
-        launch.Launcher, "_prepare", lambda self, args: mine.attempt(self.text, self._storage, args)
+        launch.Launcher, "_prepare", lambda self, args: mine.attempt(self.text, self._storage, args, True)
     )
     gradient()
     assert capfd.readouterr() == ("", "")
@@ -199,10 +230,10 @@ def test_the_child_says_nothing_here(mine, monkeypatch, capfd):
     ("change", "how"),
     [
         (appended(DIE_COMPILING), "was killed by SIGABRT while compiling it; split or simplify"),
-        (appended("\nimport ctypes\nctypes.string_at(0)\n"), "was killed by SIGSEGV while compiling it"),
+        (appended("\n# segv\n"), "was killed by SIGSEGV while compiling it"),
         (first("X[0, 1000000000, 0] = 1.0"), "was killed by SIG(SEGV|BUS) in its first run; look for ind"),
         (first("X[0, 0, 0] = ti.f64(n % t0)"), "was killed by SIGFPE in its first run"),
-        (appended("\nimport os\nos._exit(3)\n"), "ended with status 3 while compiling it"),
+        (appended("\n# exit\n"), "ended with status 3 while compiling it"),
     ],
     ids=["abort", "segv", "far", "division", "exit"],
 )
@@ -222,6 +253,17 @@ def test_a_death_is_an_error_with_the_kernels_names(mine, monkeypatch, change, h
     assert "test_guard.py" in text
     check_gradient()  # the process lives on, and the text that is well passes
     assert mine.folder.joinpath("passed.txt").exists()
+
+
+def test_a_death_in_taichis_compiler(mine, monkeypatch):
+    """Kernels that Taichi compiles are tried by Taichi, on fields."""
+    info = dataclasses.replace(runtime_module.info(), compiler="taichi")
+    monkeypatch.setattr(runtime_module, "info", lambda: info)
+    with monkeypatch.context() as patch:
+        plant(patch, appended("\nimport os\nos.abort()\n"))
+        with pytest.raises(GradientError, match="was killed by SIGABRT while compiling it"):
+            gradient()
+    check_gradient()
 
 
 def test_a_death_in_step_mode_names_one_kernel(mine, monkeypatch):
@@ -286,6 +328,38 @@ def test_data_that_lead_astray_are_contained(mine, monkeypatch):
         value_of(Lookup(table, weights))
 
 
+def test_the_childs_memory_is_like_ours():
+    """Components of the user's fields have rows of their own there, filled by what is sent."""
+    trials, rows = NativeTrials(), {"m.0.0": [8, 4], "m.0.1": [8, 4], "m.1.0": [8, 4], "m.1.1": [8, 4]}
+    source = """def kernel(n: ti.i32):
+    for i, j in ti.ndrange(3, 2):
+        x[None] = x[None] + (i + 1) * (10 * m[i, j][0, 1] + m[i, j][1, 0]) + n * v[i][1]
+"""
+    fields = {
+        "x": ["f64", [], None, None],
+        "m": ["f64", [3, 2], [2, 2], rows],
+        "v": ["f64", [3], [2], {"v.0": [2], "v.1": [2]}],
+    }
+    values = {"m": np.arange(24.0), "v": np.arange(6.0)}
+    request = {"key": "k", "source": source, "real": "f64", "level": 1, "args": [1], "fields": fields}
+    m, v = values["m"].reshape(3, 2, 2, 2), values["v"].reshape(3, 2)
+    weights = np.arange(1.0, 4.0)[:, None]
+    wanted = np.sum(weights * (10 * m[:, :, 0, 1] + m[:, :, 1, 0]) + v[:, 1:])
+    trials.prepare(request)
+    trials.compile(request)
+    assert trials.has("k")
+    assert trials.idle_bytes == 0
+    trials.fill(request, values)
+    trials.run(request)
+    assert not trials.has("k")
+    assert trials._memory["x"][1]["x"] == wanted
+    assert trials.idle_bytes == 8 * (1 + 24 + 6)
+    trials.fill(request, {})
+    assert not any(a.any() for _, arrays in trials._memory.values() for a in arrays.values())
+    trials.free()
+    assert trials.idle_bytes == 0
+
+
 def value_of(simulator):
     rollout = ds.Rollout(simulator, steps=2, mode="fused")
     try:
@@ -301,7 +375,7 @@ def test_errors_of_python_stay_what_they_are(mine, monkeypatch):
 
 
 def test_what_only_the_child_cannot_do_is_told(mine, monkeypatch):
-    plant(monkeypatch, appended("\nimport sys\nif 'pytest' not in sys.modules:\n    raise ValueError('x')\n"))
+    plant(monkeypatch, appended("\n# refuse\n"))
     with pytest.warns(RuntimeWarning, match="the guard could not try a kernel that works: ValueError: x"):
         check_gradient()
 
@@ -359,6 +433,7 @@ from diffsim.engine import child, executors, launch
 from diffsim.engine.guard import Guard
 import dataclasses
 
+child._PROGRAM = t.PROGRAM
 start = child.Child.__init__
 def tell(self):
     start(self)

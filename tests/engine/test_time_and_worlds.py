@@ -255,6 +255,7 @@ def directory(tmp_path_factory):
     return tmp_path_factory.mktemp("spilled")
 
 
+@pytest.mark.compilers
 @settings(max_examples=FUZZ or 8)
 @given(structure=structures, layout=layouts, seed=st.integers(0, 2**16))
 def test_gradients_do_not_depend_on_the_plan(runtime, directory, structure, layout, seed):
@@ -302,6 +303,7 @@ class DoublePendulum(ds.Simulator):
         self.miss(t)
 
 
+@pytest.mark.compilers
 @pytest.mark.cpu
 def test_windows_of_a_chaotic_system_have_the_same_bits(runtime):
     sim = DoublePendulum()

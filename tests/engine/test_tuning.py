@@ -116,6 +116,15 @@ def test_what_compiles_too_long_is_not_compiled_to_find_out():
     assert "to compile" in verdict.skipped["fused"]
 
 
+def test_step_is_timed_where_it_may_win_if_it_was_not_compiled():
+    machine = Machine(USUAL, {"step": 0.05, "chunk": 0.3, "fused": 0.1})
+    verdict = contest("fused", expected((1.0, 0.5), (4.0, 0.3), (2.0, 0.1)), machine, 1000, ())
+    assert machine.prepared == ["fused"]
+    assert set(verdict.skipped) == {"step", "chunk of 8"}
+    contest("fused", expected((1.0, 0.05), (4.0, 0.3), (2.0, 0.1)), machine, 1000, ())
+    assert machine.prepared == ["fused", "fused", "step"]
+
+
 def test_expectations_are_scaled_by_this_machine():
     """A machine on which single steps take ten times what was expected: a chunk is tried there."""
     candidates = expected((1.0, 0.1), (4.0, 0.03), (2.0, 9.0))
@@ -287,7 +296,8 @@ def test_real_measuring(tuned, chain):
     the_pool().release()  # with the kernels of mode step
     assert_near(rollout.value_and_grad(KEYS), want)
     plan = rollout.plan
-    assert {"fused", "step"} <= {t.mode for t in plan.measured}
+    # machine code of mode `step` is made to be timed where it may win, not only to be compared with
+    assert ({"fused"} if ds.runtime.info().native else {"fused", "step"}) <= {t.mode for t in plan.measured}
     assert all(t.seconds > 0 and t.compile_seconds > 0 for t in plan.measured)
     assert plan.compiled >= sum(t.compile_seconds for t in plan.measured) * 0.9
     assert_near(rollout.value_and_grad(KEYS), want)

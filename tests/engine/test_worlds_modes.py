@@ -7,6 +7,7 @@ import pytest
 from chunk_programs import KEYS, Chain, assert_near
 
 import diffsim as ds
+from diffsim.compiler.codegen.stepwise import Threads
 from diffsim.engine.checkpoints import _paired
 from diffsim.engine.executors import Executor
 from diffsim.plan import Schedule, operations
@@ -69,7 +70,7 @@ def test_worlds_are_single_rollouts(one_by_one, values, mode, worlds):
 @pytest.mark.parametrize("mode", OPTIONS)
 def test_the_world_axis_may_be_the_fastest(one_by_one, values, mode, monkeypatch):
     """The layout and the kernels of a GPU, on whatever runs the tests."""
-    monkeypatch.setattr(Executor, "_threads", 0)
+    monkeypatch.setattr(Executor, "_threads", Threads(0))
     world_first = Sizes.layout
     monkeypatch.setattr(
         Sizes, "layout", lambda *args, **kw: dataclasses.replace(world_first(*args, **kw), world_last=True)

@@ -112,7 +112,10 @@ def modules(rollout):
     for executor in engine._executors.values():
         for text in (launcher.text for launcher in executor._launchers if launcher._launch is not None):
             places = {name: place for name, (place, _) in places_of(text, engine.storage.spec).items()}
-            yield text.name, translate(text.source, text.real, places, "f", text.lanes, text.worlds)
+            yield (
+                text.name,
+                translate(text.source, text.real, places, "f", lanes=text.lanes, worlds=text.worlds),
+            )
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import taichi as ti
 
 from diffsim import _taichi
+from diffsim._llvm import why_missing
 from diffsim._taichi import kernels, trees
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
@@ -286,16 +287,21 @@ class Still(ds.Simulator):
             self.x[t + 1, i] = self.x[t, i]
     def step(self, t):
         self.stay(t)
-ds.init(arch="cpu")
+ds.init(arch="cpu", compiler="{compiler}")
 rollout = ds.Rollout(Still(), steps=2)  # never closed
 rollout.value()
 """
 
 
 @pytest.mark.cpu
-def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("compiler", "kept"), [("taichi", "taichi/**/*.tic"), ("native", "diffsim/native/*")]
+)
+def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path, compiler, kept):
+    if compiler == "native" and why_missing():
+        pytest.skip(why_missing())
     script = tmp_path / "script.py"
-    script.write_text(CACHED)
+    script.write_text(CACHED.format(compiler=compiler))
     environment = {name: os.environ[name] for name in ("PATH",) if name in os.environ} | {
         "HOME": str(tmp_path)
     }
@@ -303,7 +309,7 @@ def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path):
         [sys.executable, script], env=environment, capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert list((tmp_path / ".cache" / "taichi").rglob("*.tic"))
+    assert list((tmp_path / ".cache").glob(kept))
 
 
 def test_waiting_looks_for_nothing_else(runtime):

@@ -151,6 +151,7 @@ def _landing() -> tuple[int, float, float]:
         k += 1
 
 
+@pytest.mark.compilers
 @pytest.mark.parametrize("time_of_impact", [True, False])
 def test_gradient_of_the_landing_place(runtime: Any, time_of_impact: bool) -> None:
     """Dropped from higher, they fly longer: dx/dy = throw / |fall|. Without time of impact it is lost."""

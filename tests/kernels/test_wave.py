@@ -195,6 +195,7 @@ def test_gradient_is_the_same_when_checkpointed(runtime: Any) -> None:
     assert_same_when_checkpointed(small, 21, lambda sim: [sim.height])
 
 
+@pytest.mark.compilers
 def test_modes_agree(runtime: Any) -> None:
     assert_modes_agree(small, 9, lambda sim: [sim.height])
 

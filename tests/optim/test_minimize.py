@@ -22,7 +22,7 @@ from diffsim.errors import (
     StateError,
     StateNotFiniteError,
 )
-from diffsim.optim import SGD, Adam, OptimizerRun, Result
+from diffsim.optim import SGD, Adam, HostMemory, OptimizerRun, Result
 
 START = 0.9
 
@@ -244,7 +244,9 @@ def test_ctrl_c_at_any_moment_leaves_whole_iterations(dome: Any, place: str, mon
     whole = ds.minimize(dome, optimizer=rule, iterations=6)
     dome.sim.p.set(START)
     with rule.start(dome) as run:
-        owner = run._memory if place in ("update", "swap") else dome._engine
+        memory = run._memory  # the next run makes its own, or borrows this one
+        memory = type(memory) if isinstance(memory, HostMemory) else memory
+    owner = memory if place in ("update", "swap") else dome._engine
     calls = [0]
 
     def interrupted(*arguments: Any) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import diffsim as ds
 from diffsim._taichi import ti
 from diffsim.errors import ConfigError, GradientError, StateError
-from diffsim.optim import SGD, Adam, Memory, Optimizer, OptimizerRun
+from diffsim.optim import SGD, Adam, HostMemory, Memory, Optimizer, OptimizerRun
 
 Arrays = dict[str, NDArray[Any]]
 BOTH = pytest.mark.parametrize("precision", [32, 64], scope="module")
@@ -25,15 +25,32 @@ BOTH = pytest.mark.parametrize("precision", [32, 64], scope="module")
 # ---- a rollout in NumPy, with real fields ----
 
 
-class BowlLeaf:
-    """Values and gradients in fields, one per component, as a rollout has them."""
+class HostField:
+    """A NumPy array with as much of a field's manner as a leaf here needs."""
 
-    def __init__(self, key: str, start: NDArray[Any], components: int, dtype: Any) -> None:
+    def __init__(self, dtype: Any, shape: tuple[int, ...]) -> None:
+        self.dtype, self.array = dtype, np.zeros(shape, np.float64 if dtype == ti.f64 else np.float32)
+
+    def from_numpy(self, array: NDArray[Any]) -> None:
+        self.array[...] = array
+
+    def to_numpy(self) -> NDArray[Any]:
+        return self.array.copy()
+
+
+class BowlLeaf:
+    """Values and gradients in fields or arrays, one per component, as a rollout has them."""
+
+    def __init__(self, key: str, start: NDArray[Any], components: int, dtype: Any, memory: str) -> None:
         self.key, self.shape, self.world_axis, self.home = key, start.shape, None, self
         self.field = SimpleNamespace(version=0, set=self.set)
         inner = start.shape if components == 1 else start.shape[:-1]
-        self.values = tuple(ti.field(dtype, shape=inner) for _ in range(components))
-        self.grads = tuple(ti.field(dtype, shape=inner) for _ in range(components))
+        make: Any = ti.field if memory == "fields" else HostField
+        self.values = tuple(make(dtype, shape=inner) for _ in range(components))
+        self.grads = tuple(make(dtype, shape=inner) for _ in range(components))
+        self.arrays = None
+        if memory == "arrays":
+            self.arrays = [f.array for f in self.values], [f.array for f in self.grads]
         self.set(start)
 
     def _write(self, fields: tuple[Any, ...], array: NDArray[Any]) -> None:
@@ -69,10 +86,10 @@ class Bowl:
         "vectors": ((5, 2), 2),
     }
 
-    def __init__(self, dtype: Any, shapes: Any = None) -> None:
+    def __init__(self, dtype: Any, memory: str, shapes: Any = None) -> None:
         rng = np.random.default_rng(1)
         self.items = [
-            BowlLeaf(key, rng.normal(size=shape), components, dtype)
+            BowlLeaf(key, rng.normal(size=shape), components, dtype, memory)
             for key, (shape, components) in (shapes or self.shapes).items()
         ]
         self.first = self.params()
@@ -102,16 +119,23 @@ class Bowl:
         self.touched += len(list(leaves))
 
 
+@pytest.fixture(params=["fields", "arrays"])
+def memory(request: Any) -> Any:
+    """Where parameters are: Taichi's kernels work on fields, NumPy on arrays."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def module_bowl(runtime: Any) -> Bowl:
-    return Bowl(ti.f64 if runtime.precision == 64 else ti.f32)
+def bowls(runtime: Any) -> dict[str, Bowl]:
+    dtype = ti.f64 if runtime.precision == 64 else ti.f32
+    return {memory: Bowl(dtype, memory) for memory in ("fields", "arrays")}
 
 
 @pytest.fixture
-def bowl(module_bowl: Bowl) -> Bowl:
+def bowl(bowls: dict[str, Bowl], memory: str) -> Bowl:
     """The bowl with its first values; it is shared, because every new field costs some compiling."""
-    module_bowl.reset()
-    return module_bowl
+    bowls[memory].reset()
+    return bowls[memory]
 
 
 def norm(gradients: Arrays) -> float:
@@ -203,9 +227,9 @@ def test_only_what_is_asked_for_is_changed(bowl: Bowl) -> None:
 
 @BOTH
 @pytest.mark.parametrize("size", [1, 1023, 1025, 40_000])  # 40,000: added up and updated in parallel
-def test_a_norm_is_accurate_at_any_size(runtime: Any, size: int) -> None:
+def test_a_norm_is_accurate_at_any_size(runtime: Any, memory: str, size: int) -> None:
     dtype = ti.f64 if runtime.precision == 64 else ti.f32
-    bowl = Bowl(dtype, {"a": ((size,), 1), "b": ((2, 3), 1)})
+    bowl = Bowl(dtype, memory, {"a": ((size,), 1), "b": ((2, 3), 1)})
     with SGD(lr=0.5).start(bowl) as run:
         before = bowl.params()
         got = [run.step().grad_norm, run._memory.norm_squared(), run._memory.norm_squared()]
@@ -242,9 +266,9 @@ def test_the_best_parameters_are_kept(bowl: Bowl) -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_worlds_keep_their_own_wherever_their_axis_is(runtime: Any, axis: int) -> None:
+def test_worlds_keep_their_own_wherever_their_axis_is(runtime: Any, memory: str, axis: int) -> None:
     """A GPU has the axis of worlds last in memory, a CPU first."""
-    bowl = Bowl(ti.f64, {"a": ((2, 2), 1), "b": ((2, 2, 2), 2)})
+    bowl = Bowl(ti.f64, memory, {"a": ((2, 2), 1), "b": ((2, 2, 2), 2)})
     for leaf in bowl.items:
         leaf.world_axis = axis  # type: ignore[assignment]
     costs = np.array([[3.0, 3.0], [2.0, 4.0], [5.0, 1.0], [4.0, 2.0]])
@@ -307,6 +331,7 @@ def test_a_state_that_does_not_fit_is_refused(bowl: Bowl) -> None:
             np.testing.assert_array_equal(array, before[key])
 
 
+@pytest.mark.parametrize("memory", ["fields"], indirect=True)
 def test_memory_is_used_again(bowl: Bowl) -> None:
     rule = SGD(lr=0.1, momentum=0.9)
     with rule.start(bowl) as run:
@@ -408,8 +433,15 @@ def test_hyperparameters_become_plain_numbers() -> None:
 # ---- a rule of one's own ----
 
 
+class SignHost(HostMemory):
+    def change(self, place: slice, g: Any, numbers: Any) -> Any:
+        return -numbers[0] * np.sign(g)
+
+
 @ti.data_oriented
 class SignMemory(Memory):
+    host = SignHost
+
     @ti.func
     def change(self, place, g, numbers):  # type: ignore[no-untyped-def]
         return -numbers[0] * ti.math.sign(g)
@@ -424,12 +456,56 @@ class SignDescent(Optimizer):
         return (self.lr / (iteration + 1),)
 
 
-def test_a_rule_of_ones_own_needs_one_function(bowl: Bowl) -> None:
+def test_a_rule_of_ones_own_needs_one_function(bowl: Bowl, memory: str) -> None:
     before = bowl.params()
     with SignDescent(lr=0.5).start(bowl) as run:
         run.step()
+        assert isinstance(run._memory, SignHost if memory == "arrays" else SignMemory)
         for key, array in bowl.params().items():
             np.testing.assert_allclose(array, before[key] - 0.5 * np.sign(before[key]), rtol=1e-12)
+
+
+@ti.data_oriented
+class UphillMemory(SignMemory):
+    """A rule of its own that says nothing of arrays: that of the class above it must not be taken."""
+
+    @ti.func
+    def change(self, place, g, numbers):  # type: ignore[no-untyped-def]
+        return numbers[0] * ti.math.sign(g)
+
+
+@dataclass(frozen=True)
+class Uphill(SignDescent):
+    memory: ClassVar[type[Memory]] = UphillMemory
+
+
+def test_a_changed_rule_is_not_mistaken_for_its_base(drift: Any) -> None:
+    put_back(drift.sim)
+    before = drift.sim.wind.numpy()
+    with Uphill(lr=0.5).start(drift.rollout, [drift.sim.wind]) as run:
+        run.step()
+        (leaf,) = drift.rollout.leaves([drift.sim.wind])
+        sign = np.sign(leaf.gradient())
+    assert np.all(sign != 0.0)
+    np.testing.assert_allclose(drift.sim.wind.numpy(), before + 0.5 * sign, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", [SGD(lr=0.1, momentum=0.9), Adam(lr=0.1)], ids=str)
+def test_many_parameters_are_worked_on_in_pieces(runtime: Any, rule: Any) -> None:
+    """Parts that end within a piece, and pieces that end within a part."""
+    bowl = Bowl(ti.f64, "arrays", {"a": ((3, 5000), 1), "b": ((2, 3), 1), "c": ((9001, 2), 2)})
+    want, norms = reference(bowl, rule, 3, 64)
+    with rule.start(bowl) as run:
+        np.testing.assert_allclose([run.step().grad_norm for _ in range(3)], norms, rtol=1e-12)
+    for key, got in bowl.params().items():
+        np.testing.assert_allclose(got, want[key], rtol=1e-12, atol=1e-12)
+
+
+def test_very_many_parameters_are_left_to_threads_where_there_are_some(monkeypatch: Any) -> None:
+    leaf = SimpleNamespace(arrays=([np.zeros((1 << 20) + 1)], [np.zeros((1 << 20) + 1)]))
+    for threads, suits in ((1, True), (2, False)):
+        monkeypatch.setattr(ds.runtime, "info", lambda n=threads: SimpleNamespace(threads=n))
+        assert HostMemory.suits([leaf]) is suits
 
 
 # ---- the loop ----

@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from budgets import budgets
+
+TOTAL = (
+    850  # processor seconds: eight minutes on two cores, less a minute of lint and what two cores don't share
+)
 HERE = Path(__file__).resolve().parents[1]
 
 SUITE = """
@@ -56,6 +61,8 @@ def test_skipped():
 def test_stray_output_fails_a_test(tmp_path: Path) -> None:
     shutil.copy(HERE / "conftest.py", tmp_path / "conftest.py")
     shutil.copy(HERE.parent / "pyproject.toml", tmp_path / "pyproject.toml")
+    (tmp_path / "tests").mkdir()  # where pyproject.toml says that helpers are
+    shutil.copy(HERE / "budgets.py", tmp_path / "tests" / "budgets.py")
     (tmp_path / "test_suite.py").write_text(SUITE, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "test_suite.py"]
     environment = {"PATH": "", "HOME": str(tmp_path), "DIFFSIM_TEST_ARCH": "cpu"}  # Taichi dies without HOME
@@ -65,3 +72,13 @@ def test_stray_output_fails_a_test(tmp_path: Path) -> None:
     names = set(re.findall(r"^def (test_\w+)", SUITE, re.M))
     assert failed == {name for name in names if name.startswith("test_bad")}, done.stdout
     assert passed == {name for name in names if name.startswith("test_good")}, done.stdout
+    dearest = done.stdout.partition("processor seconds")[2]
+    assert re.search(r"^ +\d+\.\d  test_suite.py::test_", dearest, re.M), done.stdout
+    assert re.search(r"^ +\d+\.\d of    0  in all$", dearest, re.M), done.stdout
+    assert re.search(r"\d failed, \d passed.* in \S+s", done.stdout.splitlines()[-1]), done.stdout
+
+
+def test_each_part_has_a_budget() -> None:
+    parts = {f"tests/{path.parent.name}" for path in HERE.glob("*/test_*.py")}
+    assert budgets().keys() == parts
+    assert sum(budgets().values()) <= TOTAL

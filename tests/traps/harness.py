@@ -15,13 +15,14 @@ import textwrap
 
 import numpy as np
 import pytest
+import sweeps
 from traps import plain
 
 import diffsim as ds
 
 N, STEPS = 4, 2
 GROUP = 8  # rows compiled together
-FULL = os.environ.get("DIFFSIM_TRAPS") == "full"  # every row in both modes; else groups take turns
+FULL = sweeps.FULL or os.environ.get("DIFFSIM_TRAPS") == "full"  # both modes; else groups take turns
 DIRECTIONS = 3
 TOLERANCE = 1e-6
 

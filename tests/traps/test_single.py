@@ -34,6 +34,7 @@ def measured(runtime, tmp_path_factory):
     rollout.close()
 
 
+@pytest.mark.compilers
 @pytest.mark.parametrize("one", ROWS, ids=lambda one: f"G-f32-{one.name}")
 def test_row_in_32_bits(measured, one):
     simulator, gradients = measured

@@ -254,6 +254,7 @@ def measured(runtime, tmp_path_factory):
     return Rows(ROWS, tmp_path_factory.mktemp("vectors"))
 
 
+@pytest.mark.compilers  # Taichi's own compiler takes vectors apart wrongly unless told how
 @pytest.mark.parametrize("one", params(ROWS))
 def test_row(measured, one):
     assert_right(one, measured.of(one))

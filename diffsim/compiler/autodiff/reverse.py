@@ -15,6 +15,7 @@ from diffsim.compiler.autodiff.masks import all_zero, hazards, masked
 from diffsim.compiler.autodiff.renaming import again, renamed, renamed_ref
 from diffsim.compiler.autodiff.rules import contributions, differentiable
 from diffsim.compiler.autodiff.simplify import simplify
+from diffsim.compiler.autodiff.stored import Kept
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.ir import (
     Accumulate,
@@ -51,26 +52,27 @@ class Scope:
     adjoints: Adjoints = field(default_factory=dict)
 
 
-def adjoint(stage: Stage, real: str, name: str) -> Stage:
+def adjoint(stage: Stage, real: str, name: str, kept: Kept | None = None) -> Stage:
     """Return the stage that takes the adjoints of what `stage` writes to the adjoints of what it reads.
 
     Args:
         stage: What to differentiate.
         real: The working precision, `f32` or `f64`.
         name: A prefix for the names of tapes, unique in the program.
+        kept: Results that memory holds then; None for none.
 
     Raises:
         GradientError: A function has no known derivative.
     """
     if stage.adjoint is not None:
         return _with_given_adjoint(stage, stage.adjoint(), real, name)
-    reverser = _Reverser(stage, real, name, active_values(stage.body))
+    reverser = _Reverser(stage, real, name, active_values(stage.body), kept)
     reverser.run()
     simplify(reverser.builder.block)
     return Stage(stage.name, stage.t, reverser.builder.block, stage.where)
 
 
-def adjoints(stages: list[Stage], real: str, name: str) -> list[Stage]:
+def adjoints(stages: list[Stage], real: str, name: str, kept: Kept | None = None) -> list[Stage]:
     """Return the adjoints of stages; they run from the last to the first.
 
     The stages of a group have one adjoint together: what the user wrote, and behind it the zeroing of the
@@ -80,6 +82,7 @@ def adjoints(stages: list[Stage], real: str, name: str) -> list[Stage]:
         stages: What to differentiate, in the order in which it runs.
         real: The working precision, `f32` or `f64`.
         name: A prefix for the names of tapes, unique in the program.
+        kept: Results that memory holds then; see `kept_results`.
 
     Raises:
         GradientError: A function has no known derivative.
@@ -87,7 +90,8 @@ def adjoints(stages: list[Stage], real: str, name: str) -> list[Stage]:
     found: list[Stage] = []
     for group, members in in_groups(stages):
         if group is None:
-            found += [adjoint(stage, real, f"{name}{len(found) + k}") for k, stage in enumerate(members)]
+            start = len(found)
+            found += [adjoint(s, real, f"{name}{start + k}", kept) for k, s in enumerate(members)]
             continue
         _check_stores(members, group.name)
         zeroing = [zero for zero in (_zeroing(stage, real, name) for stage in members) if _stores(zero)]
@@ -145,10 +149,13 @@ def _renamed(stage: Stage, t: Value) -> Stage:
 
 
 class _Reverser:
-    def __init__(self, stage: Stage, real: str, name: str, active: set[Value]) -> None:
+    def __init__(
+        self, stage: Stage, real: str, name: str, active: set[Value], kept: Kept | None = None
+    ) -> None:
         self.stage, self.name, self.active = stage, name, active
         self.builder = Builder(real)
         self.hazards = hazards(stage.body) if active else set()
+        self.kept = kept or {}
         self.tapes = 0
 
     def run(self) -> None:
@@ -165,7 +172,11 @@ class _Reverser:
     def _recompute_op(self, op: Op, scope: Scope) -> None:
         b, values = self.builder, scope.values
         if isinstance(op, Let):
-            values[op.result] = again(b, op, [renamed(values, a) for a in op.args])
+            ref = self.kept.get(id(op))
+            if ref is not None and all(i in values for i in ref.indices if isinstance(i, Value)):
+                values[op.result] = b.load(renamed_ref(values, ref))
+            else:
+                values[op.result] = again(b, op, [renamed(values, a) for a in op.args])
         elif isinstance(op, Load):
             b.where = op.where
             values[op.result] = b.load(renamed_ref(values, op.ref))

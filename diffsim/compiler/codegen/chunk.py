@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet, launched
-from diffsim.compiler.codegen.stepwise import groups_of, parallel_stage, step_lane
+from diffsim.compiler.codegen.stepwise import Threads, groups_of, parallel_stage, step_lane
 from diffsim.compiler.codegen.writer import KernelText, KernelWriter
 
 __all__ = ["chunk_kernel"]
 
 
 def chunk_kernel(
-    stages: StageSet, layout: Layout, real: str, threads: int, phase: str, length: int
+    stages: StageSet,
+    layout: Layout,
+    real: str,
+    threads: Threads,
+    phase: str,
+    length: int,
+    native: bool = False,
 ) -> KernelText:
     """Print `(t, s0)`: so many steps from `t` on, or their adjoints from the last to the first.
 
@@ -22,11 +28,12 @@ def chunk_kernel(
         stages: A program and its adjoints.
         layout: The axes of the buffers.
         real: The type of float literals.
-        threads: Of the CPU; 0 for a GPU.
+        threads: Of the CPU.
         phase: `step` or `step_adj`.
         length: How many steps.
+        native: As of `KernelWriter`.
     """
-    w = KernelWriter(f"{phase}_chunk{length}", ("t", "s0"), layout, real)
+    w = KernelWriter(f"{phase}_chunk{length}", ("t", "s0"), layout, real, native)
     w.program = type(stages.lowered.program.simulator).__name__
     parts = [part for group in groups_of(stages, phase, real) for part in group]
     parts = launched(parts, parts)

@@ -11,6 +11,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.printer import Lane
 from diffsim.compiler.codegen.stages import StageSet, adjoint_of, parameter_adjoints, passing_adjoints
 from diffsim.compiler.codegen.writer import KernelText, KernelWriter
+from diffsim.compiler.codegen.zeroing import lean_step
 from diffsim.compiler.ir import Block, Buffer, Stage, Value, blocks_of, operands_of, walk
 from diffsim.compiler.program.clearing import clear_stage
 from diffsim.compiler.program.lowered import LoweredProgram
@@ -111,17 +112,24 @@ def _begin_lane(lane: Lane, history: int) -> Lane:
     return replace(lane, t="t0", slot=slot, ring=slot, scratch="0", once=True)
 
 
-def fused_forward(lowered: LoweredProgram, layout: Layout, real: str) -> KernelText:
-    """Print `forward(t0, n, last)`: steps `t0 .. t0 + n - 1` of every world in one launch."""
-    w = _writer("forward", lowered, layout, real)
+def fused_forward(lowered: LoweredProgram, layout: Layout, real: str, native: bool = False) -> KernelText:
+    """Print `forward(t0, n, last)`: steps `t0 .. t0 + n - 1` of every world in one launch.
+
+    Args:
+        lowered: A program.
+        layout: The axes of the buffers.
+        real: The type of float literals.
+        native: As of `KernelWriter`.
+    """
+    w = _writer("forward", lowered, layout, real, native)
     with _lanes(w) as lane, _worlds(w, lane):
         _forward(w, lowered, lane)
     return w.finish()
 
 
-def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
+def fused_backward(stages: StageSet, layout: Layout, real: str, native: bool = False) -> KernelText:
     """Print `backward(t0, n, last)`: the adjoints of those steps, last step first, in one launch."""
-    w = _writer("backward", stages.lowered, layout, real)
+    w = _writer("backward", stages.lowered, layout, real, native)
     with _lanes(w) as lane:
         _zero_shared(w, stages.lowered, lane)
         with _worlds(w, lane):
@@ -129,13 +137,13 @@ def fused_backward(stages: StageSet, layout: Layout, real: str) -> KernelText:
     return w.finish()
 
 
-def fused_gradient(stages: StageSet, layout: Layout, real: str) -> KernelText:
+def fused_gradient(stages: StageSet, layout: Layout, real: str, native: bool = False) -> KernelText:
     """Print `gradient(t0, n, last, what)`: those steps (what = 1), their adjoints (2), or both (3).
 
     Both are done world after world: the adjoints of a world find in the processor's cache what its steps have
     just left there. Being one kernel, it computes the same bits with and without adjoints.
     """
-    w = _writer("gradient", stages.lowered, layout, real, "what")
+    w = _writer("gradient", stages.lowered, layout, real, native, "what")
     with _lanes(w) as lane:
         with w.inside("if what > 1:"):
             _zero_shared(w, stages.lowered, lane)
@@ -147,8 +155,10 @@ def fused_gradient(stages: StageSet, layout: Layout, real: str) -> KernelText:
     return w.finish()
 
 
-def _writer(name: str, lowered: LoweredProgram, layout: Layout, real: str, *more: str) -> KernelWriter:
-    w = KernelWriter(name, ("t0", "n", "last", *more), layout, real)
+def _writer(
+    name: str, lowered: LoweredProgram, layout: Layout, real: str, native: bool, *more: str
+) -> KernelWriter:
+    w = KernelWriter(name, ("t0", "n", "last", *more), layout, real, native)
     w.program = type(lowered.program.simulator).__name__
     w.lanes = layout.block
     return w
@@ -204,10 +214,9 @@ def _backward(w: KernelWriter, stages: StageSet, lane: Lane) -> None:
     """Print the adjoints of one world's steps."""
     lowered, history = stages.lowered, w.layout.history
     order = stages.in_order()
-    body, ending = (
-        [clear_stage(c, w.real) for c in stages.clears()[phase]] + order[phase]
-        for phase in ("step_adj", "terminal_adj")
-    )
+    clears, adjoints = lean_step(stages)
+    body = [clear_stage(c, w.real) for c in clears] + adjoints
+    ending = [clear_stage(c, w.real) for c in stages.clears()["terminal_adj"]] + order["terminal_adj"]
     own = own_steps(w, lowered.ended, lane.world)
     _seed_window(w, lowered, lane, own)
     with w.inside("if last == 1:"):

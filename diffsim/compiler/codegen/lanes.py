@@ -9,13 +9,16 @@ which the compiler packs them (superword-level parallelism; Larsen and Amarasing
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from diffsim.compiler.codegen.printer import Slot, slot_of
+from diffsim.compiler.checks.indices import Indices, defined_in
+from diffsim.compiler.codegen.places import Memory, meeting
+from diffsim.compiler.codegen.printer import slot_of
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
+    Buffer,
     Const,
     For,
     If,
@@ -37,31 +40,33 @@ __all__ = ["in_lanes"]
 _BYTES = 32  # of a vector: eight numbers of 32 bits
 _MOST = 640  # operations of a body, beyond which compiling takes longer than is won
 _LEAST = 32  # iterations of a loop
-_FEW = 4  # streams of numbers in a loop that the compiler vectorises by itself
+_SHORT = 8  # places that a body reads or writes
+_FEW = 4  # fields in a loop that the compiler vectorises by itself
 _SIZE = {"f64": 8, "i64": 8, "u64": 8}
 
 
 def in_lanes(stage: Stage) -> Stage:
     """Return a copy of a stage whose loops over neighbours in memory do several iterations at once."""
-    return dataclasses.replace(stage, body=_block(stage.body))
+    return dataclasses.replace(stage, body=_block(stage.body, Indices(stage.body)))
 
 
-def _block(block: Block) -> Block:
+def _block(block: Block, indices: Indices) -> Block:
     ops: list[Op] = []
     for op in block.ops:
         if isinstance(op, For):
-            ops += _loop(op)
+            ops += _loop(op, indices)
         elif isinstance(op, If):
-            ops.append(dataclasses.replace(op, then=_block(op.then), orelse=_block(op.orelse)))
+            then, orelse = _block(op.then, indices), _block(op.orelse, indices)
+            ops.append(dataclasses.replace(op, then=then, orelse=orelse))
         else:
             ops.append(op)
     return Block(ops, list(block.yields))
 
 
-def _loop(op: For) -> list[Op]:
+def _loop(op: For, indices: Indices) -> list[Op]:
     if not all(_plain(inner, op) for inner in op.body.ops):
-        return [dataclasses.replace(op, body=_block(op.body))]
-    lanes = _lanes_of(op)
+        return [dataclasses.replace(op, body=_block(op.body, indices))]
+    lanes = _lanes_of(op, indices)
     return [op] if lanes == 1 else _Lanes(op, lanes).split()
 
 
@@ -84,11 +89,11 @@ def _plain(op: Op, loop: For) -> bool:
     )
 
 
-def _lanes_of(op: For) -> int:
+def _lanes_of(op: For, indices: Indices) -> int:
     """Return how many iterations of a loop to do at once; 1 to leave it as it is."""
     memory = [inner for inner in op.body.ops if isinstance(inner, Load | Store | Accumulate)]
     known = isinstance(op.start, Const) and isinstance(op.stop, Const)
-    if not known or not _independent(memory):
+    if not known or not _independent(memory, indices, defined_in(op)):
         return 1
     offsets = _offsets(op)
     beside = [_beside(m.ref, offsets) for m in memory]
@@ -104,25 +109,39 @@ def _lanes_of(op: For) -> int:
     return lanes if lanes > 1 and _trips(op) >= lanes else 1
 
 
-def _independent(memory: list[Load | Store | Accumulate]) -> bool:
-    """Tell whether no iteration of a loop meets what another one writes; sums may come in any order."""
-    accesses: dict[Slot, list[Load | Store | Accumulate]] = {}
-    for op in memory:
-        accesses.setdefault(slot_of(op.ref), []).append(op)
-    writes = [ops for ops in accesses.values() if any(isinstance(op, Store | Accumulate) for op in ops)]
-    return all(
-        all(isinstance(op, Accumulate) for op in ops) or len({op.ref.indices for op in ops}) == 1
-        for ops in writes
-    )
+def _independent(memory: list[Memory], indices: Indices, inside: Collection[Value]) -> bool:
+    """Tell whether no iteration of a loop meets what another one writes; sums may come in any order.
+
+    Where an index has to tell rows apart, only short bodies count: of long ones the compiler makes worse code
+    than of the loop as it is.
+    """
+    pairs = [
+        (a, b)
+        for a, b in meeting(memory)
+        if not (isinstance(a, Accumulate) and isinstance(b, Accumulate)) and a.ref.indices != b.ref.indices
+    ]
+    return not pairs or (len(memory) <= _SHORT and all(indices.apart(a.ref, b.ref, inside) for a, b in pairs))
 
 
 def _worth(op: For, refs: list[Ref], offsets: dict[Value, int | None]) -> bool:
-    """Tell whether a loop is long, and meets neighbours' places or more than the compiler can sort out."""
-    distances: dict[Slot, set[int | None]] = {}
+    """Tell whether a loop is long, and meets more than the compiler can sort out.
+
+    That is several places of one field, more than a few fields, or stores of a value from outside the loop:
+    before each of those the compiler would look up anew where the field is.
+    """
+    if _trips(op) < _LEAST:
+        return False
+    places: dict[tuple[Buffer, int], set[tuple[int | Operand | None, ...]]] = {}
     for ref in refs:
-        distances.setdefault(slot_of(ref), set()).add(offsets[ref.indices[-1]])  # type: ignore[index]
-    neighbours = any(len(found) > 1 for found in distances.values())
-    return _trips(op) >= _LEAST and (neighbours or len(distances) > _FEW)
+        places.setdefault((ref.buffer, ref.component), set()).add((ref.time, *ref.indices))
+    several = any(len(found) > 1 for found in places.values())
+    filling = bool(refs) and all(
+        inner.result.dtype == "i32"
+        if isinstance(inner, Let)
+        else isinstance(inner, Store) and inner.value not in offsets
+        for inner in op.body.ops
+    )
+    return several or filling or len({slot_of(ref) for ref in refs}) > _FEW
 
 
 def _trips(op: For) -> int:

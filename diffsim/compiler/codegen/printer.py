@@ -193,7 +193,11 @@ class Printer:
             self.line(f"{place} = {place} + {value}")
 
     def loop(self, op: For, lane: Lane) -> None:
-        """Print a serial loop with its carried values."""
+        """Print a serial loop with its carried values.
+
+        The index of one whose iterations are independent is called `p1`, `p2`, ..., of others `i1`, ...: a
+        compiler that reads the text need not find out itself which loops it may vectorise.
+        """
         names = []
         for param, init in zip(op.params, op.inits, strict=True):
             name = self.fresh("c")
@@ -201,9 +205,9 @@ class Printer:
             self._names[param] = name
             names.append(name)
         start, stop = self.text(op.start, lane), self.text(op.stop, lane)
-        index = self.fresh("i")
+        index = self.fresh("p" if op.independent else "i")
         depth = self.indent
-        if op.descending:
+        if op.descending and (names or not op.independent):  # what is carried goes from one to the next
             # an index in a loop of one iteration is a bare loop variable to the compiler: it vectorises
             down = self.fresh("r")
             last = f"{stop} - 1 - {down}" if start == "0" else f"{stop} - 1 + {start} - {down}"
@@ -280,7 +284,11 @@ class Printer:
                     "ti.math.nan" if math.isnan(value) else "ti.math.inf" if value > 0 else "(-ti.math.inf)"
                 )
             text = f"({text})" if text.startswith("-") else text
-            return text if const.dtype == self.real else f"ti.cast({text}, ti.{const.dtype})"
+            if const.dtype == self.real:
+                return text
+            # Taichi gives a literal alone the working precision, whatever it is cast to then
+            known = const.dtype == "f64" and math.isfinite(value)
+            return f"ti.f64({text})" if known else f"ti.cast({text}, ti.{const.dtype})"
         if not -(2**31) <= value < 2**31:
             return f"ti.{const.dtype}({int(value)})"
         text = str(int(value)) if value >= 0 else f"({int(value)})"

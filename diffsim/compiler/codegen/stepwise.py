@@ -6,8 +6,8 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from diffsim.compiler.autodiff import expanded
 from diffsim.compiler.codegen.ending import as_the_world_sees, limited
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
@@ -19,6 +19,7 @@ from diffsim.compiler.program.clearing import clear_stage
 
 __all__ = [
     "PHASES",
+    "Threads",
     "begin_lane",
     "groups_of",
     "parallel_stage",
@@ -32,12 +33,48 @@ PHASES = ("begin", "step", "terminal", "begin_adj", "step_adj", "terminal_adj")
 _PARALLEL_TAPE_BYTES = 64 << 20  # above it a stage with tapes runs its loops one by one
 # nanoseconds: of one operation, of one sum that threads share, of waking the threads of a CPU
 _OPERATION, _SUM, _WAKE = 0.25, 5.0, 80_000.0
+# of machine code without Taichi: of waking, and of an element that each thread has of its own for sums
+_NATIVE_WAKE, _OWN = 20_000.0, 1.0
 _ENOUGH = 64  # worlds that keep the threads of a CPU busy
+_NATIVE_ENOUGH = 4  # worlds for each thread, and rows, that do so without Taichi
 _UNKNOWN_TRIPS = 16  # of a loop whose bounds are computed
 
 
+@dataclass(frozen=True)
+class Threads:
+    """Those of the CPU that parallel loops may use.
+
+    Attributes:
+        count: How many; 0 for a GPU, which has its own.
+        native: It is not Taichi that shares loops between them.
+    """
+
+    count: int
+    native: bool = False
+
+    @property
+    def on_cpu(self) -> bool:
+        """Tell whether there are any."""
+        return self.count > 0
+
+    @property
+    def worlds(self) -> int:
+        """Count the worlds that keep them busy."""
+        return min(_ENOUGH, _NATIVE_ENOUGH * self.count) if self.native else _ENOUGH
+
+    @property
+    def rows(self) -> int:
+        """Count the iterations that keep them busy."""
+        return _NATIVE_ENOUGH * self.count if self.native else 2 * PER_THREAD * self.count
+
+
 def step_kernels(
-    stages: StageSet, layout: Layout, real: str, threads: int, phases: Sequence[str] = PHASES
+    stages: StageSet,
+    layout: Layout,
+    real: str,
+    threads: Threads,
+    phases: Sequence[str] = PHASES,
+    native: bool = False,
 ) -> dict[str, list[KernelText]]:
     """Print one kernel per stage: `begin`, `step`, `terminal` and their adjoints, all `(t, s0)`.
 
@@ -45,12 +82,13 @@ def step_kernels(
         stages: A program and its adjoints.
         layout: The axes of the buffers.
         real: The type of float literals.
-        threads: Of the CPU; 0 for a GPU.
+        threads: Of the CPU.
         phases: Which phases to print.
+        native: As of `KernelWriter`.
     """
 
     def kernel(name: str, parts: list[Stage], lane: Lane) -> KernelText:
-        w = KernelWriter(name, ("t", "s0"), layout, real)
+        w = KernelWriter(name, ("t", "s0"), layout, real, native)
         for part in parts:
             parallel_stage(w, part, lane, threads)
         w.line("pass")
@@ -100,7 +138,7 @@ def begin_lane(history: int) -> Lane:
     return Lane("t", lambda o: str(o + history - 1), "0")
 
 
-def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: int) -> None:
+def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads) -> None:
     """Print each top-level loop as a loop that Taichi runs in parallel, worlds included.
 
     On a CPU worlds run in parallel where there are enough of them, with the loops inside; what is too little
@@ -110,15 +148,20 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: int) -> N
         w: Where to print.
         stage: What to print.
         lane: The places of its step.
-        threads: Of the CPU; 0 for a GPU.
+        threads: Of the CPU.
     """
     w.comes_from(stage)
     worlds = w.layout.worlds
-    stage = expanded(stage)
+    stage = w.ready(stage)
     nests = [_nest(op) for op in stage.body.ops]
-    alone = bool(threads) and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
+    alone = threads.on_cpu and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
     w.name(stage.t, lane.t)
-    if alone or (threads and worlds >= _ENOUGH) or not all(nests) or not _tapes_fit(stage, nests, worlds):
+    if (
+        alone
+        or (threads.on_cpu and worlds >= threads.worlds)
+        or not all(nests)
+        or not _tapes_fit(stage, nests, worlds)
+    ):
         # printed as in fused mode, so that both round alike; but iterations are not done together here, so
         # that fused mode is compared with something that cannot be wrong in the same way
         _serial_worlds(w, hoisted(stage, outermost=True), lane, threads, serial=alone or worlds == 1)
@@ -130,7 +173,7 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: int) -> N
         _parallel_nest(w, stage, nest, lane, threads)
 
 
-def _shared(stage: Stage, worlds: int, threads: int) -> list[For]:
+def _shared(stage: Stage, worlds: int, threads: Threads) -> list[For]:
     """Return the top-level loops of a stage with what need not be done in each iteration moved out of it.
 
     On a CPU that may leave fewer loops to share than there were: rows instead of cells, if there are enough.
@@ -139,7 +182,7 @@ def _shared(stage: Stage, worlds: int, threads: int) -> list[For]:
     for mine, moved in zip(stage.body.ops, hoisted(stage, outermost=False).body.ops, strict=True):
         nest = _nest(moved)
         assert isinstance(mine, For)  # noqa: S101  (nests were found)
-        if nest and threads and worlds * _iterations(nest) >= 2 * PER_THREAD * threads:
+        if nest and threads.on_cpu and worlds * _iterations(nest) >= threads.rows:
             assert isinstance(moved, For)  # noqa: S101  (it is what became of a loop)
             loops.append(moved)
         else:
@@ -183,7 +226,7 @@ def _iterations(nest: list[For]) -> int:
     return math.prod(_trips(loop) for loop in nest)
 
 
-def worth_sharing(block: Block, worlds: int, threads: int) -> bool:
+def worth_sharing(block: Block, worlds: int, threads: Threads) -> bool:
     """Tell whether the threads of a CPU run a block faster than one does, to which sums cost no more.
 
     Args:
@@ -193,7 +236,20 @@ def worth_sharing(block: Block, worlds: int, threads: int) -> bool:
     """
     operations, sums = _count(block)
     alone = worlds * operations * _OPERATION
-    return _WAKE + (alone + worlds * sums * _SUM) / threads < alone
+    if threads.native:
+        return _NATIVE_WAKE + alone / threads.count + _own_elements(block) * _OWN < alone
+    return _WAKE + (alone + worlds * sums * _SUM) / threads.count < alone
+
+
+def _own_elements(block: Block) -> int:
+    """Count the elements to which iterations add that other threads may add to at the same time."""
+    targets: dict[Slot, int] = {}
+    for outer in block.ops:
+        for op in walk(Block([outer])):
+            own = isinstance(outer, For) and isinstance(op, Accumulate) and outer.index in op.ref.indices
+            if isinstance(op, Accumulate) and not own:
+                targets[slot_of(op.ref)] = math.prod(op.ref.buffer.shape)
+    return sum(targets.values())
 
 
 def _count(block: Block) -> tuple[int, int]:
@@ -212,12 +268,12 @@ def _tapes_fit(stage: Stage, nests: Sequence[list[For] | None], worlds: int) -> 
     return sum(8 * lanes * b.shape[0] for b in tapes_of(stage)) <= _PARALLEL_TAPE_BYTES
 
 
-def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, threads: int) -> None:
+def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, threads: Threads) -> None:
     worlds = w.layout.worlds
     names = [w.fresh("i") for _ in nest]
     for loop, name in zip(nest, names, strict=True):
         w.name(loop.index, name)
-    serial = bool(threads) and not worth_sharing(Block([nest[0]]), worlds, threads)
+    serial = threads.on_cpu and not worth_sharing(Block([nest[0]]), worlds, threads)
     if serial:
         w.line("ti.loop_config(serialize=True)")
     bounds = [(int(f.start.value), int(f.stop.value)) for f in nest]  # type: ignore[union-attr]
@@ -258,7 +314,7 @@ def _exclusive(body: Block, indices: list[Value], layout: Layout) -> frozenset[S
     return frozenset(slot for slot, axes in found.items() if len(axes) == 1 and None not in axes)
 
 
-def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, threads: int, serial: bool) -> None:
+def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads, serial: bool) -> None:
     """Print a stage whose top level is more than independent loops: worlds in parallel, the rest in order."""
     worlds = w.layout.worlds
     w.plan_inlining(stage.body)
@@ -276,7 +332,7 @@ def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, threads: int, seri
         _exclusive(stage.body, [], w.layout),
         atomic=not serial,
     )
-    with _worlds(w, spread=bool(threads) and not serial):
+    with _worlds(w, spread=threads.on_cpu and not serial):
         with as_the_world_sees(w, stage, inner) as inner:
             w.operations(stage.body.ops, inner)
         w.line("pass")

@@ -7,11 +7,15 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from diffsim.compiler.autodiff import expanded
+from diffsim.compiler.codegen.distribution import distributed
 from diffsim.compiler.codegen.lanes import in_lanes
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
+from diffsim.compiler.codegen.peeling import peeled
+from diffsim.compiler.codegen.places import marked
 from diffsim.compiler.codegen.printer import Lane, Printer
 from diffsim.compiler.codegen.stages import in_loops, tapes_of
+from diffsim.compiler.codegen.tanh import inlined
 from diffsim.compiler.ir import Buffer, Const, Stage
 
 __all__ = ["PER_THREAD", "KernelText", "KernelWriter"]
@@ -50,10 +54,23 @@ class KernelText:
 
 
 class KernelWriter(Printer):
-    """A printer of whole kernels."""
+    """A printer of whole kernels.
 
-    def __init__(self, name: str, arguments: Sequence[str], layout: Layout, real: str) -> None:
+    Args:
+        name: The function's name.
+        arguments: Their names; all are integers.
+        layout: The axes of the buffers.
+        real: The type of float literals.
+        native: It is for machine code: loops say where their iterations are independent, and functions stay
+            calls. For Taichi's compiler, which knows little of both, several iterations are printed at once,
+            and functions as arithmetic.
+    """
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], layout: Layout, real: str, native: bool = False
+    ) -> None:
         super().__init__(layout, real)
+        self.native = native
         self.kernel_name = name
         self.program = ""
         self.lanes = 1
@@ -102,16 +119,26 @@ class KernelWriter(Printer):
         if stage.where is not None:
             self.origins.append(f"{stage.name} ({stage.where})")
 
+    def ready(self, stage: Stage) -> Stage:
+        """Return a stage without calls and, where the text's compiler lacks them, without slow functions."""
+        plain = expanded(stage)
+        inline = not self.native and not self.layout.world_last  # GPUs have tanh, and few units for f64
+        return inlined(plain) if inline else plain
+
     def stage(self, stage: Stage, lane: Lane) -> None:
         """Print a stage with serial loops."""
         self.comes_from(stage)
         self.name(stage.t, lane.t)
         self.need_tapes(stage, self.layout.sums)
-        made = hoisted(expanded(stage), outermost=True)
+        made = hoisted(self.ready(stage), outermost=True)
         # Where worlds are innermost, each has a thread of its own; and a solver that repeats many kernels
         # takes longer to compile in lanes, and as long to run.
-        if not self._worlds_beside and stage.loop is None and not lane.once:
-            made = in_lanes(made)
+        if not self._worlds_beside and not lane.once:
+            made = distributed(peeled(made))
+            if self.native:
+                made = marked(made)
+            elif stage.loop is None:
+                made = in_lanes(made)
         self.block(made.body, lane)
 
     def stages(self, stages: Sequence[Stage], lane: Lane) -> None:
@@ -181,7 +208,7 @@ class KernelWriter(Printer):
             self.line(f"for {indices[-1]} in range({n}):")
             self.indent += 1
         inside, groups = self.indent, 0
-        if length >= _LONG and buffer.components <= _NARROW and not self._worlds_beside:
+        if length >= _LONG and buffer.components <= _NARROW and not self._worlds_beside and not self.native:
             groups = length // _LANES
             first = self.fresh("e")
             self.line(f"for {first} in range({groups}):")

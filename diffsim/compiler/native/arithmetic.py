@@ -7,7 +7,8 @@ from functools import reduce
 
 from diffsim.compiler.builder import promote
 from diffsim.compiler.ir import is_float
-from diffsim.compiler.native.assembly import FLAGS, Assembly
+from diffsim.compiler.native.assembly import FLAGS, SUMS, Assembly
+from diffsim.compiler.native.functions import function
 from diffsim.compiler.native.values import LLVM, SIZE, Number, kind_of, literal, suffix_of
 
 __all__ = ["Arithmetic", "Unsupported"]
@@ -23,15 +24,12 @@ _INTRINSICS = {
     "round": "round",
     "abs": "fabs",
     "pow": "pow",
-    "sin": "sin",
-    "cos": "cos",
-    "exp": "exp",
-    "log": "log",
 }
 # What processors do for several numbers at once. LLVM knows identities between the others that hold for one
 # number alone: of several, it takes `sin(x) / cos(x)` for a tangent of long doubles.
 _IN_REGISTERS = ("sqrt", "floor", "ceil", "round", "abs")
-_LIBRARY = ("tan", "tanh", "asin", "acos", "atan2")
+_LIBRARY = ("asin", "acos", "atan2")
+_VECTORS = {"f32": (8,), "f64": (4,)}  # that loops may be turned into
 _MOST_FACTORS = 64  # exponents up to which a power is made of products here
 
 
@@ -53,6 +51,7 @@ class Arithmetic:
     def __init__(self, code: Assembly, real: str) -> None:
         self.code, self.real = code, real
         self.active: Number | None = None
+        self.looped = 0  # loops around over what may be done several at once
 
     # ---- one number for each of several worlds ----
 
@@ -123,8 +122,9 @@ class Arithmetic:
         a = self.kept(a, 0)
         lanes = [self.lane(a, k) for k in range(a.width)]
         while len(lanes) > 1:
-            half = len(lanes) // 2
-            lanes = [self.binary("+", x, y) for x, y in zip(lanes[:half], lanes[half:], strict=True)]
+            half, left = len(lanes) // 2, lanes[len(lanes) // 2 * 2 :]
+            pairs = zip(lanes[:half], lanes[half : 2 * half], strict=True)
+            lanes = [self.binary("+", x, y) for x, y in pairs] + left
         return lanes[0]
 
     # ---- conversions ----
@@ -136,12 +136,32 @@ class Arithmetic:
             return a
         if dtype == "u1":
             return self.compare("!=", a, literal(old, 0))
-        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
-            return Number(dtype, a.text, a.width)
         if a.constant and a.width == 1 and not is_float(old) and old != "u1":
             return literal(dtype, int(a.text))
+        if SIZE[old] == SIZE[dtype] and not is_float(old) and not is_float(dtype) and old != "u1":
+            return Number(dtype, a.text, a.width)
+        if is_float(old) and not is_float(dtype):
+            return self._whole(a, dtype)
         kind = kind_of(dtype, a.width)
         return self.code.result(dtype, f"{_conversion(old, dtype)} {a.kind} {a.text} to {kind}", a.width)
+
+    def _whole(self, a: Number, dtype: str) -> Number:
+        """Convert a float to an integer, rounded toward zero.
+
+        What does not fit, or is NaN, becomes some number, always the same: LLVM would let each use of it see
+        another, and a check of an index then says nothing of the index. Narrow and unsigned types wrap.
+        """
+        wide = "i64" if dtype in ("u32", "u64", "i64") else "i32"
+        made = self._rounded("fptosi", a, wide)
+        if dtype != "u64":
+            return self.cast(made, dtype)
+        small = self.compare("<", a, literal(a.dtype, 2.0**63))
+        return self.select(small, made._replace(dtype=dtype), self._rounded("fptoui", a, dtype))
+
+    def _rounded(self, conversion: str, a: Number, dtype: str) -> Number:
+        kind = kind_of(dtype, a.width)
+        made = self.code.result(dtype, f"{conversion} {a.kind} {a.text} to {kind}", a.width)
+        return self.code.result(dtype, f"freeze {kind} {made.text}", a.width)
 
     def bits(self, a: Number, dtype: str) -> Number:
         """Take the bits of a number for one of another type."""
@@ -168,12 +188,24 @@ class Arithmetic:
             return self._float(op, a, b)
         if op in ("//", "%"):
             return self._whole_division(op, a, b)
+        if op in ("<<", ">>"):  # the machine counts modulo the bits of a number, and LLVM not at all beyond
+            b = self._plain("and", b, literal(dtype, 8 * SIZE[dtype] - 1))
         if op == ">>":
             return self._plain("ashr" if dtype[0] == "i" else "lshr", a, b)
         if op not in _INTEGER:
             raise Unsupported(f"{op} of {dtype}")
-        wrap = " nsw" if dtype[0] == "i" and op in ("+", "-", "*") else ""
-        return self._plain(_INTEGER[op] + wrap, a, b)
+        return self._plain(_INTEGER[op], a, b)
+
+    def carried(self, a: Number, b: Number) -> Number:
+        """Add to what a loop carries, whose parts may be added up in any order."""
+        dtype = promote(a.dtype, b.dtype)
+        if not is_float(dtype):
+            return self.binary("+", a, b)
+        return self._plain(f"fadd {SUMS}", self.cast(a, dtype), self.cast(b, dtype))
+
+    def exact(self, op: str, a: Number, b: Number) -> Number:
+        """Apply an operator to integers whose result is known to fit."""
+        return self._plain(f"{_INTEGER[op]} nsw", a, b)
 
     def _plain(self, instruction: str, a: Number, b: Number) -> Number:
         a, b = self.alike(a, b)
@@ -227,16 +259,11 @@ class Arithmetic:
         return self.code.result(a.dtype, text, width)
 
     def extreme(self, name: str, a: Number, b: Number) -> Number:
-        """Return the larger (`max`) or the smaller number (`min`) of one type.
-
-        A NaN that is first is kept: literals come second, so that a bound does not hide one.
-        """
-        if a.constant:
-            a, b = b, a
-        order = {"min": "lt", "max": "gt"}[name]
+        """Return the larger (`max`) or the smaller number (`min`) of one type; NaN where one is."""
         a, b = self.alike(a, b)
-        how = f"fcmp u{order}" if is_float(a.dtype) else f"icmp {'s' if a.dtype[0] == 'i' else 'u'}{order}"
-        return self.select(self.code.result("u1", f"{how} {a.kind} {a.text}, {b.text}", a.width), a, b)
+        if is_float(a.dtype):
+            return self.code.call(a.dtype, f"llvm.{name}imum.{suffix_of(a.dtype, a.width)}", a, b)
+        return self.select(self.compare({"min": "<", "max": ">"}[name], a, b), a, b)
 
     # ---- functions ----
 
@@ -250,6 +277,10 @@ class Arithmetic:
         dtype = args[0].dtype
         if name == "rsqrt":
             return self._float("/", literal(dtype, 1.0), self.function("sqrt", *args))
+        made = function(name, dtype, args[0].width, _VECTORS[dtype] if self.looped else ())
+        if made is not None:
+            self.code.include(made)
+            return self.code.call(dtype, made.symbol, *args, flags=False)
         if name in _INTRINSICS:
             full = f"llvm.{_INTRINSICS[name]}"
             if name in _IN_REGISTERS:
@@ -304,11 +335,9 @@ class Arithmetic:
 
 
 def _conversion(old: str, new: str) -> str:
-    """Return the instruction that converts a number."""
+    """Return the instruction that converts a number, of a float to a float."""
     if is_float(old) and is_float(new):
         return "fpext" if new == "f64" else "fptrunc"
-    if is_float(old):
-        return "fptosi" if new[0] == "i" else "fptoui"
     if is_float(new):
         return "sitofp" if old[0] == "i" else "uitofp"
     if SIZE[old] > SIZE[new] and old != "u1":

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
+from diffsim.compiler.native.functions import Function
 from diffsim.compiler.native.values import Number, kind_of
 
-__all__ = ["FLAGS", "Assembly"]
+__all__ = ["FLAGS", "SUMS", "Assembly"]
 
-# Sums may be taken in another order, products may be fused with sums, and zero has no sign. Not more of
-# "fast math": a number that is not finite stays one, so that the checks which look for it mean something.
-FLAGS = "reassoc nsz contract"
+# Products may be fused with sums, and zero has no sign. Not more of "fast math": a number that is not finite
+# stays one, so that the checks which look for it mean something.
+FLAGS = "nsz contract"
+# What a loop carries may be added up in another order, too, for several iterations at once. Nothing else:
+# `x * 1e300 * 1e300` would become `x` times infinity, and constants drawn together round alike in each step.
+SUMS = f"reassoc {FLAGS}"
 
 
 class Assembly:
     """The lines of a function, and the declarations of what it calls.
+
+    Args:
+        notes: Numbers for its notes (LLVM's metadata), which no other function of the module gets.
 
     Attributes:
         lines: The body, without its first block's variables.
         variables: Instructions that make the function's variables.
         declarations: Of functions that are called.
         definitions: Of functions that come with the module, by name.
+        metadata: Its notes.
+        kept: Those of them that nobody calls before loops are turned into vectors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notes: Iterator[int] | None = None) -> None:
         self.lines: list[str] = []
         self.variables: list[str] = []
         self.declarations: dict[str, None] = {}
         self.definitions: dict[str, str] = {}
-        self._count = 0
+        self.kept: dict[str, None] = {}
+        self.metadata: list[str] = []
+        self._count, self._notes = 0, itertools.count() if notes is None else notes
 
     def number(self) -> int:
         """Return an unused number for registers and labels."""
@@ -47,6 +61,20 @@ class Assembly:
         register = f"%r{self._count}"
         self.lines.append(f"  {register} = {text}")
         return Number(dtype, register, width)
+
+    def group(self) -> str:
+        """Make a group of accesses to memory, of which no two in different iterations of a loop meet."""
+        return self._note("distinct !{}")
+
+    def parallel(self, group: str) -> str:
+        """Return what is said of the loop of such a group."""
+        accesses = self._note(f'!{{!"llvm.loop.parallel_accesses", {group}}}')
+        return f", !llvm.loop {self._note(f'distinct !{{SELF, {accesses}}}')}"
+
+    def _note(self, text: str) -> str:
+        name = f"!{next(self._notes)}"
+        self.metadata.append(f"{name} = {text.replace('SELF', name)}")
+        return name
 
     def variable(self, kind: str) -> str:
         """Make a variable of the function of one of LLVM's types; it is found in a register later."""
@@ -73,6 +101,12 @@ class Assembly:
         if function not in self.definitions:
             self.declarations[f"declare {kind} @{function}({kinds}){' #1' if outside else ''}"] = None
         return self.result(dtype, f"call {FLAGS + ' ' if flags else ''}{kind} @{function}({given})", width)
+
+    def include(self, made: Function) -> None:
+        """Let an elementary function come with the module."""
+        self.definitions.update(made.definitions)
+        self.declarations.update(dict.fromkeys(made.declares))
+        self.kept.update(dict.fromkeys(made.kept))
 
     def declare(self, text: str) -> None:
         """Note the declaration of a function."""

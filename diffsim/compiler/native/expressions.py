@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from diffsim.compiler.ir import is_float
 from diffsim.compiler.native.arithmetic import Arithmetic, Unsupported
 from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.memory import Memory, Place, Row, Spot, lanes_of
-from diffsim.compiler.native.values import SIZE, Number, kind_of, literal
+from diffsim.compiler.native.values import LLVM, SIZE, Number, kind_of, literal
 
 __all__ = ["FIRST", "OPERATORS", "Expressions", "called"]
 
@@ -28,6 +29,7 @@ OPERATORS: dict[type[ast.operator], str] = {
     ast.LShift: "<<",
     ast.RShift: ">>",
 }
+_AFFINE = (ast.Add, ast.Sub, ast.Mult)
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -61,21 +63,21 @@ class Expressions:
     """The translation of expressions, of assignments to names, and of memory.
 
     Args:
+        code: What is translated goes there.
         real: The type of float literals.
         places: The arrays that the text names.
-
-    Attributes:
-        code: What was translated so far.
+        shared: Several threads run it at the same time.
     """
 
-    def __init__(self, real: str, places: Mapping[str, Place]) -> None:
-        self.code = Assembly()
+    def __init__(self, code: Assembly, real: str, places: Mapping[str, Place], shared: bool = False) -> None:
+        self.code = code
         self._do = Arithmetic(self.code, real)
         self._real, self._places = real, places
         self._memory = Memory(self._do)
         self._names: dict[str, _Variable] = {}
         self._lane = ""  # counts worlds, in a loop over them
         self._varying: set[str] = set()
+        self._met = shared
         self._expression: dict[type[ast.expr], Callable[..., Number]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
@@ -129,7 +131,7 @@ class Expressions:
         indices: list[Number | Row] = []
         for axis, item in enumerate(items):
             row = self._row(item) if axis == place.axis else None
-            indices.append(self._do.cast(self._value(item), "i32") if row is None else row)
+            indices.append(self._index(item) if row is None else row)
         return self._memory.spot(name, place, indices)
 
     def _row(self, node: ast.expr) -> Row | None:
@@ -143,15 +145,35 @@ class Expressions:
                 if inner is None or any(self._varies(name) for name in ast.walk(first)):
                     return None
                 start = self._do.binary("+", self._do.cast(self._value(first), "i32"), inner.start)
-                return Row(start, inner.met)
+                return Row(start, inner.shared)
             case ast.BinOp(ast.Name(name), ast.Mod(), ast.Constant(int(n))) if n == self._width:
-                return Row(literal("i32", 0), met=True) if name == self._lane else None
+                return Row(literal("i32", 0), True) if name == self._lane else None
             case ast.Name(name) if name == self._lane:
                 return Row(self._get(FIRST))
         return None
 
     def _varies(self, node: ast.AST) -> bool:
         return isinstance(node, ast.Name) and node.id in self._varying
+
+    def _index(self, node: ast.expr) -> Number:
+        """Translate an index to 64 bits.
+
+        Sums and products are taken in 64 bits, where they do not overflow: so LLVM sees how far places are
+        apart, which it could not where numbers of 32 bits wrap.
+        """
+        index, wide = self._widened(node)
+        return index if wide else self._do.cast(self._do.cast(index, "i32"), "i64")
+
+    def _widened(self, node: ast.expr) -> tuple[Number, bool]:
+        """Translate a part of an index; tell whether it is a number of 32 bits, given in 64."""
+        if not (isinstance(node, ast.BinOp) and isinstance(node.op, _AFFINE)):
+            value = self._value(node)
+            return (self._do.cast(value, "i64"), True) if value.dtype == "i32" else (value, False)
+        (a, wide), (b, other) = self._widened(node.left), self._widened(node.right)
+        if wide and other:
+            return self._do.exact(OPERATORS[type(node.op)], a, b), True
+        a, b = (self._do.cast(x, "i32") if w else x for x, w in ((a, wide), (b, other)))
+        return self._do.binary(OPERATORS[type(node.op)], a, b), False
 
     def _named(self, node: ast.Subscript) -> tuple[str, list[ast.expr]]:
         """Return the name of a place and its indices; of a field of vectors, that of the component."""
@@ -238,24 +260,36 @@ class Expressions:
         return do.function(name, *args)
 
     def _typed(self, node: ast.expr, dtype: str) -> Number:
-        """Translate a literal that is given with its type: it may be too large for 32 bits."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            return literal(dtype, node.value)
-        return self._do.cast(self._value(node), dtype)
+        """Translate a literal that is given with its type: it may need more than 32 bits."""
+        try:
+            return literal(dtype, ast.literal_eval(node))
+        except ValueError:
+            return self._do.cast(self._value(node), dtype)
 
     def _atomic(self, name: str, node: ast.Call) -> Number:
-        """Change a place and return what was there; threads do not meet there."""
+        """Change a place and return what was there."""
         if not isinstance(node.args[0], ast.Subscript) or name not in ("add", "min", "max"):
             raise Unsupported(ast.unparse(node))
         value = self._value(node.args[1])
         spot = self._spot(node.args[0])
-        before = self._memory.read(spot)
         value = self._do.cast(value, spot.place.dtype)
+        if self._met and spot.width == 1:  # worlds in a register have places of their own
+            return self._at_once(name, spot, value)
+        before = self._memory.read(spot)
         after = (
             self._do.binary("+", before, value) if name == "add" else self._do.extreme(name, before, value)
         )
         self._memory.write(spot, after)
         return before
+
+    def _at_once(self, name: str, spot: Spot, value: Number) -> Number:
+        """Change a place where other threads may do so at the same time."""
+        place = spot.place
+        if place.dtype == "u1":
+            raise Unsupported(f"atomic_{name} of a condition")
+        kind = "f" if is_float(place.dtype) else "u" if place.dtype[0] == "u" and name != "add" else ""
+        change = f"atomicrmw {kind}{name} ptr {spot.address}, {LLVM[place.dtype]} {value.text} seq_cst"
+        return self.code.result(place.dtype, f"{change}, align {SIZE[place.dtype]}")
 
 
 def called(node: ast.Call) -> str:

@@ -25,6 +25,7 @@ class Place:
         axis: The axis whose neighbours lie beside each other in blocks, with all other axes around; -1 for
             none.
         block: How many do.
+        shape: The lengths of the axes, where they are known.
     """
 
     dtype: str
@@ -33,6 +34,7 @@ class Place:
     shared: bool = False
     axis: int = -1
     block: int = 1
+    shape: tuple[int, ...] = ()
 
 
 class Row(NamedTuple):
@@ -40,11 +42,11 @@ class Row(NamedTuple):
 
     Attributes:
         start: The first, a multiple of their number.
-        met: Other worlds of other registers have the same indices.
+        shared: Other registers of worlds have the same.
     """
 
     start: Number
-    met: bool = False
+    shared: bool = False
 
 
 class Spot(NamedTuple):
@@ -55,14 +57,14 @@ class Spot(NamedTuple):
         address: The register of the address, or that of all addresses.
         width: How many numbers.
         scattered: Each has an address of its own; else they are neighbours.
-        met: Worlds of other registers have the same addresses.
+        shared: Other registers of worlds have the same, whose worlds may be there where these are not.
     """
 
     place: Place
     address: str
     width: int = 1
     scattered: bool = False
-    met: bool = False
+    shared: bool = False
 
 
 class Memory:
@@ -75,11 +77,13 @@ class Memory:
         width: How many worlds a register holds, in a loop over worlds; else 1.
         live: Which of them are there, where their number is no multiple of that; None for all.
         mask: Which of them a branch is for; None where there is none.
+        group: That of accesses in a loop whose iterations are independent.
     """
 
     def __init__(self, do: Arithmetic) -> None:
         self._do, self.code = do, do.code
         self.width = 1
+        self.group = ""
         self.live: Number | None = None
         self.mask: Number | None = None
 
@@ -92,16 +96,16 @@ class Memory:
 
     def spot(self, name: str, place: Place, indices: Sequence[Number | Row]) -> Spot:
         """Return where the numbers at some indices of an array are."""
-        fixed, row, met = 0, False, False
+        fixed, row, shared = 0, False, False
         one: list[Number] = []
         many: list[Number] = []
         for axis, (index, stride) in enumerate(zip(indices, place.strides, strict=True)):
             blocked = axis == place.axis and place.block > 1
             if isinstance(index, Row):
-                row, met = True, index.met
-                index = self._block_of(index.start, place) if blocked else index.start
+                shared = index.shared
+                row, index = True, self._block_of(index.start, place) if blocked else index.start
             elif blocked:
-                beside = self._do.binary("&", index, literal("i32", place.block - 1))
+                beside = self._do.binary("&", index, literal(index.dtype, place.block - 1))
                 (one if index.width == 1 else many).append(self._scaled(beside, 1))
                 index = self._block_of(index, place)
             if index.constant and index.width == 1:
@@ -110,7 +114,7 @@ class Memory:
                 (one if index.width == 1 else many).append(self._scaled(index, stride))
         base = self._pointer(name, place.dtype, fixed, one)
         if not many:
-            return Spot(place, base, self.width if row else 1, met=met)
+            return Spot(place, base, self.width if row else 1, shared=shared)
         if row:
             many.append(lanes_of("i64", self.width))
         offsets = reduce(lambda a, b: self._do.binary("+", a, b), many)
@@ -118,7 +122,7 @@ class Memory:
         return Spot(place, self.code.result("u64", step).text, self.width, scattered=True)
 
     def _block_of(self, index: Number, place: Place) -> Number:
-        return self._do.binary(">>", index, literal("i32", place.block.bit_length() - 1))
+        return self._do.binary(">>", index, literal(index.dtype, place.block.bit_length() - 1))
 
     def _scaled(self, index: Number, stride: int) -> Number:
         """Return an index in elements, in 64 bits."""
@@ -142,10 +146,10 @@ class Memory:
         kind, size = _stored(place.dtype, width), SIZE[place.dtype]
         if spot.scattered:
             text = self._masked(spot, "gather")
-        elif width > 1 and not self._whole(place):
+        elif width > 1 and not self._whole(spot):
             text = self._masked(spot, "load", mask=self.live)
         else:
-            text = f"load {kind}, ptr {spot.address}, align {size}"
+            text = f"load {kind}, ptr {spot.address}, align {size}{self._grouped}"
         loaded = self.code.result(place.dtype, text, width)
         if place.dtype != "u1":
             return loaded
@@ -162,22 +166,25 @@ class Memory:
             raise Unsupported("a place that worlds share")
         value = self._do.wide(self._do.cast(value, place.dtype), width)
         kind, size, text = _stored(place.dtype, width), SIZE[place.dtype], value.text
-        mask = self.active if spot.met else self.mask  # worlds that are not there may write to their own
-        if width > 1 and not spot.scattered and mask is not None and self._whole(place):
-            value = self._do.select(mask, value, self.read(spot))
+        if width > 1 and not spot.scattered and self.mask is not None and self._whole(spot):
+            value = self._do.select(self.mask, value, self.read(spot))
             text = value.text
         if place.dtype == "u1":
             text = self.code.result("u8", f"zext {value.kind} {text} to {kind}", width).text
         if spot.scattered:
             self.code.line(self._masked(spot, "scatter", text))
-        elif width > 1 and not self._whole(place):
+        elif width > 1 and not self._whole(spot):
             self.code.line(self._masked(spot, "store", text, self.active))
         else:
-            self.code.line(f"store {kind} {text}, ptr {spot.address}, align {size}")
+            self.code.line(f"store {kind} {text}, ptr {spot.address}, align {size}{self._grouped}")
 
-    def _whole(self, place: Place) -> bool:
+    @property
+    def _grouped(self) -> str:
+        return f", !llvm.access.group {self.group}" if self.group else ""
+
+    def _whole(self, spot: Spot) -> bool:
         """Tell whether a row may be read and written beyond the worlds that are there."""
-        return self.live is None or place.block > 1
+        return self.live is None or (spot.place.block > 1 and not spot.shared)
 
     def _masked(self, spot: Spot, what: str, value: str = "", mask: Number | None = None) -> str:
         """Return the call of one of LLVM's masked loads and stores, and declare it."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from diffsim.compiler.native.arithmetic import Unsupported
 from diffsim.compiler.native.assembly import Assembly
+from diffsim.compiler.native.dispatch import Piece, function, of_tasks, used_places
 from diffsim.compiler.native.expressions import OPERATORS, called
 from diffsim.compiler.native.jam import ITERATIONS, jammed, renamed
 from diffsim.compiler.native.memory import Place
+from diffsim.compiler.native.modes import entered
 from diffsim.compiler.native.scopes import scoped
-from diffsim.compiler.native.values import SIZE, Number, literal
+from diffsim.compiler.native.sums import COPIES, PART, PARTS
+from diffsim.compiler.native.tasks import FIRST, LAST, Task, split
+from diffsim.compiler.native.values import Number, literal
 from diffsim.compiler.native.worlds import Worlds, added_to
 
 __all__ = ["ONE_BY_ONE", "Place", "Unsupported", "translate"]
@@ -20,7 +27,14 @@ ONE_BY_ONE = "one world after the other"  # what a module says that could not be
 
 
 def translate(
-    source: str, real: str, places: Mapping[str, Place], symbol: str, lanes: int = 1, worlds: int = 1
+    source: str,
+    real: str,
+    places: Mapping[str, Place],
+    symbol: str,
+    shared: bool = False,
+    lanes: int = 1,
+    worlds: int = 1,
+    triple: str = "",
 ) -> str:
     """Return a module of LLVM's textual form with one function: `void symbol(i32 ..., ptr table)`.
 
@@ -33,65 +47,114 @@ def translate(
         real: The type of its float literals.
         places: The arrays that it names.
         symbol: What to call the function.
+        shared: Loops are done by several threads: behind the places comes the address of a team.
         lanes: How many worlds a register holds: loops over worlds run so many at once.
         worlds: How many there are.
+        triple: The system, as LLVM calls it, where numbers below the normal range are to be zero.
 
     Raises:
         Unsupported: The text has something that is not translated.
     """
-    [function] = ast.parse(source).body
-    if not isinstance(function, ast.FunctionDef):
-        raise Unsupported(type(function).__name__)
-    arguments = [a.arg for a in function.args.args]
-    statements = scoped(arguments, function.body)
+    [kernel] = ast.parse(source).body
+    if not isinstance(kernel, ast.FunctionDef):
+        raise Unsupported(type(kernel).__name__)
+    arguments = [a.arg for a in kernel.args.args]
+    tasks = split(kernel, places, lanes) if shared else [Task(kernel.body)]
     try:
-        code = _code(statements, real, places, arguments, lanes, worlds)
+        pieces = _pieces(tasks, _Kind(real, lanes, worlds, itertools.count()), arguments, places)
     except Unsupported as reason:
         if lanes == 1:
             raise
-        code = _code(statements, real, places, arguments, 1, worlds)
-        code.line(f"; {ONE_BY_ONE}: {reason}")
-    return _module(symbol, arguments, places, code)
+        pieces = _pieces(tasks, _Kind(real, 1, worlds, itertools.count()), arguments, places)
+        pieces[0][0].code.line(f"; {ONE_BY_ONE}: {reason}")
+    return _module(symbol, arguments, list(places), tasks, pieces, triple)
 
 
-def _code(
+_KEPT = '@llvm.compiler.used = appending global [{count} x ptr] [{names}], section "llvm.metadata"'
+
+
+class _Kind(NamedTuple):
+    """What decides, beside the statements, what they are translated to."""
+
+    real: str
+    lanes: int
+    worlds: int
+    notes: Iterator[int]
+
+
+def _pieces(
+    tasks: Sequence[Task], kind: _Kind, arguments: Sequence[str], places: Mapping[str, Place]
+) -> list[tuple[Piece, Piece | None]]:
+    pieces = []
+    for k, task in enumerate(tasks):
+        run = _piece(f"body{k}", kind, arguments, task, places)
+        gather = _gather(f"gather{k}", kind, arguments, task, places) if task.privates else None
+        pieces.append((run, gather))
+    return pieces
+
+
+def _piece(
+    name: str, kind: _Kind, arguments: Sequence[str], task: Task, places: Mapping[str, Place]
+) -> Piece:
+    """Translate a task."""
+    numbers = [*arguments, FIRST, LAST] if task.items else arguments
+    known = {**places, **{private.name: private.place for private in task.privates}}
+    return _translated(name, kind, numbers, task.body, known, bool(task.items))
+
+
+def _gather(
+    name: str, kind: _Kind, arguments: Sequence[str], task: Task, places: Mapping[str, Place]
+) -> Piece:
+    """Translate what adds up the private sums of a task."""
+    known = dict(places)
+    for private in task.privates:
+        moving = tuple(s for s in private.place.strides if s)
+        known[private.name] = Place(private.place.dtype, (private.length, *moving), private.length)
+    return _translated(name, kind, [*arguments, PART, PARTS, COPIES], task.gather, known, False)
+
+
+def _translated(
+    name: str,
+    kind: _Kind,
+    numbers: Sequence[str],
     statements: Sequence[ast.stmt],
-    real: str,
     places: Mapping[str, Place],
+    shared: bool,
+) -> Piece:
+    body = _Body(kind, places, shared)
+    for number in numbers:
+        body.argument(number)
+    named = scoped(numbers, copy.deepcopy(list(statements)))  # what tries again finds them as they were
+    body.statements(named)
+    return Piece(name, numbers, used_places(statements, places), body.code)
+
+
+def _module(
+    symbol: str,
     arguments: Sequence[str],
-    lanes: int,
-    worlds: int,
-) -> Assembly:
-    body = _Body(real, places, lanes, worlds)
-    for name in arguments:
-        body.argument(name)
-    body.statements(statements)
-    return body.code
-
-
-def _module(symbol: str, arguments: Sequence[str], places: Mapping[str, Place], code: Assembly) -> str:
-    """Return the function, and one that calls it with what the table holds."""
-    given = [f"i32 %{name}" for name in arguments]
-    pointers = [f"ptr {_facts(place)} %{name}" for name, place in places.items()]
-    loads = []
-    for k, name in enumerate(places):
-        loads += [f"  %a{k} = getelementptr ptr, ptr %table, i64 {k}", f"  %{name} = load ptr, ptr %a{k}"]
-    passed = ", ".join([*given, *(f"ptr %{name}" for name in places)])
+    places: Sequence[str],
+    tasks: Sequence[Task],
+    pieces: Sequence[tuple[Piece, Piece | None]],
+    triple: str,
+) -> str:
+    """Return the functions of the tasks, and one that calls them with what the table holds."""
+    inner = f"{symbol}.run"
+    every = [piece for pair in pieces for piece in pair if piece is not None]
+    definitions = {name: text for piece in every for name, text in piece.code.definitions.items()}
+    kept = ", ".join(dict.fromkeys(f"ptr @{symbol}" for piece in every for symbol in piece.code.kept))
+    count = kept.count("ptr")
+    declarations = dict.fromkeys(line for piece in every for line in piece.code.declarations)
+    if any(task.items for task in tasks):
+        declarations |= dict.fromkeys(["declare i32 @llvm.umin.i32(i32, i32)"])
     return "\n".join(
         [
-            f"define internal void @body({', '.join([*given, *pointers])}) #3 {{",
-            "entry:",
-            *code.variables,
-            *code.lines,
-            "  ret void",
-            "}",
-            f"define void @{symbol}({', '.join([*given, 'ptr noalias readonly %table'])}) #0 {{",
-            *loads,
-            f"  call void @body({passed})",
-            "  ret void",
-            "}",
-            *code.definitions.values(),
-            *code.declarations,
+            *(line for piece in every for line in function(piece)),
+            *of_tasks(inner, arguments, places, tasks, pieces),
+            *entered(symbol, inner, len(arguments), triple),
+            *definitions.values(),
+            *declarations,
+            *(line for piece in every for line in piece.code.metadata),
+            *([_KEPT.format(count=count, names=kept)] if kept else []),
             'attributes #0 = { nounwind "no-trapping-math"="true" }',
             "attributes #1 = { nounwind willreturn memory(none) }",
             'attributes #2 = { nounwind willreturn memory(none) "no-trapping-math"="true" }',
@@ -101,18 +164,11 @@ def _module(symbol: str, arguments: Sequence[str], places: Mapping[str, Place], 
     )
 
 
-def _facts(place: Place) -> str:
-    """Return what LLVM may rely on of a place."""
-    if place.shared:
-        return ""
-    return f"noalias align {SIZE[place.dtype]} dereferenceable({max(1, place.length) * SIZE[place.dtype]})"
-
-
 class _Body(Worlds):
     """The translation of one kernel."""
 
-    def __init__(self, real: str, places: Mapping[str, Place], lanes: int, worlds: int) -> None:
-        super().__init__(real, places, lanes, worlds)
+    def __init__(self, kind: _Kind, places: Mapping[str, Place], met: bool) -> None:
+        super().__init__(Assembly(kind.notes), kind.real, places, met, kind.lanes, kind.worlds)
         self._statement: dict[type[ast.stmt], Callable[..., None]] = {
             ast.Assign: self._assign,
             ast.AugAssign: self._add,
@@ -138,11 +194,17 @@ class _Body(Worlds):
 
     def _assign(self, node: ast.Assign) -> None:
         [target] = node.targets
+        added = added_to(target, node.value)
         if isinstance(target, ast.Name):
-            self._set(target.id, self._value(node.value))
+            value = (
+                self._value(node.value)
+                if added is None
+                else self._do.carried(self._name(target), self._value(added))
+            )
+            self._set(target.id, value)
         elif not isinstance(target, ast.Subscript):
             raise Unsupported(ast.unparse(node))
-        elif (added := added_to(target, node.value)) is not None and self._shared(target):
+        elif added is not None and self._shared(target):
             self._add_together(target, added)
         else:
             value = self._value(node.value)
@@ -185,6 +247,10 @@ class _Body(Worlds):
         if not isinstance(node.iter, ast.Call):
             raise Unsupported(ast.unparse(node.iter))
         call, kind = node.iter, called(node.iter)
+        if kind == "range" and isinstance(node.target, ast.Name) and _once(call.args):
+            self._set(node.target.id, self._do.cast(self._value(call.args[0]), "i32"))
+            self.statements(node.body)
+            return
         if kind == "range":
             bounds = [self._do.cast(self._value(a), "i32") for a in call.args]
             pairs = [(bounds[0], bounds[1]) if len(bounds) == 2 else (literal("i32", 0), bounds[0])]
@@ -211,19 +277,31 @@ class _Body(Worlds):
             self.statements(body)
             return
         (name, (start, stop)), *inner = loops
+        looped = name[:1] in ("i", "p")  # an index of the user's, not the time or a world
+        self._do.looped += looped
+        self._repeat(name, start, stop, lambda: self._nest(inner, body))
+        self._do.looped -= looped
+
+    def _repeat(self, name: str, start: Number, stop: Number, inside: Callable[[], None]) -> None:
+        """Translate a loop of one name."""
         if max(start.width, stop.width) > 1:
-            self._some(name, start, stop, lambda: self._nest(inner, body))
+            self._some(name, start, stop, inside)
             return
         code, k = self.code, self.code.number()
+        outer, memory = self._memory.group, self._memory
+        if name.startswith("p"):  # so the text calls it where iterations are independent
+            memory.group = code.group()
         self._set(name, start)
         enters = self._do.compare("<", start, stop)
         code.line(f"br i1 {enters.text}, label %B{k}, label %E{k}")
         code.label(f"B{k}")
-        self._nest(inner, body)
-        following = self._do.binary("+", self._get(name), literal("i32", 1))
+        inside()
+        following = self._do.exact("+", self._get(name), literal("i32", 1))  # at most `stop`
         self._set(name, following)
         again = self._do.compare("<", following, stop)
-        code.line(f"br i1 {again.text}, label %B{k}, label %E{k}")
+        told = code.parallel(memory.group) if memory.group != outer else ""
+        memory.group = outer
+        code.line(f"br i1 {again.text}, label %B{k}, label %E{k}{told}")
         code.label(f"E{k}")
 
     def _if(self, node: ast.If) -> None:
@@ -238,3 +316,14 @@ class _Body(Worlds):
             self.statements(part)
             code.line(f"br label %J{k}")
         code.label(f"J{k}")
+
+
+def _once(bounds: Sequence[ast.expr]) -> bool:
+    """Tell whether a range is `range(k, k + 1)`."""
+    if len(bounds) != 2:
+        return False
+    start, stop = bounds
+    if not isinstance(stop, ast.BinOp):
+        return False
+    one = isinstance(stop.right, ast.Constant) and stop.right.value == 1
+    return one and isinstance(stop.op, ast.Add) and ast.dump(stop.left) == ast.dump(start)

@@ -74,7 +74,7 @@ def suffix_of(dtype: str, width: int = 1) -> str:
 
 
 def literal(dtype: str, value: float) -> Number:
-    """Return a number known when code is made."""
+    """Return a number known when code is made; an integer as its type holds it."""
     if is_float(dtype):
         if dtype == "f32" and math.isfinite(value):
             try:
@@ -84,4 +84,6 @@ def literal(dtype: str, value: float) -> Number:
         return Number(dtype, f"0x{int.from_bytes(struct.pack('>d', value), 'big'):016X}")
     if dtype == "u1":
         return Number(dtype, "true" if value else "false")
-    return Number(dtype, str(int(value)))
+    bits = 8 * SIZE[dtype]
+    low = -(1 << (bits - 1)) if dtype[0] == "i" else 0
+    return Number(dtype, str((int(value) - low) % (1 << bits) + low))

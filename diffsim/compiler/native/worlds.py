@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from diffsim.compiler.native.arithmetic import Unsupported
+from diffsim.compiler.native.assembly import Assembly
 from diffsim.compiler.native.expressions import FIRST, Expressions
 from diffsim.compiler.native.memory import Place, lanes_of
 from diffsim.compiler.native.scopes import varying
@@ -27,14 +28,24 @@ class Worlds(Expressions):
     """The translation of loops over worlds.
 
     Args:
+        code: What is translated goes there.
         real: The type of float literals.
         places: The arrays that the text names.
+        shared: Several threads run it at the same time.
         lanes: How many worlds a register holds; 1 for one after the other.
         worlds: How many there are.
     """
 
-    def __init__(self, real: str, places: Mapping[str, Place], lanes: int, worlds: int) -> None:
-        super().__init__(real, places)
+    def __init__(
+        self,
+        code: Assembly,
+        real: str,
+        places: Mapping[str, Place],
+        shared: bool,
+        lanes: int,
+        worlds: int,
+    ) -> None:
+        super().__init__(code, real, places, shared)
         self._lanes, self._worlds = lanes, worlds
 
     def statements(self, nodes: Sequence[ast.stmt]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 
 from diffsim.compiler.builder import Builder
@@ -23,22 +22,28 @@ from diffsim.compiler.ir import (
     walk,
 )
 from diffsim.compiler.program.lowered import Box, Clearing, LoweredProgram
+from diffsim.compiler.program.touching import Access, Key, accesses_of, joined, may_follow, volume
 
 __all__ = ["box_of", "clear_stage", "clear_workspaces", "keep_stage", "plan_clearing", "stored_boxes"]
 
+Accesses = dict[Key, list[Access]]
 Filler = Callable[[Builder, "tuple[Value, ...]", int], Operand]
+
+_MOST = 100_000  # pairs of accesses that are compared
 
 
 def plan_clearing(lowered: LoweredProgram) -> None:
     """Find out what is zeroed before each step, before the terminal cost, and before their adjoints."""
+    step = accesses_of(lowered.step)
+    whole, terminal = accesses_of(lowered.step + lowered.running), accesses_of(lowered.terminal)
     for buffer in lowered.buffers.by_field.values():
         if buffer.kind == "state" and not buffer.source.keep:  # what is kept is never zero
-            lowered.clear += _clearing(buffer, 1, lowered.step)
+            lowered.clear += _clearing(buffer, 1, step)
         if buffer.kind != "scratch":
             continue
-        needed = _clearing(buffer, 0, lowered.step + lowered.running)
-        used = any(buffer is op.ref.buffer for s in lowered.terminal for op in _memory(s.body.ops))
-        at_end = _clearing(buffer, 0, lowered.terminal) if used else []
+        needed = _clearing(buffer, 0, whole)
+        used = any(buffer is other for other, _, _ in terminal)
+        at_end = _clearing(buffer, 0, terminal) if used else []
         lowered.clear += needed
         lowered.clear_terminal += at_end
         # sums of the terminal cost leave their adjoint behind, which the last step must not see
@@ -55,15 +60,16 @@ def clear_workspaces(stages: list[Stage], real: str) -> list[Stage]:
     """
     used = dict.fromkeys(op.ref.buffer for s in stages for op in _memory(s.body.ops))
     flags = dict.fromkeys(s.loop.until for s in stages if s.loop is not None and s.loop.until is not None)
+    accesses = accesses_of(stages)
     found = [Clearing(flag, None) for flag in flags]  # loops look at them before anybody stores anything
     for buffer in used:
-        if buffer.kind == "workspace" and buffer not in flags and _clearing(buffer, 0, stages):
+        if buffer.kind == "workspace" and buffer not in flags and _clearing(buffer, 0, accesses):
             found.append(Clearing(buffer, None))  # as a whole: four loops around the rim take long to compile
     return [clear_stage(clearing, real) for clearing in found]
 
 
-def _clearing(buffer: Buffer, time: int, stages: list[Stage]) -> list[Clearing]:
-    stored = stored_boxes(buffer, time, stages)
+def _clearing(buffer: Buffer, time: int, accesses: Accesses) -> list[Clearing]:
+    stored = _stored(buffer, time, accesses)
     whole = tuple((0, n) for n in buffer.shape)
     if all(stored.get(c) == whole for c in range(buffer.components)):
         return []
@@ -132,46 +138,21 @@ def stored_boxes(buffer: Buffer, time: int, stages: list[Stage]) -> dict[int, Bo
         time: Relative to the step.
         stages: In the order in which they run.
     """
+    return _stored(buffer, time, accesses_of(stages))
+
+
+def _stored(buffer: Buffer, time: int, accesses: Accesses) -> dict[int, Box]:
     found: dict[int, Box] = {}
-    touched: set[int] = set()
-    for stage in stages:
-        certain = stage.loop is None or stage.loop.until is None  # else a loop may end before it
-        for op in stage.body.ops:
-            if certain:
-                _take(found, _stores(op, buffer, time, []), touched)
-            touched |= _read(op, buffer, time)
+    for component in range(buffer.components):
+        touches = accesses.get((buffer, time, component), [])
+        others = [access for access in touches if not isinstance(access.op, Store)]
+        stores = [access for access in touches if isinstance(access.op, Store) and access.box is not None]
+        if len(stores) * len(others) > _MOST:
+            continue
+        boxes = [s.box for s in stores if s.box is not None and not any(may_follow(o, s) for o in others)]
+        if boxes:
+            found[component] = max(joined(boxes), key=volume)
     return found
-
-
-def _take(found: dict[int, Box], new: dict[int, Box], touched: set[int]) -> None:
-    """Keep the larger box of each component."""
-    for component, box in new.items():
-        old = found.get(component)
-        if component not in touched and (old is None or _volume(box) > _volume(old)):
-            found[component] = box
-
-
-def _volume(box: Box) -> int:
-    return math.prod(high - low for low, high in box)
-
-
-def _stores(op: Op, buffer: Buffer, time: int, loops: list[For]) -> dict[int, Box]:
-    """Return where an operation stores, whatever happens, what it has not touched before."""
-    if isinstance(op, Store) and op.ref.buffer is buffer and (op.ref.time or 0) == time:
-        box = box_of(op.ref, buffer, loops)
-        return {} if box is None else {op.ref.component: box}
-    if not isinstance(op, For) or not _certain(op):
-        return {}
-    found: dict[int, Box] = {}
-    touched: set[int] = set()
-    for inner in op.body.ops:
-        _take(found, _stores(inner, buffer, time, [*loops, op]), touched)
-        touched |= _read(inner, buffer, time)
-    return found
-
-
-def _certain(op: For) -> bool:
-    return isinstance(op.start, Const) and isinstance(op.stop, Const) and op.stop.value > op.start.value
 
 
 def box_of(ref: Ref, buffer: Buffer, loops: list[For]) -> Box | None:
@@ -190,12 +171,6 @@ def box_of(ref: Ref, buffer: Buffer, loops: list[For]) -> Box | None:
             return None
         box.append((low, high))
     return tuple(box)
-
-
-def _read(op: Op, buffer: Buffer, time: int) -> set[int]:
-    """Return the components that an operation reads or adds to."""
-    refs = (inner.ref for inner in _memory([op]) if not isinstance(inner, Store))
-    return {ref.component for ref in refs if ref.buffer is buffer and (ref.time or 0) == time}
 
 
 def _memory(ops: Iterable[Op]) -> Iterator[Load | Store | Accumulate]:

@@ -1,0 +1,94 @@
+"""Trials of kernel texts in the guard's process, as machine code on memory of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim import _llvm
+from diffsim.compiler.native.translate import Place, translate
+from diffsim.compiler.native.values import SIZE
+
+__all__ = ["NativeTrials"]
+
+_SYMBOL = "kernel"
+_LINE = 64  # bytes; arrays begin at a multiple, as those of the process that asks do
+
+
+class NativeTrials:
+    """Translate, compile and run texts on memory like that of the process that asks."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, _llvm.Code] = {}
+        self._memory: dict[str, tuple[Any, dict[str, NDArray[Any]]]] = {}
+
+    def prepare(self, request: dict[str, Any]) -> None:
+        """Make the arrays that are not there yet."""
+        for name, spec in request["fields"].items():
+            if name not in self._memory or self._memory[name][0] != spec:
+                self._memory[name] = spec, _arrays(name, spec)
+
+    def has(self, key: str) -> bool:
+        """Tell whether a text was compiled."""
+        return key in self._codes
+
+    def compile(self, request: dict[str, Any]) -> None:
+        """Compile a text."""
+        places = {}
+        for name, (dtype, shape, element, rows) in request["fields"].items():
+            parts = {name: _strides(shape)} if element is None and rows is None else rows
+            length = math.prod(shape) if rows is None else 1
+            for part, strides in parts.items():
+                places[part] = Place(dtype, tuple(strides), length, shared=rows is not None)
+        text = translate(request["source"], request["real"], places, _SYMBOL)
+        self._codes[request["key"]] = _llvm.load(_llvm.compile_object(text, request["level"]), _SYMBOL)
+
+    def fill(self, request: dict[str, Any], values: dict[str, NDArray[Any]]) -> None:
+        """Give the arrays of a text their numbers, zeros where none came."""
+        for name, (_, shape, element, _) in request["fields"].items():
+            arrays, given = self._memory[name][1].values(), values.get(name)
+            parts = None if given is None else given.reshape([*shape, math.prod(element or ())])
+            for k, array in enumerate(arrays):
+                array[...] = 0 if parts is None else parts[..., k]
+
+    def run(self, request: dict[str, Any]) -> None:
+        """Run a text, and let go of it."""
+        code, args = self._codes.pop(request["key"]), request["args"]
+        arrays = [a for name in request["fields"] for a in self._memory[name][1].values()]
+        table = (ctypes.c_void_p * max(1, len(arrays)))(*(a.ctypes.data for a in arrays))
+        kinds = [ctypes.c_int] * len(args)
+        ctypes.CFUNCTYPE(None, *kinds, ctypes.c_void_p)(code.address)(*args, table)
+
+    @property
+    def idle_bytes(self) -> int:
+        """The memory of the arrays, where no compiled text waits to be run on them."""
+        if self._codes:
+            return 0
+        return sum(a.nbytes for _, arrays in self._memory.values() for a in arrays.values())
+
+    def free(self) -> None:
+        """Free all memory, with what was compiled."""
+        self._codes.clear()
+        self._memory.clear()
+
+
+def _strides(shape: list[int]) -> list[int]:
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
+def _arrays(name: str, spec: list[Any]) -> dict[str, NDArray[Any]]:
+    """Make the arrays of a name: one, or one for each component of a Taichi field of the user's."""
+    dtype, shape, _, rows = spec
+    kind = np.dtype({"u1": "u1"}.get(dtype, f"{dtype[0]}{SIZE[dtype]}"))
+    made = {}
+    for part, strides in ({name: _strides(shape)} if rows is None else rows).items():
+        extent = 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        block = np.zeros(extent * kind.itemsize + _LINE, np.uint8)
+        first = -block.ctypes.data % _LINE
+        flat = block[first : first + extent * kind.itemsize].view(kind)
+        made[part] = np.lib.stride_tricks.as_strided(flat, shape, [s * kind.itemsize for s in strides])
+    return made
