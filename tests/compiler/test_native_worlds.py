@@ -73,7 +73,7 @@ def run(body, together=True):
     """Run a text as machine code, and in plain Python; return what both leave in memory where worlds are."""
     lines = "\n".join("    " + line for line in body.strip("\n").split("\n"))
     source = f"def f(m: ti.i32):\n{lines}\n"
-    module = translate(source, "f64", PLACES, "f", LANES, WORLDS)
+    module = translate(source, "f64", PLACES, "f", lanes=LANES, worlds=WORLDS)
     assert (ONE_BY_ONE not in module) == together
     code = _llvm.load(_llvm.compile_object(module, 1), "f")
     mine, wanted = arrays(), arrays()
