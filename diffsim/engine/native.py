@@ -8,6 +8,7 @@ import hashlib
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ __all__ = [
 
 _SYMBOL = "kernel"
 _OFTEN, _SELDOM, _BRIEFLY = 2, 1, 0  # levels of optimisation
+_MOST = 4096  # functions in memory
 
 Function = Callable[..., None]
 Where = tuple[Spec, int] | int  # a component of a buffer, or an address
@@ -54,7 +56,7 @@ class Library:
 
     def __init__(self, cache: ObjectCache | None = None) -> None:
         self._cache = ObjectCache() if cache is None else cache
-        self._functions: dict[str, tuple[Function, _llvm.Code]] = {}
+        self._functions: OrderedDict[str, Function] = OrderedDict()
         self._turn = threading.RLock()
         self.compiled = self.loaded = 0
 
@@ -77,11 +79,14 @@ class Library:
         with self._turn:
             if key not in self._functions:
                 self._functions[key] = self._made(key, text, places, level, shared)
-            return self._functions[key][0]
+            self._functions.move_to_end(key)
+            while len(self._functions) > _MOST:
+                self._functions.popitem(last=False)
+            return self._functions[key]
 
     def _made(
         self, key: str, text: KernelText, places: dict[str, Place], level: int, shared: bool
-    ) -> tuple[Function, _llvm.Code]:
+    ) -> Function:
         kept = runtime.info().cache
         image = self._cache.get(key) if kept else None
         if image is None:
@@ -96,7 +101,9 @@ class Library:
             self.loaded += 1
         code = _llvm.load(image, _SYMBOL)
         kinds = [ctypes.c_int] * arguments_of(text.source)
-        return ctypes.CFUNCTYPE(None, *kinds, ctypes.c_void_p)(code.address), code
+        function = ctypes.CFUNCTYPE(None, *kinds, ctypes.c_void_p)(code.address)
+        function.owner = code  # type: ignore[attr-defined]  # in memory as long as somebody may call it
+        return function
 
 
 def bind(

@@ -130,7 +130,6 @@ def test_chain_fused_against_step(chain, reference):
     assert_close(grads, reference[1], 1e-10)
 
 
-@pytest.mark.compilers
 @pytest.mark.parametrize("mode", ["step", "fused"])
 @pytest.mark.cpu
 @pytest.mark.filterwarnings("ignore::diffsim.errors.PlanWarning")  # windows of one step, on purpose

@@ -1,6 +1,8 @@
 """Kernels as machine code: shared between rollouts, kept on disk, and left to Taichi one by one."""
 
+import ctypes
 import dataclasses
+import gc
 import os
 import threading
 
@@ -12,7 +14,9 @@ from fuzz.machine import machine
 
 import diffsim as ds
 from diffsim import _llvm
+from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.native import translate as translation
+from diffsim.compiler.native.memory import Place
 from diffsim.engine import launch, native
 from diffsim.engine.native import Library, Unsupported
 from diffsim.engine.objects import ObjectCache
@@ -426,3 +430,18 @@ def test_writers_do_not_meet(tmp_path):
         writer.join()
     assert seen <= set(images)
     assert [path.name for path in tmp_path.iterdir()] == ["key.o"]
+
+
+def test_the_library_forgets_what_was_not_asked_for_longest(runtime, monkeypatch, tmp_path):
+    monkeypatch.setattr(native, "_MOST", 2)
+    library = Library(ObjectCache(tmp_path))
+    texts = [KernelText("k", f"def k(n: ti.i32):\n    a[0] = n + {k}\n", {}) for k in range(4)]
+    places = {"a": Place("i32", (1,), 1)}
+    functions = [library.function(text, places) for text in texts]
+    assert len(library._functions) == 2
+    memory = np.zeros(1, np.int32)
+    table = (ctypes.c_void_p * 1)(memory.ctypes.data)
+    gc.collect()
+    for k, function in enumerate(functions):  # who holds one may call it
+        function(10, table)
+        assert memory[0] == 10 + k

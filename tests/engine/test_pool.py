@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import taichi as ti
+from sweeps import rest
 
 import diffsim as ds
 from diffsim import _taichi
@@ -25,7 +26,7 @@ from diffsim.errors import StateError
 
 N = 3
 
-pytestmark = pytest.mark.compilers  # each keeps its own kind of memory
+both = pytest.mark.compilers  # each has its own kind of memory
 
 
 class Springs(ds.Simulator):
@@ -95,6 +96,7 @@ def check(rollout: ds.Rollout, simulator: Springs, steps: int) -> None:
     np.testing.assert_array_equal(rollout.trajectory(simulator.u), u)
 
 
+@both
 @pytest.mark.parametrize(
     ("mode", "how"), [("fused", "rebound"), ("step", "rebound"), ("fused", "closed"), ("fused", "deleted")]
 )
@@ -115,6 +117,7 @@ def test_ten_horizons_compile_once(built, mode, how):
     assert how == "deleted" or (rollout is not None and rollout.compile_seconds == 0.0)
 
 
+@both
 def test_other_values_worlds_and_simulators_are_told_apart(built):
     """What is not the same memory or the same text is compiled; what is, is not, whoever asks."""
     simulator = Springs()
@@ -141,6 +144,7 @@ def test_other_values_worlds_and_simulators_are_told_apart(built):
     np.testing.assert_allclose(gradient["k"], 2.0 * gk, rtol=1e-11)
 
 
+@both
 def test_rollouts_alive_together_do_not_meet(built):
     simulator = Springs()
     many = {steps: ds.Rollout(simulator, steps=steps, mode="fused") for steps in (5, 9)}
@@ -149,6 +153,7 @@ def test_rollouts_alive_together_do_not_meet(built):
             check(rollout, simulator, steps)
 
 
+@both
 def test_borrowed_memory_is_new(built):
     """Nothing of an earlier rollout is seen: not its NaN, its Params, its gradients, its alarms."""
     simulator = Springs()
@@ -164,6 +169,7 @@ def test_borrowed_memory_is_new(built):
     assert all(np.isfinite(a).all() for a in arrays)
 
 
+@both
 def test_values_come_home_and_optimizers_find_their_kernels(built):
     """What a closed rollout has learned is not lost; the next one goes on with it and compiles nothing."""
     simulator, counts, ours = Springs(), [], []
@@ -193,6 +199,7 @@ def test_health_and_checks_of_other_horizons_compile_nothing(built):
     assert counts[0] == counts[1] > 0
 
 
+@both
 def test_idle_memory_is_bounded(built, monkeypatch):
     """Closed and collected rollouts keep no more than the pool may have, and failed ones keep nothing."""
     monkeypatch.setattr(pools, "_MOST", 2)
@@ -227,7 +234,7 @@ def test_a_plan_with_room_keeps_to_its_budget(runtime):
 TREES = """
 import resource, sys
 import numpy as np, taichi as ti
-sys.path.insert(0, {folder!r})
+sys.path[:0] = {folders!r}
 import diffsim as ds
 from diffsim import _taichi
 from test_pool import Springs, by_hand
@@ -273,10 +280,13 @@ print(used)
 
 
 @pytest.mark.cpu
+@pytest.mark.parametrize("compiler", ["taichi", rest("native")], indirect=True)  # whose rollouts take SNodes
 def test_sparse_fields_live_beside_rollouts_that_come_and_go(compiler, tmp_path):
     """40 rollouts and their ends take the memory and the SNodes of a few; a pointer field then works."""
     script = tmp_path / "script.py"  # Taichi reads the source of kernels from their file
-    script.write_text(TREES.format(folder=str(Path(__file__).parent), compiler=compiler))
+    script.write_text(
+        TREES.format(folders=[str(folder) for folder in Path(__file__).parents[:2]], compiler=compiler)
+    )
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=600, cwd=tmp_path
     )

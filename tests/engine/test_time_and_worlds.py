@@ -18,6 +18,7 @@ import pytest
 import taichi as ti
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweeps import full
 
 import diffsim as ds
 from diffsim.compiler.codegen.layout import Layout
@@ -255,12 +256,25 @@ def directory(tmp_path_factory):
     return tmp_path_factory.mktemp("spilled")
 
 
-@pytest.mark.compilers
 @settings(max_examples=FUZZ or 8)
 @given(structure=structures, layout=layouts, seed=st.integers(0, 2**16))
 def test_gradients_do_not_depend_on_the_plan(runtime, directory, structure, layout, seed):
     check(structure, layout, directory, seed)
     assert not any(directory.iterdir())  # nothing is left behind
+
+
+@pytest.mark.parametrize("compiler", ["taichi"], indirect=True)
+def test_nor_do_those_of_taichis_kernels(runtime, directory):
+    structure = Structure(2, True, 3, True, True, True, True)
+    check(structure, Time(20, 2, "fused", 6, None, 2.0, "auto", False, False), directory, 5)
+
+
+@full
+@pytest.mark.parametrize("compiler", ["taichi"], indirect=True)
+@settings(max_examples=FUZZ or 8)
+@given(structure=structures, layout=layouts, seed=st.integers(0, 2**16))
+def test_nor_do_random_ones_of_taichis_kernels(runtime, directory, structure, layout, seed):
+    check(structure, layout, directory, seed)
 
 
 def test_a_planted_fault_is_seen(runtime, directory, monkeypatch):

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 __all__ = ["ITERATIONS", "jammed", "renamed"]
 
-ITERATIONS = 4  # together
+ITERATIONS = 4  # together: more did not run faster
 _MOST = 8  # statements of a body, beyond which registers run short
 _LEAST = 4  # iterations of the inner loop
 
@@ -23,8 +23,8 @@ def renamed(name: str, k: int) -> str:
     return f"{name}~{k}"
 
 
-def jammed(node: ast.For, known: Collection[str]) -> tuple[ast.For, ast.For, set[str]] | None:
-    """Return a loop with several iterations at a time, one for what is left, and the names that it renamed.
+def jammed(node: ast.For, known: Collection[str]) -> tuple[list[ast.For], set[str]] | None:
+    """Return loops that do several iterations of a loop at a time, and the names that they have renamed.
 
     Args:
         node: A loop, with scoped names.
@@ -34,7 +34,7 @@ def jammed(node: ast.For, known: Collection[str]) -> tuple[ast.For, ast.For, set
         None where iterations depend on each other, or nothing would be won.
     """
     bounds, nest = _constant(node), _nest(node)
-    if bounds is None or nest is None or bounds[1] - bounds[0] < 2 * ITERATIONS:
+    if bounds is None or nest is None or bounds[1] - bounds[0] < ITERATIONS:
         return None
     (start, stop), (before, inner, behind) = bounds, nest
     index = node.target.id if isinstance(node.target, ast.Name) else ""
@@ -43,26 +43,40 @@ def jammed(node: ast.For, known: Collection[str]) -> tuple[ast.For, ast.For, set
     own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
     if own & set(known) or not _independent(statements, index):
         return None
-    whole = (stop - start) // ITERATIONS
-    counter, changed = f"{index}~", own | {index}
-
-    def times(part: Sequence[ast.stmt]) -> list[ast.stmt]:
-        return [_Renamer(changed, k).visit(copy.deepcopy(s)) for s in part for k in range(ITERATIONS)]
-
-    body = [_numbered(index, counter, start, k) for k in range(ITERATIONS)]
-    body += times(before)
-    body.append(ast.For(inner.target, inner.iter, times(inner.body), []))
-    body += times(behind)
-    main = ast.For(ast.Name(counter, ast.Store()), _range(0, whole), body, [])
-    rest = ast.For(node.target, _range(start + whole * ITERATIONS, stop), node.body, [])
-    return main, rest, changed
+    whole, rest = divmod(stop - start, ITERATIONS)
+    made = _Group(index, own | {index}, nest)
+    loops = [made.loop(start, ITERATIONS, whole)]
+    if rest:
+        loops.append(made.loop(start + whole * ITERATIONS, rest, 1))
+    return loops, own | {index}
 
 
-def _numbered(index: str, counter: str, start: int, k: int) -> ast.stmt:
-    """Return the assignment of the index of one of the iterations."""
-    number = ast.BinOp(ast.Name(counter, ast.Load()), ast.Mult(), ast.Constant(ITERATIONS))
-    value = ast.BinOp(number, ast.Add(), ast.Constant(start + k))
-    return ast.Assign([ast.Name(renamed(index, k), ast.Store())], value)
+class _Group:
+    """Copies of a nest's statements, for several iterations each."""
+
+    def __init__(
+        self, index: str, names: set[str], nest: tuple[list[ast.stmt], ast.For, list[ast.stmt]]
+    ) -> None:
+        self._index, self._names, self._nest = index, names, nest
+
+    def loop(self, start: int, count: int, times: int) -> ast.For:
+        """Return a loop that does `count` iterations together so many times, from a start on."""
+        before, inner, behind = self._nest
+        counter = f"{self._index}~"
+        body = [self._number(counter, start, count, k) for k in range(count)]
+        body += self._copies(before, count)
+        body.append(ast.For(inner.target, inner.iter, self._copies(inner.body, count), []))
+        body += self._copies(behind, count)
+        return ast.For(ast.Name(counter, ast.Store()), _range(0, times), body, [])
+
+    def _copies(self, part: Sequence[ast.stmt], count: int) -> list[ast.stmt]:
+        return [_Renamer(self._names, k).visit(copy.deepcopy(s)) for s in part for k in range(count)]
+
+    def _number(self, counter: str, start: int, count: int, k: int) -> ast.stmt:
+        """Return the assignment of the index of one of the iterations."""
+        number = ast.BinOp(ast.Name(counter, ast.Load()), ast.Mult(), ast.Constant(count))
+        value = ast.BinOp(number, ast.Add(), ast.Constant(start + k))
+        return ast.Assign([ast.Name(renamed(self._index, k), ast.Store())], value)
 
 
 class _Renamer(ast.NodeTransformer):

@@ -236,10 +236,10 @@ class _Body(Worlds):
     def _for(self, node: ast.For) -> None:
         found = jammed(node, self._names) if self._lane else None
         if found is not None:
-            main, rest, names = found
+            loops, names = found
             self._varying |= {renamed(n, k) for n in names & self._varying for k in range(ITERATIONS)}
-            self._loop(main)
-            self._loop(rest)
+            for loop in loops:
+                self._loop(loop)
             return
         self._loop(node)
 
