@@ -17,7 +17,7 @@ from fuzz.machine import machine
 import diffsim as ds
 from diffsim import _llvm
 from diffsim.compiler.codegen.writer import KernelText
-from diffsim.compiler.native import translate as translation
+from diffsim.compiler.native import dispatch
 from diffsim.compiler.native.memory import Place
 from diffsim.engine import launch, native
 from diffsim.engine.native import Library, Unsupported
@@ -266,7 +266,7 @@ SHARED = """def kernel(n: ti.i32, t: ti.i32):
     o_f64[0] = b_f64[0]
 """
 STATES = """def kernel(n: ti.i32, t: ti.i32):
-    for s in range(7):
+    for s in range(64):
         b_f64[s + 1] = a_f64[s] * 0.5 + 1.0
 """
 
@@ -281,19 +281,19 @@ def test_places_that_may_be_one_are_told(monkeypatch):
         return arrays["o_f64"][0]
 
     assert last(shared=True) == 2.0
-    facts = translation._facts
-    monkeypatch.setattr(translation, "_facts", lambda place: facts(dataclasses.replace(place, shared=False)))
+    facts = dispatch._facts
+    monkeypatch.setattr(dispatch, "_facts", lambda place: facts(dataclasses.replace(place, shared=False)))
     assert last(shared=True) != 2.0, "each place with a scope of its own"
 
 
 def test_a_scope_for_each_time_would_be_wrong():
     """`x[t + 1]` of one step is `x[t]` of the next: one name for a State, whatever the time, is right."""
     wanted = [0.0]
-    for _ in range(7):
+    for _ in range(64):
         wanted.append(wanted[-1] * 0.5 + 1.0)
 
     def states(source):
-        memory = np.zeros(8)
+        memory = np.zeros(65)
         arrays = {"a_f64": memory, "b_f64": memory}
         machine(source, arrays, level=2)(arrays)
         return memory.tolist()
