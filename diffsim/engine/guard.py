@@ -262,11 +262,13 @@ class _Made:
         key: A fingerprint of all that decides what it compiles to.
         options: Precision, threads, and the compiler.
         fields: What it names.
+        blocks: The axis of worlds of what lies in blocks of worlds, and the worlds of a block.
     """
 
     key: str
     options: list[Any]
     fields: dict[str, Any]
+    blocks: dict[str, tuple[int, int]]
 
 
 def _made(text: KernelText, storage: Storage, native: bool) -> _Made:
@@ -279,8 +281,16 @@ def _made(text: KernelText, storage: Storage, native: bool) -> _Made:
     options = [info.precision, info.threads, "native" if native else "taichi"]
     fields = _fields(text, storage, native)
     versions = (*_versions(), *(_llvm.fingerprint() if native else ()))
-    parts = (text.source, text.real, fields, options, versions)
-    return _Made(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], options, fields)
+    blocks = _blocks(text, storage) if native else {}
+    parts = (text.source, text.real, fields, options, versions, blocks, text.lanes, text.worlds)
+    return _Made(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], options, fields, blocks)
+
+
+def _blocks(text: KernelText, storage: Storage) -> dict[str, tuple[int, int]]:
+    """Return the axis of worlds of what lies in blocks of them, and how many a block holds."""
+    layout, buffers = storage.layout, {name: buffer for name, (buffer, _) in text.used.items()}
+    inside = {name: b for name, b in buffers.items() if b.kind != "external" and layout.beside(b) >= 0}
+    return {name: (layout.beside(b), layout.block_of(b)) for name, b in inside.items()}
 
 
 def _fields(text: KernelText, storage: Storage, native: bool) -> dict[str, Any]:
@@ -315,6 +325,9 @@ def _request(made: _Made, text: KernelText, storage: Storage, limit: float) -> d
         "options": made.options,
         "storage": f"{id(storage)}",
         "fields": made.fields,
+        "blocks": made.blocks,
+        "lanes": text.lanes,
+        "worlds": text.worlds,
         "data": {},
         "limit": limit,
     }
