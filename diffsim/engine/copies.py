@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
@@ -37,17 +36,20 @@ def host_copies(lowered: LoweredProgram, storage: Storage, layout: Layout) -> di
 
 
 class _Copies:
-    """Copies between the arrays of a program; arguments are those of the kernels."""
+    """Copies between the arrays of a program; arguments are those of the kernels.
+
+    Arrays are looked up each time: memory moves where a kernel is left to Taichi.
+    """
 
     def __init__(self, lowered: LoweredProgram, storage: Storage, layout: Layout) -> None:
         self._lowered, self._storage = lowered, storage
         self._history, self._windows = layout.history, layout.windows
 
-    @cached_property
+    @property
     def _states(self) -> list[NDArray[Any]]:
         return [a for b in self._lowered.states for a in self._storage.laid(b)]
 
-    @cached_property
+    @property
     def _starts(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """The States at the beginning of the window, with the arrays of their checkpoints."""
         kept = self._lowered.whole if self._windows else self._lowered.kept
@@ -55,7 +57,7 @@ class _Copies:
         h = self._history
         return [(view[:, :h], place[:, :, :h]) for view, place in zip(self._states, places, strict=True)]
 
-    @cached_property
+    @property
     def _whole(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         laid = self._storage.laid
         return [pair for b, w in self._lowered.whole.items() for pair in zip(laid(b), laid(w), strict=True)]

@@ -48,15 +48,13 @@ class Lookout:
         self._every = max(1, _APART // max(1, per_step * layout.window))
         self._found = Buffer("found", "found", "f64", (), 2)
         self._launchers: dict[str, Launcher] = {}
-        self._views: list[NDArray[Any]] = []
-        self._carried: list[NDArray[Any]] = []
         self._together: NDArray[Any] | None = None
 
     def close(self) -> None:
         """Let go of all kernels."""
         for launcher in self._launchers.values():
             launcher.close()
-        self._views, self._carried, self._together = [], [], None
+        self._together = None
 
     def _due(self, t0: int) -> bool:
         return -(-t0 // self.layout.window) % self._every == self._every - 1
@@ -75,8 +73,8 @@ class Lookout:
             return
         kept = self.layout.history
         if self.storage.in_place:
-            self._look_in_place()
-            spoiled = math.isnan(self._largest([view[:, n : n + kept] for view in self._views]))
+            views = self._in_place(self.lowered.states)
+            spoiled = math.isnan(self._largest([view[:, n : n + kept] for view in views]))
         else:
             spoiled = self._reduced("states", n)[0] > 0
         if not spoiled:
@@ -121,30 +119,27 @@ class Lookout:
     def measure(self, t0: int) -> float:
         """Note and return the largest adjoint that was carried to step `t0`; NaN where one is."""
         if self.storage.in_place:
-            self._look_in_place()
-            largest = self._largest(self._carried)
+            largest = self._largest(self._in_place(self.lowered.carried.values()))
         else:
             spoiled, size = self._reduced("adjoints", 0)
             largest = math.nan if spoiled else size
         self.largest[t0] = largest
         return largest
 
-    def _look_in_place(self) -> None:
-        """Find the arrays once: on the CPU they share the memory of the fields."""
-        if not self._views:
-            self._views = [a for b in self.lowered.states for a in self.storage.laid(b)]
-            self._carried = [a for b in self.lowered.carried.values() for a in self.storage.laid(b)]
-            size = sum(a.size for a in self._carried)
-            if 0 < size <= _TOGETHER:
-                self._together = np.empty(size, np.result_type(*self._carried))
+    def _in_place(self, buffers: Iterable[Buffer]) -> list[NDArray[Any]]:
+        """Return the arrays of buffers where they are now: memory moves where a kernel is left to Taichi."""
         _taichi.wait()
+        return [a for b in buffers for a in self.storage.laid(b)]
 
     def _largest(self, arrays: list[NDArray[Any]]) -> float:
         """Return the largest absolute value; NaN where there is one.
 
         Small arrays are put together first: each call of NumPy takes longer than going through them.
         """
-        if self._together is not None:
+        size = sum(a.size for a in arrays)
+        if 0 < size <= _TOGETHER:
+            if self._together is None or self._together.size != size:
+                self._together = np.empty(size, np.result_type(*arrays))
             np.concatenate(arrays, axis=None, out=self._together, casting="same_kind")
             return float(np.absolute(self._together, out=self._together).max())
         sizes = [max(float(a.max()), -float(a.min())) for a in arrays]

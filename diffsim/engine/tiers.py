@@ -89,7 +89,6 @@ class Traffic:
         self._lowered, self._storage, self._real = lowered, storage, real
         self._staged: dict[Buffer, Buffer] = {}
         self._launchers: dict[str, Launcher] = {}
-        self._starts: list[NDArray[Any]] | None = None
 
     def states(self) -> Iterator[NDArray[Any]]:
         """Yield the States at the beginning of the window, a component at a time."""
@@ -132,11 +131,9 @@ class Traffic:
         self._launchers.clear()
 
     def _views(self) -> list[NDArray[Any]]:
-        if self._starts is None:
-            history = self._lowered.history
-            states = self._lowered.states
-            self._starts = [a[:, :history] for b in states for a in self._storage.laid(b)]
-        return self._starts
+        """Return where the States are now: memory moves where a kernel is left to Taichi."""
+        history, states = self._lowered.history, self._lowered.states
+        return [a[:, :history] for b in states for a in self._storage.laid(b)]
 
     def _allocate(self) -> None:
         if self._staged:

@@ -203,6 +203,51 @@ def test_fields_of_the_users(runtime, kind):
     rollout.close()
 
 
+class Late(ds.Simulator):
+    """Reads what Taichi has to read at the end alone, when States have long been saved and looked at."""
+
+    def __init__(self, table):
+        self.table = table
+        self.x = ds.State(ds.real, (64, 64), init=np.linspace(0.1, 1.0, 4096).reshape(64, 64))
+        self.k = ds.Param(0.9)
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i, j in ti.ndrange(64, 64):
+            self.x[t + 1, i, j] = ti.sin(self.x[t, i, j] * self.k[None])
+
+    def step(self, t):
+        self.move(t)
+
+    @ti.kernel
+    def pay(self, t: ti.i32):
+        for i, j in ti.ndrange(64, 64):
+            self.cost[None] += self.x[t, i, j] ** 2 * self.table[0, 1]
+
+    def terminal_cost(self, t):
+        self.pay(t)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"memory": 900_000, "host_memory": "1GiB"}],
+    ids=["in memory", "on the host"],
+)
+def test_memory_that_moves_late_is_found(runtime, options):
+    """A kernel that is left to Taichi takes States along, of which checkpoints were made before."""
+    table = blocked()
+    table.fill(1.0)
+    rollout = ds.Rollout(Late(table), steps=10, mode="step", window=3, **options)
+    found = [rollout.value_and_grad()[1]["k"] for _ in range(2)]
+    assert (rollout.plan.schedule.places["host"] > 0) == bool(options)
+    k, x, slope = 0.9, np.linspace(0.1, 1.0, 4096), np.zeros(4096)
+    for _ in range(10):
+        x, slope = np.sin(k * x), np.cos(k * x) * (x + k * slope)
+    np.testing.assert_allclose(found, 2 * float(x @ slope), rtol=1e-12)
+    assert "left to Taichi" in str(rollout.explain())
+    rollout.close()
+
+
 class Large(ds.Simulator):
     """Numbers far apart, multiplied in the order in which they stand."""
 
