@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diffsim import _llvm, _taichi, runtime
+from diffsim.compiler import builder, ir, tanh
 from diffsim.compiler import native as translation
+from diffsim.compiler.codegen import writer
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.native.memory import Place
@@ -36,6 +38,7 @@ __all__ = [
     "the_library",
 ]
 
+_OUTSIDE = (_llvm, builder, ir, tanh, writer)  # what the translation takes from elsewhere
 _SYMBOL = "kernel"
 _OFTEN, _SELDOM, _BRIEFLY = 2, 1, 0  # levels of optimisation
 _MOST = 4096  # functions in memory
@@ -218,11 +221,17 @@ def _key(text: KernelText, places: dict[str, Place], level: int, shared: bool) -
 @functools.cache
 def _translator() -> str:
     """Return a fingerprint of the translation itself."""
-    folder = Path(translation.__file__).parent
     found = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
+    for path in _translator_files():
         found.update(path.read_bytes())
     return found.hexdigest()
+
+
+def _translator_files() -> list[Path]:
+    """Return the modules that decide what machine code a text becomes."""
+    folder = Path(translation.__file__).parent
+    outside = [Path(module.__file__) for module in _OUTSIDE if module.__file__]
+    return [*sorted(folder.rglob("*.py")), *outside]
 
 
 @functools.cache

@@ -85,7 +85,7 @@ class HostMemory:
 
     def keep_worlds(self, better: NDArray[np.int32]) -> None:
         """Store the parameters of each world that is marked as its best ones."""
-        values = [array for leaf in self._leaves for array in leaf.arrays[0]]
+        values = self._arrays(0)
         for value, axis, slot in zip(values, self._world_axes, self._slot(0), strict=True):
             marked = (slice(None),) * axis + (better != 0,)
             slot.reshape(value.shape)[marked] = value[marked]
@@ -99,7 +99,7 @@ class HostMemory:
             rate: What changes are multiplied by.
             numbers: The rule's hyperparameters.
         """
-        values, grads = self._flat(0), self._flat(1)
+        arrays, values, grads = self._arrays(0), self._flat(0), self._flat(1)
 
         def change(batch: _Batch) -> None:
             start, stop, pieces = batch
@@ -113,11 +113,15 @@ class HostMemory:
                 values[part][first:last] = moved[where : where + last - first]
 
         self._each(change)
+        for array, flat in zip(arrays, values, strict=True):
+            if not np.may_share_memory(array, flat):
+                array[...] = flat.reshape(array.shape)
 
     def swap(self, slot: int) -> None:
         """Exchange the parameters and a slot."""
-        for value, kept in zip(self._flat(0), self._slot(slot), strict=True):
-            value[...], kept[...] = kept.copy(), value.copy()
+        for value, kept in zip(self._arrays(0), self._slot(slot), strict=True):
+            old = value.reshape(-1).copy()
+            value[...], kept[...] = kept.reshape(value.shape), old
 
     def clear(self, first: int) -> None:
         """Zero the slots from one on: 0 for all, 1 for those of the rule."""
@@ -125,12 +129,16 @@ class HostMemory:
 
     def go_back(self) -> None:
         """Set the parameters to the best ones."""
-        for value, kept in zip(self._flat(0), self._slot(0), strict=True):
-            value[...] = kept
+        for value, kept in zip(self._arrays(0), self._slot(0), strict=True):
+            value[...] = kept.reshape(value.shape)
+
+    def _arrays(self, which: int) -> list[Array]:
+        """Return where the parameters (0) or their gradients (1) are now."""
+        return [array for leaf in self._leaves for array in leaf.arrays[which]]
 
     def _flat(self, which: int) -> list[Array]:
-        """Return where the parameters (0) or their gradients (1) are now, each component in a row."""
-        return [_in_a_row(array) for leaf in self._leaves for array in leaf.arrays[which]]
+        """Return them with each component in a row: views, or copies where worlds lie beside each other."""
+        return [array.reshape(-1) for array in self._arrays(which)]
 
     def _slot(self, slot: int) -> Iterator[Array]:
         """Return the parts of a slot, one per component of each leaf."""
@@ -150,13 +158,6 @@ def _gathered(batch: _Batch, flat: Sequence[Array]) -> NDArray[np.float64]:
     for part, first, last, where in pieces:
         found[where : where + last - first] = flat[part][first:last]
     return found
-
-
-def _in_a_row(array: Array) -> Array:
-    """Return a view of all elements, in the order of the indices."""
-    flat = array.reshape(-1)
-    assert not flat.size or np.shares_memory(flat, array)  # noqa: S101  (components are contiguous)
-    return flat
 
 
 def _batched(sizes: Sequence[int]) -> Iterator[_Batch]:

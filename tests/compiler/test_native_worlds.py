@@ -143,6 +143,15 @@ BODIES = {
             s[w % 4, j] = s[w % 4, j] + 1.0""",
     "division": """
     b[w, 0] = 7 // n[w] + 7 % n[w]""",
+    "division by zero for no world": """
+    d = m - 2
+    x = 0
+    y = 0
+    if a[w, 0] > 5.0:
+        x = 7 // d
+    if a[w, 1] > 5.0:
+        y = 7 % d
+    b[w, 0] = x + y""",
     "late": """
     x = 0.0
     y = 0.0

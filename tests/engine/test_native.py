@@ -1,10 +1,12 @@
 """Kernels as machine code: shared between rollouts, kept on disk, and left to Taichi one by one."""
 
+import ast
 import ctypes
 import dataclasses
 import gc
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from fuzz.machine import machine
 import diffsim as ds
 from diffsim import _llvm
 from diffsim.compiler.codegen.writer import KernelText
-from diffsim.compiler.native import translate as translation
+from diffsim.compiler.native import dispatch
 from diffsim.compiler.native.memory import Place
 from diffsim.engine import launch, native
 from diffsim.engine.native import Library, Unsupported
@@ -264,7 +266,7 @@ SHARED = """def kernel(n: ti.i32, t: ti.i32):
     o_f64[0] = b_f64[0]
 """
 STATES = """def kernel(n: ti.i32, t: ti.i32):
-    for s in range(7):
+    for s in range(64):
         b_f64[s + 1] = a_f64[s] * 0.5 + 1.0
 """
 
@@ -279,19 +281,19 @@ def test_places_that_may_be_one_are_told(monkeypatch):
         return arrays["o_f64"][0]
 
     assert last(shared=True) == 2.0
-    facts = translation._facts
-    monkeypatch.setattr(translation, "_facts", lambda place: facts(dataclasses.replace(place, shared=False)))
+    facts = dispatch._facts
+    monkeypatch.setattr(dispatch, "_facts", lambda place: facts(dataclasses.replace(place, shared=False)))
     assert last(shared=True) != 2.0, "each place with a scope of its own"
 
 
 def test_a_scope_for_each_time_would_be_wrong():
     """`x[t + 1]` of one step is `x[t]` of the next: one name for a State, whatever the time, is right."""
     wanted = [0.0]
-    for _ in range(7):
+    for _ in range(64):
         wanted.append(wanted[-1] * 0.5 + 1.0)
 
     def states(source):
-        memory = np.zeros(8)
+        memory = np.zeros(65)
         arrays = {"a_f64": memory, "b_f64": memory}
         machine(source, arrays, level=2)(arrays)
         return memory.tolist()
@@ -343,29 +345,45 @@ def test_a_key_holds_all_that_decides(library, monkeypatch):
         Library, "function", lambda self, *given: seen.append(given) or function(self, *given)
     )
     outcome(Springs(), mode="fused")
-    text, places = next(given for given in seen if given[0].origins)
+    text, places = next(given[:2] for given in seen if given[0].origins)
     name, place = next(iter(places.items()))
     others = [
-        (dataclasses.replace(text, source=text.source + "    pass\n"), places, 2),
-        (dataclasses.replace(text, real="f32"), places, 2),
-        (text, places | {name: dataclasses.replace(place, dtype="f32")}, 2),
-        (text, places | {name: dataclasses.replace(place, strides=(1, *place.strides))}, 2),
-        (text, places | {name: dataclasses.replace(place, length=place.length + 1)}, 2),
-        (text, places | {name: dataclasses.replace(place, shared=True)}, 2),
-        (text, dict(reversed(places.items())), 2),
-        (text, places, 1),
+        (dataclasses.replace(text, source=text.source + "    pass\n"), places, 2, False),
+        (dataclasses.replace(text, real="f32"), places, 2, False),
+        (text, places | {name: dataclasses.replace(place, dtype="f32")}, 2, False),
+        (text, places | {name: dataclasses.replace(place, strides=(1, *place.strides))}, 2, False),
+        (text, places | {name: dataclasses.replace(place, length=place.length + 1)}, 2, False),
+        (text, places | {name: dataclasses.replace(place, shared=True)}, 2, False),
+        (text, dict(reversed(places.items())), 2, False),
+        (text, places, 1, False),
+        (text, places, 2, True),
+        (dataclasses.replace(text, lanes=8), places, 2, False),
+        (dataclasses.replace(text, worlds=8), places, 2, False),
     ]
-    keys = {native._key(*other) for other in others} | {native._key(text, places, 2)}
+    keys = {native._key(*other) for other in others} | {native._key(text, places, 2, False)}
     renamed = dataclasses.replace(text, source=text.source.replace(f"def {text.name}(", "def other("))
-    assert native._key(renamed, places, 2) in keys
+    assert native._key(renamed, places, 2, False) in keys
     monkeypatch.setattr(_llvm, "fingerprint", lambda: ("another processor",))
-    keys.add(native._key(text, places, 2))
+    keys.add(native._key(text, places, 2, False))
     monkeypatch.setattr(native, "_translator", lambda: "another translation")
-    keys.add(native._key(text, places, 2))
+    keys.add(native._key(text, places, 2, False))
     assert len(keys) == len(others) + 3
 
 
 # ---- objects on disk ----
+
+
+def test_a_key_holds_all_that_the_translation_is_made_of():
+    """An object that an earlier version left behind is not taken for this one's."""
+    files = set(native._translator_files())
+    root = Path(ds.__file__).parent
+    for path in [*files]:
+        if path.is_relative_to(root / "compiler/native"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffsim."):
+                    file = root.joinpath(*node.module.split(".")[1:])
+                    assert {file.with_suffix(".py"), file / "__init__.py"} & files, (path.name, node.module)
+    assert Path(_llvm.__file__) in files
 
 
 def test_objects_are_kept(tmp_path):

@@ -392,6 +392,24 @@ def test_worlds_go_back_each_to_its_own(domes: Any) -> None:
     np.testing.assert_array_equal(result.best_cost, result.costs.min(axis=0))
 
 
+def test_worlds_beside_each_other_are_optimised_as_others_are(runtime: Any) -> None:
+    """Machine code of mode `fused` has the values of eight worlds beside each other in memory."""
+    found = []
+    for mode in ("fused", "step"):
+        sim, rng = Domes(), np.random.default_rng(3)
+        with ds.Rollout(sim, steps=2, worlds=8, mode=mode) as rollout:
+            sim.p.set(np.linspace(0.05, 0.9, 8)[:, None, None] * rng.uniform(0.8, 1.0, (8, 2, 2)))
+            with Adam(lr=0.3).start(rollout, [sim.p, sim.u]) as run:
+                run.step()
+                state = run.state()
+            rest = ds.minimize(rollout, [sim.p, sim.u], Adam(lr=1.5), 7, state=state, on_nonfinite="halve")
+            assert rest.halvings > 0
+            rest.restore()
+            found.append([rest.costs, rest.best_cost, rollout.value(), rest.last["p"], sim.p.numpy()])
+    for fused, step in zip(*found, strict=True):
+        np.testing.assert_allclose(fused, step, rtol=1e-12, atol=1e-13)
+
+
 # ---- the way back ----
 
 

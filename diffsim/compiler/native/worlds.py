@@ -187,6 +187,14 @@ def _short(part: Sequence[ast.stmt]) -> bool:
     return len(part) <= _SHORT and all(
         isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
-        and not any(isinstance(inner, ast.Subscript | ast.Call) for inner in ast.walk(node))
+        and not any(_looks(inner) for inner in ast.walk(node))
         for node in part
     )
+
+
+def _looks(node: ast.AST) -> bool:
+    """Tell whether a node needs a world: it reads memory, calls, or may divide by zero (a fatal trap)."""
+    match node:
+        case ast.BinOp(_, ast.FloorDiv() | ast.Mod(), divisor):
+            return not isinstance(divisor, ast.Constant) or not divisor.value
+    return isinstance(node, ast.Subscript | ast.Call)
