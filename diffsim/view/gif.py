@@ -21,6 +21,7 @@ Packed: TypeAlias = NDArray[np.uint32]
 
 _COLORS = 255  # one of the format's 256 indices stands for what is as before
 _SAME = 255
+_RGB = np.uint32(0xFFFFFF)
 _EXACT = 96  # so many of the commonest colours are kept as they are
 _MIN_DELAY = 2  # hundredths of a second; browsers slow anything shorter down to 10
 _MAX_DELAY = 65535  # the format's largest
@@ -84,9 +85,9 @@ class _Film:
         changes = []
         for before, after in itertools.pairwise(flat):
             places = np.flatnonzero(before != after)
-            changes.append((places, after[places], before[places]))
+            changes.append((places, after[places] & _RGB, before[places] & _RGB))
         height, width = frames[0].shape
-        return cls(width, height, flat[0], changes)
+        return cls(width, height, flat[0] & _RGB, changes)
 
 
 @dataclass
@@ -135,9 +136,9 @@ def _parts(film: _Film, table: Bytes, delays: Sequence[int]) -> list[_Part]:
 
 
 def _pack(frame: Bytes) -> Packed:
-    """Put the three bytes of each colour into one number."""
+    """Put the bytes of each colour into one number; a fourth byte is the highest."""
     if frame.shape[2] == 4:
-        return np.ascontiguousarray(frame).view("<u4")[..., 0] & np.uint32(0xFFFFFF)
+        return np.ascontiguousarray(frame).view("<u4")[..., 0]
     wide = frame.astype(np.uint32)
     return np.asarray(wide[..., 0] | wide[..., 1] << 8 | wide[..., 2] << 16, dtype=np.uint32)
 
