@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import _taichi
+from diffsim.compiler.native.memory import laid
 
 __all__ = ["Arena", "Compiled", "FieldArena", "Spec"]
 
@@ -48,10 +49,7 @@ class Spec:
     @property
     def laid(self) -> tuple[int, ...]:
         """Return the lengths of axes as they lie in memory: blocks in the place of that axis, theirs last."""
-        if self.axis < 0:
-            return self.shape
-        before, after = self.shape[: self.axis], self.shape[self.axis + 1 :]
-        return (*before, self.shape[self.axis] // self.block, *after, self.block)
+        return tuple(laid(self.shape, self.axis, self.block))
 
     def in_order(self, laid: NDArray[Any]) -> NDArray[Any]:
         """Return what lies in memory with the axes of `shape`: a view, or a copy where there are blocks."""

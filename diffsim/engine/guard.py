@@ -266,12 +266,14 @@ class _Made:
         options: Precision, threads, and the compiler.
         fields: What it names.
         level: How far machine code is optimised.
+        blocks: The axis of worlds of what lies in blocks of worlds, and the worlds of a block.
     """
 
     key: str
     options: list[Any]
     fields: dict[str, Any]
     level: int
+    blocks: dict[str, tuple[int, int]]
 
 
 def _made(text: KernelText, storage: Storage, native: bool, brief: bool = False) -> _Made:
@@ -285,8 +287,16 @@ def _made(text: KernelText, storage: Storage, native: bool, brief: bool = False)
     fields = _fields(text, storage, native)
     level = level_of(text, brief)
     versions = (*_versions(), *((level, *_llvm.fingerprint()) if native else ()))
-    parts = (text.source, text.real, fields, options, versions)
-    return _Made(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], options, fields, level)
+    blocks = _blocks(text, storage) if native else {}
+    parts = (text.source, text.real, fields, options, versions, blocks, text.lanes, text.worlds)
+    return _Made(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], options, fields, level, blocks)
+
+
+def _blocks(text: KernelText, storage: Storage) -> dict[str, tuple[int, int]]:
+    """Return the axis of worlds of what lies in blocks of them, and how many a block holds."""
+    layout, buffers = storage.layout, {name: buffer for name, (buffer, _) in text.used.items()}
+    inside = {name: b for name, b in buffers.items() if b.kind != "external" and layout.beside(b) >= 0}
+    return {name: (layout.beside(b), layout.block_of(b)) for name, b in inside.items()}
 
 
 def _fields(text: KernelText, storage: Storage, native: bool) -> dict[str, Any]:
@@ -321,6 +331,9 @@ def _request(made: _Made, text: KernelText, storage: Storage, limit: float) -> d
         "options": made.options,
         "storage": f"{id(storage)}",
         "fields": made.fields,
+        "blocks": made.blocks,
+        "lanes": text.lanes,
+        "worlds": text.worlds,
         "data": {},
         "limit": limit,
     }

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from diffsim import _llvm, _taichi, runtime
@@ -18,7 +17,7 @@ from diffsim.compiler import native as translation
 from diffsim.compiler.codegen import writer
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer
-from diffsim.compiler.native.memory import Place
+from diffsim.compiler.native.memory import Place, placed
 from diffsim.compiler.native.tasks import candidates
 from diffsim.compiler.native.translate import Unsupported, translate
 from diffsim.compiler.native.values import SIZE
@@ -156,8 +155,7 @@ def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tup
             found.update(outside(name, buffer))
         else:
             made = spec(buffer)
-            place = _place(made)
-            found[name] = place, (made, component)
+            found[name] = placed(made.dtype, made.shape, made.axis, made.block), (made, component)
     return found
 
 
@@ -187,22 +185,6 @@ def outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
         part: (Place(buffer.dtype, tuple(s // size for s in strides), 1, shared=True), address)
         for part, (address, strides) in zip(names, rows, strict=True)
     }
-
-
-def _place(spec: Spec) -> Place:
-    """Return what is known of a component of a buffer."""
-    strides, block = list(_strides(spec.laid)), spec.block
-    if spec.axis >= 0:
-        strides.pop()
-        if block == spec.shape[spec.axis]:
-            strides[spec.axis], block = 1, 1
-    return Place(
-        spec.dtype, tuple(strides), math.prod(spec.shape), False, spec.axis, block, tuple(spec.shape)
-    )
-
-
-def _strides(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def arguments_of(source: str) -> int:

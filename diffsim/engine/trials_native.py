@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import _llvm
-from diffsim.compiler.native.translate import Place, translate
+from diffsim.compiler.native.memory import Place, laid, placed
+from diffsim.compiler.native.translate import translate
 from diffsim.compiler.native.values import SIZE
 
 __all__ = ["NativeTrials"]
@@ -28,7 +29,8 @@ class NativeTrials:
 
     def prepare(self, request: dict[str, Any]) -> None:
         """Make the arrays that are not there yet."""
-        for name, spec in request["fields"].items():
+        for name, field in request["fields"].items():
+            spec = [*field, *request["blocks"].get(name, (-1, 1))]
             if name not in self._memory or self._memory[name][0] != spec:
                 self._memory[name] = spec, _arrays(name, spec)
 
@@ -39,21 +41,27 @@ class NativeTrials:
     def compile(self, request: dict[str, Any]) -> None:
         """Compile a text."""
         places = {}
-        for name, (dtype, shape, element, rows) in request["fields"].items():
-            parts = {name: _strides(shape)} if element is None and rows is None else rows
-            length = math.prod(shape) if rows is None else 1
-            for part, strides in parts.items():
-                places[part] = Place(dtype, tuple(strides), length, shared=rows is not None)
-        text = translate(request["source"], request["real"], places, _SYMBOL)
+        for name, (dtype, shape, _, rows) in request["fields"].items():
+            if rows is None:
+                places[name] = placed(dtype, shape, *request["blocks"].get(name, (-1, 1)))
+            for part, strides in (rows or {}).items():
+                places[part] = Place(dtype, tuple(strides), 1, shared=True)
+        worlds = request["lanes"], request["worlds"]
+        text = translate(request["source"], request["real"], places, _SYMBOL, False, *worlds)
         self._codes[request["key"]] = _llvm.load(_llvm.compile_object(text, request["level"]), _SYMBOL)
 
     def fill(self, request: dict[str, Any], values: dict[str, NDArray[Any]]) -> None:
         """Give the arrays of a text their numbers, zeros where none came."""
         for name, (_, shape, element, _) in request["fields"].items():
             arrays, given = self._memory[name][1].values(), values.get(name)
+            axis, block = request["blocks"].get(name, (-1, 1))
             parts = None if given is None else given.reshape([*shape, math.prod(element or ())])
             for k, array in enumerate(arrays):
-                array[...] = 0 if parts is None else parts[..., k]
+                if parts is None or axis < 0:
+                    array[...] = 0 if parts is None else parts[..., k]
+                else:
+                    blocks = parts.reshape(*shape[:axis], -1, block, *shape[axis + 1 :])
+                    array[...] = np.moveaxis(blocks, axis + 1, -1)
 
     def run(self, request: dict[str, Any]) -> None:
         """Run a text, and let go of it."""
@@ -76,19 +84,17 @@ class NativeTrials:
         self._memory.clear()
 
 
-def _strides(shape: list[int]) -> list[int]:
-    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-
-
 def _arrays(name: str, spec: list[Any]) -> dict[str, NDArray[Any]]:
     """Make the arrays of a name: one, or one for each component of a Taichi field of the user's."""
-    dtype, shape, _, rows = spec
+    dtype, shape, _, rows, axis, block = spec
     kind = np.dtype({"u1": "u1"}.get(dtype, f"{dtype[0]}{SIZE[dtype]}"))
+    shape = laid(shape, axis, block)
+    plain = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
     made = {}
-    for part, strides in ({name: _strides(shape)} if rows is None else rows).items():
+    for part, strides in ({name: plain} if rows is None else rows).items():
         extent = 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-        block = np.zeros(extent * kind.itemsize + _LINE, np.uint8)
-        first = -block.ctypes.data % _LINE
-        flat = block[first : first + extent * kind.itemsize].view(kind)
+        memory = np.zeros(extent * kind.itemsize + _LINE, np.uint8)
+        first = -memory.ctypes.data % _LINE
+        flat = memory[first : first + extent * kind.itemsize].view(kind)
         made[part] = np.lib.stride_tricks.as_strided(flat, shape, [s * kind.itemsize for s in strides])
     return made

@@ -45,6 +45,8 @@ def stumble(source, *rest):
         os._exit(3)
     if "# hang" in source:  # it holds the interpreter's lock, as a compiler that hangs does
         ctypes.PyDLL(None).sleep(1000)
+    if "# together" in source and rest[4] > 1:
+        os.abort()
     if "# loud" in source:
         os.system("echo loud; echo loud >&2")
     if "# refuse" in source:
@@ -364,6 +366,7 @@ def test_the_childs_memory_is_like_ours():
     }
     values = {"m": np.arange(24.0), "v": np.arange(6.0)}
     request = {"key": "k", "source": source, "real": "f64", "level": 1, "args": [1], "fields": fields}
+    request |= {"blocks": {}, "lanes": 1, "worlds": 1}
     m, v = values["m"].reshape(3, 2, 2, 2), values["v"].reshape(3, 2)
     weights = np.arange(1.0, 4.0)[:, None]
     wanted = np.sum(weights * (10 * m[:, :, 0, 1] + m[:, :, 1, 0]) + v[:, 1:])
@@ -382,8 +385,38 @@ def test_the_childs_memory_is_like_ours():
     assert trials.idle_bytes == 0
 
 
-def value_of(simulator):
-    rollout = ds.Rollout(simulator, steps=2, mode="fused")
+def test_the_child_runs_worlds_together():
+    """Memory in blocks of worlds has the numbers of those worlds, and the text runs as it does here."""
+    trials = NativeTrials()
+    source = """def kernel(n: ti.i32):
+    for w in range(0, 6):
+        for i in range(3):
+            y[w, i] = x[w, i] * c[w] + n
+"""
+    fields = {
+        "x": ["f64", [8, 3], None, None],
+        "y": ["f64", [8, 3], None, None],
+        "c": ["f64", [6], None, None],
+    }
+    request = {"key": "k", "source": source, "real": "f64", "level": 1, "args": [2], "fields": fields}
+    request |= {"blocks": {"x": (0, 4), "y": (0, 4), "c": (0, 6)}, "lanes": 4, "worlds": 6}
+    x, c = np.arange(24.0).reshape(8, 3), np.arange(6.0)
+    trials.prepare(request)
+    trials.compile(request)
+    trials.fill(request, {"x": x, "c": c})
+    trials.run(request)
+    found = np.moveaxis(trials._memory["y"][1]["y"], -1, 1).reshape(8, 3)
+    np.testing.assert_array_equal(found[:6], x[:6] * c[:, None] + 2.0)
+
+
+def test_what_dies_with_worlds_together_alone_is_found(mine, monkeypatch):
+    plant(monkeypatch, appended("\n# together\n"))
+    with pytest.raises(GradientError, match="SIGABRT"):
+        value_of(Spring(), worlds=8)
+
+
+def value_of(simulator, worlds=1):
+    rollout = ds.Rollout(simulator, steps=2, mode="fused", worlds=worlds)
     try:
         return rollout.value()
     finally:

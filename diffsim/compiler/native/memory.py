@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from diffsim.compiler.native.arithmetic import Arithmetic, Unsupported
 from diffsim.compiler.native.values import LLVM, SIZE, Number, kind_of, literal
 
-__all__ = ["Memory", "Place", "Row", "Spot", "lanes_of"]
+__all__ = ["Memory", "Place", "Row", "Spot", "laid", "lanes_of", "placed"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,31 @@ class Place:
     axis: int = -1
     block: int = 1
     shape: tuple[int, ...] = ()
+
+
+def laid(shape: Sequence[int], axis: int, block: int) -> list[int]:
+    """Return the lengths of axes as they lie in memory: blocks in the place of one axis, theirs last."""
+    if axis < 0:
+        return list(shape)
+    return [*shape[:axis], shape[axis] // block, *shape[axis + 1 :], block]
+
+
+def placed(dtype: str, shape: Sequence[int], axis: int = -1, block: int = 1) -> Place:
+    """Return what is known of an array whose elements lie in the order of their indices, but for blocks.
+
+    Args:
+        dtype: The type of its elements.
+        shape: The lengths of its axes.
+        axis: The one whose neighbours lie beside each other, in blocks; -1 for none.
+        block: How many do.
+    """
+    there = laid(shape, axis, block)
+    strides = [math.prod(there[k + 1 :]) for k in range(len(there))]
+    if axis >= 0:
+        strides.pop()
+        if block == shape[axis]:
+            strides[axis], block = 1, 1
+    return Place(dtype, tuple(strides), math.prod(shape), False, axis, block, tuple(shape))
 
 
 class Row(NamedTuple):
