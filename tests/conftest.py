@@ -38,7 +38,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -199,6 +199,29 @@ def runtime(precision: int, threads: int, guard: bool, layout: str, compiler: st
             )
         info = ds.runtime.info()
     return info
+
+
+# ---- the smallest numbers ----
+
+_USUAL = """define void @usual() {
+  %mode = alloca i32
+  store i32 8064, ptr %mode
+  call void @llvm.x86.sse.ldmxcsr(ptr %mode)
+  ret void
+}
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+"""
+
+
+@pytest.fixture(scope="session")
+def usual_mode() -> Callable[[], object]:
+    """Set the processor's usual way with numbers below the normal range."""
+    from diffsim import _llvm
+
+    if _llvm.why_missing() or not _llvm.triple().startswith("x86_64"):
+        return lambda: None
+    code = _llvm.load(_llvm.compile_object(_USUAL, 0), "usual")
+    return lambda code=code: ctypes.CFUNCTYPE(None)(code.address)()
 
 
 # ---- no stray output ----

@@ -77,14 +77,14 @@ class Guard:
 
     # ---- what the launcher calls ----
 
-    def announce(self, text: KernelText, storage: Storage) -> None:
+    def announce(self, text: KernelText, storage: Storage, brief: bool = False) -> None:
         """Let an unknown text be compiled ahead, while this process does something else."""
         limit = runtime.guard_limit()
         if not limit or not text.origins or self._broken:
             return
         with self._lock:
             try:
-                made = _made(text, storage, runtime.info().native)
+                made = _made(text, storage, runtime.info().native, brief)
             except Unsupported:
                 made = _made(text, storage, native=False)
             if made.key in self._passed:
@@ -93,7 +93,9 @@ class Guard:
             if child is not None:
                 child.send(_request(made, text, storage, limit))
 
-    def attempt(self, text: KernelText, storage: Storage, args: tuple[int, ...], native: bool) -> Trial:
+    def attempt(
+        self, text: KernelText, storage: Storage, args: tuple[int, ...], native: bool, brief: bool = False
+    ) -> Trial:
         """Compile and run a text in the child, unless it is known to be harmless.
 
         Args:
@@ -101,6 +103,7 @@ class Guard:
             storage: The memory that it will run on here.
             args: The arguments.
             native: It becomes machine code without Taichi.
+            brief: Machine code for it is made as fast as can be.
 
         Raises:
             GradientError: The child died of it, or did not come to an end.
@@ -110,7 +113,7 @@ class Guard:
         if not limit or not text.origins or self._broken:
             return Trial()
         with self._lock:
-            made = _made(text, storage, native)
+            made = _made(text, storage, native, brief)
             key = made.key
             if key in self._passed:
                 return Trial(key, known=True)
@@ -262,16 +265,18 @@ class _Made:
         key: A fingerprint of all that decides what it compiles to.
         options: Precision, threads, and the compiler.
         fields: What it names.
+        level: How far machine code is optimised.
         blocks: The axis of worlds of what lies in blocks of worlds, and the worlds of a block.
     """
 
     key: str
     options: list[Any]
     fields: dict[str, Any]
+    level: int
     blocks: dict[str, tuple[int, int]]
 
 
-def _made(text: KernelText, storage: Storage, native: bool) -> _Made:
+def _made(text: KernelText, storage: Storage, native: bool, brief: bool = False) -> _Made:
     """Return how a text is compiled.
 
     Raises:
@@ -280,10 +285,11 @@ def _made(text: KernelText, storage: Storage, native: bool) -> _Made:
     info = runtime.info()
     options = [info.precision, info.threads, "native" if native else "taichi"]
     fields = _fields(text, storage, native)
-    versions = (*_versions(), *(_llvm.fingerprint() if native else ()))
+    level = level_of(text, brief)
+    versions = (*_versions(), *((level, *_llvm.fingerprint()) if native else ()))
     blocks = _blocks(text, storage) if native else {}
     parts = (text.source, text.real, fields, options, versions, blocks, text.lanes, text.worlds)
-    return _Made(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], options, fields, blocks)
+    return _Made(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], options, fields, level, blocks)
 
 
 def _blocks(text: KernelText, storage: Storage) -> dict[str, tuple[int, int]]:
@@ -320,7 +326,7 @@ def _request(made: _Made, text: KernelText, storage: Storage, limit: float) -> d
         "name": text.name,
         "source": text.source,
         "real": text.real,
-        "level": level_of(text),
+        "level": made.level,
         "args": [0] * text.source.split("\n", 1)[0].count("ti.i32"),
         "options": made.options,
         "storage": f"{id(storage)}",

@@ -40,7 +40,7 @@ class Launcher:
         self._storage = storage
         self._launch: Callable[..., None] | None = None
         compiles.announce(text)
-        the_guard().announce(text, storage)
+        the_guard().announce(text, storage, brief)
 
     def __call__(self, *args: int) -> None:
         """Launch the kernel."""
@@ -87,7 +87,7 @@ class Launcher:
         return self._made_by_taichi(args)
 
     def _made_native(self, arena: BlockArena, args: tuple[int, ...]) -> Compiled:
-        trial = the_guard().attempt(self.text, self._storage, args, native=True)
+        trial = the_guard().attempt(self.text, self._storage, args, native=True, brief=self._brief)
         compiled = bind(self.text, self._storage.spec, arena, self._brief)
         compiled.launch(*args)
         the_guard().remember(trial)

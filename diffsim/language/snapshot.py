@@ -86,7 +86,7 @@ def _frozen_items(value: Any, around: tuple[int, ...]) -> Any:
     around = (*around, id(value))
     if isinstance(value, dict):
         return kind, tuple((freeze(k, around), freeze(v, around)) for k, v in value.items())
-    items = tuple([freeze(item, around) for item in value])
+    items = tuple([(type(item), item) if type(item) in _ATOMS else freeze(item, around) for item in value])
     return kind, frozenset(items) if isinstance(value, set | frozenset) else items
 
 

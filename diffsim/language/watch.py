@@ -172,7 +172,8 @@ class Watch:
             self._search_fields()
             self._seen = _contents(self._simulator)
         for key, field, declared in self._shapes:
-            field.key = key  # another simulator that shares it has a name of its own for it
+            if field.key is not key:
+                field.key = key  # another simulator that shares it has a name of its own for it
             if _declared(field) != declared:
                 raise StateError(
                     f"{field.label} must stay as it was declared when the rollout was made, got another "

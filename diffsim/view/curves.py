@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["cost_png"]
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def cost_png(
@@ -81,6 +84,7 @@ def cost_png(
     if norms is not None:
         last = figure.add_subplot(grid[1], sharex=top)
         last.semilogy(np.where(norms > 0.0, norms, np.nan), color="#8a63c4", lw=1.4)
+        last.yaxis.set_major_formatter(_power)
         last.set_ylabel("gradient norm", color=INK)
         top.tick_params(labelbottom=False)
         _tidy(last)
@@ -110,6 +114,14 @@ def _draw_costs(axes: Axes, table: NDArray[Any], ylabel: str) -> None:
     axes.set_ylabel(ylabel, color=INK)
     axes.legend(frameon=False, fontsize=9, loc="best", labelcolor=INK)
     _tidy(axes)
+
+
+def _power(value: float, position: int | None = None) -> str:
+    """Write a power of ten without Matplotlib's layout of formulas, which takes long to get ready."""
+    exponent = math.log10(value) if value > 0.0 else math.nan
+    if not math.isclose(exponent, np.rint(exponent), abs_tol=1e-9):
+        return f"{value:g}"
+    return f"10{str(round(exponent)).translate(_RAISED)}"
 
 
 def _tidy(axes: Axes) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,9 +14,9 @@ from diffsim.errors import ConfigError
 from diffsim.files import replacing
 from diffsim.view.gif import write_gif
 from diffsim.view.motion import Floats, Limits, Motion, Place, check_motion, robot_limits
+from diffsim.view.scene import Scene
 from diffsim.view.stage import (
     Layers,
-    Way,
     add_color_bar,
     add_springs,
     add_way,
@@ -79,7 +79,7 @@ def robot_gif(
     motion = check_motion(positions, springs, actuation, head, times, active)
     rate = _rate(fps, motion.times)
     place = _from_start(Place.around(motion.positions, goal, ground, limits), motion, way)
-    scene = _Scene.of(motion, place, title)
+    scene = Scene.of(motion, place, title)
     write_gif(path, scene.frames(motion, progress), rate, keep=muscle_shades())
 
 
@@ -156,108 +156,6 @@ def _from_start(place: Place, motion: Motion, way: bool) -> Place:
     if not way or motion.head is None:
         return place
     return replace(place, start=float(motion.positions[0, motion.head, 0]))
-
-
-@dataclass
-class _Scene:
-    """A figure whose still parts are drawn once and whose moving parts are drawn per frame."""
-
-    figure: Figure
-    axes: Axes
-    place: Place
-    layers: Layers
-    way: Way
-    dots: Any
-    mark: Any
-    name: Any
-    clock: Any
-
-    @classmethod
-    def of(cls, motion: Motion, place: Place, title: str) -> _Scene:
-        """Lay out the figure: heading and colour bar above, the stage below."""
-        wide, dpi = 7.6, 90
-        left, right, below, above = 0.62, 0.15, 0.48, 0.72  # [inch] around the stage
-        stage = wide - left - right
-        place, tall = fit(place, stage, 1.6, 5.0)
-        height = round((tall + below + above) * dpi) / dpi
-        figure = new_figure(wide, height, dpi)
-        axes = figure.add_axes((left / wide, below / height, stage / wide, tall / height))
-        thickness = line_thickness(motion, place, stage)
-        draw_place(axes, place, 3.2 * thickness + 3)
-        axes.set_xlabel("x [m]", color=INK, fontsize=9, labelpad=1)
-        axes.set_ylabel("height [m]", color=INK, fontsize=9)
-        layers = add_springs(axes, motion, thickness)
-        if motion.active.any():
-            add_color_bar(figure, layers[2], (1 - 3.0 / wide, 1 - 0.42 / height, 2.8 / wide, 0.09 / height))
-        figure.text(
-            left / wide,
-            1 - 0.14 / height,
-            title,
-            fontsize=12,
-            color=INK,
-            va="top",
-            weight="bold",
-            parse_math=False,
-        )
-        (dots,) = axes.plot([], [], "o", color=INK, ms=1.3 * thickness, zorder=6, ls="")
-        (mark,) = axes.plot([], [], "o", color=HEAD, mec=INK, mew=1.0, ms=3.0 * thickness, zorder=7, ls="")
-        # Beside the body, not on it: a head that is a foot is named below, in the ground.
-        side = -1 if motion.head_is_low() else 1
-        name = axes.annotate(
-            "head",
-            (0, 0),
-            (0, side * (1.5 * thickness + 4)),
-            textcoords="offset points",
-            fontsize=9,
-            color=INK,
-            ha="center",
-            va="bottom" if side > 0 else "top",
-            zorder=8,
-        )
-        clock = figure.text(
-            left / wide, 1 - 0.62 / height, "", fontsize=10, color=INK, va="baseline", family="monospace"
-        )
-        return cls(figure, axes, place, layers, add_way(axes, place), dots, mark, name, clock)
-
-    def frames(
-        self, motion: Motion, progress: Callable[[int, int], object] | None = None
-    ) -> list[NDArray[Any]]:
-        """Draw every frame: restore the still picture, then the moving parts over it."""
-        canvas: Any = self.figure.canvas
-        moving = [*self.layers, *self.way, self.dots, self.mark, self.name, self.clock]
-        for artist in moving:
-            artist.set_animated(True)
-        canvas.draw()
-        still = canvas.copy_from_bbox(self.figure.bbox)
-        images = []
-        for frame in range(len(motion.positions)):
-            self._pose(motion, frame)
-            canvas.restore_region(still)
-            for artist in moving:
-                self.figure.draw_artist(artist)
-            images.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-            if progress is not None:
-                progress(frame + 1, len(motion.positions))
-        return images
-
-    def _pose(self, motion: Motion, frame: int) -> None:
-        """Put the moving parts where one frame has them."""
-        set_springs(self.layers, motion, frame)
-        x = motion.positions[frame]
-        self.dots.set_data(x[:, 0], x[:, 1])
-        text = "" if motion.times is None else f"t = {motion.times[frame]:.2f} s"
-        # the bar names the head too, where its name would stand
-        self.name.set_visible(
-            motion.head is not None and (self.place.start is None or not motion.head_is_low())
-        )
-        if motion.head is not None:
-            head = x[motion.head]
-            self.mark.set_data(head[:1], head[1:])
-            self.name.xy = tuple(head)
-            text += f"   head at x = {head[0]:.2f} m"
-            if self.place.start is not None:
-                set_way(self.way, self.place, head[0])
-        self.clock.set_text(text.strip())
 
 
 def _strips_figure(

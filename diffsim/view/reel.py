@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.view.label import Label
 from diffsim.view.style import INK, QUIET
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Reel:
         self._shown: Any = None  # what the still picture shows
         self._still: Any = None
         self._bars: list[tuple[Any, str]] = []
+        self._label = Label(clock)
         clock.set_animated(True)
         setattr(axes, _ASKED, self._bars)
 
@@ -105,7 +107,7 @@ class Reel:
             label: What the clock shows.
 
         Returns:
-            The picture, shape (height, width, 3).
+            The picture, shape (height, width, 4).
         """
         axes = self._axes
         _empty(axes)
@@ -122,8 +124,9 @@ class Reel:
         for artist in moving:
             artist.set_animated(False)
             axes.draw_artist(artist)
-        axes.draw_artist(self._clock)
-        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+        picture = np.array(self._canvas.buffer_rgba())
+        self._label.put(picture)
+        return picture
 
     def _draw_still(self, moving: list[Artist]) -> None:
         """Draw all but what moves, and keep it."""

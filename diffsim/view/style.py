@@ -11,7 +11,18 @@ if TYPE_CHECKING:
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
-__all__ = ["BONE", "EARTH", "GOAL", "HEAD", "INK", "QUIET", "muscle_colors", "muscle_shades", "new_figure"]
+__all__ = [
+    "BONE",
+    "EARTH",
+    "GOAL",
+    "HEAD",
+    "INK",
+    "QUIET",
+    "get_ready",
+    "muscle_colors",
+    "muscle_shades",
+    "new_figure",
+]
 
 INK = "#1f2933"  # text, outlines
 QUIET = "#7b8794"  # secondary text
@@ -33,6 +44,16 @@ def muscle_colors() -> LinearSegmentedColormap:
 def muscle_shades(count: int = 64) -> NDArray[np.uint8]:
     """Sample the muscles' colours, shape (count, 3), u8."""
     return np.rint(255.0 * muscle_colors()(np.linspace(0.0, 1.0, count))[:, :3]).astype(np.uint8)
+
+
+def get_ready() -> None:
+    """Import what pictures are drawn with, ahead of the first one.
+
+    Raises:
+        ImportError: It does not load here.
+    """
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401  (with Matplotlib's list of fonts, which a new home does not have)
 
 
 def new_figure(width: float, height: float, dpi: int) -> Figure:

@@ -10,6 +10,12 @@ from diffsim.compiler.codegen import lanes, writer
 N, STEPS = 37, 3  # four groups of eight or nine of four, and a rest
 
 
+@pytest.fixture(scope="module")
+def compiler():
+    """Taichi's, for which loops are printed so."""
+    return "taichi"
+
+
 class Smooth(ds.Simulator):
     """A stencil that is not linear, a sum over a row, and a store behind a load of the same place."""
 

@@ -113,10 +113,10 @@ class Watcher:
     def __init__(self):
         self.announced, self.tried = [], []
 
-    def announce(self, text, storage):
+    def announce(self, text, storage, brief):
         self.announced.append(text)
 
-    def attempt(self, text, storage, args):
+    def attempt(self, text, storage, args, native, brief=False):
         self.tried.append(text.name)
 
     def remember(self, trial):

@@ -21,6 +21,7 @@ from diffsim.engine import executors, launch
 from diffsim.engine import guard as guard_module
 from diffsim.engine.child import Child
 from diffsim.engine.guard import Guard
+from diffsim.engine.native import bind, level_of
 from diffsim.engine.passed import PassedTexts
 from diffsim.engine.pool import the_pool
 from diffsim.engine.trials_native import NativeTrials
@@ -192,10 +193,10 @@ def test_other_options_and_versions_make_other_keys(mine, monkeypatch):
     rollout.value()
     storage, text = rollout._engine.storage, texts[0]
 
-    def key(native=True, **change):
-        return guard_module._made(dataclasses.replace(text, **change), storage, native).key
+    def key(native=True, brief=False, **change):
+        return guard_module._made(dataclasses.replace(text, **change), storage, native, brief).key
 
-    keys = {key()}
+    keys = {key(), key(brief=True)}
     assert key() in keys
     keys |= {key(source=text.source + "\n"), key(real="f32"), key(native=False)}
     info = runtime_module.info()
@@ -205,8 +206,29 @@ def test_other_options_and_versions_make_other_keys(mine, monkeypatch):
     keys.add(key())
     monkeypatch.setattr(_llvm, "fingerprint", lambda: ("another processor",))
     keys.add(key())
-    assert len(keys) == 7
+    assert len(keys) == 8
     rollout.close()
+
+
+def test_the_child_optimises_as_far_as_this_process(mine, monkeypatch):
+    """What is compiled for a moment only is not optimised there either, or all wait for it."""
+    asked, here = {}, {}
+    send = Child.send
+
+    def sent(self, header, data=b""):
+        asked.setdefault(header["source"], set()).add(header["level"])
+        send(self, header, data)
+
+    def bound(text, spec, arena, brief=False):
+        here.setdefault(text.source, set()).add(level_of(text, brief))
+        return bind(text, spec, arena, brief)
+
+    monkeypatch.setattr(Child, "send", sent)
+    monkeypatch.setattr(launch, "bind", bound)
+    check_gradient()
+    assert {0, 2} <= set().union(*here.values())
+    for source, levels in asked.items():
+        assert levels == here.get(source, levels)
 
 
 def test_without_the_guard_no_child_is_started(mine, monkeypatch):
@@ -464,6 +486,7 @@ sys.path.insert(0, {tests!r})
 import test_guard as t
 from diffsim.engine import child, executors, launch
 from diffsim.engine.guard import Guard
+from diffsim.engine.native import bind, level_of
 import dataclasses
 
 child._PROGRAM = t.PROGRAM

@@ -269,8 +269,8 @@ def test_a_dropped_accumulation_is_found_with_its_place(runtime, monkeypatch):
     """The field and the one index of 450 where the gradient is off, by bisection."""
     derive = reverse.adjoint
 
-    def careless(stage, real, name):
-        found = derive(stage, real, name)
+    def careless(stage, *rest):
+        found = derive(stage, *rest)
         if stage.name == "Row.push":
             found.body = without_accumulations(found.body, "f_q_adj")
         return found

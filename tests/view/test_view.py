@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 from diffsim.errors import ConfigError
 from diffsim.view import cost_png, robot_gif, robot_limits, robot_png
@@ -256,7 +256,7 @@ def test_failure_keeps_the_old_picture(tmp_path: Path, monkeypatch: pytest.Monke
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Image.Image, "save", fail)
+    monkeypatch.setattr(GifImagePlugin, "getdata", fail)
     with pytest.raises(OSError, match="disk full"):
         robot_gif(path, _motion(), SPRINGS)
     assert path.read_bytes() == b"old"

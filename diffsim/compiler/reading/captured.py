@@ -98,7 +98,10 @@ class Captures:
     def changed(self) -> tuple[Captured, Any] | None:
         """Return something that is not what it was, and what it is; None where all is."""
         for captured in self._found.values():
-            different = self._difference(captured, captured.now(captured.owner), 0)
+            now = captured.now(captured.owner)
+            if now is captured.value and (captured.frozen is None or type(now) in _FIXED):
+                continue  # which is the rule
+            different = self._difference(captured, now, 0)
             if different is not None:
                 return different
         return None

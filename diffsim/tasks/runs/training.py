@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -131,10 +133,10 @@ def _work(
     folder: RunFolder, problem: problems.Problem, snapshot: Snapshot | None, progress: Progress, draw: bool
 ) -> Outcome:
     """Iterate, save, and draw."""
-    began = time.perf_counter()
+    began, meanwhile = time.perf_counter(), _Meanwhile(progress.compiling)
     if snapshot is None or snapshot.iteration < folder.settings.run.iterations:
         progress.say("compiling ...")
-        problem.begin(snapshot, progress.compiling)
+        problem.begin(snapshot, meanwhile if draw else progress.compiling)
         progress.end()
         if snapshot is None and problem.warning:  # a run that goes on has been warned
             progress.say(f"warning: {problem.warning}")
@@ -149,17 +151,41 @@ def _work(
             figure = gauge.look()
             if figure:
                 progress.say(f"at the start: {figure}")
-        snapshot.timings["compile"] += time.perf_counter() - began
+        snapshot.timings["compile"] += time.perf_counter() - began - meanwhile.seconds
         stopped = _iterate(folder, problem, snapshot, progress, gauge)
         if stopped:
             folder.save_manifest(_manifest(folder, problem, snapshot, "stopped"))
             return _outcome(folder, snapshot, "stopped")
     began = time.perf_counter()
     metrics = _draw(folder, problem, snapshot, progress, draw)
-    snapshot.timings["pictures"] = time.perf_counter() - began
+    snapshot.timings["pictures"] = time.perf_counter() - began + meanwhile.seconds
     folder.save(snapshot)
     folder.save_manifest(_manifest(folder, problem, snapshot, "finished") | {"metrics": metrics})
     return _outcome(folder, snapshot, "finished", metrics)
+
+
+class _Meanwhile:
+    """Imports what pictures are drawn with while the guard's process compiles the first kernels.
+
+    Args:
+        told: What else to call before each kernel is compiled.
+
+    Attributes:
+        seconds: What importing took.
+    """
+
+    def __init__(self, told: Callable[[int, int, str], object]) -> None:
+        self._told = told
+        self.seconds = 0.0
+
+    def __call__(self, done: int, total: int, name: str) -> None:
+        from diffsim.view.style import get_ready
+
+        self._told(done, total, name)
+        began = time.perf_counter()
+        with contextlib.suppress(ImportError):  # told when a picture is drawn: the parameters are worth more
+            get_ready()
+        self.seconds += time.perf_counter() - began
 
 
 def _iterate(
