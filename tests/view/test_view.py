@@ -14,6 +14,7 @@ from PIL import GifImagePlugin, Image
 
 from diffsim.errors import ConfigError
 from diffsim.view import cost_png, robot_gif, robot_limits, robot_png
+from diffsim.view.curves import _power
 
 SPRINGS = np.array([[0, 1], [1, 2], [2, 0]])
 
@@ -266,3 +267,7 @@ def test_failure_keeps_the_old_picture(tmp_path: Path, monkeypatch: pytest.Monke
 def test_import_is_light() -> None:
     code = "import diffsim.view, sys; sys.exit(any(m in sys.modules for m in ('matplotlib', 'PIL')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_powers_of_ten_are_written_as_such() -> None:
+    assert [_power(x) for x in (1.0, 1e-12, 1e15, 0.5, 0.0)] == ["10⁰", "10⁻¹²", "10¹⁵", "0.5", "0"]
