@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 
 from diffsim.errors import ConfigError
-from diffsim.view import cost_png, robot_gif, robot_limits, robot_png
+from diffsim.view import cost_png, planar, robot_gif, robot_limits, robot_png
 from diffsim.view.curves import _power
 
 SPRINGS = np.array([[0, 1], [1, 2], [2, 0]])
@@ -147,6 +147,16 @@ def test_gif_of_a_whole_walk_is_small(tmp_path: Path) -> None:
     path = tmp_path / "walk.gif"
     robot_gif(path, x, edges, np.sin(rng.uniform(0, 6, (86, 52))), 0, (0.9, 0.2), 0.1, np.arange(86) * 0.032)
     assert path.stat().st_size < 1_500_000
+
+
+def test_gif_keeps_the_colours_that_mean_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among thousands of blends a short bar's green is not one of the commonest colours."""
+    kept: list[NDArray[np.uint8]] = []
+    monkeypatch.setattr(planar, "write_gif", lambda *args, keep: kept.append(keep))
+    robot_gif(tmp_path / "walk.gif", _motion(2), SPRINGS)
+    goal, head, shortest, longest = (42, 157, 92), (242, 169, 0), (27, 95, 193), (200, 40, 30)
+    assert {goal, head, shortest, longest} <= {tuple(color) for color in kept[0].tolist()}
+    assert len(kept[0]) <= 128
 
 
 def test_same_arrays_give_the_same_file(tmp_path: Path) -> None:
