@@ -45,6 +45,7 @@ help:
 	@echo "installing diffsim in .venv (a few minutes the first time)"
 	@$(BIN)/python -m ensurepip >/dev/null # for a .venv whose making was interrupted
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/python -m compileall -q diffsim kernels demos # or the first run does, which someone waits for
 	@touch $@
 
 .venv/.installed-test: .venv/bin/python pyproject.toml setup.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -51,13 +51,13 @@ def write_gif(
         OSError: the file can't be written.
     """
     film = _Film.of([_pack(frame) for frame in frames])
-    palette, table = _palette(film, np.zeros((0, 3), dtype=np.uint8) if keep is None else keep)
+    palette, index = _palette(film, np.zeros((0, 3), dtype=np.uint8) if keep is None else keep)
     delay = min(max(_MIN_DELAY, round(100.0 / fps)), _MAX_DELAY)
     delays = [delay] * (len(frames) - 1) + [max(delay, round(100.0 * hold))]
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(b"GIF89a" + struct.pack("<HHBBB", film.width, film.height, 0xF7, 0, 0))
         file.write(palette.tobytes().ljust(3 * 256, b"\0") + _FOR_EVER)
-        for part in _parts(film, table, delays):
+        for part in _parts(film, index, delays):
             file.write(part.encoded())
         file.write(b";")
 
@@ -115,12 +115,12 @@ class _Part:
         return b"".join(GifImagePlugin.getdata(image, (self.left, self.top), interlace=0, **stays))
 
 
-def _parts(film: _Film, table: Bytes, delays: Sequence[int]) -> list[_Part]:
+def _parts(film: _Film, index: Callable[[Packed], Bytes], delays: Sequence[int]) -> list[_Part]:
     """List what the frames draw; a frame that changes nothing lets the one before it stay."""
-    shown = table[film.first]
+    shown = index(film.first)
     parts = [_Part(shown.reshape(film.height, film.width).copy(), 0, 0, delays[0])]
     for (places, after, _), delay in zip(film.changes, delays[1:], strict=True):
-        indices = table[after]
+        indices = index(after)
         differ = indices != shown[places]
         places, indices = places[differ], indices[differ]
         if not len(places):
@@ -148,14 +148,14 @@ def _unpack(colors: NDArray[Any]) -> Bytes:
     return np.stack([colors & 255, colors >> 8 & 255, colors >> 16], axis=1).astype(np.uint8)
 
 
-def _counted(film: _Film) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """List all colours, and in how many pixels of all frames each of them is."""
+def _counted(film: _Film) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[Any]]:
+    """List all colours, in how many pixels of all frames each of them is, and the table of their numbers."""
     met = np.zeros(1 << 24, dtype=np.bool_)
     met[film.first] = True
     for _, after, _ in film.changes:
         met[after] = True
     colors = np.flatnonzero(met)
-    number = np.zeros(1 << 24, dtype=np.int32)
+    number = np.zeros(1 << 24, dtype=np.uint16 if len(colors) <= 1 << 16 else np.uint32)
     number[colors] = np.arange(len(colors))
 
     def count(pixels: Packed) -> NDArray[np.int64]:
@@ -166,11 +166,11 @@ def _counted(film: _Film) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     for _, after, before in film.changes:  # a change stays to the end, or until the next one
         left -= 1
         counts += left * (count(after) - count(before))
-    return colors, counts
+    return colors, counts, number
 
 
-def _palette(film: _Film, keep: Bytes) -> tuple[Bytes, Bytes]:
-    """Choose up to 255 colours, and make the table from packed colour to palette index.
+def _palette(film: _Film, keep: Bytes) -> tuple[Bytes, Callable[[Packed], Bytes]]:
+    """Choose up to 255 colours, and make the function from packed colours to palette indices.
 
     The commonest colours are kept exactly, so that flat areas look as drawn; Pillow's own mapping to a
     palette rounds colours first and tints the background. One palette for all frames does not flicker, and
@@ -178,7 +178,7 @@ def _palette(film: _Film, keep: Bytes) -> tuple[Bytes, Bytes]:
     """
     from PIL import Image
 
-    seen, counts = _counted(film)
+    seen, counts, number = _counted(film)
     order = np.argsort(-counts, kind="stable")
     palette = np.concatenate([keep, _unpack(seen[order[:_EXACT]])])
     others = _unpack(seen[order[_EXACT:]])
@@ -187,12 +187,12 @@ def _palette(film: _Film, keep: Bytes) -> tuple[Bytes, Bytes]:
         blend = Image.fromarray(others[None]).quantize(colors=room, method=Image.Quantize.MEDIANCUT)
         mixed = np.array(blend.getpalette(), dtype=np.uint8).reshape(-1, 3)[:room]
         palette = np.concatenate([palette, mixed])
-    table = np.zeros(1 << 24, dtype=np.uint8)
+    nearest = np.zeros(len(seen), dtype=np.uint8)
     center = palette.astype(np.float32)
     square = (center**2).sum(axis=1)
-    for part in np.array_split(seen, max(1, len(seen) // 4096)):
+    for part in np.array_split(np.arange(len(seen)), max(1, len(seen) // 4096)):
         near = square - 2.0 * (
-            _unpack(part).astype(np.float32) @ center.T
+            _unpack(seen[part]).astype(np.float32) @ center.T
         )  # |a - b|^2 without its constant |a|^2
-        table[part] = near.argmin(axis=1)
-    return palette, table
+        nearest[part] = near.argmin(axis=1)
+    return palette, lambda pixels: nearest[number[pixels]]

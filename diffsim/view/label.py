@@ -89,12 +89,15 @@ class Label:
         """Draw the text on an empty sheet, and cut it out."""
         self._blank()
         self._text.draw(self._sheet)
-        cover = np.asarray(self._sheet.buffer_rgba())[..., 3]
-        rows, columns = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
+        shown = np.asarray(self._sheet.buffer_rgba())
+        inked = shown.view("<u4")[..., 0] >= 1 << 24  # an empty sheet is white that covers nothing
+        rows = np.flatnonzero(inked.any(axis=1))
         if not len(rows):
             return 0, 0, np.zeros((0, 0), dtype=np.uint8)
-        top, left = int(rows[0]), int(columns[0])
-        return top, left, cover[top : rows[-1] + 1, left : columns[-1] + 1].copy()
+        high = slice(int(rows[0]), int(rows[-1]) + 1)
+        columns = np.flatnonzero(inked[high].any(axis=0))
+        wide = slice(int(columns[0]), int(columns[-1]) + 1)
+        return high.start, wide.start, shown[high, wide, 3].copy()
 
     def _blank(self) -> Any:
         """Return an empty sheet as large as the figure."""

@@ -26,7 +26,7 @@ from diffsim.view.stage import (
     set_springs,
     set_way,
 )
-from diffsim.view.style import HEAD, INK, muscle_shades, new_figure
+from diffsim.view.style import HEAD, INK, new_figure, palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +80,7 @@ def robot_gif(
     rate = _rate(fps, motion.times)
     place = _from_start(Place.around(motion.positions, goal, ground, limits), motion, way)
     scene = Scene.of(motion, place, title)
-    write_gif(path, scene.frames(motion, progress), rate, keep=muscle_shades())
+    write_gif(path, scene.frames(motion, progress), rate, keep=palette())
 
 
 def robot_png(

@@ -107,8 +107,9 @@ class Scene:
     ) -> list[NDArray[Any]]:
         """Draw every frame: restore the still picture, then the moving parts over it."""
         canvas: Any = self.figure.canvas
-        for artist in (*self.way, self.name, self.clock):
+        for artist in (*self.layers, *self.way, self.name, self.clock):
             artist.set_animated(True)
+        self.layers[2].set_snap(False)  # as the brush
         canvas.draw()
         still = canvas.copy_from_bbox(self.figure.bbox)
         brush = Brush(self.axes)
@@ -145,12 +146,13 @@ class Scene:
         """Draw the robot."""
         x, active = motion.positions[frame], motion.active
         ends = motion.segments(frame)
-        bones, outlines, muscles = (float(np.ravel(layer.get_linewidth())[0]) for layer in self.layers)
-        brush.lines(ends[~active], BONE, bones)
-        brush.lines(ends[active], INK, outlines)
-        colors = np.asarray(self.layers[2].to_rgba(motion.actuation[frame][active]))
-        for muscle, color in zip(ends[active], colors, strict=True):
-            brush.lines(muscle, color, muscles)
+        bones, outlines, muscles = self.layers
+        brush.lines(ends[~active], BONE, float(np.ravel(bones.get_linewidth())[0]))
+        brush.lines(ends[active], INK, float(np.ravel(outlines.get_linewidth())[0]))
+        if active.any():  # each has a colour of its own: one artist is quicker than many lines
+            muscles.set_segments(list(ends[active]))
+            muscles.set_array(motion.actuation[frame][active])
+            self.figure.draw_artist(muscles)
         bar = self.way[0]
         brush.lines(np.reshape(bar.get_xydata(), (-1, 2, 2)), GOAL, bar.get_linewidth(), cap="butt")
         brush.dots(x, 1.3 * self.thickness, INK, INK)

@@ -22,6 +22,7 @@ __all__ = [
     "muscle_colors",
     "muscle_shades",
     "new_figure",
+    "palette",
 ]
 
 INK = "#1f2933"  # text, outlines
@@ -44,6 +45,14 @@ def muscle_colors() -> LinearSegmentedColormap:
 def muscle_shades(count: int = 64) -> NDArray[np.uint8]:
     """Sample the muscles' colours, shape (count, 3), u8."""
     return np.rint(255.0 * muscle_colors()(np.linspace(0.0, 1.0, count))[:, :3]).astype(np.uint8)
+
+
+def palette() -> NDArray[np.uint8]:
+    """List the colours that pictures of robots have a meaning for, shape (n, 3), u8."""
+    from matplotlib.colors import to_rgb
+
+    single = [to_rgb(color) for color in ("white", INK, QUIET, BONE, EARTH, HEAD, GOAL)]
+    return np.concatenate([muscle_shades(), np.rint(255.0 * np.array(single)).astype(np.uint8)])
 
 
 def get_ready() -> None:

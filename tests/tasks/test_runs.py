@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from diffsim.engine.pool import the_pool
 from diffsim.errors import ConfigError, StateError
 from diffsim.progress import Progress
 from diffsim.tasks import runs
@@ -199,6 +200,29 @@ def test_what_compares_comes_before_the_films(tmp_path: Path, monkeypatch: pytes
         "drawing after.gif 1 of 1",
         f"wrote {out / 'before.gif'} and after.gif",
     ]
+
+
+def test_what_draws_is_imported_while_kernels_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that fails, the run goes on; its seconds are those of pictures."""
+    calls: list[int] = []
+
+    def get_ready() -> None:
+        calls.append(1)
+        time.sleep(0.2)
+        raise ImportError("no such module")
+
+    monkeypatch.setattr("diffsim.view.style.get_ready", get_ready)
+    monkeypatch.setattr("diffsim.tasks.runs.pictures.draw", lambda *args: calls.append(2))
+    the_pool().release()
+    outcome = runs.train(settings(), tmp_path / "drawn", Progress())
+    assert calls[-2:] == [1, 2]
+    assert outcome.timings["pictures"] >= 0.2 * calls.count(1)
+    calls.clear()
+    the_pool().release()
+    runs.train(settings(), tmp_path / "bare", Progress(), draw=False)
+    assert not calls
 
 
 def test_a_run_without_pictures_can_be_drawn_later(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 
 from diffsim.errors import ConfigError
-from diffsim.view import cost_png, robot_gif, robot_limits, robot_png
+from diffsim.view import cost_png, planar, robot_gif, robot_limits, robot_png
+from diffsim.view.curves import _power
 
 SPRINGS = np.array([[0, 1], [1, 2], [2, 0]])
 
@@ -148,6 +149,16 @@ def test_gif_of_a_whole_walk_is_small(tmp_path: Path) -> None:
     assert path.stat().st_size < 1_500_000
 
 
+def test_gif_keeps_the_colours_that_mean_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among thousands of blends a short bar's green is not one of the commonest colours."""
+    kept: list[NDArray[np.uint8]] = []
+    monkeypatch.setattr(planar, "write_gif", lambda *args, keep: kept.append(keep))
+    robot_gif(tmp_path / "walk.gif", _motion(2), SPRINGS)
+    goal, head, shortest, longest = (42, 157, 92), (242, 169, 0), (27, 95, 193), (200, 40, 30)
+    assert {goal, head, shortest, longest} <= {tuple(color) for color in kept[0].tolist()}
+    assert len(kept[0]) <= 128
+
+
 def test_same_arrays_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a.gif", "b.gif"):
         robot_gif(tmp_path / name, _motion(), SPRINGS, np.zeros((6, 3)), **_options())
@@ -266,3 +277,7 @@ def test_failure_keeps_the_old_picture(tmp_path: Path, monkeypatch: pytest.Monke
 def test_import_is_light() -> None:
     code = "import diffsim.view, sys; sys.exit(any(m in sys.modules for m in ('matplotlib', 'PIL')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_powers_of_ten_are_written_as_such() -> None:
+    assert [_power(x) for x in (1.0, 1e-12, 1e15, 0.5, 0.0)] == ["10⁰", "10⁻¹²", "10¹⁵", "0.5", "0"]
