@@ -18,6 +18,7 @@ __all__ = ["check", "load", "relative"]
 
 WRT = ["x", "y", "v", "m", "p", "w", "u"]
 WINDOW = 2
+WORLDS = 7  # machine code has them in a register of eight: one is not there
 
 
 def load(source: str, folder: Path, name: str) -> Any:
@@ -116,13 +117,13 @@ def check_worlds(sim: Any, alone: ds.Rollout, seed: int) -> None:
     """Compare worlds that differ in `x` and `p` with runs of their own."""
     rng = np.random.default_rng(seed)
     start = {key: getattr(sim, key).numpy() for key in ("x", "p")}
-    values = [{key: v + 0.2 * rng.normal(size=v.shape) for key, v in start.items()} for _ in range(3)]
+    values = [{key: v + 0.2 * rng.normal(size=v.shape) for key, v in start.items()} for _ in range(WORLDS)]
     single = []
     for one in values:
         for key, value in one.items():
             getattr(sim, key).set(value)
         single.append(alone.value_and_grad(WRT))
-    together = ds.Rollout(sim, steps=STEPS, mode=alone.plan.mode, worlds=3)
+    together = ds.Rollout(sim, steps=STEPS, mode=alone.plan.mode, worlds=WORLDS)
     for key in start:
         getattr(sim, key).set(np.array([one[key] for one in values]))
     costs, gradients = together.value_and_grad(WRT)
