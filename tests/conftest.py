@@ -107,9 +107,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     }[ARCH]
     if (ARCH, LAYOUT) == ("cpu", "device"):
         marker, reason = "cpu", "holds with the memory of a CPU only: make test"
+    missing = "is about machine code, and DIFFSIM_COMPILER asks for Taichi" if COMPILER == "taichi" else ""
+    missing = missing or why_missing()
     for item in items:
         if item.get_closest_marker(marker):
             item.add_marker(pytest.mark.skip(reason=reason))
+        if missing and item.get_closest_marker("native"):
+            item.add_marker(pytest.mark.skip(reason=missing))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -120,7 +124,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if choice and "layouts" in markers and "cpu" not in markers and "layout" in metafunc.fixturenames:
         metafunc.parametrize("layout", ["host", "device"], scope="module", indirect=True)
     if choice and COMPILER == "auto" and "compilers" in markers and "compiler" in metafunc.fixturenames:
-        metafunc.parametrize("compiler", ["native", "taichi"], scope="module", indirect=True)
+        metafunc.parametrize(
+            "compiler", ["taichi"] if why_missing() else ["native", "taichi"], scope="module", indirect=True
+        )
 
 
 @pytest.fixture(scope="session")

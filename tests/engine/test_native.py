@@ -25,7 +25,7 @@ from diffsim.engine.objects import ObjectCache
 from diffsim.engine.pool import the_pool
 from diffsim.errors import StateNotFiniteError
 
-pytestmark = pytest.mark.cpu
+pytestmark = [pytest.mark.cpu, pytest.mark.native]
 
 N, STEPS = 3, 12
 

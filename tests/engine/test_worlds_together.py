@@ -13,6 +13,8 @@ from diffsim.engine.native import Unsupported, places_of
 from diffsim.errors import StateError
 from diffsim.plan.modes import block_of
 
+pytestmark = pytest.mark.native
+
 WORLDS = 13  # a block of eight, and one with room to spare
 STEPS = 24
 

@@ -1,6 +1,5 @@
 """`Rollout.export`: machine code that runs without diffsim, from C and from Python."""
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from diffsim.errors import ConfigError, StateError
 
 pytestmark = [
     pytest.mark.cpu,
-    pytest.mark.skipif(importlib.util.find_spec("llvmlite") is None, reason="needs llvmlite"),
+    pytest.mark.native,
 ]
 _NEEDS_CC = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 

@@ -13,6 +13,8 @@ from diffsim.compiler.native import arithmetic, values
 from diffsim.compiler.native.arithmetic import Arithmetic
 from diffsim.compiler.native.values import Number
 
+pytestmark = pytest.mark.native
+
 NAN, INF = math.nan, math.inf
 LOW, HIGH = -(2**31), 2**31 - 1
 

@@ -11,6 +11,8 @@ from fuzz.evaluator import Reading, Unsure
 from fuzz.machine import ARGUMENTS, arrays, by_taichi, compared, disagreement, numbers, run
 from fuzz.texts import Text
 
+pytestmark = pytest.mark.native
+
 FUZZ = int(os.environ.get("DIFFSIM_FUZZ", "0"))
 FIRST = int(os.environ.get("DIFFSIM_FUZZ_SEED", "0"))
 TOGETHER = 2  # texts in one kernel of Taichi's, which takes a second for each

@@ -7,6 +7,8 @@ from fuzz.machine import run
 from diffsim import _llvm
 from diffsim.compiler.native.translate import Place, Unsupported, translate
 
+pytestmark = pytest.mark.native
+
 PLACES = {"x": Place("f64", (4, 1), 8), "c": Place("i32", (), 1)}
 
 
