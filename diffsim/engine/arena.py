@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from diffsim import _taichi
 from diffsim.compiler.native.memory import laid
 
-__all__ = ["Arena", "Compiled", "FieldArena", "Spec"]
+__all__ = ["LINE", "Arena", "Compiled", "FieldArena", "Spec"]
 
+LINE = 64  # bytes of a line of the processor's cache
 _KERNELS = 512  # that an idle arena keeps
 _TOGETHER = 64  # fields that one kernel zeroes
 
@@ -66,6 +67,11 @@ class Spec:
         blocks[:whole] = values[: whole * self.block].reshape(whole, self.block, *values.shape[1:])
         if rest:
             blocks[whole, :rest] = values[whole * self.block :]
+
+    @property
+    def lines(self) -> int:
+        """The lines of the processor's cache that a component takes, with one to spare."""
+        return -(-self.bytes // self.components // LINE) + 1
 
     @property
     def bytes(self) -> int:

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import _taichi
-from diffsim.engine.arena import Arena, Spec
+from diffsim.engine.arena import LINE, Arena, Spec
 
 __all__ = ["BlockArena", "Table"]
 
-_LINE = 64  # bytes of a line of the processor's cache
-_STAGGER = 4096 // _LINE  # lines after which addresses meet in the same place of the cache
+_STAGGER = 4096 // LINE  # lines after which addresses meet in the same place of the cache
 
 
 class Table:
@@ -55,20 +54,17 @@ class BlockArena(Arena):
         Arrays begin at different places of the processor's cache, whatever power of two their lengths are.
         """
         made = [spec for spec in dict.fromkeys(specs) if spec not in self._views]
-        lengths = [
-            -(-spec.bytes // spec.components // _LINE) + 1 for spec in made for _ in range(spec.components)
-        ]
         starts = [0]
-        for length in lengths:
+        for length in (spec.lines for spec in made for _ in range(spec.components)):
             end = starts[-1] + length
             starts.append(end + 1 if end % _STAGGER == starts[-1] % _STAGGER else end)
-        block = np.zeros(_LINE * (starts[-1] + 1), np.uint8)
-        first = -block.ctypes.data % _LINE
+        block = np.zeros(LINE * (starts[-1] + 1), np.uint8)
+        first = -block.ctypes.data % LINE
         places = iter(starts)
         for spec in made:
             dtype = np.dtype(_taichi.NUMPY[spec.dtype])
             size = math.prod(spec.shape) * dtype.itemsize
-            parts = [first + _LINE * k for k in itertools.islice(places, spec.components)]
+            parts = [first + LINE * k for k in itertools.islice(places, spec.components)]
             self._views[spec] = [block[k : k + size].view(dtype).reshape(spec.laid) for k in parts]
         self.bytes += sum(spec.bytes for spec in made)
 

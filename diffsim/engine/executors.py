@@ -18,7 +18,7 @@ from diffsim.compiler.codegen.stepwise import PHASES, Threads, step_kernels
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer, Stage
 from diffsim.engine.copies import host_copies
-from diffsim.engine.launch import Launcher, brief_launcher
+from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
 
 __all__ = ["Executor", "Fused", "Step", "Watch"]
@@ -49,7 +49,8 @@ class Executor(abc.ABC):
         layout: The sizes of everything in memory.
         real: The type of float literals.
         storage: The memory.
-        make: Makes what launches a text; with one of one's own no copy is left to the host.
+        make: Makes what launches a text.
+        host: Copies of large States may be left to the host.
 
     Attributes:
         stride: Steps that one launch stands for, where that number is fixed.
@@ -60,14 +61,20 @@ class Executor(abc.ABC):
     together = False
 
     def __init__(
-        self, stages: StageSet, layout: Layout, real: str, storage: Storage, make: Make = Launcher
+        self,
+        stages: StageSet,
+        layout: Layout,
+        real: str,
+        storage: Storage,
+        make: Make = Launcher,
+        host: bool = True,
     ) -> None:
         self.stages, self.layout, self.real, self.storage, self._make = stages, layout, real, storage, make
         self._launchers: list[Launcher] = []
         moves = move_kernels(stages.lowered, layout, real, storage.on_cpu)
         if layout.windows:
             moves |= window_kernels(stages.lowered, layout, real, storage.on_cpu)
-        copies = host_copies(stages.lowered, storage, layout) if make in (Launcher, brief_launcher) else {}
+        copies = host_copies(stages.lowered, storage, layout) if host else {}
         self._moves: dict[str, Callable[..., None]] = {
             name: copies[name] if name in copies else self._launcher(text) for name, text in moves.items()
         }
@@ -155,9 +162,15 @@ class Fused(Executor):
     """One launch per segment and direction; one for both where a lane runs several worlds."""
 
     def __init__(
-        self, stages: StageSet, layout: Layout, real: str, storage: Storage, make: Make = Launcher
+        self,
+        stages: StageSet,
+        layout: Layout,
+        real: str,
+        storage: Storage,
+        make: Make = Launcher,
+        host: bool = True,
     ) -> None:
-        super().__init__(stages, layout, real, storage, make)
+        super().__init__(stages, layout, real, storage, make, host)
         differentiable = all(state.adjoint is not None for state in stages.lowered.states)
         self.together = storage.on_cpu and layout.worlds > layout.groups and differentiable
         self._made: dict[str, Launcher] = {}

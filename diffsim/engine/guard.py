@@ -327,7 +327,7 @@ def _request(made: _Made, text: KernelText, storage: Storage, limit: float) -> d
         "source": text.source,
         "real": text.real,
         "level": made.level,
-        "args": [0] * text.source.split("\n", 1)[0].count("ti.i32"),
+        "args": [0] * text.arguments,
         "options": made.options,
         "storage": f"{id(storage)}",
         "fields": made.fields,

@@ -29,7 +29,6 @@ from diffsim.engine.team import can_share, the_team
 __all__ = [
     "Library",
     "Unsupported",
-    "arguments_of",
     "bind",
     "level_of",
     "outside",
@@ -89,20 +88,17 @@ class Library:
     def _made(
         self, key: str, text: KernelText, places: dict[str, Place], level: int, shared: bool
     ) -> Function:
-        kept = runtime.info().cache
-        image = self._cache.get(key) if kept else None
-        if image is None:
+        def compiled() -> bytes:
+            self.compiled += 1
             module = translate(
                 text.source, text.real, places, _SYMBOL, shared, text.lanes, text.worlds, _llvm.triple()
             )
-            image = _llvm.compile_object(module, level)
-            self.compiled += 1
-            if kept:
-                self._cache.put(key, image)
-        else:
-            self.loaded += 1
-        code = _llvm.load(image, _SYMBOL)
-        kinds = [ctypes.c_int] * arguments_of(text.source)
+            return _llvm.compile_object(module, level)
+
+        before = self.compiled
+        code = _llvm.load(self._cache.found_or_made(key, compiled, runtime.info().cache), _SYMBOL)
+        self.loaded += self.compiled == before
+        kinds = [ctypes.c_int] * text.arguments
         function = ctypes.CFUNCTYPE(None, *kinds, ctypes.c_void_p)(code.address)
         function.owner = code  # type: ignore[attr-defined]  # in memory as long as somebody may call it
         return function
@@ -185,11 +181,6 @@ def outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
         part: (Place(buffer.dtype, tuple(s // size for s in strides), 1, shared=True), address)
         for part, (address, strides) in zip(names, rows, strict=True)
     }
-
-
-def arguments_of(source: str) -> int:
-    """Return how many integers a kernel takes."""
-    return source.split("\n", 1)[0].count("ti.i32")
 
 
 def _key(text: KernelText, places: dict[str, Place], level: int, shared: bool) -> str:

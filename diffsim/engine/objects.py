@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from diffsim.files import cache_folder, replacing
@@ -32,6 +33,21 @@ class ObjectCache:
             folder = cache_folder("native")
         self.folder, self._limit = folder, limit
         self._written = 0
+
+    def found_or_made(self, key: str, make: Callable[[], bytes], kept: bool = True) -> bytes:
+        """Return an object: the one that is kept, or one that is made and kept.
+
+        Args:
+            key: Its key.
+            make: Makes it.
+            kept: Objects are kept at all.
+        """
+        image = self.get(key) if kept else None
+        if image is None:
+            image = make()
+            if kept:
+                self.put(key, image)
+        return image
 
     def get(self, key: str) -> bytes | None:
         """Return an object, None where there is none."""

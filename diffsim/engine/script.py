@@ -13,18 +13,17 @@ from diffsim.compiler.ir import Buffer
 from diffsim.compiler.native.driver import Call, Member, driver
 from diffsim.compiler.native.translate import translate
 from diffsim.compiler.native.values import SIZE
-from diffsim.engine.arena import Spec
+from diffsim.engine.arena import LINE, Spec
 from diffsim.engine.checkpoints import Segments, run_backward, run_forward
 from diffsim.engine.executors import Fused
 from diffsim.engine.launch import Launcher
-from diffsim.engine.native import Unsupported, arguments_of, places_of
+from diffsim.engine.native import Unsupported, places_of
 from diffsim.engine.storage import Storage
 from diffsim.engine.tiers import DeviceTier
 from diffsim.plan import Plan
 
 __all__ = ["Script", "written"]
 
-_LINE = 64  # bytes of a line of the processor's cache
 _LEVEL = 2
 
 
@@ -72,7 +71,7 @@ class Script:
         return self._place(self.storage.spec(buffer), component)
 
     def _place(self, spec: Spec, component: int) -> int:
-        length = _LINE * (-(-spec.bytes // spec.components // _LINE) + 1)
+        length = LINE * spec.lines
         if spec not in self._places:
             self._places[spec] = self._size
             self._size += length * spec.components
@@ -103,7 +102,7 @@ class Script:
             symbol = f"{name}_kernel{number}"
             places = {part: place for part, (place, _) in found.items()}
             modules.append(translate(text.source, text.real, places, symbol, triple=_llvm.triple()))
-            members.append(Member(symbol, arguments_of(text.source), tuple(offsets)))
+            members.append(Member(symbol, text.arguments, tuple(offsets)))
         modules.insert(
             0, driver(name, members, self._calls, self._size, first, (self.place(cost), SIZE[cost.dtype]))
         )
@@ -122,7 +121,9 @@ def written(stages: StageSet, plan: Plan, real: str, gradients: bool) -> Script:
         gradients: Write down the gradient too.
     """
     script = Script(plan.layout)
-    executor = Fused(stages, plan.layout, real, script.storage, functools.partial(_Noting, script=script))
+    executor = Fused(
+        stages, plan.layout, real, script.storage, functools.partial(_Noting, script=script), host=False
+    )
     segments = Segments(plan.steps, plan.window)
     script.begin("value")
     run_forward(executor, segments)

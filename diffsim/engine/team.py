@@ -114,14 +114,10 @@ def _of(threads: int) -> Team:
 
 def _code() -> _llvm.Code:
     """Return the machine code of all teams."""
-    text = team_text(_llvm.fingerprint()[2])
+    text = team_text(_llvm.triple())
     key = hashlib.sha256(repr((text, _LEVEL, _llvm.fingerprint())).encode()).hexdigest()[:40]
-    cache = ObjectCache() if runtime.info().cache else None
-    image = cache.get(key) if cache else None
-    if image is None:
-        image = _llvm.compile_object(text, _LEVEL)
-        if cache:
-            cache.put(key, image)
+    kept = runtime.info().cache
+    image = ObjectCache().found_or_made(key, lambda: _llvm.compile_object(text, _LEVEL), kept)
     return _llvm.load(image, "prepare")
 
 

@@ -152,22 +152,13 @@ def _trips(op: For) -> int:
 def _offsets(op: For) -> dict[Value, int | None]:
     """Return what depends on a loop's index: the distance from it, None where it is not one."""
     offsets: dict[Value, int | None] = {op.index: 0, **dict.fromkeys(op.params)}
+    indices = Indices(op.body)
     for inner in op.body.ops:
         if any(isinstance(o, Value) and o in offsets for o in operands_of(inner)):
-            offsets.update(dict.fromkeys(results_of(inner), _distance(inner, offsets)))
+            for result in results_of(inner):
+                base, distance = indices.affine(result)
+                offsets[result] = distance if base is op.index else None
     return offsets
-
-
-def _distance(op: Op, offsets: dict[Value, int | None]) -> int | None:
-    if not isinstance(op, Let) or op.fn not in ("add", "sub") or op.result.dtype != "i32":
-        return None
-    a, b = op.args
-    if op.fn == "add" and isinstance(a, Const):
-        a, b = b, a
-    base = offsets.get(a) if isinstance(a, Value) else None
-    if base is None or not isinstance(b, Const):
-        return None
-    return base + int(b.value) if op.fn == "add" else base - int(b.value)
 
 
 def _beside(ref: Ref, offsets: dict[Value, int | None]) -> bool:

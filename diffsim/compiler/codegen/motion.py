@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from diffsim.compiler.checks.indices import defined_in
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
@@ -60,7 +61,7 @@ def _loop(op: For, here: bool) -> list[Op]:
         setattr(loop, name, list(getattr(op, name)))
     if not here or not _runs(loop):
         return [loop]
-    inside = _defined(loop)
+    inside = defined_in(loop)
     before = _invariant(loop, inside)
     after = _sums(loop, inside - {v for b in before for v in results_of(b)})
     return [*before, loop, *after]
@@ -69,15 +70,6 @@ def _loop(op: For, here: bool) -> list[Op]:
 def _runs(op: For) -> bool:
     """Tell whether a loop certainly runs, so that what is moved out of it would have happened."""
     return isinstance(op.start, Const) and isinstance(op.stop, Const) and op.stop.value > op.start.value
-
-
-def _defined(op: For) -> set[Value]:
-    found = {op.index, *op.params}
-    for inner in walk(op.body):
-        found.update(results_of(inner))
-        if isinstance(inner, For):
-            found |= {inner.index, *inner.params}
-    return found
 
 
 def _slot(ref: Ref) -> Slot:

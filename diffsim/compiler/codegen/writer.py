@@ -52,6 +52,11 @@ class KernelText:
     lanes: int = 1
     worlds: int = 1
 
+    @property
+    def arguments(self) -> int:
+        """Count the integers that the function takes."""
+        return self.source.split("\n", 1)[0].count("ti.i32")
+
 
 class KernelWriter(Printer):
     """A printer of whole kernels.

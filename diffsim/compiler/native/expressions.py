@@ -239,9 +239,8 @@ class Expressions:
     def _function(self, node: ast.Call) -> Number:
         name, do = called(node), self._do
         if name in ("cast", "bit_cast") and isinstance(node.args[1], ast.Attribute):
-            return getattr(do, "bits" if name == "bit_cast" else name)(
-                self._value(node.args[0]), node.args[1].attr
-            )
+            convert = do.bits if name == "bit_cast" else do.cast
+            return convert(self._value(node.args[0]), node.args[1].attr)
         if name in SIZE:
             return self._typed(node.args[0], name)
         if name.startswith("atomic_"):

@@ -141,8 +141,7 @@ def _module(
     inner = f"{symbol}.run"
     every = [piece for pair in pieces for piece in pair if piece is not None]
     definitions = {name: text for piece in every for name, text in piece.code.definitions.items()}
-    kept = ", ".join(dict.fromkeys(f"ptr @{symbol}" for piece in every for symbol in piece.code.kept))
-    count = kept.count("ptr")
+    kept = dict.fromkeys(f"ptr @{name}" for piece in every for name in piece.code.kept)
     declarations = dict.fromkeys(line for piece in every for line in piece.code.declarations)
     if any(task.items for task in tasks):
         declarations |= dict.fromkeys(["declare i32 @llvm.umin.i32(i32, i32)"])
@@ -154,7 +153,7 @@ def _module(
             *definitions.values(),
             *declarations,
             *(line for piece in every for line in piece.code.metadata),
-            *([_KEPT.format(count=count, names=kept)] if kept else []),
+            *([_KEPT.format(count=len(kept), names=", ".join(kept))] if kept else []),
             'attributes #0 = { nounwind "no-trapping-math"="true" }',
             "attributes #1 = { nounwind willreturn memory(none) }",
             'attributes #2 = { nounwind willreturn memory(none) "no-trapping-math"="true" }',
