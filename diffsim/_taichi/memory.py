@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import taichi as ti
 
 from diffsim._taichi.kernels import build_kernel, forget_kernel, release_source
 from diffsim._taichi.objects import NUMPY
 
 __all__ = ["address_views", "field_rows"]
+
+# Where fields are: they stay there, and every kernel that names one asks.
+_found: weakref.WeakKeyDictionary[Any, list[tuple[int, tuple[int, ...]]] | None] = weakref.WeakKeyDictionary()
 
 
 def address_views(
@@ -29,21 +34,9 @@ def address_views(
         dtypes: Their scalar types.
         outer: Leading axes along which other fields may lie between the elements.
     """
-    addresses = np.zeros((len(fields), 1 + outer), dtype=np.uint64)
-    for start in range(0, len(fields), 64):  # a bounded number of statements a kernel compiles fast
-        part = fields[start : start + 64]
-        lines = []
-        for k in range(len(part)):
-            shape = shapes[start + k]
-            for axis in range(-1, outer):  # an element, and its neighbour along each outer axis
-                place = ", ".join(str(int(a == axis and n > 1)) for a, n in enumerate(shape))
-                lines.append(f"    out[{start + k}, {axis + 1}] = ti.get_addr(f{k}, [{place}])")
-        source = "def addresses(out: ti.types.ndarray()):\n" + "\n".join(lines) + "\n"
-        kernel = build_kernel(source, "addresses", {f"f{k}": f for k, f in enumerate(part)})
-        kernel(addresses)
-        release_source(kernel)
-        forget_kernel(kernel)
-    ti.sync()
+    # an element, and its neighbour along each outer axis
+    elements = [[(0,) * len(shape), *_beside(shape)[:outer]] for shape in shapes]
+    addresses = _addresses(fields, elements)
     views = []
     for (first, *others), shape, dtype in zip(addresses.tolist(), shapes, dtypes, strict=True):
         item = np.dtype(NUMPY[dtype]).itemsize
@@ -65,28 +58,21 @@ def field_rows(field: Any) -> list[tuple[int, tuple[int, ...]]] | None:
         For each component, in the order of rows, the address of its first element and how many bytes apart
         neighbours along each axis are; None where that is not the same everywhere, as in blocks of blocks.
     """
+    if field not in _found:
+        _found[field] = _rows(field)
+    return _found[field]
+
+
+def _rows(field: Any) -> list[tuple[int, tuple[int, ...]]] | None:
+    """Ask where a dense field's memory is; see `field_rows`."""
     parts = [field]
     if isinstance(field, ti.MatrixField):
         indices = [[i] if field.ndim == 1 else [i, j] for i in range(field.n) for j in range(field.m)]
         parts = [field.get_scalar_field(*index) for index in indices]
-    axes = len(field.shape)
     # its corners, and the neighbours of the first element: those are in rows if all are
-    ends = [(0, n - 1) for n in field.shape]
-    corners = list(itertools.product(*ends)) if axes else [()]
-    beside = [tuple(int(a == axis and n > 1) for a, n in enumerate(field.shape)) for axis in range(axes)]
-    lines = [
-        f"    out[{k}, {j}] = ti.get_addr(f{k}, [{', '.join(map(str, place))}])"
-        for k in range(len(parts))
-        for j, place in enumerate([*corners, *beside])
-    ]
-    source = "def addresses(out: ti.types.ndarray()):\n" + "\n".join(lines) + "\n"
-    kernel = build_kernel(source, "addresses", {f"f{k}": part for k, part in enumerate(parts)})
-    found = np.zeros((len(parts), len(corners) + axes), dtype=np.uint64)
-    kernel(found)
-    release_source(kernel)
-    forget_kernel(kernel)
+    corners = list(itertools.product(*((0, n - 1) for n in field.shape)))
     rows = []
-    for first, *others in found.tolist():
+    for first, *others in _addresses(parts, [[*corners, *_beside(field.shape)]] * len(parts)).tolist():
         at = [first, *others[: len(corners) - 1]]
         strides = tuple(address - first for address in others[len(corners) - 1 :])
         distance = [sum(i * s for i, s in zip(corner, strides, strict=True)) for corner in corners]
@@ -94,3 +80,34 @@ def field_rows(field: Any) -> list[tuple[int, tuple[int, ...]]] | None:
             return None
         rows.append((first, strides))
     return rows
+
+
+def _beside(shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the neighbours of the first element along each axis; itself where an axis has no other."""
+    return [tuple(int(a == axis and n > 1) for a, n in enumerate(shape)) for axis in range(len(shape))]
+
+
+def _addresses(
+    fields: Sequence[Any], elements: Sequence[Sequence[tuple[int, ...]]]
+) -> npt.NDArray[np.uint64]:
+    """Return the addresses of elements of scalar fields, as many of each.
+
+    Args:
+        fields: The fields.
+        elements: The indices of those of each field.
+    """
+    found = np.zeros((len(fields), len(elements[0]) if fields else 0), dtype=np.uint64)
+    for start in range(0, len(fields), 64):  # a bounded number of statements a kernel compiles fast
+        part = fields[start : start + 64]
+        lines = [
+            f"    out[{start + k}, {j}] = ti.get_addr(f{k}, [{', '.join(map(str, element))}])"
+            for k in range(len(part))
+            for j, element in enumerate(elements[start + k])
+        ]
+        source = "def addresses(out: ti.types.ndarray()):\n" + "\n".join(lines) + "\n"
+        kernel = build_kernel(source, "addresses", {f"f{k}": f for k, f in enumerate(part)})
+        kernel(found)
+        release_source(kernel)
+        forget_kernel(kernel)
+    ti.sync()
+    return found

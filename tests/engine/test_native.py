@@ -7,6 +7,7 @@ import gc
 import os
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from fuzz.machine import machine
 
 import diffsim as ds
 from diffsim import _llvm
+from diffsim._taichi import memory
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.native import dispatch
 from diffsim.compiler.native.memory import Place
@@ -186,8 +188,10 @@ READ = {"scalar": (), "vector": (1,), "columns": (1,), "matrix": (1, 1, 2), "blo
 
 
 @pytest.mark.parametrize("kind", FIELDS)
-def test_fields_of_the_users(runtime, kind):
-    """Machine code reads those whose elements are in rows; the others are left to Taichi."""
+def test_fields_of_the_users(runtime, kind, monkeypatch):
+    """Machine code reads those whose elements are in rows, looked up once; the others are left to Taichi."""
+    looked_up = Mock(wraps=memory._rows)
+    monkeypatch.setattr(memory, "_rows", looked_up)
     field = FIELDS[kind]()
     values = np.arange(1.0, 1.0 + np.prod(field.to_numpy().shape)).reshape(field.to_numpy().shape)
     field.from_numpy(values)
@@ -200,6 +204,7 @@ def test_fields_of_the_users(runtime, kind):
     story = str(rollout.explain())
     assert ("left to Taichi, since machine code is not made of " in story) == (kind == "blocks")
     assert ("whose elements are not in rows" in story) == (kind == "blocks")
+    looked_up.assert_called_once_with(field)
     rollout.close()
 
 
