@@ -73,7 +73,8 @@ def make_robot(setup: contest.Setup) -> Program:
 
         return Program(*c_mass_spring.make_program(robot, weights, setup.steps, starts))
     if setup.kind == "plain":
-        from benchmarks.plain_taichi_mass_spring import PlainMassSpring, start_taichi
+        from benchmarks.plain_taichi import start_taichi
+        from benchmarks.plain_taichi_mass_spring import PlainMassSpring
 
         start_taichi(setup.arch, setup.precision, setup.threads, setup.cache)
         program = PlainMassSpring(robot, weights, setup.steps)
@@ -113,7 +114,7 @@ def make_smoke(setup: contest.Setup) -> Program:
         from benchmarks.jax_smoke import make_program
 
         return Program(*make_program(u, v, density, target, sweeps, setup.steps))
-    from benchmarks.plain_taichi_mass_spring import start_taichi
+    from benchmarks.plain_taichi import start_taichi
     from benchmarks.plain_taichi_smoke import PlainSmoke
 
     start_taichi(setup.arch, setup.precision, setup.threads, setup.cache)

@@ -61,7 +61,8 @@ class Program:
 
 
 def _plain(setup: Setup) -> Program:
-    from benchmarks.plain_taichi_mass_spring import PlainMassSpring, start_taichi
+    from benchmarks.plain_taichi import start_taichi
+    from benchmarks.plain_taichi_mass_spring import PlainMassSpring
     from diffsim.kernels.mass_spring import load_robot
 
     start_taichi(setup.arch, setup.precision, setup.threads, setup.cache)

@@ -9,14 +9,8 @@ is written for speed within that form: inputs are assembled once per step, no ke
 """
 
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
-import contextlib
-import io
 import math
-import os
 from typing import Any
-
-os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")
-os.environ.setdefault("TI_SKIP_VERSION_CHECK", "ON")
 
 import numpy as np
 import taichi as ti
@@ -36,31 +30,9 @@ from benchmarks.mass_spring_problem import (
     draw_weights,
 )
 
-__all__ = ["PARAMETERS", "PlainMassSpring", "draw_weights", "start_taichi"]
+__all__ = ["PARAMETERS", "PlainMassSpring", "draw_weights"]
 
 PARAMETERS = ("w0", "b0", "w1", "b1")
-
-
-def start_taichi(arch: str, precision: int, threads: int | None = None, cache: bool = True) -> None:
-    """Start Taichi with the options that make its gradients right.
-
-    Args:
-        arch: `cpu` or `cuda`.
-        precision: 32 or 64.
-        threads: CPU threads, None for all cores.
-        cache: Whether compiled kernels are kept on disk.
-    """
-    options = {"cpu_max_num_threads": threads} if threads else {}
-    with contextlib.redirect_stdout(io.StringIO()):  # a line that Taichi prints at every start
-        ti.init(
-            arch=getattr(ti, arch),
-            default_fp=ti.f64 if precision == 64 else ti.f32,
-            force_scalarize_matrix=True,
-            offline_cache=cache,
-            enable_fallback=False,
-            log_level=ti.ERROR,
-            **options,
-        )
 
 
 @ti.data_oriented

@@ -12,10 +12,11 @@ import taichi as ti
 from numpy.typing import NDArray
 
 from benchmarks.mpm_problem import DT, GOAL, GRAVITY, LAMBDA, LEAST_MASS, MU, RIM
+from benchmarks.plain_taichi import PlainTaichi
 
 
 @ti.data_oriented
-class PlainMPM:
+class PlainMPM(PlainTaichi):
     """The program: fields, kernels, and the loop over time under a tape.
 
     Args:
@@ -127,14 +128,6 @@ class PlainMPM:
             self.g2p(t)
         self.miss()
 
-    def value(self) -> float:
-        """Return the cost."""
-        self.loss[None] = 0.0
-        self.forward()
-        return float(self.loss[None])
-
-    def value_and_grad(self) -> tuple[float, dict[str, NDArray[Any]]]:
-        """Return the cost and its gradient with respect to the first velocities."""
-        with ti.ad.Tape(loss=self.loss):  # sets the cost to zero, too
-            self.forward()
-        return float(self.loss[None]), {"v": self.first_v.grad.to_numpy()}
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        """Copy the adjoints of the first velocities."""
+        return {"v": self.first_v.grad.to_numpy()}

@@ -11,11 +11,12 @@ import numpy as np
 import taichi as ti
 from numpy.typing import NDArray
 
+from benchmarks.plain_taichi import PlainTaichi
 from benchmarks.smoke_problem import DT, RELAX
 
 
 @ti.data_oriented
-class PlainSmoke:
+class PlainSmoke(PlainTaichi):
     """The program: fields, kernels, and the loop over time under a tape.
 
     Args:
@@ -174,15 +175,6 @@ class PlainSmoke:
             self.carry_d(t)
         self.compare()
 
-    def value(self) -> float:
-        """Return the cost."""
-        self.loss[None] = 0.0
-        self.forward()
-        return float(self.loss[None])
-
-    def value_and_grad(self) -> tuple[float, dict[str, NDArray[Any]]]:
-        """Return the cost and its gradient with respect to the first velocities."""
-        with ti.ad.Tape(loss=self.loss):  # sets the cost to zero, too
-            self.forward()
-        grads = {"u": self.first_u.grad.to_numpy(), "v": self.first_v.grad.to_numpy()}
-        return float(self.loss[None]), grads
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        """Copy the adjoints of the first velocities."""
+        return {"u": self.first_u.grad.to_numpy(), "v": self.first_v.grad.to_numpy()}

@@ -11,11 +11,12 @@ import numpy as np
 import taichi as ti
 from numpy.typing import NDArray
 
+from benchmarks.plain_taichi import PlainTaichi
 from benchmarks.wave_problem import KEPT, SPEED
 
 
 @ti.data_oriented
-class PlainWave:
+class PlainWave(PlainTaichi):
     """The program: fields, kernels, and the loop over time under a tape.
 
     Args:
@@ -62,14 +63,6 @@ class PlainWave:
             self.move(t, max(t - 1, 0))
         self.misfit()
 
-    def value(self) -> float:
-        """Return the cost."""
-        self.loss[None] = 0.0
-        self.forward()
-        return float(self.loss[None])
-
-    def value_and_grad(self) -> tuple[float, dict[str, NDArray[Any]]]:
-        """Return the cost and its gradient with respect to the initial height."""
-        with ti.ad.Tape(loss=self.loss):  # sets the cost to zero, too
-            self.forward()
-        return float(self.loss[None]), {"u": self.initial.grad.to_numpy()}
+    def gradients(self) -> dict[str, NDArray[Any]]:
+        """Copy the adjoints of the initial height."""
+        return {"u": self.initial.grad.to_numpy()}

@@ -40,7 +40,7 @@ def _problem(setup: contest.Setup) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _plain(setup: contest.Setup) -> Program:
-    from benchmarks.plain_taichi_mass_spring import start_taichi
+    from benchmarks.plain_taichi import start_taichi
     from benchmarks.plain_taichi_wave import PlainWave
 
     start_taichi(setup.arch, setup.precision, setup.threads, setup.cache)
