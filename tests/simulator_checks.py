@@ -54,6 +54,30 @@ def assert_modes_agree(
             )
 
 
+def assert_fused_is_step(sim: Simulator, wrt: Any, rtol: float, steps: int = 3) -> None:
+    """Compare mode `fused` with `step`, number by number, and with central differences.
+
+    Args:
+        sim: The simulator; both modes run this one.
+        wrt: One of its fields.
+        rtol: How far each component of the gradient may be off; of the cost, a tenth of it.
+        steps: Time steps.
+    """
+    found = {}
+    for mode in ("step", "fused"):
+        rollout = ds.Rollout(sim, steps=steps, mode=mode)
+        found[mode] = rollout.value_and_grad([wrt])
+        if mode == "fused":
+            report = rollout.check_grad([wrt], components=6)
+            assert report.passed, report
+        rollout.close()
+    (want, gradients), (cost, fused) = found["step"], found["fused"]
+    np.testing.assert_allclose(cost, want, rtol=0.1 * rtol)
+    assert fused.keys() == gradients.keys()
+    for key, gradient in gradients.items():
+        np.testing.assert_allclose(fused[key], gradient, rtol=rtol, atol=1e-14, err_msg=key)
+
+
 def _outcome(sim: Simulator, steps: int, wrt: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Return cost and gradients by key; `wrt` may be a function of the simulator."""
     rollout = ds.Rollout(sim, steps=steps, **options)

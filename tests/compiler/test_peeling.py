@@ -13,6 +13,7 @@ from diffsim.compiler.codegen.peeling import peeled
 from diffsim.compiler.codegen.places import marked
 from diffsim.compiler.ir import Block, Buffer, Const, For, If, Let, Ref, Stage, Value, walk
 from tests.interpreted import run, same, slots
+from tests.simulator_checks import assert_fused_is_step
 
 N = 37
 
@@ -184,17 +185,8 @@ class Torus(ds.Simulator):
 def test_gradients_are_those_of_mode_step(runtime, monkeypatch):
     made = []
     monkeypatch.setattr(writer, "peeled", lambda stage: made.append(peeled(stage)) or made[-1])
-    simulator, found = Torus(), {}
-    for mode in ("step", "fused"):
-        rollout = ds.Rollout(simulator, steps=3, mode=mode)
-        found[mode] = rollout.value_and_grad([simulator.u])
-        if mode == "fused":
-            report = rollout.check_grad([simulator.u], components=6)
-            assert report.passed, report
-        rollout.close()
-    (want, gradient), (cost, fused) = found["step"], found["fused"]
-    assert cost == pytest.approx(want, rel=1e-13)
-    np.testing.assert_allclose(fused["u"], gradient["u"], rtol=1e-12, atol=1e-14)
+    simulator = Torus()
+    assert_fused_is_step(simulator, simulator.u, rtol=1e-12)
     bounds = {(op.start.value, op.stop.value) for s in made for op in loops_of(s)}
     assert (1, N - 1) in bounds
     assert not any(isinstance(op, If) for s in made for op in walk(s.body))
