@@ -14,7 +14,7 @@ from diffsim.errors import ConfigError
 from diffsim.files import replacing
 from diffsim.view.gif import write_gif
 from diffsim.view.reel import BAR_NAME, Reel, color_bar, dress
-from diffsim.view.style import INK, new_figure
+from diffsim.view.style import INK, heading, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,9 +121,7 @@ def film_gif(
     dpi = 84
     figure = new_figure(round(wide * dpi) / dpi, round(high * dpi) / dpi, dpi)
     axes = figure.add_axes((_LEFT / wide, _BELOW / high, _WIDE / wide, tall / high))
-    figure.text(
-        _LEFT / wide, 1 - 0.1 / high, title, fontsize=12, color=INK, va="top", weight="bold", parse_math=False
-    )
+    heading(figure, _LEFT / wide, 1 - 0.1 / high, title, 12)
     edge = (_LEFT + _WIDE) / wide
     figure.text(edge, 1 - 0.53 / high, film.caption, fontsize=10, color=INK, ha="right", parse_math=False)
     clock = figure.text(_LEFT / wide, 1 - 0.53 / high, "", fontsize=10, color=INK, family="monospace")
@@ -151,15 +149,15 @@ def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str 
     if not films:
         raise ConfigError("compare_png must get one film or more, got none; pass [before, after]")
     columns = max(len(film.shown) for film in films)
-    gap, heading = _LEFT * 0.8, 0.55  # [inch] left of a still; above a row
+    gap, room = _LEFT * 0.8, 0.55  # [inch] left of a still; above a row
     heights = [_STILL * film.aspect for film in films]
     wide = columns * (_STILL + gap) + _RIGHT + any(film.bar for film in films) * _BAR
-    high = 0.35 + sum(heights) + len(films) * (heading + _BELOW)
+    high = 0.35 + sum(heights) + len(films) * (room + _BELOW)
     figure = new_figure(wide, high, dpi=110)
-    figure.text(gap / wide, 1 - 0.12 / high, title, fontsize=13, color=INK, va="top", weight="bold")
+    heading(figure, gap / wide, 1 - 0.12 / high, title, 13)
     bottom = high - 0.35
     for film, tall in zip(films, heights, strict=True):
-        bottom -= heading + tall
+        bottom -= room + tall
         first = columns - len(film.shown)  # a film of one still, such as a target, stands below the last ones
         edge, line = (first * (_STILL + gap) + gap) / wide, (bottom + tall + 0.27) / high
         figure.text(edge, line, film.caption, fontsize=11, color=INK, parse_math=False)

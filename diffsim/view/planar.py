@@ -26,7 +26,7 @@ from diffsim.view.stage import (
     set_springs,
     set_way,
 )
-from diffsim.view.style import HEAD, INK, new_figure, palette
+from diffsim.view.style import HEAD, INK, heading, new_figure, palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -171,16 +171,7 @@ def _strips_figure(
     place, tall = fit(place, stage, 1.3, 3.5)
     height = below + above + len(strips) * tall + (len(strips) - 1) * gap
     figure = new_figure(wide, height, dpi=130)
-    figure.text(
-        left / wide,
-        1 - 0.12 / height,
-        title,
-        fontsize=13,
-        color=INK,
-        va="top",
-        weight="bold",
-        parse_math=False,
-    )
+    heading(figure, left / wide, 1 - 0.12 / height, title, 13)
     bar_done = False
     for row, (label, motion) in enumerate(strips.items()):
         bottom = below + (len(strips) - 1 - row) * (tall + gap)

@@ -23,7 +23,7 @@ from diffsim.view.stage import (
     line_thickness,
     set_way,
 )
-from diffsim.view.style import BONE, GOAL, HEAD, INK, new_figure
+from diffsim.view.style import BONE, GOAL, HEAD, INK, heading, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,16 +74,7 @@ class Scene:
         layers = add_springs(axes, motion, thickness)
         if motion.active.any():
             add_color_bar(figure, layers[2], (1 - 3.0 / wide, 1 - 0.42 / height, 2.8 / wide, 0.09 / height))
-        figure.text(
-            left / wide,
-            1 - 0.14 / height,
-            title,
-            fontsize=12,
-            color=INK,
-            va="top",
-            weight="bold",
-            parse_math=False,
-        )
+        heading(figure, left / wide, 1 - 0.14 / height, title, 12)
         # Beside the body, not on it: a head that is a foot is named below, in the ground.
         side = -1 if motion.head_is_low() else 1
         name = axes.annotate(

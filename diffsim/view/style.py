@@ -19,6 +19,7 @@ __all__ = [
     "INK",
     "QUIET",
     "get_ready",
+    "heading",
     "muscle_colors",
     "muscle_shades",
     "new_figure",
@@ -73,3 +74,8 @@ def new_figure(width: float, height: float, dpi: int) -> Figure:
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def heading(figure: Figure, left: float, top: float, title: str, size: int) -> None:
+    """Write a picture's title, as it is: `$` and `_` in names are no mathematics."""
+    figure.text(left, top, title, fontsize=size, color=INK, va="top", weight="bold", parse_math=False)
