@@ -184,7 +184,7 @@ def _palette(film: _Film, keep: Bytes) -> tuple[Bytes, Callable[[Packed], Bytes]
     others = _unpack(seen[order[_EXACT:]])
     if len(others):
         room = _COLORS - len(palette)
-        blend = Image.fromarray(others[None]).quantize(colors=room, method=Image.Quantize.MEDIANCUT)
+        blend = Image.fromarray(others[None]).quantize(colors=room, method=Image.Quantize.MAXCOVERAGE)
         mixed = np.array(blend.getpalette(), dtype=np.uint8).reshape(-1, 3)[:room]
         palette = np.concatenate([palette, mixed])
     nearest = np.zeros(len(seen), dtype=np.uint8)

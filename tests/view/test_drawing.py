@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 from PIL import Image
@@ -111,3 +112,14 @@ def test_a_gif_of_many_colours_is_close_and_keeps_those_asked_for(tmp_path: Path
             shown = np.asarray(gif.convert("RGB")).astype(int)
             np.testing.assert_array_equal(shown[0, :2], asked)
             assert np.abs(shown - frame).mean() < 25.0
+
+
+def test_a_gif_keeps_a_color_bar_beside_a_field_of_pale_colours(tmp_path: Path) -> None:
+    shades = colormaps["RdBu_r"](np.linspace(0.0, 1.0, 256), bytes=True)[:, :3]
+    pale = 200 + np.random.default_rng(0).integers(0, 50, (256, 300, 3), dtype=np.uint8)
+    frame = np.concatenate([pale, np.repeat(shades[:, None], 12, axis=1)], axis=1)
+    write_gif(tmp_path / "a.gif", [frame], fps=20.0)
+    with Image.open(tmp_path / "a.gif") as gif:
+        off = np.abs(np.asarray(gif.convert("RGB")).astype(int) - frame)
+    assert off[:, 300:].max() <= 32
+    assert off[:, :300].mean() < 6.0
