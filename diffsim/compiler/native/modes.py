@@ -11,9 +11,9 @@ _FLUSH_ARM = 1 << 24
 def quick(triple: str) -> tuple[list[str], list[str], list[str]]:
     """Return instructions that make numbers below the normal range zero, some that undo it, and declarations.
 
-    Such numbers take a processor a hundred times as long, and a motion that dies down ends in them. Taichi's
-    kernels make them zero too, and leave it at that in the thread that ran them; so results would depend on
-    what ran before.
+    Processors are slow with such numbers, and a motion that dies down ends in them. Taichi's kernels make
+    them zero too, and leave it at that in the thread that ran them; so results would depend on what
+    ran before.
 
     Args:
         triple: The system, as LLVM calls it.
