@@ -31,6 +31,7 @@ __all__ = [
     "Stage",
     "Store",
     "Value",
+    "in_groups",
     "is_float",
 ]
 
@@ -369,3 +370,9 @@ def walk(block: Block) -> Iterator[Op]:
         yield op
         for inner in blocks_of(op):
             yield from walk(inner)
+
+
+def in_groups(stages: Sequence[Stage]) -> Iterator[tuple[Group | None, list[Stage]]]:
+    """Yield stages group by group, in order; those between groups come together, with None."""
+    for group, members in itertools.groupby(stages, key=lambda stage: stage.group):
+        yield group, list(members)

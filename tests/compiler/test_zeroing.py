@@ -5,10 +5,10 @@ import pytest
 import taichi as ti
 
 import diffsim as ds
+from diffsim.compiler.checks.touching import accesses_of, joined
 from diffsim.compiler.codegen import fused, zeroing
 from diffsim.compiler.ir import Accumulate, Const, Store, walk
 from diffsim.compiler.program.clearing import stored_boxes
-from diffsim.compiler.program.touching import accesses_of, joined
 from tests.interpreted import random_stage, run, same, slots, two_buffers
 
 

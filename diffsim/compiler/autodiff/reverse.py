@@ -32,10 +32,10 @@ from diffsim.compiler.ir import (
     Stage,
     Store,
     Value,
+    in_groups,
     is_float,
     walk,
 )
-from diffsim.compiler.program.groups import in_groups
 from diffsim.errors import GradientError
 
 __all__ = ["adjoint", "adjoints"]

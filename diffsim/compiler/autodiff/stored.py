@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from diffsim.compiler.checks.touching import accesses_of, may_follow
 from diffsim.compiler.ir import Block, Let, Load, Operand, Ref, Stage, Store, blocks_of, walk
-from diffsim.compiler.program.touching import accesses_of, may_follow
 
 __all__ = ["Kept", "kept_results"]
 

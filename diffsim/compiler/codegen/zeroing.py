@@ -12,11 +12,11 @@ import dataclasses
 from collections.abc import Sequence
 
 from diffsim.compiler.autodiff import expanded
+from diffsim.compiler.checks.touching import Access, Box, accesses_of, inside, joined, may_follow, volume
 from diffsim.compiler.codegen.motion import hoisted
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.ir import Accumulate, Block, Buffer, Const, For, If, Load, Op, Stage, Store
-from diffsim.compiler.program.lowered import Box, Clearing
-from diffsim.compiler.program.touching import Access, accesses_of, inside, joined, may_follow, volume
+from diffsim.compiler.program.lowered import Clearing
 
 __all__ = ["lean_step"]
 

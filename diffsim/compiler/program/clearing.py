@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from diffsim.compiler.builder import Builder
+from diffsim.compiler.checks.touching import Access, Box, Key, accesses_of, joined, may_follow, volume
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
@@ -21,8 +22,7 @@ from diffsim.compiler.ir import (
     is_float,
     walk,
 )
-from diffsim.compiler.program.lowered import Box, Clearing, LoweredProgram
-from diffsim.compiler.program.touching import Access, Key, accesses_of, joined, may_follow, volume
+from diffsim.compiler.program.lowered import Clearing, LoweredProgram
 
 __all__ = ["box_of", "clear_stage", "clear_workspaces", "keep_stage", "plan_clearing", "stored_boxes"]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import groupby
 
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.access import check_access
 from diffsim.compiler.checks.alarms import Alarms, guarded
 from diffsim.compiler.checks.diagnostics import raise_all
-from diffsim.compiler.ir import Accumulate, Buffer, Group, Loop, Ref, Stage, Store, Value, walk
+from diffsim.compiler.ir import Accumulate, Buffer, Group, Loop, Ref, Stage, Store, Value, in_groups, walk
 from diffsim.compiler.program.clearing import clear_workspaces
 from diffsim.compiler.reading.context import Buffers
 from diffsim.compiler.reading.lower import lower
@@ -20,7 +19,7 @@ from diffsim.language.fields import Workspace
 from diffsim.language.trace import CallGroup, KernelCall, Repeat
 from diffsim.language.types import real
 
-__all__ = ["Lowering", "in_groups"]
+__all__ = ["Lowering"]
 
 
 class Lowering:
@@ -131,9 +130,3 @@ def _note(flag: Buffer, over: Buffer, real_name: str) -> Stage:
     b = Builder(real_name)
     b.store(Ref(over, (), 0, None), b.load(Ref(flag, (), 0, None)))
     return Stage("note the end", Value("i32"), b.block)
-
-
-def in_groups(stages: Sequence[Stage]) -> Iterator[tuple[Group | None, list[Stage]]]:
-    """Yield stages group by group, in order; those between groups come together, with None."""
-    for group, members in groupby(stages, key=lambda stage: stage.group):
-        yield group, list(members)

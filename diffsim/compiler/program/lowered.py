@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from diffsim.compiler.checks.alarms import Alarms
+from diffsim.compiler.checks.touching import Box
 from diffsim.compiler.ir import Buffer, Stage
 from diffsim.compiler.reading.context import Buffers
 from diffsim.language.trace import Program
 
-__all__ = ["Box", "Clearing", "LoweredProgram"]
-
-Box = tuple[tuple[int, int], ...]  # for each axis of space, the first index and the one behind the last
+__all__ = ["Clearing", "LoweredProgram"]
 
 
 @dataclass(frozen=True)

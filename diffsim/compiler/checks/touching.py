@@ -22,10 +22,10 @@ from diffsim.compiler.ir import (
     Value,
     blocks_of,
 )
-from diffsim.compiler.program.lowered import Box
 
-__all__ = ["Access", "Key", "accesses_of", "inside", "joined", "may_follow", "volume"]
+__all__ = ["Access", "Box", "Key", "accesses_of", "inside", "joined", "may_follow", "volume"]
 
+Box = tuple[tuple[int, int], ...]  # for each axis of space, the first index and the one behind the last
 Key = tuple[Buffer, int, int]
 Step = tuple[int, "For | If | Loop | object"]
 
