@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 __all__ = [
+    "NEWEST",
     "Accumulate",
     "Assert",
     "Block",
@@ -34,6 +35,8 @@ __all__ = [
     "in_groups",
     "is_float",
 ]
+
+NEWEST = 1 << 20  # the time of an access that names none, until the program as a whole tells which it is
 
 _ids = itertools.count()
 
@@ -176,12 +179,14 @@ class Load:
 
     Attributes:
         claim: Leave 1 there in the same moment, so that one of several iterations alone finds another number.
+        kept: Where the adjoint finds what was read, since the place is written later.
     """
 
     result: Value
     ref: Ref
     where: Location | None = None
     claim: bool = False
+    kept: Ref | None = None
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ from diffsim.compiler.builder import Builder
 from diffsim.compiler.codegen.layout import rounded
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.ir import Buffer, Operand, Ref, Stage, Value
-from diffsim.compiler.program.program import over_elements
+from diffsim.compiler.program.copying import over_elements
 
 __all__ = ["measuring", "norms_of"]
 

@@ -35,6 +35,7 @@ class Field:
 
     kind = "field"
     differentiable = True
+    hidden = False  # made by the library, for itself
 
     def __init__(self, type_: ElementType, shape: tuple[int, ...], per_world: bool = False) -> None:
         per_world = plain_number(per_world)

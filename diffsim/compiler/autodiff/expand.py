@@ -22,7 +22,7 @@ from diffsim.compiler.ir import (
     walk,
 )
 
-__all__ = ["expanded"]
+__all__ = ["Copier", "Names", "expanded"]
 
 Names = dict[Value, Operand]
 
@@ -39,13 +39,45 @@ def expanded(stage: Stage, primitives: bool = True) -> Stage:
     return dataclasses.replace(stage, body=_Expander(primitives).block(stage.body, {}))
 
 
-class _Expander:
-    def __init__(self, primitives: bool) -> None:
-        self.primitives = primitives
+class Copier:
+    """Copies blocks, with other names for some of the values that they use."""
 
     def block(self, block: Block, names: Names) -> Block:
+        """Return a copy of a block; `names` tells, and is told, what values are called in it."""
         ops = self.ops(block, names)
         return Block(ops, [_new(y, names) for y in block.yields])
+
+    def ops(self, block: Block, names: Names) -> list[Op]:
+        """Return copies of the operations of a block."""
+        return [self.copy(op, names) for op in block.ops]
+
+    def copy(self, op: Op, names: Names) -> Op:
+        """Return a copy of an operation, whose results keep their names."""
+        changes: dict[str, Any] = {}
+        if isinstance(op, Let):
+            changes["args"] = tuple(_new(a, names) for a in op.args)
+        elif isinstance(op, Load):
+            changes["ref"] = _new_ref(op.ref, names)
+            changes["kept"] = None if op.kept is None else _new_ref(op.kept, names)
+        elif isinstance(op, Store | Accumulate):
+            changes.update(ref=_new_ref(op.ref, names), value=_new(op.value, names))
+        elif isinstance(op, For):
+            changes.update(start=_new(op.start, names), stop=_new(op.stop, names))
+            changes.update(inits=[_new(i, names) for i in op.inits], body=self.block(op.body, names))
+        elif isinstance(op, If):
+            changes.update(cond=_new(op.cond, names))
+            changes.update(then=self.block(op.then, names), orelse=self.block(op.orelse, names))
+        else:
+            changes.update(args=[_new(a, names) for a in op.args], body=self._body(op, names))
+        return dataclasses.replace(op, **changes)
+
+    def _body(self, op: Call, names: Names) -> Block:
+        return self.block(op.body, names)
+
+
+class _Expander(Copier):
+    def __init__(self, primitives: bool) -> None:
+        self.primitives = primitives
 
     def ops(self, block: Block, names: Names) -> list[Op]:
         ops: list[Op] = []
@@ -58,24 +90,8 @@ class _Expander:
                 ops.append(self.copy(op, names))
         return ops
 
-    def copy(self, op: Op, names: Names) -> Op:
-        changes: dict[str, Any] = {}
-        if isinstance(op, Let):
-            changes["args"] = tuple(_new(a, names) for a in op.args)
-        elif isinstance(op, Load):
-            changes["ref"] = _new_ref(op.ref, names)
-        elif isinstance(op, Store | Accumulate):
-            changes.update(ref=_new_ref(op.ref, names), value=_new(op.value, names))
-        elif isinstance(op, For):
-            changes.update(start=_new(op.start, names), stop=_new(op.stop, names))
-            changes.update(inits=[_new(i, names) for i in op.inits], body=self.block(op.body, names))
-        elif isinstance(op, If):
-            changes.update(cond=_new(op.cond, names))
-            changes.update(then=self.block(op.then, names), orelse=self.block(op.orelse, names))
-        else:
-            body = _Expander(True).block(op.body, names)
-            changes.update(args=[_new(a, names) for a in op.args], body=body)
-        return dataclasses.replace(op, **changes)
+    def _body(self, op: Call, names: Names) -> Block:
+        return _Expander(True).block(op.body, names)
 
 
 def _new(operand: Operand, names: Names) -> Operand:

@@ -1,8 +1,9 @@
 """The adjoint of a stage: its values are recomputed, then its operations are visited backward.
 
 The adjoint of a block recomputes the block's pure operations and loads (memory still holds what they read,
-because no kernel overwrites what was read), then adds up the adjoint of each value from its uses. A loop that
-carries values records them on a tape while it is recomputed and reads them back while it runs backward.
+or it was kept elsewhere, since a kernel writes the place again), then adds up the adjoint of each value from
+its uses. A loop that carries values records them on a tape while it is recomputed and reads them back while
+it runs backward.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from diffsim.compiler.ir import (
 )
 from diffsim.errors import GradientError
 
-__all__ = ["adjoint", "adjoints"]
+__all__ = ["adjoint", "adjoints", "needed_loads"]
 
 Adjoints = dict[Value, Operand]
 
@@ -70,6 +71,25 @@ def adjoint(stage: Stage, real: str, name: str, kept: Kept | None = None) -> Sta
     reverser.run()
     simplify(reverser.builder.block)
     return Stage(stage.name, stage.t, reverser.builder.block, stage.where)
+
+
+def needed_loads(stage: Stage, real: str) -> set[int]:
+    """Return the identities of the loads of a stage whose values its adjoint needs.
+
+    Args:
+        stage: What is differentiated.
+        real: The working precision, `f32` or `f64`.
+
+    Raises:
+        GradientError: A function has no known derivative.
+    """
+    if stage.adjoint is not None or stage.group is not None:
+        return set()  # it has an adjoint of its own, which says what it needs
+    reverser = _Reverser(stage, real, "", active_values(stage.body))
+    reverser.run()
+    simplify(reverser.builder.block)
+    left = (op.result for op in walk(reverser.builder.block) if isinstance(op, Load))
+    return {id(load) for result in left for load in reverser.origins.get(result, [])}
 
 
 def adjoints(stages: list[Stage], real: str, name: str, kept: Kept | None = None) -> list[Stage]:
@@ -156,6 +176,7 @@ class _Reverser:
         self.builder = Builder(real)
         self.hazards = hazards(stage.body) if active else set()
         self.kept = kept or {}
+        self.origins: dict[Operand, list[Load]] = {}
         self.tapes = 0
 
     def run(self) -> None:
@@ -179,7 +200,9 @@ class _Reverser:
                 values[op.result] = again(b, op, [renamed(values, a) for a in op.args])
         elif isinstance(op, Load):
             b.where = op.where
-            values[op.result] = b.load(renamed_ref(values, op.ref))
+            found = b.load(renamed_ref(values, op.ref if op.kept is None else op.kept))
+            values[op.result] = found
+            self.origins.setdefault(found, []).append(op)
         elif isinstance(op, If):
             then, orelse = Block(), Block()
             for old, new in ((op.then, then), (op.orelse, orelse)):

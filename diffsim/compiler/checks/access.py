@@ -1,100 +1,106 @@
-"""The global data access rule: no value may be overwritten after a kernel of the step read it.
+"""The global data access rule: what happens where a kernel writes a place after a kernel of the step read it.
 
 Adjoints are computed from the values that memory holds when the backward pass comes by. A place that was read
-and then written holds another value by then, and the gradient would be silently wrong.
+and then written holds another value by then. Where that value is needed it has to be kept, which
+`program.keeping` does; what cannot be kept, and what iterations side by side would disturb, is refused.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
+from diffsim.compiler.checks.collecting import Access, Collector, Index, runs_once
 from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.checks.findings import Finding, told
-from diffsim.compiler.checks.ranges import Interval, Ranges
-from diffsim.compiler.checks.scatter import Lookups
-from diffsim.compiler.ir import (
-    Accumulate,
-    Block,
-    Buffer,
-    Const,
-    For,
-    If,
-    Let,
-    Load,
-    Location,
-    Op,
-    Operand,
-    Stage,
-    Store,
-    Value,
-    blocks_of,
-    operands_of,
-    results_of,
-)
+from diffsim.compiler.ir import Buffer, For, Stage
 from diffsim.errors import Diagnostic
 
-__all__ = ["check_access"]
+__all__ = ["Overwrite", "Survey", "check_access", "survey"]
 
 
-@dataclass(frozen=True)
-class Index:
-    """An index as `base + offset`; the base is a loop index, another value, or None for a number."""
+@dataclass(frozen=True, eq=False)
+class Overwrite:
+    """A read of a place that is written later.
 
-    base: Value | None
-    offset: int
-    low: float
-    high: float
-    exact: bool = False
-
-
-@dataclass(frozen=True)
-class Access:
-    """One read or write of a place, where it stands, and in which loops.
-
-    `during` bounds the index of each loop where this happens; `shared` is a parallel loop whose iterations
-    all store here, each a value of its own.
+    Attributes:
+        buffer, time, component: What is read.
+        read: The read.
+        within: A write of the same loop nest that may come after it.
+        later: The first write of another nest that comes after it.
     """
 
-    write: bool
-    order: int
-    nest: tuple[int, int]
-    loops: tuple[For, ...]
-    during: tuple[Interval, ...]
-    indices: tuple[Index, ...]
-    where: Location | None
-    shared: For | None = None
+    buffer: Buffer
+    time: int | None
+    component: int
+    read: Access
+    within: Access | None
+    later: Access | None
+
+    @property
+    def finding(self) -> Finding:
+        """What to tell where nothing can be done about it."""
+        write = self.within or self.later
+        assert write is not None  # noqa: S101  (see `survey`)
+        assert write.where is not None  # noqa: S101  (the library's own writes are not looked at)
+        return Finding("OVERWRITE", self.buffer, self.time, self.component, write.where, self.read.where)
 
 
-def check_access(stages: list[Stage], steps: int, given: bool = False) -> None:
-    """Refuse programs that overwrite what they read, or read a State at `t + 1` that nothing wrote yet.
+@dataclass
+class Survey:
+    """What is wrong with the accesses of a step, and which places are written after they were read.
 
-    A Workspace may be overwritten, but not by one iteration of a parallel loop while another one reads it.
+    Attributes:
+        found: What is told as it is.
+        findings: What breaks a rule.
+        overwritten: The reads whose places are written later.
+    """
+
+    found: list[Diagnostic] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    overwritten: list[Overwrite] = field(default_factory=list)
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """Return what to tell the user."""
+        return [*self.found, *told(self.findings)]
+
+
+def survey(stages: list[Stage], steps: int, given: bool = False) -> Survey:
+    """Look at all that the stages of a step read and write.
 
     Args:
         stages: The stages of one step in order, running costs last; or those of an adjoint.
         steps: The horizon, for bounds of indices that depend on `t`.
         given: They are an adjoint that the user wrote: only Workspaces are looked at.
-
-    Raises:
-        GradientError: A place is written after it was read.
-        TraceError: `x[t + 1]` is read before any kernel wrote it, or an index lies outside its field.
     """
-    collector = _Collector()
+    collector = Collector()
     for number, stage in enumerate(stages):
         collector.stage(number, stage, steps)
         if not given:
             for k, later in enumerate(_given_adjoint(stages, number), 1):
                 collector.stage(number + k * len(stages), later, steps, reads=True)
-    found: list[Finding] = []
+    result = Survey(collector.found)
     for (buffer, time, component), accesses in collector.places.items():
         if given and buffer.kind != "workspace":
             continue
         if buffer.kind == "state" and time == 1:
-            found += _read_ahead(buffer, component, accesses)
-        found += _faults(buffer, time, component, accesses)
-    raise_all([*collector.found, *told(found)])
+            result.findings += _read_ahead(buffer, component, accesses)
+        _look(result, buffer, time, component, accesses)
+    return result
+
+
+def check_access(stages: list[Stage], steps: int) -> None:
+    """Refuse an adjoint that a user wrote in which one iteration of a parallel loop disturbs another one.
+
+    Args:
+        stages: The stages of the adjoint.
+        steps: The horizon, for bounds of indices that depend on `t`.
+
+    Raises:
+        GradientError: A Workspace is written by one iteration while another one reads it.
+        TraceError: An index lies outside its field.
+    """
+    raise_all(survey(stages, steps, given=True).diagnostics())
 
 
 def _given_adjoint(stages: list[Stage], number: int) -> list[Stage]:
@@ -109,30 +115,41 @@ def _given_adjoint(stages: list[Stage], number: int) -> list[Stage]:
     return stage.group.adjoint() if stage.group is not None and last else []
 
 
-def _faults(buffer: Buffer, time: int | None, component: int, accesses: list[Access]) -> Iterator[Finding]:
+def _look(result: Survey, buffer: Buffer, time: int | None, component: int, accesses: list[Access]) -> None:
+    """Note what accesses to one component of a buffer do to each other."""
     # a write without a place is the library's own, of what no kernel writes
     writes = [(a, a.where) for a in accesses if a.write and a.where is not None]
-    reads = [a for a in accesses if not a.write]
+    judge = _race_within if buffer.kind == "workspace" else _conflict
+    told_of: set[int] = set()
     for write, where in writes:
         if write.shared is not None:
-            yield Finding("RACE", buffer, time, component, where, shared=True)
-    judge = _race_within if buffer.kind == "workspace" else _conflict
-    for write, where in writes:
-        for read in reads:
-            rule = judge(read, write)
-            if rule is not None:
-                yield Finding(rule, buffer, time, component, where, read.where)
-                break  # one reader is enough to tell
-
-
-def _is_value(buffer: Buffer) -> bool:
-    return buffer.kind in ("state", "scratch") and not buffer.is_adjoint
+            result.findings.append(Finding("RACE", buffer, time, component, where, shared=True))
+    for read in (a for a in accesses if not a.write):
+        rules = [(judge(read, write), write, where) for write, where in writes]
+        for rule, write, where in rules:
+            if rule == "RACE" and write.order not in told_of:  # one reader is enough to tell
+                told_of.add(write.order)
+                result.findings.append(Finding(rule, buffer, time, component, where, read.where))
+        late = [write for rule, write, _ in rules if rule == "OVERWRITE"]
+        within = next((write for write in late if write.nest == read.nest), None)
+        behind = [write for write in late if write.nest != read.nest]
+        if late:
+            later = min(behind, key=lambda write: write.order, default=None)
+            result.overwritten.append(Overwrite(buffer, time, component, read, within, later))
 
 
 def _read_ahead(buffer: Buffer, component: int, accesses: list[Access]) -> Iterator[Finding]:
+    """Find a read at `t + 1` that comes before any write, and not in one loop with a later one."""
     first = min(accesses, key=lambda a: a.order)
-    if not first.write and first.where is not None:
+    if first.write or first.where is None:
+        return
+    if not any(a.write and _in_one_loop(first, a) for a in accesses):
         yield Finding("READ-AHEAD", buffer, 1, component, first.where)
+
+
+def _in_one_loop(a: Access, b: Access) -> bool:
+    loops = zip(a.loops, b.loops, strict=False)
+    return any(one is other and not one.parallel and not runs_once(one) for one, other in loops)
 
 
 def _conflict(read: Access, write: Access) -> str | None:
@@ -147,25 +164,42 @@ def _conflict(read: Access, write: Access) -> str | None:
     ):
         if loop is not other:
             break
-        if not loop.parallel and writing[1] < reading[0]:
+        if not loop.parallel and (writing[1] < reading[0] or _below(read, write, loop)):
             return None
-        shifts = {
-            w.offset - r.offset
-            for r, w in zip(read.indices, write.indices, strict=True)
-            if r.base is loop.index and w.base is loop.index
-        }
-        if not shifts:
-            if _runs_once(loop):
+        delays = _delays(read, write, loop)
+        if not delays:
+            if runs_once(loop):
                 continue
-            return "RACE" if loop.parallel and write.order < read.order else "OVERWRITE"
-        if shifts == {0}:
+            return "RACE" if loop.parallel else "OVERWRITE"
+        if delays == {0}:
             continue
-        if len(shifts) > 1:
+        if len(delays) > 1:
             return None
-        if shifts.pop() < 0:
-            return "OVERWRITE"
-        return "RACE" if loop.parallel else None
+        if loop.parallel:
+            return "RACE"
+        return "OVERWRITE" if delays.pop() > 0 else None
     return "OVERWRITE" if write.order > read.order else None
+
+
+def _delays(read: Access, write: Access, loop: For) -> set[int]:
+    """Return, by axis, how many iterations of a loop after the read the write meets the same place."""
+    return {
+        (r.offset - w.offset) * r.sign
+        for r, w in zip(read.indices, write.indices, strict=True)
+        if r.base is loop.index and w.base is loop.index and r.sign == w.sign
+    }
+
+
+def _below(read: Access, write: Access, loop: For) -> bool:
+    """Tell whether a read runs over places that earlier iterations wrote, as in `for j in range(i)`."""
+    for r, w in zip(read.indices, write.indices, strict=True):
+        if w.base is not loop.index or w.sign < 0 or r.base is None or r.sign < 0:
+            continue
+        for inner, stop in zip(read.loops, read.stops, strict=True):
+            ends_below = stop.base is loop.index and stop.sign > 0
+            if r.base is inner.index and ends_below and stop.offset - 1 + r.offset < w.offset:
+                return True
+    return False
 
 
 def _race_within(read: Access, write: Access) -> str | None:
@@ -175,172 +209,15 @@ def _race_within(read: Access, write: Access) -> str | None:
     for loop, other in zip(read.loops, write.loops, strict=False):
         if loop is not other or not loop.parallel:
             return None
-        shifts = {
-            w.offset - r.offset
-            for r, w in zip(read.indices, write.indices, strict=True)
-            if r.base is loop.index and w.base is loop.index
-        }
-        if len(shifts) > 1:
+        delays = _delays(read, write, loop)
+        if len(delays) > 1:
             return None
-        if shifts != {0} and not _runs_once(loop):
+        if delays != {0} and not runs_once(loop):
             return "RACE"
     return None
-
-
-def _span(low: float, high: float) -> str:
-    return f"{low:g}" if low == high else f"{low:g} .. {high:g}"
-
-
-def _runs_once(loop: For) -> bool:
-    start, stop = loop.start, loop.stop
-    return isinstance(start, Const) and isinstance(stop, Const) and stop.value - start.value <= 1
 
 
 def _apart(a: Index, b: Index) -> bool:
     if a.base is None and b.base is None:
         return a.offset != b.offset
     return a.high < b.low or b.high < a.low
-
-
-class _Collector:
-    """Lists the accesses of stages in order."""
-
-    def __init__(self) -> None:
-        self.places: dict[tuple[Buffer, int | None, int], list[Access]] = defaultdict(list)
-        self.found: list[Diagnostic] = []
-        self._follows: dict[Value, frozenset[int]] = {}  # the parallel loops whose index a value follows
-        self._lookups = Lookups()
-        self._order = 0
-        self._branches = 0
-        self._reads = False
-
-    def stage(self, number: int, stage: Stage, steps: int, reads: bool = False) -> None:
-        """List the accesses of a stage; or only what it reads of States and Scratches."""
-        self._reads = reads
-        ranges = Ranges(stage.body, stage.t, steps)
-        lets: dict[Value, Let] = {}
-        for top, op in enumerate(stage.body.ops):
-            # statements outside loops are one nest: they run in order
-            nest = (number, top if isinstance(op, For) else -1)
-            self._op(op, nest, (), ranges, lets)
-
-    def _op(
-        self, op: Op, nest: tuple[int, int], loops: tuple[For, ...], ranges: Ranges, lets: dict[Value, Let]
-    ) -> None:
-        if isinstance(op, Let):
-            lets[op.result] = op
-        elif isinstance(op, Load | Store | Accumulate):
-            if isinstance(op, Load):
-                self._lookups.note(op)
-            self._access(op, nest, loops, ranges, lets)
-        elif isinstance(op, For):
-            if not ranges.trips(op):
-                return  # an empty loop reads and writes nothing
-            if op.parallel and not _runs_once(op):
-                self._follows[op.index] = frozenset([id(op)])
-            self._block(op.body, nest, (*loops, op), ranges, lets)
-        elif isinstance(op, If):
-            self._branches += 1
-            with ranges.assuming(op.cond, True):
-                self._block(op.then, nest, loops, ranges, lets)
-            with ranges.assuming(op.cond, False):
-                self._block(op.orelse, nest, loops, ranges, lets)
-            self._branches -= 1
-        sources = [*operands_of(op), *(y for block in blocks_of(op) for y in block.yields)]
-        for result in results_of(op):
-            self._follows[result] = self._union(sources)
-
-    def _union(self, operands: Iterable[Operand]) -> frozenset[int]:
-        return frozenset().union(
-            *(self._follows.get(o, frozenset()) for o in operands if isinstance(o, Value))
-        )
-
-    def _shared(self, op: Load | Store | Accumulate, loops: tuple[For, ...]) -> For | None:
-        """Return the parallel loop whose iterations all store at one place, each a value of its own."""
-        if not isinstance(op, Store) or self._branches:
-            return None
-        place, value = self._union(op.ref.indices), self._union([op.value])
-        return next((loop for loop in loops if id(loop) in value - place), None)
-
-    def _check_scatter(self, op: Store, indices: tuple[Index, ...], loops: tuple[For, ...]) -> None:
-        """Refuse index arrays that send two iterations of a parallel loop to one place."""
-        for loop in loops:
-            if self._branches or id(loop) not in self._union([op.value]):
-                continue
-            following = [i.base for i in indices if i.base is not None and id(loop) in self._union([i.base])]
-            found = self._lookups.repeated(following, loop)
-            if found is not None:
-                message = (
-                    f"{op.ref.buffer.label} must be stored by one iteration of a kernel's outermost loop at "
-                    f"each place, got {found[0]}, which names {found[1]} twice; use distinct indices, or add "
-                    "with +="
-                )
-                self.found.append(Diagnostic("RACE", str(op.where), message))
-
-    def _block(
-        self,
-        block: Block,
-        nest: tuple[int, int],
-        loops: tuple[For, ...],
-        ranges: Ranges,
-        lets: dict[Value, Let],
-    ) -> None:
-        for op in block.ops:
-            self._op(op, nest, loops, ranges, lets)
-
-    def _access(
-        self,
-        op: Load | Store | Accumulate,
-        nest: tuple[int, int],
-        loops: tuple[For, ...],
-        ranges: Ranges,
-        lets: dict[Value, Let],
-    ) -> None:
-        if self._reads and not (isinstance(op, Load) and _is_value(op.ref.buffer)):
-            return
-        self._order += 1
-        ref, where = op.ref, op.where
-        indices = tuple(_index(i, ranges, lets) for i in ref.indices)
-        for operand, index, n in zip(ref.indices, indices, ref.buffer.shape, strict=True):
-            low, high = ranges.of(operand)
-            if low > high:
-                return  # what is known contradicts itself: no run comes here
-            always = low >= n or high < 0
-            # a loop index, or a number from a Constant, takes its largest and smallest value for certain
-            sometimes = index.exact and not self._branches and (low < 0 or high >= n)
-            if always or sometimes:
-                message = (
-                    f"indices of {ref.buffer.label} must lie in 0 .. {n - 1}, got "
-                    f"{_span(low, high)} on an axis of length {n}; change the loop's "
-                    "range, or put the access in an `if`"
-                )
-                self.found.append(Diagnostic("INDEX", str(where), message))
-        if ref.buffer.kind in ("state", "scratch", "done", "workspace"):
-            shared = self._shared(op, loops)
-            if isinstance(op, Store):
-                self._check_scatter(op, indices, loops)
-            during = tuple(ranges.of(loop.index) for loop in loops)
-            access = Access(
-                not isinstance(op, Load), self._order, nest, loops, during, indices, where, shared
-            )
-            self.places[ref.buffer, ref.time, ref.component].append(access)
-
-
-def _index(operand: Operand, ranges: Ranges, lets: dict[Value, Let]) -> Index:
-    low, high = ranges.of(operand)
-    if isinstance(operand, Const):
-        return Index(None, int(operand.value), low, high)
-    offset = 0
-    while operand in lets and lets[operand].fn in ("add", "sub"):
-        let = lets[operand]
-        a, b = let.args
-        if isinstance(b, Const) and isinstance(a, Value):
-            offset += int(b.value) if let.fn == "add" else -int(b.value)
-            operand = a
-        elif isinstance(a, Const) and isinstance(b, Value) and let.fn == "add":
-            offset += int(a.value)
-            operand = b
-        else:
-            break
-    assert isinstance(operand, Value)  # noqa: S101  (the loop only walks values)
-    return Index(operand, offset, low, high, operand in ranges.exact)

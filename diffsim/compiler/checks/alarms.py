@@ -150,7 +150,8 @@ class _Guard:
         elif isinstance(op, Let):
             self.ops.append(self._let(op))
         elif isinstance(op, Load):
-            self.ops.append(replace(op, ref=self._ref(op.ref, op.where)))
+            kept = None if op.kept is None else self._ref(op.kept, op.where)
+            self.ops.append(replace(op, ref=self._ref(op.ref, op.where), kept=kept))
         elif isinstance(op, Store | Accumulate):
             self.ops.append(replace(op, ref=self._ref(op.ref, op.where), value=self._new(op.value)))
         elif isinstance(op, For):

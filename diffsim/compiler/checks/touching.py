@@ -23,7 +23,18 @@ from diffsim.compiler.ir import (
     blocks_of,
 )
 
-__all__ = ["Access", "Box", "Key", "accesses_of", "inside", "joined", "may_follow", "volume"]
+__all__ = [
+    "Access",
+    "Box",
+    "Key",
+    "accesses_of",
+    "apart",
+    "inside",
+    "joined",
+    "may_follow",
+    "shifts",
+    "volume",
+]
 
 Box = tuple[tuple[int, int], ...]  # for each axis of space, the first index and the one behind the last
 Key = tuple[Buffer, int, int]
@@ -127,26 +138,31 @@ def may_follow(first: Access, second: Access, again: bool = False) -> bool:
         second: Another access of the same buffer, time and component, or the same one.
         again: Look at each time of a store.
     """
-    if any(a[1] <= b[0] or b[1] <= a[0] for a, b in zip(first.region, second.region, strict=True)):
+    if apart(first, second):
         return False
     for (here, op), (there, _) in zip(first.path, second.path, strict=False):
         if here != there:
             return here < there
         if isinstance(op, Loop) or (isinstance(op, For) and not _once(op)):
-            shifts = _shifts(first, second, op.index) if isinstance(op, For) else set()
-            if len(shifts) > 1:
+            found = shifts(first, second, op.index) if isinstance(op, For) else set()
+            if len(found) > 1:
                 return False
-            if not shifts:
+            if not found:
                 if isinstance(second.op, Store) and not again and id(op) not in second.varying:
                     continue
                 return True
-            [shift] = shifts
+            [shift] = found
             if shift:
                 return (shift > 0) is not (isinstance(op, For) and op.descending)
     return False
 
 
-def _shifts(first: Access, second: Access, index: Value) -> set[int]:
+def apart(first: Access, second: Access) -> bool:
+    """Tell whether two accesses never touch the same place, by the boxes that hold all their places."""
+    return any(a[1] <= b[0] or b[1] <= a[0] for a, b in zip(first.region, second.region, strict=True))
+
+
+def shifts(first: Access, second: Access, index: Value) -> set[int]:
     """Return how many iterations later the second access meets the places of the first, by axis."""
     pairs = zip(first.indices, second.indices, strict=True)
     return {a[1] - b[1] for a, b in pairs if a[0] is index and b[0] is index}

@@ -37,9 +37,10 @@ def plan_clearing(lowered: LoweredProgram) -> None:
     step = accesses_of(lowered.step)
     whole, terminal = accesses_of(lowered.step + lowered.running), accesses_of(lowered.terminal)
     for buffer in lowered.buffers.by_field.values():
-        if buffer.kind == "state" and not buffer.source.keep:  # what is kept is never zero
+        kept = buffer.source.keep if buffer.kind == "state" else False
+        if buffer.kind == "state" and not kept and buffer not in lowered.buffers.handed_on:
             lowered.clear += _clearing(buffer, 1, step)
-        if buffer.kind != "scratch":
+        if buffer.kind != "scratch" or buffer.source.hidden:
             continue
         needed = _clearing(buffer, 0, whole)
         used = any(buffer is other for other, _, _ in terminal)

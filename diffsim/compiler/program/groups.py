@@ -101,7 +101,7 @@ class Lowering:
         one._groups, one._loops, one._flags = self._groups, self._loops, self._flags
         stages = one.stages(call.adjoint, "adjoint")
         raise_all(one.found)
-        check_access(stages, self.steps, given=True)
+        check_access(stages, self.steps)
         return [guarded(stage, self.steps, self.alarms) for stage in stages]
 
     def _loop(self, call: Repeat | None) -> Loop | None:

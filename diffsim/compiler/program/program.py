@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-from diffsim.compiler.builder import Builder
-from diffsim.compiler.checks.access import check_access
 from diffsim.compiler.checks.alarms import Alarms, guarded
 from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
     Buffer,
-    Const,
-    For,
     Load,
-    Operand,
     Ref,
     Stage,
     Store,
-    Value,
     walk,
 )
 from diffsim.compiler.program.clearing import clear_stage, keep_stage, plan_clearing, stored_boxes
+from diffsim.compiler.program.copying import copy_stage, fill_stage
 from diffsim.compiler.program.coverage import partly_stored
 from diffsim.compiler.program.groups import Lowering
+from diffsim.compiler.program.keeping import keep_overwritten
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
+from diffsim.compiler.program.newest import with_times
 from diffsim.compiler.reading.context import Buffers
-from diffsim.errors import Diagnostic, GradientError, TraceError
+from diffsim.errors import TraceError
 from diffsim.language.fields import State
 from diffsim.language.trace import Program
 
-__all__ = ["lower_program", "over_elements"]
+__all__ = ["lower_program"]
 
 
 def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
@@ -50,8 +45,10 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     reset, step, running, terminal = _lowered_calls(program, Lowering(buffers, steps, alarms))
     initial = {state.key: _initial_buffer(state, buffers.by_field[id(state)], real) for state in states}
     begin = _begin_stages(buffers, states, initial, reset, history)
+    step, running, found = with_times(step, running, buffers, steps)
+    raise_all(found)
     step = _kept(buffers, states, step, real)
-    _check_accesses([step + running, terminal, begin], steps)
+    begin, step, running, terminal = _with_overwritten(buffers, steps, begin, step, running, terminal)
     begin, step, running, terminal = (
         [_guarded(stage, steps, alarms) for stage in stages] for stages in (begin, step, running, terminal)
     )
@@ -80,8 +77,8 @@ def _kept(buffers: Buffers, states: list[State], step: list[Stage], real: str) -
     for state in states:
         target = buffers.by_field[id(state)]
         if target not in written:
-            last.append(_copy_stage(f"keep {state.key}", target, 0, target, 1, real))
-        elif state.keep:
+            last.append(copy_stage(f"keep {state.key}", target, 0, target, 1, real))
+        elif state.keep or target in buffers.handed_on:
             keeping = keep_stage(Clearing(target, 1, stored_boxes(target, 1, step)), real)
             first += [keeping] if keeping.body.ops else []
         elif state.keep is None and target not in buffers.acknowledged:
@@ -103,16 +100,16 @@ def _begin_stages(
         source, target = initial[state.key], buffers.by_field[id(state)]
         late = history > 1 and target in rewritten
         before.append(
-            _fill_stage(f"initial {state.key}", (source, None), target, range(1 if late else history))
+            fill_stage(f"initial {state.key}", (source, None), target, range(1 if late else history))
         )
         if late:
-            after.append(_fill_stage(f"history {state.key}", (target, 0), target, range(1, history)))
+            after.append(fill_stage(f"history {state.key}", (target, 0), target, range(1, history)))
     return [*before, *reset, *after]
 
 
 def _frozen_stages(lowered: LoweredProgram, real: str) -> list[Stage]:
     buffers = lowered.buffers.by_field.values()
-    stay = [_copy_stage(f"stay {b.name}", b, 0, b, 1, real) for b in lowered.states]
+    stay = [copy_stage(f"stay {b.name}", b, 0, b, 1, real) for b in lowered.states]
     return stay + [clear_stage(Clearing(b, 0), real) for b in buffers if b.kind == "scratch"]
 
 
@@ -132,17 +129,27 @@ def _lowered_calls(program: Program, lowering: Lowering) -> list[list[Stage]]:
     return groups
 
 
-def _check_accesses(parts: list[list[Stage]], steps: int) -> None:
-    """Check what runs one behind the other, part by part, and tell of all that is wrong at once."""
-    found: list[Diagnostic] = []
-    for stages in parts:
-        try:
-            check_access(stages, steps)
-        except (TraceError, GradientError) as error:
-            if not error.diagnostics:
-                raise
-            found += error.diagnostics
+def _with_overwritten(
+    buffers: Buffers,
+    steps: int,
+    begin: list[Stage],
+    step: list[Stage],
+    running: list[Stage],
+    end: list[Stage],
+) -> list[list[Stage]]:
+    """Return the parts of a program with what keeps the values that are written over.
+
+    Raises:
+        GradientError: Accesses break a rule, or something cannot be kept; all parts are told of at once.
+    """
+    parts, found = [], []
+    for stages in (step + running, end, begin):
+        kept, seen = keep_overwritten(stages, buffers, steps)
+        parts.append(kept)
+        found += seen.diagnostics()
     raise_all(found)
+    both, end, begin = parts
+    return [begin, both[: len(step)], both[len(step) :], end]
 
 
 def _check_cost(lowered: LoweredProgram) -> None:
@@ -171,43 +178,6 @@ def _initial_buffer(state: State, target: Buffer, real: str) -> Buffer:
 
 def _companion(state: Buffer, suffix: str, kind: str) -> Buffer:
     return Buffer(f"{state.name}_{suffix}", kind, state.dtype, state.shape, state.components)
-
-
-def _fill_stage(name: str, source: tuple[Buffer, int | None], target: Buffer, past: Iterable[int]) -> Stage:
-    """Copy a buffer, at its time, to a State at time 0 and so many steps before it."""
-    stages = [_copy_stage(name, *source, target, -k, target.dtype) for k in past]
-    for other in stages[1:]:
-        stages[0].body.ops += other.body.ops
-    return stages[0]
-
-
-def _copy_stage(
-    name: str, source: Buffer, source_time: int | None, target: Buffer, target_time: int, real: str
-) -> Stage:
-    b = Builder(real)
-
-    def copy(indices: tuple[Operand, ...]) -> None:
-        for c in range(target.components):
-            value = b.load(Ref(source, indices, c, source_time))
-            b.store(Ref(target, indices, c, target_time), value)
-
-    over_elements(b, target.shape, copy)
-    return Stage(name, Value("i32"), b.block)
-
-
-def over_elements(b: Builder, shape: tuple[int, ...], body: Callable[[tuple[Operand, ...]], None]) -> None:
-    """Build parallel loops over all elements of a shape."""
-
-    def nest(indices: tuple[Operand, ...]) -> None:
-        if len(indices) == len(shape):
-            body(indices)
-            return
-        loop = For(Value("i32"), Const(0, "i32"), Const(shape[len(indices)], "i32"), Block(), parallel=True)
-        with b.inside(loop.body, loop=True):
-            nest((*indices, loop.index))
-        b.loop(loop)
-
-    nest(())
 
 
 def _refs(block: Block) -> list[Ref]:

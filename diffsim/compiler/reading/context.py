@@ -48,6 +48,7 @@ class Buffers:
         self.captured = Captures()
         self.warnings: list[Diagnostic] = []
         self.acknowledged: set[Buffer] = set()  # States that a comment says are meant to be stored in part
+        self.handed_on: set[Buffer] = set()  # States that kernels write without the time, as if in place
         self._names: set[str] = set()
         self.fields = fields
         for key, declared in fields.items():

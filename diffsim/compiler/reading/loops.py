@@ -147,15 +147,6 @@ def _field_for(ctx: Context, node: ast.For) -> None:
     grouped = isinstance(node.iter, ast.Call) and known_object(ctx, node.iter.func) is ti.grouped
     looped = node.iter.args[0] if grouped else node.iter  # type: ignore[attr-defined]
     if isinstance(over, Field | ti.Field):
-        if isinstance(over, Field) and over.kind in ("state", "scratch", "control"):
-            shape = tuple(over.shape)
-            written = f"range({shape[0]})" if len(shape) == 1 else f"ti.ndrange{shape}"
-            ctx.error(
-                node,
-                f"a loop must name its range, got `for ... in {ctx.text(node.iter)}`, a field with a time "
-                f"axis; use {written}",
-                rule="CONTROL-FLOW",
-            )
         known = isinstance(over, Field)
         shape = tuple(over.shape) if known else foreign_axes(ctx, node, ctx.text(looped), over)
         _range_for(ctx, node, [(Object(n),) for n in shape], grouped)

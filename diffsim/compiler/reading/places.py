@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from diffsim.compiler.ir import Buffer, Const, Operand, Ref, is_float
+from diffsim.compiler.ir import NEWEST, Buffer, Const, Operand, Ref, is_float
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import has_ended
 from diffsim.compiler.reading.foreign import foreign_place
@@ -61,7 +61,9 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
     else:
         buffer, shape = foreign_place(ctx, node, base)
     time = None
-    if buffer.timed:
+    if buffer.timed and _names_no_time(ctx, base, indices, buffer):
+        time = _newest(ctx, node, base, adjoint)
+    elif buffer.timed:
         if not indices:
             ctx.error(
                 node,
@@ -135,6 +137,29 @@ def _integer(ctx: Context, node: ast.AST, index: Abstract) -> Operand:
     if operand.dtype in ("i32", "i64"):
         return operand
     return ctx.builder.cast(operand, "i64" if operand.dtype in ("u32", "u64") else "i32")
+
+
+def _names_no_time(ctx: Context, declared: Field, indices: list[Abstract], buffer: Buffer) -> bool:
+    """Tell whether a State or Scratch is indexed as a field of Taichi's own is, by its axes alone."""
+    if declared.kind not in ("state", "scratch") or len(indices) != len(buffer.shape):
+        return False
+    return not any(isinstance(index, TimeIndex) for index in indices[:1])
+
+
+def _newest(ctx: Context, node: ast.Subscript, declared: Field, adjoint: bool) -> int:
+    """Return the time of an access that names none: the step's own, or what was written last."""
+    if declared.kind == "scratch" or ctx.phase in ("reset", "terminal_cost"):
+        _check_time(ctx, node, declared, 0)
+        return 0
+    if adjoint or ctx.phase == "adjoint":
+        ctx.error(
+            node,
+            f"{declared.label} must be indexed with the time in an adjoint of one's own, got "
+            f"{ctx.text(node)}, which may mean t or t + 1; write "
+            + indexed(ctx.text(node.value), len(declared.shape), "t"),
+            rule="TIME-INDEX",
+        )
+    return NEWEST
 
 
 def _time_of(ctx: Context, node: ast.Subscript, declared: Field, indices: list[Abstract]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from diffsim.compiler.ir import Block, Buffer, Const, Operand, Ref, Value
+from diffsim.compiler.ir import NEWEST, Block, Buffer, Const, Operand, Ref, Value
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import end_world
 from diffsim.compiler.reading.quoting import indexed
@@ -142,7 +142,7 @@ def _check_owner(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
             f"{label} must not be written by kernels, got {ctx.text(node)}; declare a State or Scratch",
             rule="READ-ONLY",
         )
-    if buffer.kind == "state" and ctx.phase in ("step", "running_cost") and place.time != 1:
+    if buffer.kind == "state" and ctx.phase in ("step", "running_cost") and place.time not in (1, NEWEST):
         ctx.error(
             node,
             f"{label} must be written at t + 1 in a step, got {ctx.text(node)}, where others read the "

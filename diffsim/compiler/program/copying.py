@@ -1,0 +1,48 @@
+"""Stages that copy whole fields: first values into States, States from step to step, what a step keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from diffsim.compiler.builder import Builder
+from diffsim.compiler.ir import Block, Buffer, Const, For, Operand, Ref, Stage, Value
+
+__all__ = ["copy_stage", "fill_stage", "over_elements"]
+
+
+def fill_stage(name: str, source: tuple[Buffer, int | None], target: Buffer, past: Iterable[int]) -> Stage:
+    """Return the stage that copies a buffer, at its time, to a State at time 0 and some steps before it."""
+    stages = [copy_stage(name, *source, target, -k, target.dtype) for k in past]
+    for other in stages[1:]:
+        stages[0].body.ops += other.body.ops
+    return stages[0]
+
+
+def copy_stage(
+    name: str, source: Buffer, source_time: int | None, target: Buffer, target_time: int, real: str
+) -> Stage:
+    """Return the stage that copies a buffer at one time to another one."""
+    b = Builder(real)
+
+    def copy(indices: tuple[Operand, ...]) -> None:
+        for c in range(target.components):
+            value = b.load(Ref(source, indices, c, source_time))
+            b.store(Ref(target, indices, c, target_time), value)
+
+    over_elements(b, target.shape, copy)
+    return Stage(name, Value("i32"), b.block)
+
+
+def over_elements(b: Builder, shape: tuple[int, ...], body: Callable[[tuple[Operand, ...]], None]) -> None:
+    """Build parallel loops over all elements of a shape."""
+
+    def nest(indices: tuple[Operand, ...]) -> None:
+        if len(indices) == len(shape):
+            body(indices)
+            return
+        loop = For(Value("i32"), Const(0, "i32"), Const(shape[len(indices)], "i32"), Block(), parallel=True)
+        with b.inside(loop.body, loop=True):
+            nest((*indices, loop.index))
+        b.loop(loop)
+
+    nest(())

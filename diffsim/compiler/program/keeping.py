@@ -1,0 +1,235 @@
+"""Keeping what a step reads and writes over later, where its adjoint needs it: versions of places.
+
+What is overwritten is kept in hidden Scratches, one of two ways, whichever takes fewer bytes. A *record*
+holds what one read found, by the iterations of the loops around it. A *copy* holds a whole field as it was
+before the loop nest that writes over it. The kernels themselves go on as they are written, in place; the
+adjoint reads the hidden Scratch in their stead (`Load.kept`). What no adjoint needs is not kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from diffsim.compiler.autodiff import needed_loads
+from diffsim.compiler.builder import Builder
+from diffsim.compiler.checks.access import Overwrite, Survey, survey
+from diffsim.compiler.checks.collecting import Access
+from diffsim.compiler.checks.findings import Finding
+from diffsim.compiler.ir import (
+    Block,
+    Buffer,
+    Const,
+    For,
+    If,
+    Let,
+    Load,
+    Op,
+    Operand,
+    Ref,
+    Stage,
+    Store,
+    Value,
+    walk,
+)
+from diffsim.compiler.program.copying import over_elements
+from diffsim.compiler.program.promotion import promoted
+from diffsim.compiler.reading.context import Buffers
+from diffsim.language.fields import Scratch
+from diffsim.language.types import ElementType
+
+__all__ = ["keep_overwritten"]
+
+_MOST = 2**31  # numbers of one record, which are counted in 32 bits
+
+
+def keep_overwritten(stages: list[Stage], buffers: Buffers, steps: int) -> tuple[list[Stage], Survey]:
+    """Return stages that keep what their adjoints need and others write over, and what is wrong with them.
+
+    Args:
+        stages: What runs in one step, in order.
+        buffers: The program's memory; hidden Scratches are added.
+        steps: The horizon, for bounds of indices that depend on `t`.
+    """
+    seen = survey(stages, steps)
+    within = {
+        (o.read.nest[0], (o.buffer, o.time, o.component))
+        for o in seen.overwritten
+        if o.within is not None and not o.read.given
+    }
+    if within:
+        stages = [
+            promoted(stage, sorted({s for k, s in within if k == number}, key=_by_name), steps)
+            for number, stage in enumerate(stages)
+        ]
+        seen = survey(stages, steps)
+    work = _Keeping(stages, buffers)
+    for overwrite in seen.overwritten:
+        work.take(overwrite)
+    seen.findings += work.refused
+    return work.done(), seen
+
+
+def _by_name(slot: tuple[Buffer, int | None, int]) -> tuple[str, int, int]:
+    buffer, time, component = slot
+    return buffer.name, time or 0, component
+
+
+@dataclass(eq=False)
+class _Copying:
+    """Reads of one component whose places are written by the same nest: one copy before it serves them."""
+
+    reads: list[Overwrite]
+
+
+class _Keeping:
+    """Sorts out which reads to keep, and how."""
+
+    def __init__(self, stages: list[Stage], buffers: Buffers) -> None:
+        self.stages, self.buffers = stages, buffers
+        self.refused: list[Finding] = []
+        self.records: dict[int, list[Overwrite]] = defaultdict(list)  # by stage
+        self.copies: dict[tuple[Buffer, int | None, tuple[int, int]], list[Overwrite]] = defaultdict(list)
+        self._needed: dict[int, set[int]] = {}
+
+    def take(self, overwrite: Overwrite) -> None:
+        """Note what to do about a read whose place is written later."""
+        number = overwrite.read.nest[0]
+        if overwrite.buffer.kind == "done" or overwrite.read.given:
+            self.refused.append(overwrite.finding)
+            return
+        if number not in self._needed:
+            self._needed[number] = needed_loads(self.stages[number], self.buffers.real)
+        if id(overwrite.read.op) not in self._needed[number]:
+            return
+        if overwrite.within is None:
+            assert overwrite.later is not None  # noqa: S101  (one of the two is there)
+            self.copies[overwrite.buffer, overwrite.time, overwrite.later.nest].append(overwrite)
+        elif _numbers(overwrite.read) < _MOST:
+            self.records[number].append(overwrite)
+        else:
+            self.refused.append(overwrite.finding)
+
+    def done(self) -> list[Stage]:
+        """Return the stages with what keeps things."""
+        for (buffer, time, nest), reads in list(self.copies.items()):
+            components = sorted({o.component for o in reads})
+            if sum(_numbers(o.read) for o in reads) <= math.prod(buffer.shape) * len(components):
+                for overwrite in reads:
+                    self.records[overwrite.read.nest[0]].append(overwrite)
+                del self.copies[buffer, time, nest]
+        before: dict[int, list[tuple[int, list[Op]]]] = defaultdict(list)
+        kept: dict[int, Ref] = {}
+        for (buffer, time, (number, _)), reads in self.copies.items():
+            self._copy(buffer, time, reads, kept, before[number])
+        stages = list(self.stages)
+        for number, stage in enumerate(stages):
+            records = self._records(stage, self.records[number])
+            if records or before[number] or any(id(op) in kept for op in walk(stage.body)):
+                stages[number] = _changed(stage, kept, records, before[number])
+        return stages
+
+    def _copy(
+        self,
+        buffer: Buffer,
+        time: int | None,
+        reads: Sequence[Overwrite],
+        kept: dict[int, Ref],
+        before: list[tuple[int, list[Op]]],
+    ) -> None:
+        """Make the copy of a field, and point the reads that it serves to it."""
+        components = sorted({o.component for o in reads})
+        hidden = self._hidden(buffer, buffer.shape, len(components))
+        b = Builder(self.buffers.real)
+
+        def copy(indices: tuple[Operand, ...]) -> None:
+            for k, component in enumerate(components):
+                b.store(Ref(hidden, indices, k, 0), b.load(Ref(buffer, indices, component, time)))
+
+        over_elements(b, buffer.shape, copy)
+        before.append((min(o.later.top for o in reads if o.later is not None), b.block.ops))
+        for o in reads:
+            assert isinstance(o.read.op, Load)  # noqa: S101  (reads are loads)
+            kept[id(o.read.op)] = Ref(hidden, o.read.op.ref.indices, components.index(o.component), 0)
+
+    def _records(self, stage: Stage, reads: Iterable[Overwrite]) -> dict[int, tuple[Buffer, int, Access]]:
+        """Make the records of a stage: reads in the same loops share one, as components of its elements."""
+        groups: dict[tuple[object, ...], list[Overwrite]] = defaultdict(list)
+        for o in reads:
+            groups[(o.buffer.dtype, *map(id, o.read.loops))].append(o)
+        found = {}
+        for members in groups.values():
+            unique = list({id(o.read.op): o for o in members}.values())
+            hidden = self._hidden(unique[0].buffer, _shape(unique[0].read), len(unique))
+            for k, o in enumerate(unique):
+                found[id(o.read.op)] = (hidden, k, o.read)
+        return found
+
+    def _hidden(self, of: Buffer, shape: tuple[int, ...], components: int) -> Buffer:
+        declared = Scratch(ElementType("kept", (components,) if components > 1 else ()), shape)
+        declared.key = f"kept of {of.source.key}"
+        declared.differentiable, declared.hidden = False, True
+        buffer = self.buffers.add(declared, f"kept {of.source.key}")
+        buffer.dtype = of.dtype
+        return buffer
+
+
+def _numbers(read: Access) -> float:
+    return math.prod(read.trips)
+
+
+def _shape(read: Access) -> tuple[int, ...]:
+    """Return how many iterations the loops around a read have, those left out that run once."""
+    return tuple(int(n) for n in read.trips if n > 1)
+
+
+def _changed(
+    stage: Stage,
+    kept: dict[int, Ref],
+    records: dict[int, tuple[Buffer, int, Access]],
+    before: list[tuple[int, list[Op]]],
+) -> Stage:
+    """Return a stage with copies before some of its operations, and with records of its reads."""
+
+    def block(old: Block) -> Block:
+        ops: list[Op] = []
+        for op in old.ops:
+            if isinstance(op, Load) and id(op) in records:
+                ops += _recorded(op, *records[id(op)])
+            elif isinstance(op, Load) and id(op) in kept:
+                ops.append(replace(op, kept=kept[id(op)]))
+            elif isinstance(op, If):
+                ops.append(replace(op, then=block(op.then), orelse=block(op.orelse)))
+            elif isinstance(op, For):
+                ops.append(replace(op, body=block(op.body)))
+            else:
+                ops.append(op)
+        return Block(ops, list(old.yields))
+
+    body = Block()
+    for top, op in enumerate(stage.body.ops):
+        body.ops += [new for place, ops in before if place == top for new in ops]
+        body.ops += block(Block([op])).ops
+    return replace(stage, body=body)
+
+
+def _recorded(op: Load, hidden: Buffer, component: int, read: Access) -> list[Op]:
+    """Return a read and what records what it found, by the iterations of the loops around it."""
+    before: list[Op] = []
+    indices: list[Operand] = []
+    for loop, trips in zip(read.loops, read.trips, strict=True):
+        if trips > 1:
+            indices.append(_iteration(loop, before))
+    place = Ref(hidden, tuple(indices), component, 0)
+    return [*before, replace(op, kept=place), Store(place, op.result)]
+
+
+def _iteration(loop: For, before: list[Op]) -> Operand:
+    """Return the number of an iteration of a loop, counted from 0."""
+    if isinstance(loop.start, Const) and loop.start.value == 0:
+        return loop.index
+    number = Value("i32")
+    before.append(Let(number, "sub", (loop.index, loop.start)))
+    return number
