@@ -36,8 +36,6 @@ class Typed(ds.Simulator):
     ("line", "told"),
     [
         # indices
-        ("self.x[i] = 1.0", "write self.x[t, i] (self.x[t + 1, i] where it is written)"),
-        ("self.f[i] = 1.0", "got self.f[i]; write self.f[t, i]"),
         ("= self.v[0, i]", "0 is a number, and steps are not read by number: pass t on"),
         ("= self.x[t, i, 0]", "components stand by themselves: write self.x[t, i][0]"),
         ("= self.m[t, i, 0, 1]", "components stand by themselves: write self.m[t, i][0, 1]"),
