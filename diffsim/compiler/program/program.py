@@ -160,6 +160,13 @@ def _check_cost(lowered: LoweredProgram) -> None:
         for op in walk(s.body)
         if isinstance(op, Accumulate) and op.ref.buffer.kind == "cost"
     ]
+    stores = lowered.buffers.cost_stores
+    if stores and len(adds) > 1:
+        message = (
+            f"the cost must be stored only where nothing else adds to it, got {len(adds)} sums and stores in "
+            "the program; write self.cost[None] += ..."
+        )
+        raise_all([Diagnostic("COST", str(stores[0]), message)])
     has_methods = lowered.program.running_cost or lowered.program.terminal_cost
     if has_methods and not adds:
         name = type(lowered.program.simulator).__name__

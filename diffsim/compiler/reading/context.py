@@ -49,6 +49,7 @@ class Buffers:
         self.warnings: list[Diagnostic] = []
         self.acknowledged: set[Buffer] = set()  # States that a comment says are meant to be stored in part
         self.handed_on: set[Buffer] = set()  # States that kernels write without the time, as if in place
+        self.cost_stores: list[Location] = []  # where the cost is stored, once per run
         self._names: set[str] = set()
         self.fields = fields
         for key, declared in fields.items():

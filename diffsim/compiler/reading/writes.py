@@ -19,6 +19,10 @@ def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> No
     Raises:
         TraceError: The place may not be written, or the value's shape does not fit.
     """
+    if place.buffer.kind == "cost" and ctx.phase == "terminal_cost" and not ctx.loops:
+        ctx.buffers.cost_stores.append(ctx.at(node))  # the only sum of a run, which `program` makes sure of
+        accumulate(ctx, place, value, node)
+        return
     check_writable(ctx, place, node, adds=False)
     if place.buffer.kind == "done":
         end_world(ctx, place.buffer, value, node)
@@ -112,7 +116,8 @@ def check_writable(ctx: Context, place: FieldPlace, node: ast.AST, adds: bool) -
     if place.buffer.kind == "cost" and not adds:
         ctx.error(
             node,
-            f"the cost must be added to, got {ctx.text(node)}; write self.cost[None] += ...",
+            f"the cost must be added to, or be stored once, in terminal_cost and outside of loops, got "
+            f"{ctx.text(node)}; write self.cost[None] += ...",
             rule="COST",
         )
     if place.buffer.kind == "done" and adds:
