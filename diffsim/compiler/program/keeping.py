@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from diffsim.compiler.autodiff import needed_loads
@@ -128,7 +128,9 @@ class _Keeping:
         for number, stage in enumerate(stages):
             records = self._records(stage, self.records[number])
             if records or before[number] or any(id(op) in kept for op in walk(stage.body)):
-                stages[number] = _changed(stage, kept, records, before[number])
+                notes = tuple(dict.fromkeys(self._notes(number)))
+                changed = _changed(stage, kept, records, before[number])
+                stages[number] = replace(changed, notes=(*stage.notes, *notes))
         return stages
 
     def _copy(
@@ -166,6 +168,21 @@ class _Keeping:
             for k, o in enumerate(unique):
                 found[id(o.read.op)] = (hidden, k, o.read)
         return found
+
+    def _notes(self, number: int) -> Iterator[str]:
+        """Say what is kept of what a stage reads."""
+        copied = [o for reads in self.copies.values() for o in reads if o.read.nest[0] == number]
+        for o in [*self.records[number], *copied]:
+            write = o.within or o.later
+            assert write is not None  # noqa: S101  (one of the two is there)
+            if o.read.where is not None and write.where is not None:
+                form = (
+                    "copied as a whole" if o in copied else f"kept, {_numbers(o.read):.0f} number(s) a step"
+                )
+                yield (
+                    f"line {o.read.where.line}: what is read of {o.buffer.source.key} is {form}, since line "
+                    f"{write.where.line} writes over it"
+                )
 
     def _hidden(self, of: Buffer, shape: tuple[int, ...], components: int) -> Buffer:
         declared = Scratch(ElementType("kept", (components,) if components > 1 else ()), shape)

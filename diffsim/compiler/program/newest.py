@@ -80,13 +80,17 @@ def _resolved(stage: Stage, written: set[Buffer], found: list[Diagnostic], steps
     changed = {_slot(op) for op in _memory(stage) if op.ref.time == NEWEST and not isinstance(op, Load)}
     stage = promoted(stage, sorted(changed, key=lambda s: (s[0].name, s[2])), steps, whole=True)
     accesses = accesses_of([stage])
+    times: dict[str, set[str]] = {}
     for buffer, _, component in slots:
         touches = accesses.get((buffer, NEWEST, component), [])
         writes = [access for access in touches if not isinstance(access.op, Load)]
         for access in touches:
             old = buffer not in written and _before(access, writes)
             access.op.ref = _at(access.op.ref, 0 if old else 1)
-    return stage
+            verb = "read" if isinstance(access.op, Load) else "written"
+            times.setdefault(f"{buffer.source.key} is {verb} at", set()).add("t" if old else "t + 1")
+    notes = (f"without a time, {what} {' and '.join(sorted(at))}" for what, at in times.items())
+    return replace(stage, notes=(*stage.notes, *notes))
 
 
 def _slot(op: Memory) -> tuple[Buffer, int | None, int]:
