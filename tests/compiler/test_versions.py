@@ -156,8 +156,6 @@ PLANS = [{"mode": "chunk"}, {"mode": "fused"}, {"window": 2}, {"worlds": 9}]
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
-    "plan", [{"mode": "chunk"}, {"mode": "fused"}, {"window": 2}, {"worlds": 9}], ids=str
-)
 def test_kernels_in_place_are_what_they_say(runtime, plan):
     assert_right(plan)
 
