@@ -16,7 +16,7 @@ import diffsim as ds
 
 __all__ = ["check", "load", "relative"]
 
-WRT = ["x", "y", "v", "m", "p", "w", "u"]
+WRT = ["x", "y", "v", "z", "q", "m", "p", "w", "u"]
 WINDOW = 2
 WORLDS = 7  # machine code has them in a register of eight: one is not there
 

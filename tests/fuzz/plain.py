@@ -17,15 +17,31 @@ Vec = plain.Vec
 
 
 class Table:
-    """A field in plain Python: time first where it has one, with `shift` times before the first."""
+    """A field in plain Python: time first where it has one, with `shift` times before the first.
 
-    def __init__(self, values: Any, shift: int = 0) -> None:
-        self.values, self.shift = values, shift
+    Args:
+        values: What it holds.
+        shift: How many times before the first.
+        axes: How many indices it has without the time; None where it has no time.
+        newest: Without the time it is what was written last, else what belongs to the step.
+    """
+
+    def __init__(self, values: Any, shift: int = 0, axes: int | None = None, newest: bool = False) -> None:
+        self.values, self.shift, self.axes, self.newest = values, shift, axes, newest
+        self.now, self.written = 0, False
+
+    def begin(self, t: int, last: bool) -> None:
+        """Begin a step, or the end of them all: what is written without the time is handed on first."""
+        self.now, self.written = t, self.newest and not last
+        if self.written:
+            self.values[t + self.shift + 1] = self.values[t + self.shift]
 
     def _at(self, index: Any) -> Any:
         if index is None:
             return ()
         first, *rest = index if isinstance(index, tuple) else (index,)
+        if self.axes == 1 + len(rest):
+            first, rest = self.now + self.written, [first, *rest]
         place = (first + self.shift, *rest)
         for k, n in zip(place, self.values.shape, strict=False):
             if not 0 <= k < n:
@@ -33,7 +49,9 @@ class Table:
         return place
 
     def __iter__(self) -> Any:
-        return iter(range(len(self.values)))  # a loop over a field is one over its indices
+        return iter(
+            range(self.values.shape[self.axes is not None])
+        )  # a loop over a field is one over indices
 
     def __getitem__(self, index: Any) -> Any:
         found = self.values[self._at(index)]
@@ -228,6 +246,12 @@ def _program(source: str) -> Any:
     return scope["Program"]
 
 
+def _begin(twin: Any, t: int, last: bool) -> None:
+    for table in vars(twin).values():
+        if isinstance(table, Table):
+            table.begin(t, last)
+
+
 def trajectories(
     source: str, sim: Any, steps: int, changed: dict[str, Any] | None = None
 ) -> tuple[float, dict[str, Any]]:
@@ -246,10 +270,10 @@ def trajectories(
             shift = value.history - 1
             values = np.zeros((steps + 1 + shift, *value.element_shape))
             values[: shift + 1] = changed.get(name, value.numpy())
-            setattr(twin, name, Table(values, shift))
+            setattr(twin, name, Table(values, shift, len(value.shape), name in "zq"))
             states[name] = values[shift:]
         elif isinstance(value, ds.Scratch):
-            setattr(twin, name, Table(np.zeros((steps + 1, *value.element_shape))))
+            setattr(twin, name, Table(np.zeros((steps + 1, *value.element_shape)), 0, len(value.shape)))
         elif isinstance(value, ds.Param | ds.Control | ds.Constant):
             setattr(twin, name, Table(np.array(changed.get(name, value.numpy()))))
         elif hasattr(value, "to_numpy"):
@@ -258,7 +282,9 @@ def trajectories(
         if hasattr(twin, "reset"):
             twin.reset()
         for t in range(steps):
+            _begin(twin, t, False)
             twin.step(t)
             twin.running_cost(t)
+        _begin(twin, steps, True)
         twin.terminal_cost(steps)
     return float(twin.cost.values), states

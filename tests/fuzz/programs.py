@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fuzz.expressions import Scope
-from fuzz.statements import Statements
+from fuzz.versions import Versions
 
 __all__ = ["STEPS", "Writer"]
 
@@ -59,7 +59,7 @@ def given_adjoint(self, t: ti.i32):
 """
 
 
-class Writer(Statements):
+class Writer(Versions):
     """Write one random simulator.
 
     Attributes:
@@ -283,6 +283,8 @@ class Writer(Statements):
                 self.line(f"self.cost[None] += 0.1 * self.{field}[t, i]")
         self.line(f"self.cost[None] += {self.sized(scope, 2, 9)} + self.x[t, i] ** 2 * self.y[t, i]")
         self.line("self.cost[None] += ti.sin(self.v[t, i].sum() + self.m[t, i].sum())")
+        now = "t, i" if phase == "running" else self.pick("t, i", "i")
+        self.line(f"self.cost[None] += 0.5 * ti.sin(self.z[{now}] + self.q[{now}].sum())")
         self.end(2)
         self.line(f"def {phase}_cost(self, t):")
         self.line(f"    self.{phase}(t)")
@@ -299,6 +301,8 @@ class Writer(Statements):
             f"self.x = ds.State(ds.real, {n}, init=rng.normal(size={n}), history={self.history}{each})",
             f"self.y = ds.State(ds.real, {n}, init=rng.normal(size={n}))",
             f"self.v = ds.State(ds.vec{d}, {n}, init=rng.normal(size=({n}, {d})))",
+            f"self.z = ds.State(ds.real, {n}, init=rng.normal(size={n}))",
+            f"self.q = ds.State(ds.vec{d}, {n}, init=rng.normal(size=({n}, {d})))",
             f"self.m = ds.State(ds.mat{d}, {n}, init=0.5 * rng.normal(size=({n}, {d}, {d})))",
             f"self.p = ds.Param(rng.normal(size={n}){each})",
             f"self.w = ds.Param(rng.normal(size=({n}, {n})))",
@@ -338,9 +342,15 @@ class Writer(Statements):
             self.scalars.append("h")
         for k in range(stages):
             self.stage(k)
-        self.move()
-        self.line("def step(self, t):")
         calls = ["given"] * given + [f"stage{k}" for k in range(stages)]
+        for k in range(r.choice([0, 1, 1, 2])):
+            if any(f[0] == "f" for f in self.scalars):
+                calls.append(self.in_place(k))
+                self.kernels += 1
+        self.drift()
+        self.move()
+        calls.insert(r.randint(0, len(calls)), "drift")
+        self.line("def step(self, t):")
         self.lines += [f"        self.{call}(t)" for call in calls]
         self.line("    self.move(t)")
         self.line("")
