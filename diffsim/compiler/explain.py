@@ -114,9 +114,9 @@ def _story(
     reads: dict[str, None] = {}
     writes: dict[str, None] = {}
     for op in walk(stage.body):
-        own = isinstance(op, Load | Store | Accumulate) and getattr(op.ref.buffer.source, "hidden", False)
-        if isinstance(op, Load | Store | Accumulate) and op.ref.buffer.kind != "alarm" and not own:
-            (reads if isinstance(op, Load) else writes)[op.ref.buffer.label] = None
+        if isinstance(op, Load | Store | Accumulate):
+            own = op.ref.buffer.kind == "alarm" or op.ref.buffer.hidden
+            (reads if isinstance(op, Load) else writes).update({} if own else {op.ref.buffer.label: None})
     counts = (len(list(walk(stage.body))), len(list(walk(adjoint.body))))
     notes = [
         *_origin(stage),

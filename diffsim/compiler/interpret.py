@@ -27,9 +27,10 @@ from diffsim.compiler.ir import (
     Value,
     blocks_of,
     is_float,
+    walk,
 )
 
-__all__ = ["FUNCTIONS", "Culprit", "Place", "Reader", "find_culprit"]
+__all__ = ["FUNCTIONS", "Culprit", "Place", "Reader", "find_culprit", "rewrites"]
 
 _BUDGET = 200_000  # operations, about half a second
 _DTYPES = {"f32": np.float32, "f64": np.float64, "u1": np.bool_}
@@ -131,22 +132,22 @@ class _Unknown(Exception):
     """The stage is too long, or uses a function that is not known here."""
 
 
-def find_culprit(stage: Stage, t: int, place: Place, read: Reader, backward: bool) -> Culprit | None:
+def find_culprit(stage: Stage, t: int, place: Place, read: Reader, whole: bool) -> Culprit | None:
     """Return the first write to a place whose value is not finite, or None where it cannot be told.
 
-    A forward stage overwrites nothing that it reads, so that memory as the stage left it gives every value,
-    and loops whose index is the place's are run at that index alone. An adjoint stage takes what it reads
-    away; it is run whole, from memory as it was before.
+    Where a stage overwrites nothing that it reads, memory as the stage left it gives every value, and loops
+    whose index is the place's are run at that index alone. Others, among them adjoints, which take what they
+    read away, are run whole, from memory as it was before.
 
     Args:
         stage: What ran.
         t: The step.
         place: Where the number was found.
         read: Memory: gives the number at a reference with its indices evaluated.
-        backward: The stage is an adjoint.
+        whole: The stage overwrites what it reads.
     """
     writes = [path for path in _paths(stage.body, []) if _writes(path[-1], place)]
-    plans: list[_Run] = [_Run(read, place, None, {})] if backward else []
+    plans: list[_Run] = [_Run(read, place, None, {})] if whole else []
     plans += [_Run(read, place, {id(op) for op in path}, _pins(path, place)) for path in writes]
     for run in plans:
         try:
@@ -158,6 +159,13 @@ def find_culprit(stage: Stage, t: int, place: Place, read: Reader, backward: boo
         except _Unknown:
             continue
     return None
+
+
+def rewrites(stage: Stage) -> bool:
+    """Tell whether a stage writes what it reads, so that memory does not tell afterwards what it found."""
+    accesses = [op for op in walk(stage.body) if isinstance(op, Load | Store | Accumulate)]
+    read = {(op.ref.buffer, op.ref.time) for op in accesses if isinstance(op, Load)}
+    return any((op.ref.buffer, op.ref.time) in read for op in accesses if not isinstance(op, Load))
 
 
 def _paths(block: Block, above: list[Op]) -> list[list[Op]]:

@@ -134,6 +134,11 @@ class Buffer:
         return str(getattr(self.source, "label", self.name))
 
     @property
+    def hidden(self) -> bool:
+        """Tell whether the library made it for itself, to keep what is overwritten."""
+        return bool(getattr(self.source, "hidden", False))
+
+    @property
     def timed(self) -> bool:
         """Tell whether the first index of this buffer is the time."""
         return self.kind in ("state", "scratch", "control")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.compiler.interpret import Culprit, Place, Reader, find_culprit
+from diffsim.compiler.interpret import Culprit, Place, Reader, find_culprit, rewrites
 from diffsim.compiler.ir import Accumulate, Buffer, Const, Let, Load, Operand, Ref, Stage, Store, Value, walk
 from diffsim.engine.engine import Engine
 from diffsim.engine.lookout import NAN_HINT, first_bad_state
@@ -155,7 +155,8 @@ class NanWatch:
             return
         moment = self._moment(phase, t, s)
         spots = self._spots.setdefault(id(stage), _written(stage))
-        before = {spot: [a.copy() for a in self._look(spot, moment)] for spot in spots} if backward else {}
+        own = spots if backward or rewrites(stage) else []
+        before = {spot: [a.copy() for a in self._look(spot, moment)] for spot in own}
         launch(t, s)
         for spot in spots:
             for component, array in enumerate(self._look(spot, moment)):
@@ -228,7 +229,7 @@ class NanWatch:
         for k in [world] if world is not None else range(min(self._layout.worlds, _MOST_WORLDS)):
             if moment.ran is None or moment.ran[k]:
                 reader = self._reader(k, moment, before)
-                culprit = find_culprit(stage, moment.time(k), place, reader, backward)
+                culprit = find_culprit(stage, moment.time(k), place, reader, bool(before))
             if culprit is not None:
                 world = k
                 break
@@ -265,11 +266,10 @@ def _infinite(values: NDArray[Any], index: list[int]) -> bool:
 
 
 def _written(stage: Stage) -> list[Spot]:
-    """Return what a stage writes, in the order of its statements."""
+    """Return what a stage writes that is the user's, in the order of its statements."""
     ops = (op for op in walk(stage.body) if isinstance(op, Store | Accumulate))
-    return list(
-        dict.fromkeys((op.ref.buffer, op.ref.time or 0) for op in ops if op.ref.buffer.kind != "tape")
-    )
+    spots = ((op.ref.buffer, op.ref.time or 0) for op in ops)
+    return list(dict.fromkeys(s for s in spots if s[0].kind != "tape" and not s[0].hidden))
 
 
 def _external(ref: Ref, indices: tuple[int, ...]) -> Any:

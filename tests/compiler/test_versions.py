@@ -303,3 +303,35 @@ def test_what_is_refused_has_a_remedy_that_works(runtime, kind, rule, told):
         ds.plan(Refused(kind), steps=3)
     assert caught.value.diagnostics[0].rule == rule
     assert ds.Rollout(Refused(kind, mended=True), steps=3).check_grad(["x"]).passed
+
+
+class Root(ds.Simulator):
+    """A root of a number that is negative by then, in place."""
+
+    def __init__(self):
+        self.x = ds.State(ds.real, 3, init=[1.0, 2.0, 0.5])
+        self.g = ds.Scratch(ds.real, 3)
+
+    @ti.kernel
+    def go(self):
+        for i in self.x:
+            self.g[i] = self.x[i] - 0.3
+            self.g[i] = ti.sqrt(self.g[i])
+            self.g[i] *= 0.8 * self.g[i]
+            self.x[i] = self.g[i]
+
+    @ti.kernel
+    def pay(self):
+        for i in self.x:
+            self.cost[None] += self.x[i]
+
+    def step(self, t):
+        self.go()
+
+    def terminal_cost(self, t):
+        self.pay()
+
+
+def test_a_number_that_is_not_finite_is_traced_to_its_statement(runtime):
+    with pytest.raises(ds.errors.StateNotFiniteError, match="in step 1.*which computed sqrt\\(-0.14"):
+        ds.Rollout(Root(), steps=4).value_and_grad(["x"], debug="nan")

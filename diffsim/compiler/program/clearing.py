@@ -40,7 +40,7 @@ def plan_clearing(lowered: LoweredProgram) -> None:
         kept = buffer.source.keep if buffer.kind == "state" else False
         if buffer.kind == "state" and not kept and buffer not in lowered.buffers.handed_on:
             lowered.clear += _clearing(buffer, 1, step)
-        if buffer.kind != "scratch" or buffer.source.hidden:
+        if buffer.kind != "scratch" or buffer.hidden:
             continue
         needed = _clearing(buffer, 0, whole)
         used = any(buffer is other for other, _, _ in terminal)
