@@ -333,5 +333,5 @@ class Root(ds.Simulator):
 
 
 def test_a_number_that_is_not_finite_is_traced_to_its_statement(runtime):
-    with pytest.raises(ds.errors.StateNotFiniteError, match="in step 1.*which computed sqrt\\(-0.14"):
+    with pytest.raises(ds.errors.StateNotFiniteError, match=r"in step 1.*which computed sqrt\(-0.14"):
         ds.Rollout(Root(), steps=4).value_and_grad(["x"], debug="nan")

@@ -284,6 +284,41 @@ B = [
         """,
     ),
     row(
+        "B-in-place-square",
+        """
+        self.g[t, 0, i] = self.x[t, i]
+        for j in range(2):
+            self.g[t, 0, i] = self.g[t, 0, i] * self.g[t, 0, i] + self.a[i]
+        self.f[t, i] = self.g[t, 0, i]
+        """,
+    ),
+    row(
+        "B-product-in-place",
+        """
+        self.g[t, 0, i] = self.a[i]
+        for j in range(2):
+            self.g[t, 0, i] *= self.x[t, i]
+        self.f[t, i] = self.g[t, 0, i]
+        """,
+    ),
+    row(
+        "B-sum-after-a-read",
+        """
+        for j in range(2):
+            self.f[t, i] += self.g[t, 0, i] ** 2
+            self.g[t, 0, i] += self.x[t, i] * self.a[i]
+        """,
+    ),
+    row(
+        "B-scratch-cleared-and-used-again",
+        """
+        for r in range(2):
+            self.k[t, i] = ti.Vector([0.0, 0.0, 0.0])
+            self.k[t, i] += self.v[i] * (r + 1)
+            self.f[t, i] += self.k[t, i].norm_sqr()
+        """,
+    ),
+    row(
         "B-wrapped-indices",
         "self.f[t, i] = self.x[t, (i + N - 1) % N] * self.a[(2 * i + 1) & 3] + self.x[t, i ^ 1] ** 2",
     ),

@@ -68,50 +68,9 @@ REFUSED = [  # name, body, the code at the end of the message, what the message 
         r"State x must lie in 0 \.\. 3, got 1 \.\. 4",
     ),
     (
-        "B-in-place-square",
-        """
-        self.g[t, 0, i] = self.x[t, i]
-        for j in range(2):
-            self.g[t, 0, i] = self.g[t, 0, i] * self.g[t, 0, i]
-        """,
-        "OVERWRITE",
-        "Scratch g_0",
-    ),
-    (
-        "B-product-in-place",
-        """
-        self.g[t, 0, i] = self.a[i]
-        for j in range(2):
-            self.g[t, 0, i] *= self.x[t, i]
-        """,
-        "OVERWRITE",
-        "Scratch g_0",
-    ),
-    (
-        "B-sum-after-a-read",
-        """
-        for j in range(2):
-            self.f[t, i] += self.g[t, 0, i] ** 2
-            self.g[t, 0, i] += self.x[t, i]
-        """,
-        "OVERWRITE",
-        "Scratch g_0",
-    ),
-    (
-        "B-scratch-cleared-and-used-again",
-        """
-        for r in range(2):
-            self.k[t, i] = ti.Vector([0.0, 0.0, 0.0])
-            self.k[t, i] += self.v[i] * (r + 1)
-            self.f[t, i] += self.k[t, i].norm_sqr()
-        """,
-        "OVERWRITE",
-        "Scratch k_0",
-    ),
-    (
         "B-neighbour-overwritten",
         "self.g[t, 0, i] += self.x[t, i] * self.g[t, 0, (i + 1) % N]",
-        "OVERWRITE",
+        "RACE",
         "Scratch g_0",
     ),
     ("B-param-overwritten", "self.f[t, i] = self.a[i]\nself.a[i] = self.x[t, i]", "READ-ONLY", "Param a"),

@@ -43,7 +43,8 @@ class Overwrite:
         write = self.within or self.later
         assert write is not None  # noqa: S101  (see `survey`)
         assert write.where is not None  # noqa: S101  (the library's own writes are not looked at)
-        return Finding("OVERWRITE", self.buffer, self.time, self.component, write.where, self.read.where)
+        place = (self.buffer, self.time, self.component)
+        return Finding("OVERWRITE", *place, write.where, self.read.where, given=self.read.given)
 
 
 @dataclass

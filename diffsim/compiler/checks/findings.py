@@ -21,6 +21,7 @@ class Finding:
         where: The write; of READ-AHEAD the read.
         read: The read that the write disturbs.
         shared: Every iteration stores at one place.
+        given: The read is of an adjoint that the user wrote.
     """
 
     rule: str
@@ -30,6 +31,7 @@ class Finding:
     where: Location
     read: Location | None = None
     shared: bool = False
+    given: bool = False
 
     def one_with(self, other: Finding) -> bool:
         """Tell whether two findings break one rule with one field in one function."""
@@ -71,6 +73,8 @@ def _diagnostic(group: list[Finding]) -> Diagnostic:
 def _kind(finding: Finding) -> str:
     if finding.shared:
         return "shared"
+    if finding.given:
+        return "given"
     return "done" if finding.buffer.kind == "done" else finding.rule
 
 
@@ -112,8 +116,13 @@ _MESSAGES = {
         "ti.loop_config(serialize=True) before it"
     ),
     "OVERWRITE": lambda place, f: (
-        f"{place} must not be written after it was read (at {f.read}), which would make its gradient wrong; "
-        "write the new value to another field (a Scratch), or to an element that nobody reads before"
+        f"{place} must not be written after it was read (at {f.read}) in a loop of no known length, since what "
+        "it was cannot be kept for the adjoint; bound the loop by range(ds.at_most(n, 64)), or write the new "
+        "value to another field (a Scratch)"
+    ),
+    "given": lambda place, f: (
+        f"{place} must not be written after it was read by a kernel whose adjoint is one of your own, "
+        f"which reads it (at {f.read}) when it holds another number; write the new value to another field"
     ),
     "shared": lambda place, f: (
         f"{place} must be stored by one iteration of a kernel's outermost loop, got every iteration storing "
