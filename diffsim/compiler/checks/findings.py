@@ -116,8 +116,8 @@ _MESSAGES = {
         "ti.loop_config(serialize=True) before it"
     ),
     "OVERWRITE": lambda place, f: (
-        f"{place} must not be written after it was read (at {f.read}) in a loop of no known length, since "
-        "what it was cannot be kept for the adjoint; bound the loop by range(ds.at_most(n, 64)), or write the new "
+        f"{place} must not be written after it was read (at {f.read}) in a loop of no known length: what it "
+        "was cannot be kept for the adjoint; bound the loop by range(ds.at_most(n, 64)), or write the new "
         "value to another field (a Scratch)"
     ),
     "given": lambda place, f: (
