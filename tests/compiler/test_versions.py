@@ -250,6 +250,17 @@ class Refused(ds.Simulator):
                 self.x[t + 1, i] = 2.0 * self.x[i]
 
     @ti.kernel
+    def endless(self, t: ti.i32):
+        for i in range(N):
+            n = ti.cast(ds.stop_gradient(3.0 * ti.abs(self.x[t, i])), ti.i32)
+            if ti.static(self.mended):
+                n = ds.at_most(n, 20)
+            self.y[i] = self.x[i]
+            for _ in range(n):
+                self.y[i] = ti.sin(self.y[i]) + 0.1
+            self.x[i] = self.y[i]
+
+    @ti.kernel
     def late(self, t: ti.i32):
         for i in range(N):
             if ti.static(self.mended):
@@ -275,7 +286,7 @@ class Refused(ds.Simulator):
             self.cost[None] += self.x[t, i] ** 2
 
     def step(self, t):
-        kernel = getattr(self, self.kind) if self.kind in ("race", "mixed") else self.move
+        kernel = getattr(self, self.kind) if self.kind in ("race", "mixed", "endless") else self.move
         kernel(t)
 
     def running_cost(self, t):
@@ -293,6 +304,7 @@ class Refused(ds.Simulator):
     [
         ("race", "RACE", "put ti.loop_config\\(serialize=True\\) before it"),
         ("mixed", "TIME-INDEX", "indexed in one way in a kernel"),
+        ("endless", "OVERWRITE", "bound the loop by range"),
         ("late", "TIME-INDEX", "be read in running_cost at t \\(before the step\\) or at t \\+ 1"),
         ("zeros", "TIME-INDEX", "declared without keep=False"),
         ("twice", "COST", "stored only where nothing else adds to it"),
