@@ -157,6 +157,8 @@ def _conflict(read: Access, write: Access) -> str | None:
     """Name the rule that is broken where the write may come after the read and hit the same place."""
     if any(_apart(r, w) for r, w in zip(read.indices, write.indices, strict=True)):
         return None
+    if any(write.residues.get(colour, k) != k for colour, k in read.residues.items()):
+        return None
     if read.nest != write.nest:
         return "OVERWRITE" if write.order > read.order else None
     spans = zip(read.during, write.during, strict=False)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from diffsim.compiler.checks.ranges import Interval, Ranges
+from diffsim.compiler.checks.residues import Facts, Residues
 from diffsim.compiler.checks.scatter import Lookups
 from diffsim.compiler.ir import (
     Accumulate,
@@ -61,6 +62,7 @@ class Access:
         where: The position in the user's file.
         shared: A parallel loop whose iterations all store here, each a value of its own.
         given: It is of an adjoint that the user wrote.
+        residues: What is known of the colours of the place.
     """
 
     op: Load | Store | Accumulate
@@ -75,6 +77,7 @@ class Access:
     where: Location | None
     shared: For | None = None
     given: bool = False
+    residues: Residues = field(default_factory=dict)
 
     @property
     def write(self) -> bool:
@@ -108,12 +111,14 @@ class Collector:
         self._branches = 0
         self._reads = False
         self._top = 0
+        self._facts = Facts({})
 
     def stage(self, number: int, stage: Stage, steps: int, reads: bool = False) -> None:
         """List the accesses of a stage; or only what it reads of States and Scratches."""
         self._reads = reads
         ranges = Ranges(stage.body, stage.t, steps)
         lets: dict[Value, Let] = {}
+        self._facts = Facts(lets)
         for top, op in enumerate(stage.body.ops):
             # statements outside loops are one nest: they run in order
             nest = (number, top if isinstance(op, For) else -1)
@@ -137,10 +142,12 @@ class Collector:
             self._block(op.body, nest, (*loops, op), ranges, lets)
         elif isinstance(op, If):
             self._branches += 1
-            with ranges.assuming(op.cond, True):
-                self._block(op.then, nest, loops, ranges, lets)
-            with ranges.assuming(op.cond, False):
-                self._block(op.orelse, nest, loops, ranges, lets)
+            for block, holds in ((op.then, True), (op.orelse, False)):
+                self._facts.enter(op.cond, holds)
+                with ranges.assuming(op.cond, holds):
+                    self._block(block, nest, loops, ranges, lets)
+                self._facts.leave()
+            self._facts.note(op)
             self._branches -= 1
         sources = [*operands_of(op), *(y for block in blocks_of(op) for y in block.yields)]
         for result in results_of(op):
@@ -228,6 +235,7 @@ class Collector:
                 where,
                 shared,
                 self._reads,
+                self._facts.residues(ref.indices),
             )
             self.places[ref.buffer, ref.time, ref.component].append(access)
 
