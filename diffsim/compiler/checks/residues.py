@@ -1,4 +1,4 @@
-"""Telling places apart by remainders: where `(i + j) % 2 == 0`, neighbours of `x[i, j]` are of another colour.
+"""Telling places apart by remainders: where `(i + j) % 2 == 0`, neighbours of `x[i, j]` have another colour.
 
 Red-black sweeps and the like write places of one colour and read those of others, in loops whose iterations
 run side by side. With `I` and `J` the iterations that write and read, both with `a I = k (mod m)`, the places
