@@ -316,3 +316,4 @@ def test_so_it_may_in_other_modes(runtime):
     with ds.Rollout(InPlace(), steps=STEPS) as rollout:
         report = rollout.check_grad(list(IN_PLACE), directions=2)  # forward mode too
     assert report.passed, report
+    assert ds.plan(InPlace(), 1000, mode="step").fields["kept of q"] == 8 * 6  # what was read, without time
