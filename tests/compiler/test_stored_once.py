@@ -56,9 +56,7 @@ def test_no_state_need_change(runtime, options):
     for key, slope in slopes.items():
         np.testing.assert_allclose(gradients[key], worlds * slope, rtol=1e-7, err_msg=key)
     sim.p.set([0.0, 1.0])
-    with pytest.raises(
-        GradientNotFiniteError, match=r"backward pass, before step 0: kernel Still\.make"
-    ):
+    with pytest.raises(GradientNotFiniteError, match=r"backward pass, before step 0: kernel Still\.make"):
         rollout.value_and_grad(["p", "k"], debug="nan")
     sim.p.set(p)  # what was left behind then is no part of another gradient
     np.testing.assert_allclose(rollout.value_and_grad(["p"])[1]["p"], worlds * slopes["p"], rtol=1e-7)
