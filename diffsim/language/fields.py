@@ -183,7 +183,7 @@ class State(Valued):
         type_: `ds.real`, `ds.vec2`, ...
         shape: The spatial shape.
         init: The initial value, zero where left out.
-        history: How many past steps are readable: 2 allows `x[t - 1]`; `x[-1]` is `x[0]` or what `reset` wrote.
+        history: How many past steps are readable: 2 allows `x[t - 1]`; `x[-1]` is `x[0]`, or by `reset`.
         per_world: Each world has an initial value of its own.
         keep: True to begin `x[t + 1]` as `x[t]`, False to begin it with zeros. Left out, it begins with zero,
             and storing it in part is a warning (PARTIAL).

@@ -146,11 +146,14 @@ class Simulator(Part):
     """Base of simulators: what one step does, written as plain Taichi kernels.
 
     A subclass declares its fields and parts in `__init__` and defines `step(self, t)`; `reset(self)`,
-    `running_cost(self, t)` and `terminal_cost(self, t)` are optional. `reset` makes `x[0]` of the initial values
-    and of Params, with Scratches and parts of its own time 0 (`self.net(0)`); what it leaves in a State that no
-    step writes is there in all steps. All four are traced once into a list of kernel calls, so that Python in them runs once, whatever the horizon. Before each run they are traced
+    `running_cost(self, t)` and `terminal_cost(self, t)` are optional. All four are traced once into a list of
+    kernel calls, so that Python in them runs once, whatever the horizon. Before each run they are traced
     again, to see that what they read has not changed, so they must come out alike each time. Kernels add to
     `cost`, and may set `done` to end a world early.
+
+    `reset` runs before step 0, at time 0: it writes `x[0, ...]`, reads initial values and Params, and may use
+    Scratches and parts (`self.net(0)`), which step 0 finds as if nobody had. What it leaves in a State that no
+    step writes is there in all steps, and stored once.
     """
 
     @property
