@@ -78,6 +78,28 @@ def assert_fused_is_step(sim: Simulator, wrt: Any, rtol: float, steps: int = 3) 
         np.testing.assert_allclose(fused[key], gradient, rtol=rtol, atol=1e-14, err_msg=key)
 
 
+def differences(
+    function: Callable[[dict[str, Any]], float], values: dict[str, Any], size: float = 1e-5
+) -> dict[str, Any]:
+    """Return the gradient of a function of arrays by key, by central differences.
+
+    Args:
+        function: Takes arrays like `values`.
+        values: Where.
+        size: Of the step.
+    """
+    found = {key: np.zeros_like(value) for key, value in values.items()}
+    for key, value in values.items():
+        for place in np.ndindex(value.shape):
+            ends = []
+            for shift in (size, -size):
+                moved = value.copy()
+                moved[place] += shift
+                ends.append(function(values | {key: moved}))
+            found[key][place] = (ends[0] - ends[1]) / (2.0 * size)
+    return found
+
+
 def _outcome(sim: Simulator, steps: int, wrt: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Return cost and gradients by key; `wrt` may be a function of the simulator."""
     rollout = ds.Rollout(sim, steps=steps, **options)

@@ -95,7 +95,8 @@ class Buffer:
     Attributes:
         name: A Python identifier that is unique within a program.
         kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `done`, `carry`, `checkpoint`,
-            `tape`, `alarm`, `workspace` or `external`.
+            `tape`, `alarm`, `workspace`, `external`, or `derived`: computed before step 0, and the same in
+            all steps.
         dtype: The scalar type.
         shape: The spatial shape, without world, time and component axes.
         components: Scalars per element.

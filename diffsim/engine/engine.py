@@ -384,9 +384,9 @@ class Engine:
         self.stamp += 1
         executor.forward(0, n, True)
         found: dict[str, NDArray[Any]] = {"cost": self.cost()}
-        last = self.plan.layout.history + n
-        for state in self.lowered.states:
-            found[state.source.key] = np.stack(self.storage.arrays(state, slice(last)))
+        last = slice(self.plan.layout.history + n)
+        for state in self.lowered.all_states:
+            found[state.source.key] = np.stack(self.storage.arrays(state, last if state.timed else None))
         if not gradients:
             return found
         executor.backward(0, n, True)

@@ -72,14 +72,15 @@ class Lookout:
         if not self._due(t0):
             return
         kept = self.layout.history
+        lowered = self.lowered
         if self.storage.in_place:
-            views = self._in_place(self.lowered.states)
-            spoiled = math.isnan(self._largest([view[:, n : n + kept] for view in views]))
+            views = [view[:, n : n + kept] for view in self._in_place(lowered.states)]
+            spoiled = math.isnan(self._largest([*views, *self._in_place(lowered.constant_states)]))
         else:
             spoiled = self._reduced("states", n)[0] > 0
         if not spoiled:
             return
-        found = first_bad_state(self.lowered.states, self.storage, self.layout, t0, n, np.isnan)
+        found = first_bad_state(lowered.all_states, self.storage, self.layout, t0, n, np.isnan)
         assert found is not None  # noqa: S101  (the look found one in the same memory)
         step, state, index, value = found
         when = f"{step}" if self._every == 1 or step > t0 else f"{step} or before"  # not all were looked at
@@ -149,7 +150,8 @@ class Lookout:
         """Run a kernel that finds out whether a number is NaN, and the largest."""
         if name not in self._launchers:
             self.storage.allocate([self._found])
-            places = self.lowered.states if name == "states" else list(self.lowered.carried.values())
+            lowered, carried = self.lowered, list(self.lowered.carried.values())
+            places = lowered.all_states if name == "states" else carried
             text = check_kernel(name, self.layout, places, self._found)
             self._launchers[name] = Launcher(text, self.storage)
         self._launchers[name](n)
@@ -182,7 +184,8 @@ def first_bad_state(
     best: tuple[int, Buffer, tuple[int, ...], float] | None = None
     for state in states:
         for array in storage.arrays(state):
-            part = array[:, layout.history - 1 : layout.history + n]
+            once = state.kind == "derived"
+            part = array[:, None] if once else array[:, layout.history - 1 : layout.history + n]
             places = np.argwhere(bad(part))
             if len(places):
                 first = tuple(map(int, places[np.argmin(places[:, 1])]))

@@ -64,9 +64,10 @@ def _sum_stage(stages: StageSet, norms: Buffer) -> Stage:
         a = b.op("mul", a, b.const(factor, "f64"))
         return b.op("mul", a, a)
 
-    wide = any(state.dtype == "f64" for state in stages.lowered.states)  # squares of f32 fit as they are
+    states = stages.lowered.all_states
+    wide = any(state.dtype == "f64" for state in states)  # squares of f32 fit as they are
 
-    for state in stages.lowered.states:
+    for state in states:
         adjoint = state.adjoint
         assert adjoint is not None  # noqa: S101  (States are differentiable)
 

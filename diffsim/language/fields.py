@@ -174,16 +174,16 @@ class Valued(Field):
 class State(Valued):
     """Declare what is carried from step to step: kernels read `x[t, ...]` and write `x[t + 1, ...]`.
 
-    A State that no kernel of the step writes keeps its value. Of one that kernels write, the elements that a
-    step leaves out are zero at `t + 1`, and sums (`+=`) begin at zero; with `keep=True` all begin with what
-    they are at `t`, and what is not stored stays so. `set` and `numpy` mean the initial value, whose gradient
-    has the State's key.
+    A State that no kernel of the step writes keeps its value, and is stored once. Of one that kernels write,
+    the elements that a step leaves out are zero at `t + 1`, and sums (`+=`) begin at zero; with `keep=True`
+    all begin with what they are at `t`, and what is not stored stays so. `set` and `numpy` mean the initial
+    value, whose gradient has the State's key.
 
     Args:
         type_: `ds.real`, `ds.vec2`, ...
         shape: The spatial shape.
         init: The initial value, zero where left out.
-        history: How many past steps are readable: 2 allows `x[t - 1]`, the initial value before step 1.
+        history: How many past steps are readable: 2 allows `x[t - 1]`; `x[-1]` is `x[0]`, or by `reset`.
         per_world: Each world has an initial value of its own.
         keep: True to begin `x[t + 1]` as `x[t]`, False to begin it with zeros. Left out, it begins with zero,
             and storing it in part is a warning (PARTIAL).
@@ -219,7 +219,7 @@ class State(Valued):
 
 
 class Scratch(Field):
-    """Declare what lives within one step: zero at its start, written and read as `f[t, ...]`.
+    """Declare what lives within one step, or in `reset`: zero at its start, used as `f[t, ...]`.
 
     Args:
         type_: `ds.real`, `ds.vec2`, ...

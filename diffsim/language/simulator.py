@@ -150,6 +150,10 @@ class Simulator(Part):
     kernel calls, so that Python in them runs once, whatever the horizon. Before each run they are traced
     again, to see that what they read has not changed, so they must come out alike each time. Kernels add to
     `cost`, and may set `done` to end a world early.
+
+    `reset` runs before step 0, at time 0: it writes `x[0, ...]`, reads initial values and Params, and may use
+    Scratches and parts (`self.net(0)`), which step 0 finds as if nobody had. What it leaves in a State that
+    no step writes is there in all steps, and stored once.
     """
 
     @property

@@ -124,6 +124,7 @@ class Sizes:
         def size(buffers: Iterable[Buffer | None]) -> int:
             return sum(layout.bytes(b) for b in buffers if b is not None)
 
+        once = [b for b in with_adjoints if b.kind == "derived"]
         parameters = [b for b in with_adjoints if b.kind in ("param", "control", "constant")]
         reduced = [b for b in parameter_adjoints(lowered) if layout.sums > 1 and not b.per_world]
         initial = list(lowered.initial.values())
@@ -131,6 +132,7 @@ class Sizes:
         return {
             "states": size(b for b in with_adjoints if b.kind == "state"),
             "scratch": size(b for b in with_adjoints if b.kind in ("scratch", "workspace")),
+            "computed once": size(once),
             "parameters": size([*parameters, *initial, *(b.adjoint for b in initial)])
             + sum(one_group.bytes(b) for b in reduced),
             "checkpoints": (size(lowered.kept[b] for b in states) if layout.checkpoints else 0)

@@ -46,9 +46,9 @@ def explain_not_finite(engine: Engine, cost: NDArray[np.float64]) -> str:
 
 
 def _first_not_finite(engine: Engine) -> tuple[int, Buffer, tuple[int, ...], float] | None:
-    storage, layout, states = engine.storage, engine.plan.layout, engine.lowered.states
+    storage, layout, states = engine.storage, engine.plan.layout, engine.lowered.all_states
     found: list[tuple[int, Buffer, tuple[int, ...], float]] = []
-    meant: list[tuple[int, Buffer, tuple[int, ...], float]] = []  # infinite from the start: blamed last
+    meant = list(found)  # infinite from the start: blamed last
 
     def observe(t0: int, n: int, last: bool) -> None:
         if t0 == 0:

@@ -135,9 +135,11 @@ def _last_states(engine: Engine) -> dict[str, NDArray[Any]]:
     segments, layout = engine.segments, engine.plan.layout
     slot = segments.span(segments.count - 1)[1] + layout.history - 1
     found = {}
-    for buffer in engine.lowered.states:
+    for buffer in engine.lowered.all_states:
         field: Field = buffer.source
-        values = np.stack([a[:, 0] for a in engine.storage.arrays(buffer, [slot])], axis=-1)
+        once = buffer.kind == "derived"
+        arrays = engine.storage.arrays(buffer, None if once else [slot])
+        values = np.stack([a if once else a[:, 0] for a in arrays], axis=-1)
         values = values.reshape((layout.worlds, *field.element_shape))
         found[field.key] = values if layout.worlds > 1 else values[0]
     return found
@@ -156,7 +158,7 @@ def collect_frames(engine: Engine, buffers: dict[str, Buffer], every: int) -> di
 
     def observe(t0: int, n: int, last: bool) -> None:
         for name, buffer in buffers.items():
-            if buffer.kind == "control":
+            if buffer.kind in ("control", "derived"):
                 continue
             times = range(t0, t0 + n + (1 if last and buffer.kind == "state" else 0))
             shift = history - 1 if buffer.kind == "state" else 0
@@ -172,7 +174,10 @@ def collect_frames(engine: Engine, buffers: dict[str, Buffer], every: int) -> di
 def _assembled(engine: Engine, buffer: Buffer, parts: list[NDArray[Any]], every: int) -> NDArray[Any]:
     field: Field = buffer.source
     worlds = engine.plan.layout.worlds
-    if buffer.kind == "control":
+    if buffer.kind == "derived":
+        values = np.stack(engine.storage.arrays(buffer), axis=-1)
+        whole = np.repeat(values[None], engine.plan.steps // every + 1, axis=0)
+    elif buffer.kind == "control":
         values = np.stack(engine.storage.arrays(buffer), axis=-1)
         whole = (
             np.swapaxes(values, 0, 1) if buffer.per_world else np.repeat(values[:, None], worlds, axis=1)

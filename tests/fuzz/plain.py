@@ -264,7 +264,7 @@ def trajectories(
     kind = _program(source)
     twin = kind.__new__(kind)
     twin.cost = Table(np.zeros(()))
-    states = {}
+    states, scratches = {}, []
     for name, value in vars(sim).items():
         if isinstance(value, ds.State):
             shift = value.history - 1
@@ -273,7 +273,8 @@ def trajectories(
             setattr(twin, name, Table(values, shift, len(value.shape), name in "zq"))
             states[name] = values[shift:]
         elif isinstance(value, ds.Scratch):
-            setattr(twin, name, Table(np.zeros((steps + 1, *value.element_shape)), 0, len(value.shape)))
+            scratches.append(np.zeros((steps + 1, *value.element_shape)))
+            setattr(twin, name, Table(scratches[-1], 0, len(value.shape)))
         elif isinstance(value, ds.Param | ds.Control | ds.Constant):
             setattr(twin, name, Table(np.array(changed.get(name, value.numpy()))))
         elif hasattr(value, "to_numpy"):
@@ -281,6 +282,8 @@ def trajectories(
     with np.errstate(all="ignore"):
         if hasattr(twin, "reset"):
             twin.reset()
+            for values in scratches:  # it had its own
+                values[...] = 0.0
         for t in range(steps):
             _begin(twin, t, False)
             twin.step(t)

@@ -255,7 +255,7 @@ class Writer(Versions):
         self.end(2)
 
     def reset(self) -> None:
-        """Write a `reset` that sets some of the initial values from others and Params."""
+        """Write a `reset` that sets some of the initial values from others, Params and a Scratch."""
         scope = Scope([], [], ["i"], timed=False, controls=False)
         self.kernel("start(self)")
         self.line(f"for i in range({self.n}):")
@@ -264,8 +264,17 @@ class Writer(Versions):
         entries = ", ".join(self.leaf(scope)[0] for _ in range(self.d))
         self.line(f"self.v[0, self.ids[i]] += 0.3 * ti.Vector([{entries}])")
         self.end(2)
+        for name, text in (
+            ("gather", "self.f0[0, self.ids[i]] += 0.2 * self.x[0, i] * self.p[i]"),
+            ("hand_out", "self.y[0, i] += ti.sin(self.f0[0, i])"),
+        ):
+            self.kernel(f"{name}(self)")
+            self.line(f"for i in range({self.n}):")
+            self.line(f"    {text}")
+            self.end(1)
         self.line("def reset(self):")
-        self.line("    self.start()")
+        for name in ("start", "gather", "hand_out"):
+            self.line(f"    self.{name}()")
         self.line("")
 
     def cost(self, phase: str, scope: Scope) -> None:

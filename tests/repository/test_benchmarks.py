@@ -248,6 +248,15 @@ def test_the_cost_of_windows_is_measured(tmp_path: Path) -> None:
     }
 
 
+def test_a_matrix_made_once_takes_what_a_param_takes(tmp_path: Path) -> None:
+    found = results(tmp_path / "out.json", *"once --size 12 --steps 40 --repeat 1".split())["results"][
+        "bytes"
+    ]
+    assert (
+        found["made"] == found["timeless"] == found["param"] + 8 * 12 * 12
+    )  # the initial value, with adjoint
+
+
 def test_overheads_are_ratios_of_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     from benchmarks.overhead import judge
@@ -337,7 +346,7 @@ def test_a_wrong_command_line_is_refused() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
         "NAME must be one of mass_spring, wave, mpm, training, long, memory, overhead, worlds, gpu, "
-        "analysis, smoke, functions, compilers, first, learning, got mass_sprung"
+        "analysis, smoke, functions, compilers, first, versions, once, learning, got mass_sprung"
     )
     done = bench("mass_spring", "--steps", "0")
     assert done.returncode == 2

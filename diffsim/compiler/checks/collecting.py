@@ -86,7 +86,7 @@ class Access:
 
 
 def _is_value(buffer: Buffer) -> bool:
-    return buffer.kind in ("state", "scratch") and not buffer.is_adjoint
+    return buffer.kind in ("state", "scratch", "derived") and not buffer.is_adjoint
 
 
 def _span(low: float, high: float) -> str:
@@ -218,7 +218,7 @@ class Collector:
                     "range, or put the access in an `if`"
                 )
                 self.found.append(Diagnostic("INDEX", str(where), message))
-        if ref.buffer.kind in ("state", "scratch", "done", "workspace"):
+        if ref.buffer.kind in ("state", "scratch", "derived", "done", "workspace"):
             shared = self._shared(op, loops)
             if isinstance(op, Store):
                 self._check_scatter(op, indices, loops)

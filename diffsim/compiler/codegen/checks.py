@@ -15,7 +15,8 @@ def check_kernel(name: str, layout: Layout, places: list[Buffer], found: Buffer)
     Args:
         name: What to call the kernel.
         layout: The axes of the buffers.
-        places: States, whose slots `n .. n + history - 1` are looked at, or carried adjoints.
+        places: States, whose slots `n .. n + history - 1` are looked at (where they have any), or carried
+            adjoints.
         found: Where the two numbers go.
     """
     w = KernelWriter(f"check_{name}", ("n",), layout, "f64")
@@ -24,13 +25,14 @@ def check_kernel(name: str, layout: Layout, places: list[Buffer], found: Buffer)
             w.line(f"{w.at(found, component, [])} = {w.constant(Const(0.0, 'f64'))}")
     for buffer in places:
         space = [(w.fresh("e"), length) for length in buffer.shape]
-        axes = [("w", layout.worlds), ("z", layout.history), *space]
+        slots = [("z", layout.history)] if buffer.kind != "derived" else []
+        axes = [("w", layout.worlds), *slots, *space]
         names, lengths = (", ".join(str(axis[k]) for axis in axes) for k in (0, 1))
-        first = "n + z" if buffer.kind == "state" else "z"
+        first = ["n + z" if buffer.kind == "state" else "z"] if slots else []
         with w.inside(f"for {names} in ti.ndrange({lengths}):"):
             for component in range(buffer.components):
                 number = w.fresh()
-                place = w.at(buffer, component, ["w", first, *(name for name, _ in space)])
+                place = w.at(buffer, component, ["w", *first, *(name for name, _ in space)])
                 w.line(f"{number} = ti.cast({place}, ti.f64)")
                 # compares bits: under fast-math a compiler may take `x != x` for false
                 bits = f"(ti.bit_cast({number}, ti.u64) >> 32) & ti.cast(0x7fffffff, ti.u64)"

@@ -119,7 +119,8 @@ def parameter_adjoints(lowered: LoweredProgram) -> list[Buffer]:
 
 
 def passing_adjoints(lowered: LoweredProgram) -> list[Buffer]:
-    """Return the adjoint buffers that no step zeroes: each step leaves zeros, unless it was broken off."""
+    """Return the adjoint buffers that no step zeroes: it leaves zeros, unless broken off, or adds up."""
     zeroed = {clearing.buffer for clearing in lowered.clear_adjoint}
-    adjoints = [b.adjoint for b in lowered.buffers.by_field.values() if b.kind == "scratch"]
+    passing = ("scratch", "derived")
+    adjoints = [b.adjoint for b in lowered.buffers.by_field.values() if b.kind in passing]
     return [a for a in adjoints if a is not None and a not in zeroed]

@@ -33,10 +33,13 @@ _MOST = 100_000  # pairs of accesses that are compared
 
 
 def plan_clearing(lowered: LoweredProgram) -> None:
-    """Find out what is zeroed before each step, before the terminal cost, and before their adjoints."""
+    """Find out what is zeroed before each step, before others stages, and before their adjoints."""
     step = accesses_of(lowered.step)
     whole, terminal = accesses_of(lowered.step + lowered.running), accesses_of(lowered.terminal)
+    begin = accesses_of(lowered.begin)
     for buffer in lowered.buffers.by_field.values():
+        if buffer.kind == "derived" and not buffer.source.hidden and _clearing(buffer, 0, begin):
+            lowered.begin.insert(0, clear_stage(Clearing(buffer, None), lowered.buffers.real))
         kept = buffer.source.keep if buffer.kind == "state" else False
         if buffer.kind == "state" and not kept and buffer not in lowered.buffers.handed_on:
             lowered.clear += _clearing(buffer, 1, step)

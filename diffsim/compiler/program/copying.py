@@ -19,7 +19,7 @@ def fill_stage(name: str, source: tuple[Buffer, int | None], target: Buffer, pas
 
 
 def copy_stage(
-    name: str, source: Buffer, source_time: int | None, target: Buffer, target_time: int, real: str
+    name: str, source: Buffer, source_time: int | None, target: Buffer, target_time: int | None, real: str
 ) -> Stage:
     """Return the stage that copies a buffer at one time to another one."""
     b = Builder(real)

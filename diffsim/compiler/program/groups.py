@@ -57,7 +57,8 @@ class Lowering:
                     raise
                 self.found += error.diagnostics
                 continue
-            made.append(replace(stage, group=self._group(call.group), loop=self._loop(call.repeat)))
+            group = self._group(call.group, "reset adjoint" if phase.startswith("reset") else "adjoint")
+            made.append(replace(stage, group=group, loop=self._loop(call.repeat)))
         made = self._noted(made)
         return [stage for group, members in in_groups(made) for stage in self._cleared(group, members)]
 
@@ -85,13 +86,13 @@ class Lowering:
         clears = clear_workspaces(members, self.buffers.real)
         return [*(replace(stage, group=group) for stage in clears), *members]
 
-    def _group(self, call: CallGroup | None) -> Group | None:
+    def _group(self, call: CallGroup | None, back: str) -> Group | None:
         if call is not None and call not in self._groups:
-            self._groups[call] = Group(call.name, cache(lambda: self._adjoint(call)))
+            self._groups[call] = Group(call.name, cache(lambda: self._adjoint(call, back)))
         return None if call is None else self._groups[call]
 
-    def _adjoint(self, call: CallGroup) -> list[Stage]:
-        """Return the stages of an adjoint that a user gave.
+    def _adjoint(self, call: CallGroup, phase: str) -> list[Stage]:
+        """Return the stages of an adjoint that a user gave, lowered for a phase.
 
         Raises:
             TraceError: A kernel of it cannot be lowered.
@@ -99,7 +100,7 @@ class Lowering:
         """
         one = Lowering(self.buffers, self.steps, self.alarms)
         one._groups, one._loops, one._flags = self._groups, self._loops, self._flags
-        stages = one.stages(call.adjoint, "adjoint")
+        stages = one.stages(call.adjoint, phase)
         raise_all(one.found)
         check_access(stages, self.steps)
         return [guarded(stage, self.steps, self.alarms) for stage in stages]

@@ -45,13 +45,16 @@ __all__ = ["keep_overwritten"]
 _MOST = 2**31  # numbers of one record, which are counted in 32 bits
 
 
-def keep_overwritten(stages: list[Stage], buffers: Buffers, steps: int) -> tuple[list[Stage], Survey]:
+def keep_overwritten(
+    stages: list[Stage], buffers: Buffers, steps: int, before: bool = False
+) -> tuple[list[Stage], Survey]:
     """Return stages that keep what their adjoints need and others write over, and what is wrong with them.
 
     Args:
         stages: What runs in one step, in order.
         buffers: The program's memory; hidden Scratches are added.
         steps: The horizon, for bounds of indices that depend on `t`.
+        before: They run before step 0.
     """
     seen = survey(stages, steps)
     within = {
@@ -65,7 +68,7 @@ def keep_overwritten(stages: list[Stage], buffers: Buffers, steps: int) -> tuple
             for number, stage in enumerate(stages)
         ]
         seen = survey(stages, steps)
-    work = _Keeping(stages, buffers)
+    work = _Keeping(stages, buffers, "derived" if before else "scratch")
     for overwrite in seen.overwritten:
         work.take(overwrite)
     seen.findings += work.refused
@@ -87,8 +90,8 @@ class _Copying:
 class _Keeping:
     """Sorts out which reads to keep, and how."""
 
-    def __init__(self, stages: list[Stage], buffers: Buffers) -> None:
-        self.stages, self.buffers = stages, buffers
+    def __init__(self, stages: list[Stage], buffers: Buffers, kind: str) -> None:
+        self.stages, self.buffers, self.kind = stages, buffers, kind
         self.refused: list[Finding] = []
         self.records: dict[int, list[Overwrite]] = defaultdict(list)  # by stage
         self.copies: dict[tuple[Buffer, int | None, tuple[int, int]], list[Overwrite]] = defaultdict(list)
@@ -186,7 +189,7 @@ class _Keeping:
 
     def _hidden(self, of: Buffer, shape: tuple[int, ...], components: int) -> Buffer:
         declared = Scratch(ElementType("kept", (components,) if components > 1 else ()), shape)
-        declared.key = f"kept of {of.source.key}"
+        declared.key, declared.kind = f"kept of {of.source.key}", self.kind
         declared.differentiable, declared.hidden = False, True
         buffer = self.buffers.add(declared, f"kept {of.source.key}")
         buffer.dtype = of.dtype

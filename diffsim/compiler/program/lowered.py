@@ -37,7 +37,7 @@ class LoweredProgram:
         program: The trace it came from.
         buffers: All memory, the initial values of States included.
         initial: For each State, the buffer of its initial value.
-        begin: Stages before step 0: initial values are copied in, then `reset`.
+        begin: Stages before step 0: Scratches are zeroed, initial values are copied in, then `reset`.
         step, running, terminal: The stages of each.
         carried: For each State, the buffer that carries its adjoint from segment to segment.
         kept: For each State, the buffer of its checkpoints.
@@ -69,8 +69,19 @@ class LoweredProgram:
 
     @property
     def states(self) -> list[Buffer]:
-        """The buffers of the States."""
+        """The buffers of the States that steps write."""
         return [b for b in self.buffers.by_field.values() if b.kind == "state"]
+
+    @property
+    def constant_states(self) -> list[Buffer]:
+        """The buffers of the States that no step writes, which are stored once."""
+        derived = (b for b in self.buffers.by_field.values() if b.kind == "derived")
+        return [b for b in derived if b.source.kind == "state"]
+
+    @property
+    def all_states(self) -> list[Buffer]:
+        """The buffers of all States; those that no step writes come first."""
+        return [*self.constant_states, *self.states]
 
     @property
     def costs(self) -> list[Buffer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffsim.compiler.checks.alarms import Alarms, guarded
 from diffsim.compiler.checks.diagnostics import raise_all
+from diffsim.compiler.checks.findings import told
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
@@ -17,6 +18,7 @@ from diffsim.compiler.ir import (
 from diffsim.compiler.program.clearing import clear_stage, keep_stage, plan_clearing, stored_boxes
 from diffsim.compiler.program.copying import copy_stage, fill_stage
 from diffsim.compiler.program.coverage import partly_stored
+from diffsim.compiler.program.derived import past_of, stored_once, written
 from diffsim.compiler.program.groups import Lowering
 from diffsim.compiler.program.keeping import keep_overwritten
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
@@ -40,15 +42,19 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     buffers.add(program.simulator.cost, "cost")
     ended = buffers.add(program.simulator.done, "done")
     states = [f for f in program.fields.values() if isinstance(f, State)]
-    history = max((s.history for s in states), default=1)
     alarms = Alarms()
     reset, step, running, terminal = _lowered_calls(program, Lowering(buffers, steps, alarms))
     initial = {state.key: _initial_buffer(state, buffers.by_field[id(state)], real) for state in states}
-    begin = _begin_stages(buffers, states, initial, reset, history)
     step, running, found = with_times(step, running, buffers, steps)
     raise_all(found)
+    held = [buffers.by_field[id(state)] for state in states]
+    pasts = {buffer: past_of(buffer, reset) for buffer in held}
+    found = [fault for _, early in pasts.values() for fault in early]
+    found += told(stored_once(held, reset, step, running + terminal))
+    history = max((b.source.history for b in held if b.kind == "state"), default=1)
+    begin = _begin_stages({b: own for b, (own, _) in pasts.items()}, initial, reset, history)
     step = _kept(buffers, states, step, real)
-    begin, step, running, terminal = _with_overwritten(buffers, steps, begin, step, running, terminal)
+    begin, step, running, terminal = _with_overwritten(buffers, steps, found, begin, step, running, terminal)
     begin, step, running, terminal = (
         [_guarded(stage, steps, alarms) for stage in stages] for stages in (begin, step, running, terminal)
     )
@@ -73,10 +79,12 @@ def _kept(buffers: Buffers, states: list[State], step: list[Stage], real: str) -
     """Return the stages of a step with those that hand on what it does not store, where that is meant."""
     first: list[Stage] = []
     last: list[Stage] = []
-    written = _written(step)
+    moving = written(step)
     for state in states:
         target = buffers.by_field[id(state)]
-        if target not in written:
+        if target.kind == "derived":
+            continue
+        if target not in moving:
             last.append(copy_stage(f"keep {state.key}", target, 0, target, 1, real))
         elif state.keep or target in buffers.handed_on:
             keeping = keep_stage(Clearing(target, 1, stored_boxes(target, 1, step)), real)
@@ -86,24 +94,28 @@ def _kept(buffers: Buffers, states: list[State], step: list[Stage], real: str) -
     return [*first, *step, *last]
 
 
-def _written(stages: list[Stage]) -> set[Buffer]:
-    return {op.ref.buffer for s in stages for op in walk(s.body) if isinstance(op, Store | Accumulate)}
-
-
 def _begin_stages(
-    buffers: Buffers, states: list[State], initial: dict[str, Buffer], reset: list[Stage], history: int
+    pasts: dict[Buffer, set[int]], initial: dict[str, Buffer], reset: list[Stage], history: int
 ) -> list[Stage]:
-    """Return what runs before step 0: what `reset` leaves at time 0 is what the times before it hold."""
+    """Return what runs before step 0.
+
+    Args:
+        pasts: By State, which times up to 0 `reset` writes; where it writes `x[0]`, the others hold that.
+        initial: By key, the initial value of a State.
+        reset: The stages of `reset`.
+        history: How many times there are.
+    """
     before, after = [], []
-    rewritten = _written(reset)
-    for state in states:
-        source, target = initial[state.key], buffers.by_field[id(state)]
-        late = history > 1 and target in rewritten
-        before.append(
-            fill_stage(f"initial {state.key}", (source, None), target, range(1 if late else history))
-        )
+    for target, own in pasts.items():
+        key, source = target.source.key, initial[target.source.key]
+        if target.kind == "derived":
+            before.append(copy_stage(f"initial {key}", source, None, target, None, target.dtype))
+            continue
+        late = [k for k in range(1, history) if 0 in own and -k not in own]
+        first = [k for k in range(history) if k not in late]
+        before.append(fill_stage(f"initial {key}", (source, None), target, first))
         if late:
-            after.append(fill_stage(f"history {state.key}", (target, 0), target, range(1, history)))
+            after.append(fill_stage(f"history {key}", (target, 0), target, late))
     return [*before, *reset, *after]
 
 
@@ -132,6 +144,7 @@ def _lowered_calls(program: Program, lowering: Lowering) -> list[list[Stage]]:
 def _with_overwritten(
     buffers: Buffers,
     steps: int,
+    found: list[Diagnostic],
     begin: list[Stage],
     step: list[Stage],
     running: list[Stage],
@@ -140,11 +153,12 @@ def _with_overwritten(
     """Return the parts of a program with what keeps the values that are written over.
 
     Raises:
-        GradientError: Accesses break a rule, or something cannot be kept; all parts are told of at once.
+        GradientError: Accesses break a rule, or something cannot be kept; all parts are told of at once, and
+            of what was found before.
     """
-    parts, found = [], []
+    parts = []
     for stages in (step + running, end, begin):
-        kept, seen = keep_overwritten(stages, buffers, steps)
+        kept, seen = keep_overwritten(stages, buffers, steps, before=stages is begin)
         parts.append(kept)
         found += seen.diagnostics()
     raise_all(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -51,6 +52,7 @@ class Buffers:
         self.handed_on: set[Buffer] = set()  # States that kernels write without the time, as if in place
         self.cost_stores: list[Location] = []  # where the cost is stored, once per run
         self._names: set[str] = set()
+        self._before: dict[int, Buffer] = {}
         self.fields = fields
         for key, declared in fields.items():
             self.add(declared, key)
@@ -69,6 +71,14 @@ class Buffers:
             buffer.adjoint.is_adjoint = True
         self.by_field[id(declared)] = buffer
         return buffer
+
+    def before_steps(self, scratch: Field) -> Buffer:
+        """Return the memory that a Scratch has in `reset`, apart from that of the steps."""
+        if id(scratch) not in self._before:
+            own = copy.copy(scratch)
+            own.kind = "derived"
+            self._before[id(scratch)] = self.add(own, f"{scratch.key} before")
+        return self._before[id(scratch)]
 
     def add_external(
         self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str
@@ -110,7 +120,8 @@ class Context:
         buffers: The program's memory.
         call: Lowers a call of a Taichi function.
         run: Lowers statements in order.
-        phase: `reset`, `step`, `running_cost` or `terminal_cost`: what may be read and written.
+        phase: `reset`, `step`, `running_cost` or `terminal_cost`: what may be read and written; `adjoint` or
+            `reset adjoint` in an adjoint that a user wrote.
         t: The step index as a number.
         frames: The kernel and the functions inlined into it, innermost last.
         depth: How many dynamic loops and branches surround the statement.
@@ -144,6 +155,16 @@ class Context:
     read: set[int] = field(default_factory=set)
     looked_at: set[int] = field(default_factory=set)
     notes: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def in_reset(self) -> bool:
+        """Tell whether this runs before step 0."""
+        return self.phase.startswith("reset")
+
+    @property
+    def in_adjoint(self) -> bool:
+        """Tell whether this is of an adjoint that a user wrote."""
+        return self.phase.endswith("adjoint")
 
     @property
     def frame(self) -> Frame:

@@ -86,8 +86,10 @@ def time_remedy(ctx: Context, node: ast.Subscript, declared: Field, index: Abstr
         rest: How many further ones there are.
     """
     text, is_state = ast.unparse(node.value), declared.kind == "state"
-    if ctx.phase == "reset":
-        return f"write {text}[0, ...]" if is_state else "only States live before step 0"
+    if ctx.in_reset:
+        if declared.kind == "control":
+            return "it has values from step 0 on"
+        return f"write {indexed(text, len(declared.shape), '0')}"
     if rest + 1 == len(declared.shape):  # the time was left out
         others = ast.unparse(node.slice)
         return f"write {text}[t, {others}]" + (

@@ -40,7 +40,8 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
 
     Args:
         call: What the trace recorded.
-        phase: `reset`, `step`, `running_cost` or `terminal_cost`; `adjoint` for an adjoint that a user wrote.
+        phase: `reset`, `step`, `running_cost` or `terminal_cost`; `adjoint` for an adjoint that a user wrote,
+            `reset adjoint` where that is of a kernel in `reset`.
         buffers: The program's memory.
 
     Raises:
@@ -60,10 +61,8 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     adjoint = given_adjoint(call.function)
     if adjoint is None:
         return Stage(call.name, t, builder.block, where, notes=tuple(ctx.notes))
-    back = KernelCall(adjoint, call.owner, call.args)
-    return Stage(
-        call.name, t, builder.block, where, lambda: lower(back, "adjoint", buffers), tuple(ctx.notes)
-    )
+    back, when = KernelCall(adjoint, call.owner, call.args), "reset adjoint" if ctx.in_reset else "adjoint"
+    return Stage(call.name, t, builder.block, where, lambda: lower(back, when, buffers), tuple(ctx.notes))
 
 
 def _inline(

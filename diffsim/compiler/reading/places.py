@@ -57,13 +57,15 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
                 rule="WORKSPACE",
             )
         shape = base.type.shape
+        if buffer.kind == "scratch" and ctx.in_reset:
+            buffer = ctx.buffers.before_steps(base)
         buffer = _adjoint_buffer(ctx, node, buffer) if adjoint else buffer
     else:
         buffer, shape = foreign_place(ctx, node, base)
-    time = None
-    if buffer.timed and _names_no_time(ctx, base, indices, buffer):
+    time, timed = None, buffer.timed or buffer.kind == "derived"
+    if timed and _names_no_time(ctx, base, indices, buffer):
         time = _newest(ctx, node, base, adjoint)
-    elif buffer.timed:
+    elif timed:
         if not indices:
             ctx.error(
                 node,
@@ -72,15 +74,16 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
                 rule="TIME-INDEX",
             )
         time = _time_of(ctx, node, base, indices)
+    time = time if buffer.timed else None  # what is computed before step 0 is the same at all times
     scalars = [_integer(ctx, node, index) for index in indices]
     if len(scalars) != len(buffer.shape):
-        axes = f"{len(buffer.shape)} index(es)" + (" after t" if buffer.timed else "")
-        axes = "None" if not buffer.shape and not buffer.timed else axes
+        axes = f"{len(buffer.shape)} index(es)" + (" after t" if timed else "")
+        axes = "None" if not buffer.shape and not timed else axes
         label = base.label if isinstance(base, Field) else buffer.name
         ctx.error(
             node,
             f"{label} of shape {buffer.shape} must be indexed with {axes}, got {ctx.text(node)}; "
-            + count_remedy(node, base, buffer.timed, indices[0] if indices else None),
+            + count_remedy(node, base, timed, indices[0] if indices else None),
             rule="INDEX",
         )
     for index, n in zip(scalars, buffer.shape, strict=True):
@@ -92,7 +95,7 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
 
 
 def _adjoint_buffer(ctx: Context, node: ast.Subscript, buffer: Buffer) -> Buffer:
-    if ctx.phase != "adjoint":
+    if not ctx.in_adjoint:
         ctx.error(
             node,
             f"{ctx.text(node.value)} must stay in adjoints of one's own, got a kernel that is "
@@ -148,10 +151,10 @@ def _names_no_time(ctx: Context, declared: Field, indices: list[Abstract], buffe
 
 def _newest(ctx: Context, node: ast.Subscript, declared: Field, adjoint: bool) -> int:
     """Return the time of an access that names none: the step's own, or what was written last."""
-    if declared.kind == "scratch" or ctx.phase in ("reset", "terminal_cost"):
+    if declared.kind == "scratch" or ctx.in_reset or ctx.phase == "terminal_cost":
         _check_time(ctx, node, declared, 0)
         return 0
-    if adjoint or ctx.phase == "adjoint":
+    if adjoint or ctx.in_adjoint:
         ctx.error(
             node,
             f"{declared.label} must be indexed with the time in an adjoint of one's own, got "
@@ -165,12 +168,12 @@ def _newest(ctx: Context, node: ast.Subscript, declared: Field, adjoint: bool) -
 def _time_of(ctx: Context, node: ast.Subscript, declared: Field, indices: list[Abstract]) -> int:
     """Take the time from the indices of a field."""
     index = indices.pop(0)
-    if ctx.phase == "reset" and isinstance(index, Object) and isinstance(index.value, int):
+    if ctx.in_reset and isinstance(index, Object) and isinstance(index.value, int):
         offset = int(index.value)
     elif isinstance(index, TimeIndex):
         offset = index.offset
     else:
-        rule = "0 in reset" if ctx.phase == "reset" else "t, t + 1 or t - 1"
+        rule = "0 in reset" if ctx.in_reset else "t, t + 1 or t - 1"
         ctx.error(
             node,
             f"the first index of {declared.label} must be {rule}, got {ctx.text(node)}; "
@@ -181,20 +184,31 @@ def _time_of(ctx: Context, node: ast.Subscript, declared: Field, indices: list[A
     return offset
 
 
-def _check_time(ctx: Context, node: ast.AST, declared: Field, offset: int) -> None:
+def _check_in_reset(ctx: Context, node: ast.Subscript, declared: Field, offset: int) -> None:
+    if declared.kind == "control":
+        ctx.error(
+            node,
+            f"{declared.label} must not be used in reset, got {ctx.text(node)}; it has values from step 0 on",
+            rule="TIME-INDEX",
+        )
+    if offset > 0 or (offset and declared.kind == "scratch"):
+        ctx.error(
+            node,
+            f"the first index of {declared.label} must be 0 in reset, got {ctx.text(node)}; write "
+            + indexed(ctx.text(node.value), len(declared.shape), "0"),
+            rule="TIME-INDEX",
+        )
+
+
+def _check_time(ctx: Context, node: ast.Subscript, declared: Field, offset: int) -> None:
+    if ctx.in_reset:
+        _check_in_reset(ctx, node, declared, offset)
     if declared.kind != "state":
         if ctx.phase == "terminal_cost" and declared.kind == "control":
             ctx.error(
                 node,
                 f"{declared.label} must not be read in terminal_cost, got {ctx.text(node)}; "
                 "it has no value at the end",
-                rule="TIME-INDEX",
-            )
-        if ctx.phase == "reset":
-            ctx.error(
-                node,
-                f"{declared.label} must not be used in reset, got {ctx.text(node)}; "
-                "only States live before step 0",
                 rule="TIME-INDEX",
             )
         if offset != 0:

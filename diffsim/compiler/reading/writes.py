@@ -130,7 +130,7 @@ def check_writable(ctx: Context, place: FieldPlace, node: ast.AST, adds: bool) -
 
 def _check_owner(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
     buffer = place.buffer
-    if ctx.phase == "adjoint":
+    if ctx.in_adjoint:
         _check_adjoint(ctx, buffer, node)
         return
     if buffer.kind == "external":
