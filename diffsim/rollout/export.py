@@ -19,7 +19,8 @@ from diffsim.engine.native import Unsupported
 from diffsim.engine.script import Script, written
 from diffsim.errors import ConfigError, StateError
 from diffsim.files import replacing
-from diffsim.language.fields import Control, Valued
+from diffsim.language.controls import Control
+from diffsim.language.fields import Valued
 from diffsim.plan.planning import adjoint_stages
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _dtype(buffer: Buffer) -> str:
 
 
 def _entry(engine: Engine, script: Script, buffer: Buffer, field: Valued) -> dict[str, Any]:
-    time = [engine.plan.steps] if isinstance(field, Control) else []
+    time = [field.entries(engine.plan.steps)] if isinstance(field, Control) else []
     return {
         "dtype": _dtype(buffer),
         "shape": [*time, *field.element_shape],

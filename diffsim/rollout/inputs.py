@@ -14,7 +14,8 @@ from diffsim.compiler.checks.scatter import first_repeated
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
-from diffsim.language.fields import Control, Field, State, Valued
+from diffsim.language.controls import Control
+from diffsim.language.fields import Field, State, Valued
 from diffsim.language.snapshot import shown
 from diffsim.language.watch import Watch
 
@@ -98,7 +99,7 @@ class Inputs:
         layout = self._engine.plan.layout
         values = field.host_values()
         shape = field.element_shape
-        time = (layout.steps,) if isinstance(field, Control) else ()
+        time = (field.entries(layout.steps),) if isinstance(field, Control) else ()
         allowed = [(), (*time, *shape)] + ([(layout.worlds, *time, *shape)] if field.per_world else [])
         if values.shape not in allowed:
             wanted = " or ".join(str(s) for s in allowed[1:])

@@ -17,7 +17,7 @@ from diffsim.compiler.explain import Explanation, explain
 from diffsim.engine.engine import Engine
 from diffsim.engine.pace import Progress
 from diffsim.errors import ConfigError, GradientNotFiniteError, StateError, StateNotFiniteError
-from diffsim.language.fields import Control
+from diffsim.language.controls import Control
 from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
 from diffsim.options import plain_number

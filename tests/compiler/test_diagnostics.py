@@ -505,7 +505,7 @@ def test_reading_goes_on_behind_each_fault(runtime):
         "COST",
         "INDEX",
         "TIME-INDEX",
-        "TIME-INDEX",
+        "INDEX",
         "WRITE-TIME",
         "FUNCTION",
         "READ-ONLY",

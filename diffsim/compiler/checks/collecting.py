@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from diffsim.compiler.checks.ranges import Interval, Ranges
+from diffsim.compiler.checks.ranges import Interval, Ranges, Times
 from diffsim.compiler.checks.scatter import Lookups
 from diffsim.compiler.ir import (
     Accumulate,
@@ -90,6 +90,12 @@ def _span(low: float, high: float) -> str:
     return f"{low:g}" if low == high else f"{low:g} .. {high:g}"
 
 
+def _runs(loop: For) -> bool:
+    """Tell whether a loop has an iteration for certain."""
+    start, stop = loop.start, loop.stop
+    return isinstance(start, Const) and isinstance(stop, Const) and stop.value > start.value
+
+
 def runs_once(loop: For) -> bool:
     """Tell whether a loop has one iteration at most."""
     start, stop = loop.start, loop.stop
@@ -107,12 +113,12 @@ class Collector:
         self._order = 0
         self._branches = 0
         self._reads = False
-        self._top = 0
+        self._top = self._steps = 0
 
-    def stage(self, number: int, stage: Stage, steps: int, reads: bool = False) -> None:
+    def stage(self, number: int, stage: Stage, times: Times, reads: bool = False) -> None:
         """List the accesses of a stage; or only what it reads of States and Scratches."""
-        self._reads = reads
-        ranges = Ranges(stage.body, stage.t, steps)
+        self._reads, self._steps = reads, times.steps
+        ranges = Ranges(stage.body, stage.t, times)
         lets: dict[Value, Let] = {}
         for top, op in enumerate(stage.body.ops):
             # statements outside loops are one nest: they run in order
@@ -197,18 +203,21 @@ class Collector:
         self._order += 1
         ref, where = op.ref, op.where
         indices = tuple(_index(i, ranges, lets) for i in ref.indices)
-        for operand, index, n in zip(ref.indices, indices, ref.buffer.shape, strict=True):
+        always_here = not self._branches and all(map(_runs, loops))
+        extents, names = ref.buffer.extents(self._steps), ref.buffer.names_of_indices
+        for axis, (operand, index, n) in enumerate(zip(ref.indices, indices, extents, strict=True)):
             low, high = ranges.of(operand)
             if low > high:
                 return  # what is known contradicts itself: no run comes here
             always = low >= n or high < 0
-            # a loop index, or a number from a Constant, takes its largest and smallest value for certain
-            sometimes = index.exact and not self._branches and (low < 0 or high >= n)
+            # t, a loop index, or a number from a Constant takes its largest and smallest value for certain
+            sometimes = index.exact and always_here and (low < 0 or high >= n)
             if always or sometimes:
-                message = (
-                    f"indices of {ref.buffer.label} must lie in 0 .. {n - 1}, got "
-                    f"{_span(low, high)} on an axis of length {n}; change the loop's "
-                    "range, or put the access in an `if`"
+                a_step = ref.buffer.kind == "control" and axis == 0
+                message = f"{names[axis]} must lie in 0 .. {n - 1}, got {_span(low, high)}" + (
+                    "; put the access in an `if`, or keep the step inside with ti.max and ti.min"
+                    if a_step
+                    else f" on an axis of length {n}; change the loop's range, or put the access in an `if`"
                 )
                 self.found.append(Diagnostic("INDEX", str(where), message))
         if ref.buffer.kind in ("state", "scratch", "done", "workspace"):

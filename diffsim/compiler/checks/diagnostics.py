@@ -18,7 +18,7 @@ RULES = {
     "READ-AHEAD": "x[t + 1] must be written before it is read",
     "WRITE-TIME": "a step must write States at t + 1 and Scratches at t",
     "READ-ONLY": "Params, Controls, Constants and fields made by hand must not be written",
-    "TIME-INDEX": "the first index of a field with a time axis must be t, t + 1 or t - 1",
+    "TIME-INDEX": "the first index of a State or Scratch must be t, t + 1 or t - 1",
     "INDEX": "indices must be integers, as many as the field has axes, and lie inside it",
     "UNBOUNDED": "a loop that carries differentiable values must have a known bound",
     "CONTROL-FLOW": "kernels must not use while, nor return from inside a loop",

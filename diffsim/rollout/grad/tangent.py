@@ -37,6 +37,7 @@ class _Beside:
     key: str
     label: str
     per_world: bool
+    every: int
 
 
 def tangent_program(lowered: LoweredProgram, real: str) -> tuple[LoweredProgram, dict[Buffer, Buffer]]:
@@ -76,7 +77,8 @@ def tangent_program(lowered: LoweredProgram, real: str) -> tuple[LoweredProgram,
 
 
 def _beside(buffer: Buffer) -> Buffer:
-    source = _Beside(f"{buffer.source.key} (tangent)", f"the tangent of {buffer.label}", buffer.per_world)
+    key, label = f"{buffer.source.key} (tangent)", f"the tangent of {buffer.label}"
+    source = _Beside(key, label, buffer.per_world, buffer.every)
     return Buffer(buffer.name + "_dot", buffer.kind, buffer.dtype, buffer.shape, buffer.components, source)
 
 
