@@ -29,7 +29,7 @@ from diffsim.compiler.ir import (
 __all__ = ["COMPARISONS", "Builder", "common_type", "promote"]
 
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-_READ_ONLY = ("param", "control", "constant", "external")
+_READ_ONLY = ("param", "control", "constant", "external", "key")
 BITWISE = ("bit_and", "bit_or", "bit_xor", "shl", "shr")
 _SMALL = ("i8", "u8", "i16", "u16")
 _RANK = {

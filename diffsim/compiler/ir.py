@@ -95,7 +95,7 @@ class Buffer:
     Attributes:
         name: A Python identifier that is unique within a program.
         kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `done`, `carry`, `checkpoint`,
-            `tape`, `alarm`, `workspace` or `external`.
+            `tape`, `alarm`, `workspace`, `key` (of random numbers) or `external`.
         dtype: The scalar type.
         shape: The spatial shape, without world, time and component axes.
         components: Scalars per element.

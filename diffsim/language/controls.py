@@ -20,8 +20,8 @@ class Control(Valued):
     """Declare a Param with one value per step: `u[t, ...]`, for `t` in `0 .. steps - 1`.
 
     Kernels may take it at any step in that range, in `reset` and in costs too: `u[t - 3]` acts three steps
-    late, `u[t // 10]` is held for ten steps (entries that nobody takes have the gradient zero), `u[k]` has any
-    integer. A step outside is an error, told before anything runs where it is certain, else after the run.
+    late, `u[t // 10]` is held for ten steps (entries that nobody takes have the gradient zero), `u[k]` takes
+    any integer. A step outside is an error, before anything runs where that is certain, else after the run.
     `set` takes an array `(steps, *shape, *components)`; with `per_world=True` also `(worlds, steps, ...)`.
 
     With `every=5` there is one entry for five steps, so that `ceil(steps / 5)` takes the place of `steps` in

@@ -18,6 +18,7 @@ __all__ = [
     "Cost",
     "Done",
     "Field",
+    "Key",
     "Param",
     "Scratch",
     "State",
@@ -342,3 +343,15 @@ class Done(Field):
     def label(self) -> str:
         """Name the field in messages."""
         return "self.done"
+
+
+class Key(Field):
+    """What random numbers of each world start from: two integers. Programs whose kernels draw have one."""
+
+    kind = "key"
+    differentiable = False
+    integer = True
+
+    def __init__(self) -> None:
+        super().__init__(real, (2,))
+        self.key = "random numbers"

@@ -78,7 +78,10 @@ class Delays(ds.Simulator):
 
 def reference(u=U, push=PUSH, gust=GUST, tau=TAU):
     """The same in Python."""
-    at = lambda k: u[k] if k >= 0 else 0.0
+
+    def at(k):
+        return u[k] if k >= 0 else 0.0
+
     x, v = 0.3 * push[0, 1] + [u[-1], 0.0]
     cost = 0.0
     for t in range(STEPS):
@@ -240,9 +243,9 @@ def test_a_step_that_is_outside_for_certain_is_refused(runtime, phase, said):
 @pytest.mark.parametrize(("phase", "every", "number"), [("some", 1, -2), ("learned", 3, 7)])
 def test_a_step_outside_is_told_after_the_run(runtime, phase, every, number):
     with ds.Rollout(Taken(phase, every=every), steps=5, worlds=2, mode="fused") as rollout:
-        text = rf"the step that Control u is taken at must lie in 0 .. 4, got {number} at step 0 of world 0; keep"
+        text = f"the step that Control u is taken at must lie in 0 .. 4, got {number} at step 0 of world 0;"
         for run in (rollout.value, rollout.value_and_grad):
-            with pytest.raises(StateError, match=re.escape(text).replace(re.escape(".."), "..")):
+            with pytest.raises(StateError, match=re.escape(text)):
                 run()
 
 
