@@ -34,6 +34,7 @@ __all__ = ["FUNCTIONS", "Culprit", "Place", "Reader", "find_culprit", "rewrites"
 
 _BUDGET = 200_000  # operations, about half a second
 _DTYPES = {"f32": np.float32, "f64": np.float64, "u1": np.bool_}
+_UNSIGNED = {"u32": 32, "u64": 64}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,
@@ -306,9 +307,11 @@ class _Run:
 
 
 def _typed(value: Any, dtype: str) -> Any:
-    """Return a number in the type of the working precision; integers are wide enough not to overflow."""
+    """Return a number in the type of the working precision; integers with a sign are wide enough for all."""
     if dtype in _DTYPES:
         return _DTYPES[dtype](value)
     if isinstance(value, float | np.floating) and not math.isfinite(value):
         raise _Unknown
+    if dtype in _UNSIGNED:
+        return np.uint64(int(value) % (1 << _UNSIGNED[dtype]))
     return np.int64(value)

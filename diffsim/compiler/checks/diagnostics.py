@@ -27,7 +27,7 @@ RULES = {
     "SHAPE": "operands, arguments and targets must have shapes and types that fit",
     "PYTHON": "Python objects in kernels must be known when the kernel compiles",
     "FUNCTION": "functions must have a known derivative",
-    "RANDOM": "kernels must not draw random numbers",
+    "RANDOM": "random numbers must be drawn by ds.random or ds.randn, with integer counters",
     "ATOMIC": "sums are the only atomic operation on fields, and their result must not be used",
     "COST": "the cost must only be added to",
     "DONE": "done must only be set, to True or to a condition",
