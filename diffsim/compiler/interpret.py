@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from diffsim.compiler.ir import (
     is_float,
     walk,
 )
+from diffsim.language.philox import philox
 
 __all__ = ["FUNCTIONS", "Culprit", "Place", "Reader", "find_culprit", "rewrites"]
 
@@ -84,7 +85,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "replay": lambda a, b: a,
     "inside": lambda a, n: a,
     "at_most": np.minimum,
+    "philox0": lambda *words: _bits(0, words),
+    "philox1": lambda *words: _bits(1, words),
 }
+
+
+def _bits(half: int, words: Sequence[Any]) -> Any:
+    high, low = philox(words[:4], words[4:])[2 * half : 2 * half + 2]
+    return (high << np.uint64(32)) | low
+
 
 Reader = Callable[[Ref, "tuple[int, ...]"], Any]
 Origin = tuple["Let | Load", "tuple[float, ...]"]

@@ -13,12 +13,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COUNTERS", "Words", "mixed", "philox"]
+__all__ = ["ADDED", "COUNTERS", "FACTORS", "ROUNDS", "Words", "mixed", "philox"]
 
 COUNTERS = 4
-_ROUNDS = 10
-_FACTORS = (0xD2511F53, 0xCD9E8D57)
-_ADDED = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+FACTORS = (0xD2511F53, 0xCD9E8D57)
+ADDED = (0x9E3779B9, 0xBB67AE85)
 
 Word = TypeVar("Word")
 
@@ -46,11 +46,11 @@ def mixed(counters: Sequence[Word], key: Sequence[Word], words: Words[Word]) -> 
     """
     a, b, c, d = counters
     k, m = key
-    for done in range(_ROUNDS):
+    for done in range(ROUNDS):
         if done:
-            k, m = words.add(k, _ADDED[0]), words.add(m, _ADDED[1])
-        high, low = words.product(a, _FACTORS[0])
-        other_high, other_low = words.product(c, _FACTORS[1])
+            k, m = words.add(k, ADDED[0]), words.add(m, ADDED[1])
+        high, low = words.product(a, FACTORS[0])
+        other_high, other_low = words.product(c, FACTORS[1])
         a, b = words.xor(words.xor(other_high, b), k), other_low
         c, d = words.xor(words.xor(high, d), m), low
     return [a, b, c, d]

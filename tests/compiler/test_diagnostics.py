@@ -295,7 +295,11 @@ def sum_of_python(x):
         (While, TraceError, r"must not use `while`; write `for .* \[CONTROL-FLOW\]"),
         (Return, TraceError, r"must not return from inside a loop; .* \[CONTROL-FLOW\]"),
         (RealFunction, TraceError, "must be a function that kernels can differentiate"),
-        (Random, TraceError, r"must not draw by ti.random, .*; write ds.random\(t, i\), which draws the same"),
+        (
+            Random,
+            TraceError,
+            r"must not draw by ti.random, .*; write ds.random\(t, i\), which draws the same",
+        ),
         (AtomicMax, TraceError, r"ti.atomic_max has no right adjoint on a field.*\[ATOMIC\]"),
         (UsesAtomicSum, TraceError, r"ti.atomic_add must not have its result used.*\[ATOMIC\]"),
         (SharedPlace, GradientError, r"Scratch f .* every iteration storing a value of its own.*\[RACE\]"),

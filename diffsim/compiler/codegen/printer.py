@@ -303,6 +303,8 @@ class Printer:
             return f"(-{args[0]})"
         if op.fn in ("isnan", "isinf", "popcnt"):
             return f"ti.math.{op.fn}({args[0]})"
+        if op.fn.startswith("philox"):
+            return f"{op.fn}({', '.join(args)})"
         if op.fn in ("stop", "replay", "inside"):
             return args[0]
         if op.fn == "at_most":

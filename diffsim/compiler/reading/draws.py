@@ -17,7 +17,7 @@ from diffsim.compiler.reading.sites import place_of
 from diffsim.compiler.reading.values import Abstract, Matrix, TimeIndex
 from diffsim.language import draws
 from diffsim.language.fields import Key
-from diffsim.language.philox import COUNTERS, mixed
+from diffsim.language.philox import COUNTERS
 
 __all__ = ["DRAWS", "refuse_foreign"]
 
@@ -25,35 +25,17 @@ _GENERATORS = (standard.Random, np.random.Generator, np.random.RandomState)
 _NORMAL = ("randn", "normal", "gauss", "standard_normal", "normalvariate")
 
 
-class _Operands:
-    """Words as operands of u32."""
-
-    def __init__(self, builder: Builder) -> None:
-        self._b = builder
-
-    def product(self, a: Operand, factor: int) -> tuple[Operand, Operand]:
-        b = self._b
-        whole = b.op("mul", b.cast(a, "u64"), b.const(factor, "u64"))
-        return b.cast(b.op("shr", whole, b.const(32, "u64")), "u32"), b.cast(whole, "u32")
-
-    def xor(self, a: Operand, b: Operand) -> Operand:
-        return self._b.op("bit_xor", a, b)
-
-    def add(self, a: Operand, number: int) -> Operand:
-        return self._b.op("add", a, self._b.const(number, "u32"))
-
-
 def _uniform(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
-    words = _words(ctx, node, evaluate, draws.UNIFORM)
-    return _unit(ctx.builder, words[0], words[1])
+    given = _given(ctx, node, evaluate, draws.UNIFORM)
+    return _unit(ctx.builder, ctx.builder.op("philox0", *given))
 
 
 def _normal(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     """Make a normal number of two uniform ones, by Box and Muller."""
-    words, b = _words(ctx, node, evaluate, draws.NORMAL), ctx.builder
-    left = b.op("sub", b.const(1.0), _unit(b, words[0], words[1]))  # exact, and never zero
+    given, b = _given(ctx, node, evaluate, draws.NORMAL), ctx.builder
+    left = b.op("sub", b.const(1.0), _unit(b, b.op("philox0", *given)))  # exact, and never zero
     size = b.op("sqrt", b.op("mul", b.const(-2.0), b.op("log", left)))
-    angle = b.op("mul", b.const(2.0 * np.pi), _unit(b, words[2], words[3]))
+    angle = b.op("mul", b.const(2.0 * np.pi), _unit(b, b.op("philox1", *given)))
     return b.op("mul", size, b.op("cos", angle))
 
 
@@ -63,21 +45,21 @@ DRAWS: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
 }
 
 
-def _unit(b: Builder, high: Operand, low: Operand) -> Operand:
-    """Return random bits as a number from 0 to 1: the first 53, or in single precision the first 24."""
+def _unit(b: Builder, words: Operand) -> Operand:
+    """Return two words as a number from 0 to 1: 27 and 26 bits of them, in single precision the first 24."""
 
-    def top(word: Operand, bits: int) -> Operand:  # signed integers become floats faster
-        part = b.op("shr", word, b.const(32 - bits, "u32"))
-        return b.cast(b.cast(part, "i32"), b.real)
+    def part(first: int, bits: int) -> Operand:  # signed integers become floats faster
+        moved = b.op("shr", words, b.const(64 - first - bits, "u64"))
+        return b.cast(b.cast(b.op("bit_and", moved, b.const((1 << bits) - 1, "u64")), "i32"), b.real)
 
     if b.real == "f32":
-        return b.op("mul", top(high, 24), b.const(2.0**-24))
-    whole = b.op("add", b.op("mul", top(high, 27), b.const(2.0**26)), top(low, 26))
+        return b.op("mul", part(0, 24), b.const(2.0**-24))
+    whole = b.op("add", b.op("mul", part(0, 27), b.const(2.0**26)), part(32, 26))
     return b.op("mul", whole, b.const(2.0**-53))
 
 
-def _words(ctx: Context, node: ast.Call, evaluate: Evaluate, kind: int) -> list[Operand]:
-    """Return the random bits that a call is made of."""
+def _given(ctx: Context, node: ast.Call, evaluate: Evaluate, kind: int) -> list[Operand]:
+    """Return the four counters and the key of two words that a call draws by."""
     ctx.builder.where = ctx.at(node)
     b, name = ctx.builder, ctx.text(node.func)
     if ctx.given:
@@ -103,8 +85,7 @@ def _words(ctx: Context, node: ast.Call, evaluate: Evaluate, kind: int) -> list[
     key = _key(ctx.buffers)
     first, second = (b.cast(b.load(Ref(key, (b.const(k),))), "u32") for k in range(2))
     counters += [b.const(0, "u32")] * (COUNTERS - len(counters))
-    words = [b.op("add", first, stream), b.op("add", second, b.const(kind, "u32"))]
-    return mixed(counters, words, _Operands(b))
+    return [*counters, b.op("add", first, stream), b.op("add", second, b.const(kind, "u32"))]
 
 
 def _word(ctx: Context, node: ast.Call, entry: Operand, what: str) -> Operand:
