@@ -355,3 +355,8 @@ class Key(Field):
     def __init__(self) -> None:
         super().__init__(real, (2,))
         self.key = "random numbers"
+
+    @property
+    def label(self) -> str:
+        """Name the field in messages."""
+        return "what random numbers start from"

@@ -110,12 +110,11 @@ def _facts(
             continue
         buffer = inputs.buffer(field)
         found["inputs"][key] = _entry(engine, script, buffer, field)
-        memory = engine.storage.memory(buffer)
-        first.update(
-            (script.place(buffer, c), np.ascontiguousarray(a).tobytes()) for c, a in enumerate(memory)
-        )
+        _keep(first, engine, script, buffer)
         if buffer.adjoint is not None:
             found["gradients"][key] = _entry(engine, script, engine.gradient_buffer(buffer), field)
+    if lowered.buffers.key is not None:  # random numbers stay those of the rollout's seed
+        _keep(first, engine, script, lowered.buffers.key)
     alarms = lowered.alarms
     board = alarms.buffer
     rules = [f"{alarm.where}: {alarm.rule}".removesuffix(", got") for alarm in alarms.all]
@@ -132,6 +131,12 @@ def _facts(
             "places": [script.place(board)] if rules else [],
         },
     }, first
+
+
+def _keep(first: dict[int, bytes], engine: Engine, script: Script, buffer: Buffer) -> None:
+    """Note what a buffer holds now."""
+    for c, array in enumerate(engine.storage.memory(buffer)):
+        first[script.place(buffer, c)] = np.ascontiguousarray(array).tobytes()
 
 
 def _cost_of(engine: Engine) -> Buffer:

@@ -1,5 +1,6 @@
 """Random numbers in kernels: the published bits, the same wherever and whenever they are drawn."""
 
+import importlib
 from math import erf
 
 import numpy as np
@@ -330,6 +331,17 @@ def test_outside_of_kernels():
         with pytest.raises(ConfigError, match=said):
             call()
     np.testing.assert_array_equal(ds.random([1, -1], stream=1), ds.random([2**32 + 1, 2**32 - 1], stream=1))
+
+
+@pytest.mark.native
+def test_an_export_draws_the_same(runtime, tmp_path, monkeypatch):
+    with ds.Rollout(Noisy(), steps=STEPS, seed=6) as rollout:
+        cost, grads = rollout.value_and_grad()
+        rollout.export(tmp_path, "noisy_walk")
+    monkeypatch.syspath_prepend(tmp_path)
+    found, slopes = importlib.import_module("noisy_walk").Simulation().value_and_grad()
+    assert found == cost
+    np.testing.assert_array_equal(slopes["p"], grads["p"])
 
 
 def test_seeds_of_a_rollout(runtime):
