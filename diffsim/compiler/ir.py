@@ -148,16 +148,6 @@ class Buffer:
         """How many steps each entry of a Control is for."""
         return int(getattr(self.source, "every", 1))
 
-    def extents(self, steps: int) -> tuple[int, ...]:
-        """Return how far each index of a reference goes: of a Control the first one is a step."""
-        return (steps, *self.shape) if self.kind == "control" else self.shape
-
-    @property
-    def names_of_indices(self) -> list[str]:
-        """Say in messages what must lie within each of the extents."""
-        names = [f"indices of {self.label}"] * len(self.shape)
-        return [f"the step that {self.label} is taken at", *names] if self.kind == "control" else names
-
     def __repr__(self) -> str:
         return f"@{self.name}"
 

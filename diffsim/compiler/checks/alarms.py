@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from diffsim.compiler.checks.extents import of_indices
 from diffsim.compiler.checks.ranges import Ranges, Times
 from diffsim.compiler.ir import (
     Accumulate,
@@ -175,14 +176,9 @@ class _Guard:
     # ---- indices ----
 
     def _ref(self, ref: Ref, where: Location | None) -> Ref:
-        buffer = ref.buffer
-        names = buffer.names_of_indices
-        indices = [
-            self._inside(index, n, what, where)
-            for index, n, what in zip(ref.indices, buffer.extents(self.steps), names, strict=True)
-        ]
-        if buffer.every > 1:
-            indices[0] = self._make("floordiv", indices[0], Const(buffer.every, indices[0].dtype))
+        indices = [self._inside(index, n, name, where) for index, n, name, _ in of_indices(ref, self.steps)]
+        if ref.buffer.every > 1:
+            indices[0] = self._make("floordiv", indices[0], Const(ref.buffer.every, indices[0].dtype))
         return replace(ref, indices=tuple(indices))
 
     def _inside(self, index: Operand, n: int, what: str, where: Location | None) -> Operand:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from diffsim.compiler.checks.extents import of_indices
 from diffsim.compiler.checks.ranges import Interval, Ranges, Times
 from diffsim.compiler.checks.scatter import Lookups
 from diffsim.compiler.ir import (
@@ -204,8 +205,7 @@ class Collector:
         ref, where = op.ref, op.where
         indices = tuple(_index(i, ranges, lets) for i in ref.indices)
         always_here = not self._branches and all(map(_runs, loops))
-        extents, names = ref.buffer.extents(self._steps), ref.buffer.names_of_indices
-        for axis, (operand, index, n) in enumerate(zip(ref.indices, indices, extents, strict=True)):
+        for index, (operand, n, name, is_step) in zip(indices, of_indices(ref, self._steps), strict=True):
             low, high = ranges.of(operand)
             if low > high:
                 return  # what is known contradicts itself: no run comes here
@@ -213,10 +213,9 @@ class Collector:
             # t, a loop index, or a number from a Constant takes its largest and smallest value for certain
             sometimes = index.exact and always_here and (low < 0 or high >= n)
             if always or sometimes:
-                a_step = ref.buffer.kind == "control" and axis == 0
-                message = f"{names[axis]} must lie in 0 .. {n - 1}, got {_span(low, high)}" + (
+                message = f"{name} must lie in 0 .. {n - 1}, got {_span(low, high)}" + (
                     "; put the access in an `if`, or keep the step inside with ti.max and ti.min"
-                    if a_step
+                    if is_step
                     else f" on an axis of length {n}; change the loop's range, or put the access in an `if`"
                 )
                 self.found.append(Diagnostic("INDEX", str(where), message))
