@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffsim.compiler.checks.extents import of_indices
 from diffsim.compiler.checks.ranges import Interval, Ranges, Times
@@ -119,7 +119,8 @@ class Collector:
     def stage(self, number: int, stage: Stage, times: Times, reads: bool = False) -> None:
         """List the accesses of a stage; or only what it reads of States and Scratches."""
         self._reads, self._steps = reads, times.steps
-        ranges = Ranges(stage.body, stage.t, times)
+        may_skip = stage.loop is not None and stage.loop.until is not None
+        ranges = Ranges(stage.body, stage.t, replace(times, certain=False) if may_skip else times)
         lets: dict[Value, Let] = {}
         for top, op in enumerate(stage.body.ops):
             # statements outside loops are one nest: they run in order
