@@ -257,3 +257,10 @@ def test_a_step_outside_is_told_after_the_run(runtime, phase, every, number):
 def test_a_step_is_an_integer(runtime):
     with pytest.raises(TraceError, match="indices must be integers, got a float"):
         ds.plan(Taken("float"), steps=5)
+
+
+def test_what_lies_inside_is_not_looked_at(runtime):
+    """Steps that are known to be inside cost nothing: the present one, and those behind an `if`."""
+    explained = str(ds.Rollout(Delays(), steps=STEPS).explain())
+    looked_at = [line for line in explained.splitlines() if "looked at while it runs" in line]
+    assert len(looked_at) == 2  # the two of the delay that is learned, which nobody knows a bound of
