@@ -15,7 +15,9 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
         TraceError,
     )
     from diffsim.language.adjoints import adjoint_of
-    from diffsim.language.fields import Constant, Control, Param, Scratch, State, Workspace
+    from diffsim.language.controls import Control
+    from diffsim.language.draws import randn, random
+    from diffsim.language.fields import Constant, Param, Scratch, State, Workspace
     from diffsim.language.intrinsics import at_most, stop_gradient
     from diffsim.language.simulator import Part, Simulator
     from diffsim.language.trace import repeat
@@ -60,6 +62,8 @@ __all__ = [
     "minimize",
     "optim",
     "plan",
+    "randn",
+    "random",
     "real",
     "repeat",
     "runtime",

@@ -29,8 +29,9 @@ from diffsim.compiler.ir import (
 __all__ = ["COMPARISONS", "Builder", "common_type", "promote"]
 
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-_READ_ONLY = ("param", "control", "constant", "external")
+_READ_ONLY = ("param", "control", "constant", "external", "key")
 BITWISE = ("bit_and", "bit_or", "bit_xor", "shl", "shr")
+_RESULTS = {"isnan": "u1", "isinf": "u1", "popcnt": "i32", "philox0": "u64", "philox1": "u64"}
 _SMALL = ("i8", "u8", "i16", "u16")
 _RANK = {
     "u1": 0,
@@ -162,10 +163,8 @@ class Builder:
             return self._simplified(fn, tuple(self.cast(a, common) for a in args), "u1")
         if fn == "select":
             return self._select(*args)
-        if fn in ("isnan", "isinf"):
-            return self._simplified(fn, args, "u1")
-        if fn == "popcnt":
-            return self._simplified(fn, args, "i32")
+        if fn in _RESULTS:
+            return self._simplified(fn, args, _RESULTS[fn])
         common = args[0].dtype
         for a in args[1:]:
             common = promote(common, a.dtype)

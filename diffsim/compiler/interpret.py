@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,11 +29,13 @@ from diffsim.compiler.ir import (
     is_float,
     walk,
 )
+from diffsim.language.philox import philox
 
 __all__ = ["FUNCTIONS", "Culprit", "Place", "Reader", "find_culprit", "rewrites"]
 
 _BUDGET = 200_000  # operations, about half a second
 _DTYPES = {"f32": np.float32, "f64": np.float64, "u1": np.bool_}
+_UNSIGNED = {"u32": 32, "u64": 64}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,
@@ -83,7 +85,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "replay": lambda a, b: a,
     "inside": lambda a, n: a,
     "at_most": np.minimum,
+    "philox0": lambda *words: _bits(0, words),
+    "philox1": lambda *words: _bits(1, words),
 }
+
+
+def _bits(half: int, words: Sequence[Any]) -> Any:
+    high, low = philox(words[:4], words[4:])[2 * half : 2 * half + 2]
+    return (high << np.uint64(32)) | low
+
 
 Reader = Callable[[Ref, "tuple[int, ...]"], Any]
 Origin = tuple["Let | Load", "tuple[float, ...]"]
@@ -306,9 +316,11 @@ class _Run:
 
 
 def _typed(value: Any, dtype: str) -> Any:
-    """Return a number in the type of the working precision; integers are wide enough not to overflow."""
+    """Return a number in the type of the working precision; integers with a sign are wide enough for all."""
     if dtype in _DTYPES:
         return _DTYPES[dtype](value)
     if isinstance(value, float | np.floating) and not math.isfinite(value):
         raise _Unknown
+    if dtype in _UNSIGNED:
+        return np.uint64(int(value) % (1 << _UNSIGNED[dtype]))
     return np.int64(value)

@@ -95,8 +95,8 @@ class Buffer:
     Attributes:
         name: A Python identifier that is unique within a program.
         kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `done`, `carry`, `checkpoint`,
-            `tape`, `alarm`, `workspace`, `external`, or `derived`: computed before step 0, and the same in
-            all steps.
+            `tape`, `alarm`, `workspace`, `key` (of random numbers), `external`, or `derived`: computed before
+            step 0, and the same in all steps.
         dtype: The scalar type.
         shape: The spatial shape, without world, time and component axes.
         components: Scalars per element.
@@ -144,13 +144,21 @@ class Buffer:
         """Tell whether the first index of this buffer is the time."""
         return self.kind in ("state", "scratch", "control")
 
+    @property
+    def every(self) -> int:
+        """How many steps each entry of a Control is for."""
+        return int(getattr(self.source, "every", 1))
+
     def __repr__(self) -> str:
         return f"@{self.name}"
 
 
 @dataclass(frozen=True)
 class Ref:
-    """One scalar in memory: a component of an element of a buffer, at a time relative to the step's `t`."""
+    """One scalar in memory: a component of an element of a buffer, at a time relative to the step's `t`.
+
+    A Control has all its steps in memory, and no such time: its first index is the step.
+    """
 
     buffer: Buffer
     indices: tuple[Operand, ...]

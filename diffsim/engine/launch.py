@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diffsim import _taichi
+from diffsim.compiler.codegen.philox import FUNCTIONS
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.engine import compiles
 from diffsim.engine.arena import Compiled
@@ -95,7 +96,7 @@ class Launcher:
 
     def _made_by_taichi(self, args: tuple[int, ...], reason: str = "") -> Compiled:
         """Compile the kernel by its first launch; the reason is why it is not machine code."""
-        scope: dict[str, Any] = {}
+        scope: dict[str, Any] = dict(FUNCTIONS)
         used = self.text.used
         for name, (buffer, component) in used.items():
             scope[name] = (

@@ -135,7 +135,7 @@ class Storage:
         if self.layout.block > 1 and "world" in axes:
             array = array[(slice(None),) * axes.index("world") + (slice(self.layout.worlds),)]
         if "time" in axes:
-            array = array[(slice(None),) * axes.index("time") + (slice(self.layout.steps),)]
+            array = array[(slice(None),) * axes.index("time") + (slice(self.layout.entries(buffer)),)]
         return array
 
     def read(self, buffer: Buffer, element_shape: tuple[int, ...]) -> NDArray[Any]:
@@ -160,7 +160,7 @@ class Storage:
         if spec.axis >= 0:
             laid, axes = self.arena.laid(spec)[component], self.layout.axes(buffer)
             if "time" in axes:
-                laid = laid[(slice(None),) * axes.index("time") + (slice(self.layout.steps),)]
+                laid = laid[(slice(None),) * axes.index("time") + (slice(self.layout.entries(buffer)),)]
             spec.fill(laid, array)
             return
         if self.on_cpu:

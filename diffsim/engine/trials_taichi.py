@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from diffsim import _taichi
+from diffsim.compiler.codegen.philox import FUNCTIONS
 
 __all__ = ["TaichiTrials"]
 
@@ -71,7 +72,7 @@ class TaichiTrials:
 
     def compile(self, request: dict[str, Any]) -> None:
         """Compile a text."""
-        scope = {name: self._fields[name] for name in request["fields"]}
+        scope = FUNCTIONS | {name: self._fields[name] for name in request["fields"]}
         kernel = _taichi.build_kernel(request["source"], request["name"], scope)
         with _taichi.default_real(request["real"]):
             _taichi.compile_kernel(kernel, request["args"])

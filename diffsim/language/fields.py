@@ -15,10 +15,10 @@ from diffsim.options import plain_number
 
 __all__ = [
     "Constant",
-    "Control",
     "Cost",
     "Done",
     "Field",
+    "Key",
     "Param",
     "Scratch",
     "State",
@@ -318,61 +318,6 @@ class Constant(Valued):
         return checked_integers(self.label, values) if self.integer else values
 
 
-class Control(Valued):
-    """Declare a Param with one value per step: `u[t, ...]`, for `t` in `0 .. steps - 1`.
-
-    `set` takes an array `(steps, *shape, *components)`; with `per_world=True` also `(worlds, steps, ...)`.
-
-    Args:
-        type_: `ds.real`, `ds.vec2`, ...
-        shape: The spatial shape.
-        init: The initial values as `set` takes them, or a scalar; zero where left out.
-        per_world: Each world has values of its own.
-
-    Raises:
-        ConfigError: Values, a type or a shape that are not allowed.
-    """
-
-    kind = "control"
-
-    def __init__(
-        self, type_: ElementType, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
-    ) -> None:
-        super().__init__(checked_type("Control", type_), checked_shape("Control", shape), per_world)
-        self.steps = 0
-        self.set(0.0 if init is None else init)
-
-    def _validated(self, array: ArrayLike) -> NDArray[Any]:
-        shape = self.element_shape
-
-        def allowed(given: tuple[int, ...]) -> bool:
-            one = len(given) == 1 + len(shape) and given[1:] == shape
-            return given == () or one or (self.per_world and worlds(given))
-
-        def worlds(given: tuple[int, ...]) -> bool:
-            return len(given) == 2 + len(shape) and given[2:] == shape
-
-        wanted = named_shape("steps", shape)
-        if self.per_world:
-            wanted += f" or {named_shape('worlds, steps', shape)}"
-        return checked_values(self.label, array, allowed, wanted, worlds)
-
-    def numpy(self) -> NDArray[Any]:
-        """Return a copy of the newest values, `(steps, *shape, *components)`.
-
-        Raises:
-            StateError: No rollout has said how many steps there are.
-        """
-        values = self.host_values()
-        if values.shape == ():
-            if not self.steps:
-                raise StateError(
-                    f"{self.label} must know the number of steps, got none yet; make a Rollout or call .set()"
-                )
-            return np.broadcast_to(values, (self.steps, *self.element_shape)).copy()
-        return values.copy()
-
-
 class Cost(Field):
     """The scalar that kernels add the cost to: `self.cost[None] += ...`. Every simulator has one."""
 
@@ -398,3 +343,20 @@ class Done(Field):
     def label(self) -> str:
         """Name the field in messages."""
         return "self.done"
+
+
+class Key(Field):
+    """What random numbers of each world start from: two integers. Programs whose kernels draw have one."""
+
+    kind = "key"
+    differentiable = False
+    integer = True
+
+    def __init__(self) -> None:
+        super().__init__(real, (2,))
+        self.key = "random numbers"
+
+    @property
+    def label(self) -> str:
+        """Name the field in messages."""
+        return "what random numbers start from"

@@ -11,6 +11,7 @@ from diffsim.errors import ConfigError, TraceError
 from diffsim.language.adjoints import given_adjoint, is_method
 from diffsim.language.fields import Field, Valued, Workspace
 from diffsim.language.habits import untraceable
+from diffsim.language.seeds import Seeds
 from diffsim.language.simulator import Simulator, named_fields, recording
 from diffsim.options import plain_number
 
@@ -135,6 +136,7 @@ class Program:
         simulator: The object that was traced.
         fields: Its declared fields by attribute path.
         reset, step, running_cost, terminal_cost: The calls of each, in order.
+        seeds: What random numbers start from.
     """
 
     simulator: Simulator
@@ -143,6 +145,7 @@ class Program:
     step: tuple[KernelCall, ...]
     running_cost: tuple[KernelCall, ...]
     terminal_cost: tuple[KernelCall, ...]
+    seeds: Seeds = field(default_factory=Seeds, init=False)
 
 
 def trace(simulator: Simulator) -> Program:

@@ -125,7 +125,7 @@ class Sizes:
             return sum(layout.bytes(b) for b in buffers if b is not None)
 
         once = [b for b in with_adjoints if b.kind == "derived"]
-        parameters = [b for b in with_adjoints if b.kind in ("param", "control", "constant")]
+        parameters = [b for b in with_adjoints if b.kind in ("param", "control", "constant", "key")]
         reduced = [b for b in parameter_adjoints(lowered) if layout.sums > 1 and not b.per_world]
         initial = list(lowered.initial.values())
         one_group = replace(layout, groups=1, block=1)

@@ -19,7 +19,8 @@ from diffsim.engine.native import Unsupported
 from diffsim.engine.script import Script, written
 from diffsim.errors import ConfigError, StateError
 from diffsim.files import replacing
-from diffsim.language.fields import Control, Valued
+from diffsim.language.controls import Control
+from diffsim.language.fields import Valued
 from diffsim.plan.planning import adjoint_stages
 
 if TYPE_CHECKING:
@@ -109,12 +110,11 @@ def _facts(
             continue
         buffer = inputs.buffer(field)
         found["inputs"][key] = _entry(engine, script, buffer, field)
-        memory = engine.storage.memory(buffer)
-        first.update(
-            (script.place(buffer, c), np.ascontiguousarray(a).tobytes()) for c, a in enumerate(memory)
-        )
+        _keep(first, engine, script, buffer)
         if buffer.adjoint is not None:
             found["gradients"][key] = _entry(engine, script, engine.gradient_buffer(buffer), field)
+    if lowered.buffers.key is not None:  # random numbers stay those of the rollout's seed
+        _keep(first, engine, script, lowered.buffers.key)
     alarms = lowered.alarms
     board = alarms.buffer
     rules = [f"{alarm.where}: {alarm.rule}".removesuffix(", got") for alarm in alarms.all]
@@ -133,6 +133,12 @@ def _facts(
     }, first
 
 
+def _keep(first: dict[int, bytes], engine: Engine, script: Script, buffer: Buffer) -> None:
+    """Note what a buffer holds now."""
+    for c, array in enumerate(engine.storage.memory(buffer)):
+        first[script.place(buffer, c)] = np.ascontiguousarray(array).tobytes()
+
+
 def _cost_of(engine: Engine) -> Buffer:
     return engine.lowered.buffers.by_field[id(engine.lowered.program.simulator.cost)]
 
@@ -142,7 +148,7 @@ def _dtype(buffer: Buffer) -> str:
 
 
 def _entry(engine: Engine, script: Script, buffer: Buffer, field: Valued) -> dict[str, Any]:
-    time = [engine.plan.steps] if isinstance(field, Control) else []
+    time = [field.entries(engine.plan.steps)] if isinstance(field, Control) else []
     return {
         "dtype": _dtype(buffer),
         "shape": [*time, *field.element_shape],

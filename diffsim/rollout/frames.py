@@ -13,7 +13,8 @@ from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
-from diffsim.language.fields import Control, Field, Scratch, State
+from diffsim.language.controls import Control
+from diffsim.language.fields import Field, Scratch, State
 from diffsim.language.trace import Program
 from diffsim.rollout.inputs import Inputs
 
@@ -179,9 +180,10 @@ def _assembled(engine: Engine, buffer: Buffer, parts: list[NDArray[Any]], every:
         whole = np.repeat(values[None], engine.plan.steps // every + 1, axis=0)
     elif buffer.kind == "control":
         values = np.stack(engine.storage.arrays(buffer), axis=-1)
+        entries = np.arange(0, engine.plan.steps, every) // buffer.every
         whole = (
             np.swapaxes(values, 0, 1) if buffer.per_world else np.repeat(values[:, None], worlds, axis=1)
-        )[::every]
+        )[entries]
     else:
         whole = np.concatenate(parts)
     whole = whole.reshape(whole.shape[: 2 + len(field.shape)] + field.type.shape)

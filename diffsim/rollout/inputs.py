@@ -14,7 +14,9 @@ from diffsim.compiler.checks.scatter import first_repeated
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
-from diffsim.language.fields import Control, Field, State, Valued
+from diffsim.language.controls import Control
+from diffsim.language.fields import Field, State, Valued
+from diffsim.language.seeds import world_keys
 from diffsim.language.snapshot import shown
 from diffsim.language.watch import Watch
 
@@ -37,6 +39,10 @@ class Inputs:
         self._pairs = [(field, self._buffer_of(field)) for field in fields if isinstance(field, Valued)]
         self._buffers = {id(field): buffer for field, buffer in self._pairs}
         self._watch = Watch(engine.lowered.program)
+        self._drawn: int | None = None  # the seed that the device has
+        for field in fields:
+            if isinstance(field, Control):
+                field.steps = engine.plan.steps
 
     def buffer(self, field: Field) -> Buffer:
         """Return where the values of a field are: for a State, those of its initial value."""
@@ -48,7 +54,9 @@ class Inputs:
 
     def versions(self) -> dict[str, int]:
         """Return a number for the values of each field by key, another one whenever they were changed."""
-        return {field.key: field.version for field, _ in self._pairs}
+        known = {field.key: field.version for field, _ in self._pairs}
+        draws = self._engine.lowered.buffers.key is not None
+        return {**known, "seed of the rollout": self._engine.lowered.program.seeds.run} if draws else known
 
     def touch(self, changed: list[tuple[Valued, Buffer]]) -> None:
         """Say that the device values of fields were changed, so that the host's copies are old."""
@@ -82,6 +90,15 @@ class Inputs:
             if self._seen.get(id(field)) != field.version:
                 self._upload(field, buffer)
                 self._seen[id(field)] = field.version
+        self._upload_key()
+
+    def _upload_key(self) -> None:
+        """Bring what random numbers start from, where kernels draw any and the seed is another one."""
+        engine = self._engine
+        key, seed = engine.lowered.buffers.key, engine.lowered.program.seeds.run
+        if key is not None and self._drawn != seed:
+            engine.storage.write(key, world_keys(engine.plan.worlds, engine.info.seed, seed), ())
+            self._drawn = seed
 
     def _check_captured(self) -> None:
         changed = self._engine.lowered.buffers.captured.changed()
@@ -98,7 +115,7 @@ class Inputs:
         layout = self._engine.plan.layout
         values = field.host_values()
         shape = field.element_shape
-        time = (layout.steps,) if isinstance(field, Control) else ()
+        time = (field.entries(layout.steps),) if isinstance(field, Control) else ()
         allowed = [(), (*time, *shape)] + ([(layout.worlds, *time, *shape)] if field.per_world else [])
         if values.shape not in allowed:
             wanted = " or ".join(str(s) for s in allowed[1:])

@@ -14,7 +14,8 @@ from diffsim.compiler.ir import Accumulate, Buffer, walk
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
-from diffsim.language.fields import Control, Field, Param, State, Valued
+from diffsim.language.controls import Control
+from diffsim.language.fields import Field, Param, State, Valued
 from diffsim.language.simulator import Part, fields_within
 from diffsim.language.trace import Program
 
@@ -46,7 +47,7 @@ class Leaf:
         last = len(layout.axes(value)) + len(value.shape) - 1
         self.world_axis = (last if layout.world_last else 0) if many else None
         worlds = (layout.worlds,) if many else ()
-        time = (layout.steps,) if isinstance(field, Control) else ()
+        time = (field.entries(layout.steps),) if isinstance(field, Control) else ()
         self._shape = (*worlds, *time, *field.element_shape)
 
     def __repr__(self) -> str:

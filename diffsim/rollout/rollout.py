@@ -17,7 +17,6 @@ from diffsim.compiler.explain import Explanation, explain
 from diffsim.engine.engine import Engine
 from diffsim.engine.pace import Progress
 from diffsim.errors import ConfigError, GradientNotFiniteError, StateError, StateNotFiniteError
-from diffsim.language.fields import Control
 from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
 from diffsim.options import plain_number
@@ -28,13 +27,14 @@ from diffsim.rollout.frames import Ending
 from diffsim.rollout.inputs import Inputs
 from diffsim.rollout.leaves import Leaf, Wrt, require_cost, resolve
 from diffsim.rollout.recorded import Recorded
+from diffsim.rollout.seeded import Seeded
 
 __all__ = ["Rollout"]
 
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Recorded):
+class Rollout(Recorded, Seeded):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
@@ -60,6 +60,7 @@ class Rollout(Recorded):
         progress: Called as `progress(done, total, phase)` after each segment of a run that has several: the
             steps run so far, those of the whole run, forward and backward, and `forward` or `backward`. It
             may raise to end the run, and must not run or close the rollout itself.
+        seed: What random numbers in kernels start from, as `seed` may be set to before each run.
 
     Raises:
         ConfigError: An argument is not allowed, or the budget is too small for one step.
@@ -84,6 +85,7 @@ class Rollout(Recorded):
         chunk: int | None = None,
         iterations: int = 1000,
         progress: Progress | None = None,
+        seed: int = 0,
     ) -> None:
         self.closed = True
         request = Request(
@@ -96,6 +98,7 @@ class Rollout(Recorded):
         info = runtime.info()
         self.sim, self.steps, self.worlds = simulator, int(steps), int(worlds)
         self._program: Program = trace(simulator)
+        self._begin_with(seed)
         lowered, stages, chosen = plan_program(self._program, info, request)
         warn_of(lowered, chosen)
         self._info = info
@@ -106,9 +109,6 @@ class Rollout(Recorded):
         self._ending = Ending(self._engine, self._inputs)
         self._has_cost = False  # as far as it was looked
         self.closed = False
-        for field in self._program.fields.values():
-            if isinstance(field, Control):
-                field.steps = self.steps
 
     @property
     def plan(self) -> Plan:

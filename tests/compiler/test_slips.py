@@ -46,6 +46,7 @@ class Typed(ds.Simulator):
             "self.v[t + 1, i] = self.u[None]",
             "the time first, got self.u[None]; write self.u[t]",
         ),
+        ("self.v[t + 1, i] = self.u[i, i]", "write self.u[i]"),
         (
             "self.v[t + 1, i] = self.s",
             "Param s must be indexed before it is computed with, as in self.s[None]",

@@ -172,7 +172,7 @@ def test_a_value_is_located(rollout, step):
 def test_an_adjoint_is_located(rollout, step):
     rollout.sim.root.set(controls(0.0, step, 1))
     text = failure(rollout, GradientError)
-    assert text.startswith("the adjoint of Control root at index [1]")
+    assert text.startswith(f"the adjoint of Control root at index [{step}, 1]")
     assert f"got inf in the backward pass, in step {step}: kernel Balls.move" in text
     assert "the slope of sqrt is infinite at zero: use ds.math.sqrt" in text
     assert ("of world 0 must" in text) == (rollout.worlds > 1)  # the first whose share is to blame
@@ -184,7 +184,7 @@ def test_an_adjoint_that_passes_through_its_own_kernel_is_located(rollout):
     """What the adjoint reads there, it has written itself, and it is gone when the kernel ends."""
     rollout.sim.gust.set(controls(0.0, 6, 1))
     text = failure(rollout, GradientError)
-    assert text.startswith("the adjoint of Control gust at index [1]")
+    assert text.startswith("the adjoint of Control gust at index [6, 1]")
     assert "got inf in the backward pass, in step 6: kernel Balls.blow" in text
     assert line_of(Balls.blow, "ti.sqrt(self.gust[t, i])") in text
     assert numerator(text) != 0.0

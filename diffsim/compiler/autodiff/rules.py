@@ -20,7 +20,7 @@ Rule = Callable[[Builder, tuple[Operand, ...], Operand, Operand], tuple[Contribu
 FLAT = frozenset(
     (
         "stop inside at_most isnan isinf popcnt round floor ceil lt le gt ge eq ne and or not "
-        "bit_and bit_or bit_xor shl shr floordiv mod "
+        "bit_and bit_or bit_xor shl shr floordiv mod philox0 philox1 "
         "cast_i8 cast_i16 cast_i32 cast_i64 cast_u1 cast_u8 cast_u16 cast_u32 cast_u64"
     ).split()
 )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from diffsim.compiler.checks.collecting import Access, Collector, Index, runs_once
 from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.checks.findings import Finding, told
+from diffsim.compiler.checks.ranges import Times
 from diffsim.compiler.ir import Buffer, For, Stage
 from diffsim.errors import Diagnostic
 
@@ -66,20 +67,20 @@ class Survey:
         return [*self.found, *told(self.findings)]
 
 
-def survey(stages: list[Stage], steps: int, given: bool = False) -> Survey:
+def survey(stages: list[Stage], times: Times, given: bool = False) -> Survey:
     """Look at all that the stages of a step read and write.
 
     Args:
         stages: The stages of one step in order, running costs last; or those of an adjoint.
-        steps: The horizon, for bounds of indices that depend on `t`.
+        times: The steps that they run for, for bounds of indices that depend on `t`.
         given: They are an adjoint that the user wrote: only Workspaces are looked at.
     """
     collector = Collector()
     for number, stage in enumerate(stages):
-        collector.stage(number, stage, steps)
+        collector.stage(number, stage, times)
         if not given:
             for k, later in enumerate(_given_adjoint(stages, number), 1):
-                collector.stage(number + k * len(stages), later, steps, reads=True)
+                collector.stage(number + k * len(stages), later, times, reads=True)
     result = Survey(collector.found)
     for (buffer, time, component), accesses in collector.places.items():
         if given and buffer.kind != "workspace":
@@ -90,18 +91,18 @@ def survey(stages: list[Stage], steps: int, given: bool = False) -> Survey:
     return result
 
 
-def check_access(stages: list[Stage], steps: int) -> None:
+def check_access(stages: list[Stage], times: Times) -> None:
     """Refuse an adjoint that a user wrote in which one iteration of a parallel loop disturbs another one.
 
     Args:
         stages: The stages of the adjoint.
-        steps: The horizon, for bounds of indices that depend on `t`.
+        times: The steps that they run for, for bounds of indices that depend on `t`.
 
     Raises:
         GradientError: A Workspace is written by one iteration while another one reads it.
         TraceError: An index lies outside its field.
     """
-    raise_all(survey(stages, steps, given=True).diagnostics())
+    raise_all(survey(stages, times, given=True).diagnostics())
 
 
 def _given_adjoint(stages: list[Stage], number: int) -> list[Stage]:

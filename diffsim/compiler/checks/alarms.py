@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from diffsim.compiler.checks.ranges import Ranges
+from diffsim.compiler.checks.extents import of_indices
+from diffsim.compiler.checks.ranges import Ranges, Times
 from diffsim.compiler.ir import (
     Accumulate,
     Assert,
@@ -108,21 +109,23 @@ class Alarms:
         return len(self.all) - 1
 
 
-def guarded(stage: Stage, steps: int, alarms: Alarms) -> Stage:
+def guarded(stage: Stage, times: Times, alarms: Alarms) -> Stage:
     """Return a stage that keeps its indices and divisors in range, and raises an alarm where it had to.
+
+    The steps that index Controls become their entries.
 
     Args:
         stage: The stage; it is left as it is.
-        steps: The horizon, for bounds of what depends on `t`.
+        times: The steps that it runs for, for bounds of what depends on `t`.
         alarms: Where alarms are added.
     """
-    guard = _Guard(stage, Ranges(stage.body, stage.t, steps), alarms)
+    guard = _Guard(stage, times.steps, Ranges(stage.body, stage.t, times), alarms)
     return replace(stage, body=guard.block(stage.body))
 
 
 class _Guard:
-    def __init__(self, stage: Stage, ranges: Ranges, alarms: Alarms) -> None:
-        self.t, self.ranges, self.alarms = stage.t, ranges, alarms
+    def __init__(self, stage: Stage, steps: int, ranges: Ranges, alarms: Alarms) -> None:
+        self.t, self.steps, self.ranges, self.alarms = stage.t, steps, ranges, alarms
         self.ops: list[Op] = []
         self.safe: list[dict[tuple[Operand, int], Operand]] = []
         self.renamed: dict[Value, Operand] = {}
@@ -173,11 +176,10 @@ class _Guard:
     # ---- indices ----
 
     def _ref(self, ref: Ref, where: Location | None) -> Ref:
-        indices = tuple(
-            self._inside(index, n, f"indices of {ref.buffer.label}", where)
-            for index, n in zip(ref.indices, ref.buffer.shape, strict=True)
-        )
-        return replace(ref, indices=indices)
+        indices = [self._inside(index, n, name, where) for index, n, name, _ in of_indices(ref, self.steps)]
+        if ref.buffer.every > 1:
+            indices[0] = self._make("floordiv", indices[0], Const(ref.buffer.every, indices[0].dtype))
+        return replace(ref, indices=tuple(indices))
 
     def _inside(self, index: Operand, n: int, what: str, where: Location | None) -> Operand:
         low, high = self.ranges.of(index)
@@ -254,7 +256,8 @@ class _Guard:
     # ---- raising ----
 
     def _make(self, fn: str, *args: Operand) -> Value:
-        dtype = args[-1].dtype if fn in ("min", "max", "select", "mod", "add", "sub") else "u1"
+        computes = fn in ("min", "max", "select", "mod", "floordiv", "add", "sub")
+        dtype = args[-1].dtype if computes else "u1"
         result = Value(dtype)
         if fn in ("lt", "ge", "gt", "min", "max"):
             args = tuple(replace(a, dtype=args[0].dtype) if isinstance(a, Const) else a for a in args)

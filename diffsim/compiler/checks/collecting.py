@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from diffsim.compiler.checks.ranges import Interval, Ranges
+from diffsim.compiler.checks.extents import of_indices
+from diffsim.compiler.checks.ranges import Interval, Ranges, Times
 from diffsim.compiler.checks.residues import Facts, Residues
 from diffsim.compiler.checks.scatter import Lookups
 from diffsim.compiler.ir import (
@@ -93,6 +94,12 @@ def _span(low: float, high: float) -> str:
     return f"{low:g}" if low == high else f"{low:g} .. {high:g}"
 
 
+def _runs(loop: For) -> bool:
+    """Tell whether a loop has an iteration for certain."""
+    start, stop = loop.start, loop.stop
+    return isinstance(start, Const) and isinstance(stop, Const) and stop.value > start.value
+
+
 def runs_once(loop: For) -> bool:
     """Tell whether a loop has one iteration at most."""
     start, stop = loop.start, loop.stop
@@ -110,13 +117,14 @@ class Collector:
         self._order = 0
         self._branches = 0
         self._reads = False
-        self._top = 0
+        self._top = self._steps = 0
         self._facts = Facts({})
 
-    def stage(self, number: int, stage: Stage, steps: int, reads: bool = False) -> None:
+    def stage(self, number: int, stage: Stage, times: Times, reads: bool = False) -> None:
         """List the accesses of a stage; or only what it reads of States and Scratches."""
-        self._reads = reads
-        ranges = Ranges(stage.body, stage.t, steps)
+        self._reads, self._steps = reads, times.steps
+        may_skip = stage.loop is not None and stage.loop.until is not None
+        ranges = Ranges(stage.body, stage.t, replace(times, certain=False) if may_skip else times)
         lets: dict[Value, Let] = {}
         self._facts = Facts(lets)
         for top, op in enumerate(stage.body.ops):
@@ -204,18 +212,19 @@ class Collector:
         self._order += 1
         ref, where = op.ref, op.where
         indices = tuple(_index(i, ranges, lets) for i in ref.indices)
-        for operand, index, n in zip(ref.indices, indices, ref.buffer.shape, strict=True):
+        always_here = not self._branches and all(map(_runs, loops))
+        for index, (operand, n, name, is_step) in zip(indices, of_indices(ref, self._steps), strict=True):
             low, high = ranges.of(operand)
             if low > high:
                 return  # what is known contradicts itself: no run comes here
             always = low >= n or high < 0
-            # a loop index, or a number from a Constant, takes its largest and smallest value for certain
-            sometimes = index.exact and not self._branches and (low < 0 or high >= n)
+            # t, a loop index, or a number from a Constant takes its largest and smallest value for certain
+            sometimes = index.exact and always_here and (low < 0 or high >= n)
             if always or sometimes:
-                message = (
-                    f"indices of {ref.buffer.label} must lie in 0 .. {n - 1}, got "
-                    f"{_span(low, high)} on an axis of length {n}; change the loop's "
-                    "range, or put the access in an `if`"
+                message = f"{name} must lie in 0 .. {n - 1}, got {_span(low, high)}" + (
+                    "; put the access in an `if`, or keep the step inside with ti.max and ti.min"
+                    if is_step
+                    else f" on an axis of length {n}; change the loop's range, or put the access in an `if`"
                 )
                 self.found.append(Diagnostic("INDEX", str(where), message))
         if ref.buffer.kind in ("state", "scratch", "derived", "done", "workspace"):

@@ -13,12 +13,12 @@ __all__ = ["GRADIENT_RULES", "RULES", "raise_all", "refuse"]
 
 # What each rule asks for; docs/rules.md tells more of each, and a test compares the two.
 RULES = {
-    "OVERWRITE": "a value must not be overwritten after a kernel of the step read it",
+    "OVERWRITE": "a value must not be overwritten after it was read where it cannot be kept for the backward pass",
     "RACE": "iterations of a kernel's outermost loop must not write what others read or write",
     "READ-AHEAD": "x[t + 1] must be written before it is read",
-    "WRITE-TIME": "a step must write States at t + 1 and Scratches at t",
+    "WRITE-TIME": "a step must write States at t + 1 and Scratches at t, or both without a time",
     "READ-ONLY": "Params, Controls, Constants and fields made by hand must not be written",
-    "TIME-INDEX": "the first index of a field with a time axis must be t, t + 1 or t - 1",
+    "TIME-INDEX": "the first index of a State or Scratch must be t, t + 1 or t - 1",
     "INDEX": "indices must be integers, as many as the field has axes, and lie inside it",
     "UNBOUNDED": "a loop that carries differentiable values must have a known bound",
     "CONTROL-FLOW": "kernels must not use while, nor return from inside a loop",
@@ -27,7 +27,7 @@ RULES = {
     "SHAPE": "operands, arguments and targets must have shapes and types that fit",
     "PYTHON": "Python objects in kernels must be known when the kernel compiles",
     "FUNCTION": "functions must have a known derivative",
-    "RANDOM": "kernels must not draw random numbers",
+    "RANDOM": "random numbers must be drawn by ds.random or ds.randn, with integer counters",
     "ATOMIC": "sums are the only atomic operation on fields, and their result must not be used",
     "COST": "the cost must only be added to",
     "DONE": "done must only be set, to True or to a condition",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from diffsim.compiler.ir import Block, Const, For, If, Let, Load, Operand, Value, is_float
 
-__all__ = ["Interval", "Ranges", "values_at"]
+__all__ = ["Interval", "Ranges", "Times", "values_at"]
 
 Interval = tuple[float, float]
 ANY: Interval = (-math.inf, math.inf)
@@ -48,6 +49,35 @@ def values_at(values: NDArray[Any], literal: tuple[int | None, ...]) -> NDArray[
     return part
 
 
+@dataclass(frozen=True)
+class Times:
+    """The steps that a stage runs for.
+
+    Attributes:
+        first, last: The smallest and the largest `t`.
+        steps: The horizon.
+        certain: It runs for both, whatever is computed.
+    """
+
+    first: int
+    last: int
+    steps: int
+    certain: bool = False
+
+    @classmethod
+    def of(cls, phase: str, steps: int, certain: bool = False) -> Times:
+        """Return the steps of a phase of a program.
+
+        Args:
+            phase: `reset`, `step`, `running_cost` or `terminal_cost`.
+            steps: The horizon.
+            certain: No world ends before it.
+        """
+        if phase == "terminal_cost":
+            return cls(steps if certain else 0, steps, steps, certain)
+        return cls(0, 0 if phase == "reset" else steps - 1, steps, certain)
+
+
 class Ranges:
     """The smallest and largest value of each integer in a stage, as far as they can be told.
 
@@ -55,12 +85,14 @@ class Ranges:
 
     Args:
         body: The stage.
-        t: The step index and the horizon.
+        t: The step index.
+        times: What it may be; the horizon where that is not known closer.
     """
 
-    def __init__(self, body: Block, t: Value, steps: int) -> None:
-        self._known: dict[Value, Interval] = {t: (0, steps)}
-        self.exact: set[Value] = set()
+    def __init__(self, body: Block, t: Value, times: Times | int) -> None:
+        times = Times(0, times, times) if isinstance(times, int) else times
+        self._known: dict[Value, Interval] = {t: (times.first, times.last)}
+        self.exact: set[Value] = {t} if times.certain else set()
         self._lets: dict[Value, Let] = {}
         self._choices: dict[
             Value, tuple[Operand, Operand, Operand]

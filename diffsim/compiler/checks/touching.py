@@ -39,6 +39,7 @@ __all__ = [
 Box = tuple[tuple[int, int], ...]  # for each axis of space, the first index and the one behind the last
 Key = tuple[Buffer, int, int]
 Step = tuple[int, "For | If | Loop | object"]
+_OTHERS = ("external", "control")  # what no step zeroes
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def accesses_of(stages: Sequence[Stage]) -> dict[Key, list[Access]]:
 def _walk(block: Block, above: list[Step]) -> Iterator[tuple[Load | Store | Accumulate, list[Step]]]:
     for position, op in enumerate(block.ops):
         here = [*above, (position, op)]
-        if isinstance(op, Load | Store | Accumulate) and op.ref.buffer.kind != "external":
+        if isinstance(op, Load | Store | Accumulate) and op.ref.buffer.kind not in _OTHERS:
             yield op, here
         for branch, inner in enumerate(blocks_of(op)):
             yield from _walk(inner, [*here, (branch, inner)])

@@ -82,12 +82,7 @@ def _time(
 
 
 def _uses_t(stages: Sequence[Stage]) -> bool:
-    controls = any(
-        getattr(op, "ref", None) is not None and op.ref.buffer.kind == "control"  # type: ignore[union-attr]
-        for s in stages
-        for op in walk(s.body)
-    )
-    return controls or any(s.t in _read_values(s.body) for s in stages)
+    return any(s.t in _read_values(s.body) for s in stages)
 
 
 def _read_values(block: Block) -> set[Value]:
@@ -243,7 +238,7 @@ def _zero_parameter(w: KernelWriter, buffer: Buffer, lane: Lane) -> None:
     names = {"world": lane.world, "group": lane.group, "time": "z"}
     leading = [names[axis] for axis in w.layout.axes(buffer)]
     if "z" in leading:
-        with w.inside(f"for z in range({w.layout.times}):"):
+        with w.inside(f"for z in range({w.layout.times(buffer)}):"):
             w.zero(buffer, leading)
     else:
         w.zero(buffer, leading)

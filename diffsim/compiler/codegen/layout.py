@@ -62,10 +62,13 @@ class Layout:
         """Count the times at which States are in memory."""
         return (self.width or self.window) + self.history
 
-    @property
-    def times(self) -> int:
-        """Count the steps that Controls have values for in memory."""
-        return self.room or self.steps
+    def times(self, control: Buffer) -> int:
+        """Count the entries of a Control that there is room for."""
+        return -(-(self.room or self.steps) // control.every)
+
+    def entries(self, control: Buffer) -> int:
+        """Count the entries of a Control that there are."""
+        return -(-self.steps // control.every)
 
     @property
     def ring(self) -> int:
@@ -91,7 +94,7 @@ class Layout:
             if buffer.per_world:
                 return ("world", *time)
             return ("group", *time) if buffer.is_adjoint and self.sums > 1 else time
-        if kind in ("cost", "norms", "done", "workspace", "derived"):
+        if kind in ("cost", "norms", "done", "workspace", "derived", "key"):
             return ("world",)
         if kind == "alarm":
             return ("world",)
@@ -128,7 +131,7 @@ class Layout:
             "lane": -(-lanes // self.block) * self.block,
             "slot": self.slots,
             "ring": self.ring,
-            "time": self.times,
+            "time": self.times(buffer),
             "history": self.history,
             "checkpoint": max(1, self.checkpoints),
             "kept": max(1, self.windows),

@@ -107,8 +107,9 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         return body
 
     def zero_parameters(w: KernelWriter) -> None:
-        sizes = {"world": ("w", layout.worlds), "group": ("g", layout.sums), "time": ("z", layout.times)}
+        sizes = {"world": ("w", layout.worlds), "group": ("g", layout.sums)}
         for buffer in parameter_adjoints(lowered):
+            sizes["time"] = ("z", layout.times(buffer))
             _zero(w, buffer, [sizes[axis] for axis in layout.axes(buffer)], on_cpu)
         for buffer in passing_adjoints(lowered):
             _zero(w, buffer, [sizes["world"]], on_cpu)
@@ -176,7 +177,7 @@ def reduce_kernel(layout: Layout, real: str, targets: dict[Buffer, Buffer], on_c
     """Print `reduce()`: sums of the lanes' gradients of shared Params, each in the order of the lanes."""
     w = KernelWriter("reduce", (), layout, real)
     for source, target in targets.items():
-        time = [("z", layout.times)] if "time" in layout.axes(source) else []
+        time = [("z", layout.times(source))] if "time" in layout.axes(source) else []
         axes = time + space_of(w, source)
         indices = [name for name, _ in axes]
         with over(w, axes or [("z", 1)], on_cpu):

@@ -303,6 +303,8 @@ class Printer:
             return f"(-{args[0]})"
         if op.fn in ("isnan", "isinf", "popcnt"):
             return f"ti.math.{op.fn}({args[0]})"
+        if op.fn.startswith("philox"):
+            return f"{op.fn}({', '.join(args)})"
         if op.fn in ("stop", "replay", "inside"):
             return args[0]
         if op.fn == "at_most":
@@ -323,7 +325,7 @@ class Printer:
                 f"[{self._external_component(buffer, ref.component)}]" if buffer.components > 1 else ""
             )
             return f"{buffer.name}[{', '.join(indices) or 'None'}]{component}"
-        names = {"world": lane.world, "group": lane.group, "lane": lane.lane, "time": lane.t}
+        names = {"world": lane.world, "group": lane.group, "lane": lane.lane}
         leading = []
         for axis in self.layout.axes(buffer):
             if axis == "slot":
@@ -331,7 +333,7 @@ class Printer:
             elif axis == "ring":
                 own, offset = lane.ring, ref.time or 0
                 leading.append(own(offset) if own else self.layout.ring_of(lane.slot(offset)))
-            else:
+            elif axis != "time":  # which is the first index of the reference
                 leading.append(names[axis])
         every = self.layout.order(buffer, tuple(leading + indices))
         name = f"{buffer.name}_{ref.component}"

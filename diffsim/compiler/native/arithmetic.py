@@ -9,6 +9,7 @@ from diffsim.compiler.builder import promote
 from diffsim.compiler.ir import is_float
 from diffsim.compiler.native.assembly import FLAGS, SUMS, Assembly
 from diffsim.compiler.native.functions import function
+from diffsim.compiler.native.functions.philox import philox
 from diffsim.compiler.native.values import LLVM, SIZE, Number, kind_of, literal, suffix_of
 
 __all__ = ["Arithmetic", "Unsupported"]
@@ -305,6 +306,13 @@ class Arithmetic:
         """Count the bits of an integer that are set."""
         name = f"llvm.ctpop.{suffix_of(a.dtype, a.width)}"
         return self.cast(self.code.call(a.dtype, name, a, flags=False), "i32")
+
+    def philox(self, half: int, *words: Number) -> Number:
+        """Return random bits of counters and a key: two words of the four that are made."""
+        words = self.alike(*(self.cast(a, "u32") for a in words))
+        symbol, text = philox(half, words[0].width)
+        self.code.definitions[symbol] = text
+        return self.code.call("u64", symbol, *words, flags=False)
 
     def power(self, a: Number, b: Number) -> Number:
         """Raise a number to a power."""

@@ -256,6 +256,8 @@ class Expressions:
             return do.select(do.cast(args[0], "u1"), a, b)
         if name in ("isnan", "isinf", "popcnt"):
             return getattr(do, name)(*args)
+        if name.startswith("philox"):
+            return do.philox(int(name[-1]), *args)
         return do.function(name, *args)
 
     def _typed(self, node: ast.expr, dtype: str) -> Number:

@@ -10,6 +10,7 @@ from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.access import check_access
 from diffsim.compiler.checks.alarms import Alarms, guarded
 from diffsim.compiler.checks.diagnostics import raise_all
+from diffsim.compiler.checks.ranges import Times
 from diffsim.compiler.ir import Accumulate, Buffer, Group, Loop, Ref, Stage, Store, Value, in_groups, walk
 from diffsim.compiler.program.clearing import clear_workspaces
 from diffsim.compiler.reading.context import Buffers
@@ -57,8 +58,7 @@ class Lowering:
                     raise
                 self.found += error.diagnostics
                 continue
-            group = self._group(call.group, "reset adjoint" if phase.startswith("reset") else "adjoint")
-            made.append(replace(stage, group=group, loop=self._loop(call.repeat)))
+            made.append(replace(stage, group=self._group(call.group, phase), loop=self._loop(call.repeat)))
         made = self._noted(made)
         return [stage for group, members in in_groups(made) for stage in self._cleared(group, members)]
 
@@ -86,13 +86,13 @@ class Lowering:
         clears = clear_workspaces(members, self.buffers.real)
         return [*(replace(stage, group=group) for stage in clears), *members]
 
-    def _group(self, call: CallGroup | None, back: str) -> Group | None:
+    def _group(self, call: CallGroup | None, phase: str) -> Group | None:
         if call is not None and call not in self._groups:
-            self._groups[call] = Group(call.name, cache(lambda: self._adjoint(call, back)))
+            self._groups[call] = Group(call.name, cache(lambda: self._adjoint(call, phase)))
         return None if call is None else self._groups[call]
 
     def _adjoint(self, call: CallGroup, phase: str) -> list[Stage]:
-        """Return the stages of an adjoint that a user gave, lowered for a phase.
+        """Return the stages of an adjoint that a user gave for what runs in a phase.
 
         Raises:
             TraceError: A kernel of it cannot be lowered.
@@ -100,10 +100,11 @@ class Lowering:
         """
         one = Lowering(self.buffers, self.steps, self.alarms)
         one._groups, one._loops, one._flags = self._groups, self._loops, self._flags
-        stages = one.stages(call.adjoint, phase)
+        times = Times.of(phase, self.steps)
+        stages = one.stages(call.adjoint, "reset adjoint" if phase.startswith("reset") else "adjoint")
         raise_all(one.found)
-        check_access(stages, self.steps)
-        return [guarded(stage, self.steps, self.alarms) for stage in stages]
+        check_access(stages, times)
+        return [guarded(stage, times, self.alarms) for stage in stages]
 
     def _loop(self, call: Repeat | None) -> Loop | None:
         if call is not None and call not in self._loops:

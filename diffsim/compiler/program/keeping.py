@@ -18,6 +18,7 @@ from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.access import Overwrite, Survey, survey
 from diffsim.compiler.checks.collecting import Access
 from diffsim.compiler.checks.findings import Finding
+from diffsim.compiler.checks.ranges import Times
 from diffsim.compiler.ir import (
     Block,
     Buffer,
@@ -46,17 +47,17 @@ _MOST = 2**31  # numbers of one record, which are counted in 32 bits
 
 
 def keep_overwritten(
-    stages: list[Stage], buffers: Buffers, steps: int, before: bool = False
+    stages: list[Stage], buffers: Buffers, times: Times, before: bool = False
 ) -> tuple[list[Stage], Survey]:
     """Return stages that keep what their adjoints need and others write over, and what is wrong with them.
 
     Args:
         stages: What runs in one step, in order.
         buffers: The program's memory; hidden Scratches are added.
-        steps: The horizon, for bounds of indices that depend on `t`.
+        times: The steps that they run for, for bounds of indices that depend on `t`.
         before: They run before step 0.
     """
-    seen = survey(stages, steps)
+    seen = survey(stages, times)
     within = {
         (o.read.nest[0], (o.buffer, o.time, o.component))
         for o in seen.overwritten
@@ -64,10 +65,10 @@ def keep_overwritten(
     }
     if within:
         stages = [
-            promoted(stage, sorted({s for k, s in within if k == number}, key=_by_name), steps)
+            promoted(stage, sorted({s for k, s in within if k == number}, key=_by_name), times)
             for number, stage in enumerate(stages)
         ]
-        seen = survey(stages, steps)
+        seen = survey(stages, times)
     work = _Keeping(stages, buffers, "derived" if before else "scratch")
     for overwrite in seen.overwritten:
         work.take(overwrite)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from diffsim.compiler.checks.alarms import Alarms, guarded
 from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.checks.findings import told
+from diffsim.compiler.checks.ranges import Times
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
@@ -26,7 +29,7 @@ from diffsim.compiler.program.newest import with_times
 from diffsim.compiler.reading.context import Buffers
 from diffsim.errors import Diagnostic, TraceError
 from diffsim.language.fields import State
-from diffsim.language.trace import Program
+from diffsim.language.trace import PHASES, Program
 
 __all__ = ["lower_program"]
 
@@ -54,9 +57,12 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     history = max((b.source.history for b in held if b.kind == "state"), default=1)
     begin = _begin_stages({b: own for b, (own, _) in pasts.items()}, initial, reset, history)
     step = _kept(buffers, states, step, real)
-    begin, step, running, terminal = _with_overwritten(buffers, steps, found, begin, step, running, terminal)
+    may_end = any(r.buffer is ended for s in begin + step + running + terminal for r in _refs(s.body))
+    times = {phase: Times.of(phase, steps, certain=not may_end) for phase in PHASES}
+    begin, step, running, terminal = _with_overwritten(buffers, times, found, begin, step, running, terminal)
     begin, step, running, terminal = (
-        [_guarded(stage, steps, alarms) for stage in stages] for stages in (begin, step, running, terminal)
+        [_guarded(stage, times[phase], alarms) for stage in stages]
+        for phase, stages in zip(PHASES, (begin, step, running, terminal), strict=True)
     )
     lowered = LoweredProgram(
         program, buffers, initial, begin, step, running, terminal, history, alarms=alarms
@@ -67,7 +73,7 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     for buffer in (b for b in buffers.by_field.values() if b.kind in ("state", "scratch")):
         lowered.whole[buffer] = _companion(buffer, "whole", f"whole {buffer.kind}")
     plan_clearing(lowered)
-    if any(r.buffer is ended for s in begin + step + running + terminal for r in _refs(s.body)):
+    if may_end:
         lowered.ended, lowered.frozen = ended, _frozen_stages(lowered, real)
     else:
         del buffers.by_field[id(program.simulator.done)]
@@ -125,25 +131,24 @@ def _frozen_stages(lowered: LoweredProgram, real: str) -> list[Stage]:
     return stay + [clear_stage(Clearing(b, 0), real) for b in buffers if b.kind == "scratch"]
 
 
-def _guarded(stage: Stage, steps: int, alarms: Alarms) -> Stage:
-    safe, given = guarded(stage, steps, alarms), stage.adjoint
+def _guarded(stage: Stage, times: Times, alarms: Alarms) -> Stage:
+    safe, given = guarded(stage, times, alarms), stage.adjoint
     if given is not None:
-        adjoint = guarded(given(), steps, alarms)
+        adjoint = guarded(given(), times, alarms)
         safe.adjoint = lambda: adjoint
     return safe
 
 
 def _lowered_calls(program: Program, lowering: Lowering) -> list[list[Stage]]:
     """Lower every call, and tell of all that is wrong in all of them at once."""
-    phases = ("reset", "step", "running_cost", "terminal_cost")
-    groups = [lowering.stages(getattr(program, phase), phase) for phase in phases]
+    groups = [lowering.stages(getattr(program, phase), phase) for phase in PHASES]
     raise_all(lowering.found)
     return groups
 
 
 def _with_overwritten(
     buffers: Buffers,
-    steps: int,
+    times: Mapping[str, Times],
     found: list[Diagnostic],
     begin: list[Stage],
     step: list[Stage],
@@ -157,8 +162,8 @@ def _with_overwritten(
             of what was found before.
     """
     parts = []
-    for stages in (step + running, end, begin):
-        kept, seen = keep_overwritten(stages, buffers, steps, before=stages is begin)
+    for phase, stages in (("step", step + running), ("terminal_cost", end), ("reset", begin)):
+        kept, seen = keep_overwritten(stages, buffers, times[phase], before=phase == "reset")
         parts.append(kept)
         found += seen.diagnostics()
     raise_all(found)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from diffsim.compiler.autodiff import Copier, Names
 from diffsim.compiler.checks.collecting import runs_once
 from diffsim.compiler.checks.indices import Indices
-from diffsim.compiler.checks.ranges import Ranges
+from diffsim.compiler.checks.ranges import Ranges, Times
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
@@ -40,18 +40,18 @@ Slot = tuple[Buffer, "int | None", int]
 Memory = Load | Store | Accumulate
 
 
-def promoted(stage: Stage, slots: Collection[Slot], steps: int, whole: bool = False) -> Stage:
+def promoted(stage: Stage, slots: Collection[Slot], times: Times | int, whole: bool = False) -> Stage:
     """Return a stage that reads and writes places once where it did more often, as far as that can be told.
 
     Args:
         stage: The stage; it is left as it is.
         slots: The buffers, times and components to look at.
-        steps: The horizon, for bounds of indices that depend on `t`.
+        times: The steps that it runs for, or the horizon, for bounds of indices that depend on `t`.
         whole: Make one sum, or a store in a branch, a read and a store of its own too, so that the loop
             stores all places that it runs over.
     """
     for slot in slots:
-        pass_ = _Promotion(stage, slot, Ranges(stage.body, stage.t, steps), whole)
+        pass_ = _Promotion(stage, slot, Ranges(stage.body, stage.t, times), whole)
         stage = dataclasses.replace(stage, body=pass_.visit(stage.body, (), {}))
     return stage
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import builtins
 import math
-import random
 from collections.abc import Callable, Iterator
 from functools import partial, reduce
 from typing import Any
@@ -28,6 +27,7 @@ from diffsim.compiler.reading.constructors import (
     vector,
 )
 from diffsim.compiler.reading.context import Context
+from diffsim.compiler.reading.draws import DRAWS, refuse_foreign
 from diffsim.compiler.reading.foreign import SPARSE_FUNCTIONS, sparse_call
 from diffsim.compiler.reading.records import construct_record, method_of
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, Sequence, TimeIndex
@@ -58,14 +58,7 @@ for _name in ("sin", "cos", "asin", "acos", "tanh", "exp", "log", "sqrt", "floor
 for _name in ("sin", "cos", "tanh", "exp", "log", "sqrt", "floor", "ceil", "abs"):
     FUNCTIONS[id(getattr(np, _name))] = (_name, 1)
 
-_NO_RANDOM = (
-    "kernels must not draw random numbers (the backward pass would draw others); draw them with NumPy and "
-    "pass them in as ds.Constant or ds.Control"
-)
-_GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 _REFUSED = {
-    "random": _NO_RANDOM,
-    "randn": _NO_RANDOM,
     "sync": "kernels must not synchronise; the library orders the kernels of a step",
 }
 
@@ -116,7 +109,7 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
 
 
 def _check_count(ctx: Context, node: ast.Call, form: Callable[..., Abstract]) -> None:
-    none = (_ignored, _loop_config, _print, sparse_call, algebra.working_epsilon)
+    none = (_ignored, _loop_config, _print, sparse_call, algebra.working_epsilon, *DRAWS.values())
     wanted = 0 if form in none else 2 if form is _at_most else 1
     if len(node.args) < wanted:
         ctx.error(node, f"{ctx.text(node)} must get {wanted} argument(s), got {len(node.args)}", rule="SHAPE")
@@ -227,10 +220,9 @@ def _inline(
 def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> Abstract:
     """Call a Python function now, where all its arguments are known now."""
     name = getattr(obj, "__name__", ctx.text(node.func)).lstrip("_")
-    if isinstance(getattr(obj, "__self__", None), _GENERATORS):
-        ctx.error(node, _NO_RANDOM, rule="RANDOM")
+    refuse_foreign(ctx, node, obj, name)
     if name in _REFUSED:
-        ctx.error(node, _REFUSED[name], rule="RANDOM" if name.startswith("rand") else "FUNCTION")
+        ctx.error(node, _REFUSED[name], rule="FUNCTION")
     arguments = arguments_of(ctx, node, evaluate)
     keywords = {k.arg: evaluate(ctx, k.value) for k in node.keywords if k.arg}
     known = [*arguments, *keywords.values()]
@@ -369,6 +361,7 @@ _SPECIAL: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
     id(precision.epsilon): algebra.working_epsilon,
     id(precision.replayed): algebra.replayed,
     id(intrinsics.stop_gradient): _stop_gradient,
+    **DRAWS,
 }
 for _owner in (ti.Vector, ti.Matrix):
     for _name, _fill in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -17,6 +17,7 @@ from diffsim.compiler.checks.diagnostics import refuse
 from diffsim.compiler.ir import Buffer, Const, Location, Operand, Value
 from diffsim.compiler.reading.captured import Captures
 from diffsim.compiler.reading.quoting import indexed, quoted
+from diffsim.compiler.reading.sites import Sites
 from diffsim.compiler.reading.source import Source
 from diffsim.compiler.reading.values import (
     POISON,
@@ -53,6 +54,8 @@ class Buffers:
         self.cost_stores: list[Location] = []  # where the cost is stored, once per run
         self._names: set[str] = set()
         self._before: dict[int, Buffer] = {}
+        self.key: Buffer | None = None  # what random numbers start from, where kernels draw any
+        self.sites = Sites()
         self.fields = fields
         for key, declared in fields.items():
             self.add(declared, key)
@@ -103,12 +106,21 @@ class Buffers:
 
 @dataclass
 class Frame:
-    """One function being lowered: its source, its local variables, and the loops around the statement."""
+    """One function being lowered: its source, its local variables, and the loops around the statement.
+
+    Attributes:
+        source, variables, loops: These.
+        owner: The object that it is a method of.
+        call: What it is called by; None for the kernel itself.
+        rounds: Of each unrolled loop around the statement, which iteration is being lowered.
+    """
 
     source: Source
     owner: Any
     variables: dict[str, Variable] = field(default_factory=dict)
     loops: int = 0
+    call: ast.Call | None = None
+    rounds: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -135,6 +147,7 @@ class Context:
         read: The statements that were read, by id.
         looked_at: The parts of refused statements that were read on their own, by id.
         notes: How the kernel was read, for `Rollout.explain`.
+        site: Names the kernel's call in the program.
     """
 
     builder: Builder
@@ -155,6 +168,7 @@ class Context:
     read: set[int] = field(default_factory=set)
     looked_at: set[int] = field(default_factory=set)
     notes: dict[str, None] = field(default_factory=dict)
+    site: str = ""
 
     @property
     def in_reset(self) -> bool:
@@ -222,6 +236,16 @@ class Context:
         finally:
             for name in set(self.frame.variables) - names:
                 del self.frame.variables[name]
+
+    def unrolled(self, items: Iterable[Abstract]) -> Iterator[Abstract]:
+        """Yield the items of a loop that is unrolled; while each is lowered, it is known which it is."""
+        rounds = self.frame.rounds
+        for number, item in enumerate(items):
+            rounds.append(number)
+            try:
+                yield item
+            finally:
+                rounds.pop()
 
     @contextlib.contextmanager
     def deeper(self) -> Iterator[None]:

@@ -350,7 +350,7 @@ def _comprehension(ctx: Context, node: ast.ListComp | ast.GeneratorExp) -> Abstr
     variables = ctx.frame.variables
     saved = variables.get(name)
     results = []
-    for item in items:
+    for item in ctx.unrolled(items):
         variables[name] = Variable(item)
         tests = [evaluate(ctx, test) for test in generator.ifs]
         if not all(isinstance(test, Object) for test in tests):

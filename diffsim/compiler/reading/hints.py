@@ -105,11 +105,14 @@ def time_remedy(ctx: Context, node: ast.Subscript, declared: Field, index: Abstr
 def count_remedy(node: ast.Subscript, declared: Any, timed: bool, first: Abstract | None) -> str:
     """Say how a field is indexed that got too many indices or too few."""
     text, given = ast.unparse(node.value), node.slice
-    time = ast.unparse(given.elts[0] if isinstance(given, ast.Tuple) else given)
-    wanted = indexed(text, len(declared.shape), time if timed else "")
+    parts = given.elts if isinstance(given, ast.Tuple) else [given]
+    lacks_time = timed and first is not None and not isinstance(first, TimeIndex)  # of a Control: any number
+    if lacks_time and len(parts) == len(declared.shape):
+        return f"write {text}[{', '.join(map(ast.unparse, [ast.Name('t'), *parts]))}]"
+    wanted = indexed(text, len(declared.shape), ast.unparse(parts[0]) if timed else "")
     if isinstance(first, TimeIndex) and not timed:
         return f"it has no time axis: write {wanted}, or declare a ds.Control, one value in each step"
-    count = len(given.elts) - timed if isinstance(given, ast.Tuple) else 0
+    count = len(parts) - timed if isinstance(given, ast.Tuple) else 0
     kind = getattr(declared, "type", None)
     if kind is not None and count == len(declared.shape) + len(kind.shape) > len(declared.shape):
         return f"components stand by themselves: write {wanted}[{', '.join('01'[: len(kind.shape)])}]"

@@ -78,7 +78,7 @@ def _static_for(ctx: Context, node: ast.For, call: ast.Call | None) -> None:
     items = list(_static_items(ctx, iterable, node))
     ctx.note(node, f"the loop is unrolled, {len(items)} times")
     try:
-        for item in items:
+        for item in ctx.unrolled(items):
             with ctx.scope():
                 _bind(ctx, node.target, item, node)
                 ctx.run(ctx, node.body)

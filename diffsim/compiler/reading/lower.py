@@ -50,7 +50,8 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     source = read_source(call.function)
     builder = Builder(buffers.real)
     t = Value("i32")
-    ctx = Context(builder, buffers, _inline, run, phase, t, grouped=call.group is not None)
+    site = buffers.sites.name(call, phase)
+    ctx = Context(builder, buffers, _inline, run, phase, t, grouped=call.group is not None, site=site)
     frame = Frame(source, call.owner)
     ctx.frames.append(frame)
     frame.variables = {name: Variable(value) for name, value in bound_arguments(ctx, call).items()}
@@ -102,7 +103,7 @@ def _inline(
         templates = {n: _by_reference(p.annotation) for n, p in signature.parameters.items()}
         return call_with_adjoint(ctx, node, (source, owner, templates), adjoint, values, _body)
     ctx.note(node, f"{source.node.name} is inlined")
-    frame = Frame(source, owner)
+    frame = Frame(source, owner, call=node)
     for position, (name, parameter) in enumerate(signature.parameters.items()):
         value = bound.arguments[name]
         if _by_reference(parameter.annotation) and position in aliases:

@@ -62,7 +62,8 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
         buffer = _adjoint_buffer(ctx, node, buffer) if adjoint else buffer
     else:
         buffer, shape = foreign_place(ctx, node, base)
-    time, timed = None, buffer.timed or buffer.kind == "derived"
+    time, step, timed = None, [], buffer.timed or buffer.kind == "derived"
+    first = indices[0] if indices else None
     if timed and _names_no_time(ctx, base, indices, buffer):
         time = _newest(ctx, node, base, adjoint)
     elif timed:
@@ -73,7 +74,9 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
                 + indexed(ctx.text(node.value), len(buffer.shape), "t"),
                 rule="TIME-INDEX",
             )
-        time = _time_of(ctx, node, base, indices)
+        step = [_integer(ctx, node, indices.pop(0))] if buffer.kind == "control" else []
+        time = None if step else _time_of(ctx, node, base, indices)
+    first = first if time is None else None
     time = time if buffer.timed else None  # what is computed before step 0 is the same at all times
     scalars = [_integer(ctx, node, index) for index in indices]
     if len(scalars) != len(buffer.shape):
@@ -83,7 +86,7 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
         ctx.error(
             node,
             f"{label} of shape {buffer.shape} must be indexed with {axes}, got {ctx.text(node)}; "
-            + count_remedy(node, base, timed, indices[0] if indices else None),
+            + count_remedy(node, base, timed, first),
             rule="INDEX",
         )
     for index, n in zip(scalars, buffer.shape, strict=True):
@@ -91,7 +94,7 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
             ctx.error(
                 node, f"index must lie in 0 .. {n - 1}, got {index.value} in {ctx.text(node)}", rule="INDEX"
             )
-    return FieldPlace(buffer, tuple(scalars), time, shape, tuple(range(prod(shape))))
+    return FieldPlace(buffer, (*step, *scalars), time, shape, tuple(range(prod(shape))))
 
 
 def _adjoint_buffer(ctx: Context, node: ast.Subscript, buffer: Buffer) -> Buffer:
@@ -185,12 +188,6 @@ def _time_of(ctx: Context, node: ast.Subscript, declared: Field, indices: list[A
 
 
 def _check_in_reset(ctx: Context, node: ast.Subscript, declared: Field, offset: int) -> None:
-    if declared.kind == "control":
-        ctx.error(
-            node,
-            f"{declared.label} must not be used in reset, got {ctx.text(node)}; it has values from step 0 on",
-            rule="TIME-INDEX",
-        )
     if offset > 0 or (offset and declared.kind == "scratch"):
         ctx.error(
             node,
@@ -204,22 +201,11 @@ def _check_time(ctx: Context, node: ast.Subscript, declared: Field, offset: int)
     if ctx.in_reset:
         _check_in_reset(ctx, node, declared, offset)
     if declared.kind != "state":
-        if ctx.phase == "terminal_cost" and declared.kind == "control":
-            ctx.error(
-                node,
-                f"{declared.label} must not be read in terminal_cost, got {ctx.text(node)}; "
-                "it has no value at the end",
-                rule="TIME-INDEX",
-            )
         if offset != 0:
             ctx.error(
                 node,
                 f"{declared.label} must be indexed at t, got {ctx.text(node)}; "
-                + (
-                    "only the value of this step is readable"
-                    if declared.kind == "control"
-                    else "it lives within one step: make it a State"
-                ),
+                "it lives within one step: make it a State",
                 rule="TIME-INDEX",
             )
         return

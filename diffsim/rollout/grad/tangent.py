@@ -38,6 +38,7 @@ class _Beside:
     label: str
     per_world: bool
     kind: str
+    every: int
 
 
 def tangent_program(lowered: LoweredProgram, real: str) -> tuple[LoweredProgram, dict[Buffer, Buffer]]:
@@ -78,7 +79,7 @@ def tangent_program(lowered: LoweredProgram, real: str) -> tuple[LoweredProgram,
 
 def _beside(buffer: Buffer) -> Buffer:
     key, label = f"{buffer.source.key} (tangent)", f"the tangent of {buffer.label}"
-    source = _Beside(key, label, buffer.per_world, buffer.source.kind)
+    source = _Beside(key, label, buffer.per_world, buffer.source.kind, buffer.every)
     return Buffer(buffer.name + "_dot", buffer.kind, buffer.dtype, buffer.shape, buffer.components, source)
 
 
