@@ -19,7 +19,22 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
     from diffsim.language.intrinsics import at_most, stop_gradient
     from diffsim.language.simulator import Part, Simulator
     from diffsim.language.trace import repeat
-    from diffsim.language.types import mat, mat2, mat3, mat4, real, vec, vec2, vec3, vec4
+    from diffsim.language.types import (
+        i32,
+        ivec,
+        ivec2,
+        ivec3,
+        ivec4,
+        mat,
+        mat2,
+        mat3,
+        mat4,
+        real,
+        vec,
+        vec2,
+        vec3,
+        vec4,
+    )
     from diffsim.optim import minimize
     from diffsim.plan import Plan
     from diffsim.plan.planning import plan
@@ -51,7 +66,12 @@ __all__ = [
     "at_most",
     "control",
     "errors",
+    "i32",
     "init",
+    "ivec",
+    "ivec2",
+    "ivec3",
+    "ivec4",
     "mat",
     "mat2",
     "mat3",

@@ -34,6 +34,7 @@ __all__ = [
     "Value",
     "in_groups",
     "is_float",
+    "passes_gradients",
 ]
 
 NEWEST = 1 << 20  # the time of an access that names none, until the program as a whole tells which it is
@@ -372,6 +373,12 @@ def results_of(op: Op) -> list[Value]:
     if isinstance(op, For | If | Call):
         return op.results
     return []
+
+
+def passes_gradients(stage: Stage) -> bool:
+    """Tell whether a stage writes what gradients flow through: integers, for example, have none."""
+    writes = (op.ref.buffer for op in walk(stage.body) if isinstance(op, Store | Accumulate))
+    return any(buffer.adjoint is not None or buffer.kind == "cost" for buffer in writes)
 
 
 def walk(block: Block) -> Iterator[Op]:

@@ -44,7 +44,7 @@ class Lookout:
     def __init__(self, lowered: LoweredProgram, storage: Storage, layout: Layout) -> None:
         self.lowered, self.storage, self.layout = lowered, storage, layout
         self.largest: dict[int, float] = {}
-        per_step = layout.worlds * sum(b.components * math.prod(b.shape) for b in lowered.states)
+        per_step = layout.worlds * sum(b.components * math.prod(b.shape) for b in lowered.reals)
         self._every = max(1, _APART // max(1, per_step * layout.window))
         self._found = Buffer("found", "found", "f64", (), 2)
         self._launchers: dict[str, Launcher] = {}
@@ -73,13 +73,13 @@ class Lookout:
             return
         kept = self.layout.history
         if self.storage.in_place:
-            views = self._in_place(self.lowered.states)
+            views = self._in_place(self.lowered.reals)
             spoiled = math.isnan(self._largest([view[:, n : n + kept] for view in views]))
         else:
             spoiled = self._reduced("states", n)[0] > 0
         if not spoiled:
             return
-        found = first_bad_state(self.lowered.states, self.storage, self.layout, t0, n, np.isnan)
+        found = first_bad_state(self.lowered.reals, self.storage, self.layout, t0, n, np.isnan)
         assert found is not None  # noqa: S101  (the look found one in the same memory)
         step, state, index, value = found
         when = f"{step}" if self._every == 1 or step > t0 else f"{step} or before"  # not all were looked at
@@ -147,9 +147,11 @@ class Lookout:
 
     def _reduced(self, name: str, n: int) -> tuple[float, float]:
         """Run a kernel that finds out whether a number is NaN, and the largest."""
+        places = self.lowered.reals if name == "states" else list(self.lowered.carried.values())
+        if not places:
+            return 0.0, 0.0
         if name not in self._launchers:
             self.storage.allocate([self._found])
-            places = self.lowered.states if name == "states" else list(self.lowered.carried.values())
             text = check_kernel(name, self.layout, places, self._found)
             self._launchers[name] = Launcher(text, self.storage)
         self._launchers[name](n)

@@ -46,7 +46,7 @@ def explain_not_finite(engine: Engine, cost: NDArray[np.float64]) -> str:
 
 
 def _first_not_finite(engine: Engine) -> tuple[int, Buffer, tuple[int, ...], float] | None:
-    storage, layout, states = engine.storage, engine.plan.layout, engine.lowered.states
+    storage, layout, states = engine.storage, engine.plan.layout, engine.lowered.reals
     found: list[tuple[int, Buffer, tuple[int, ...], float]] = []
     meant: list[tuple[int, Buffer, tuple[int, ...], float]] = []  # infinite from the start: blamed last
 

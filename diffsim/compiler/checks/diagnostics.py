@@ -29,6 +29,7 @@ RULES = {
     "FUNCTION": "functions must have a known derivative",
     "RANDOM": "kernels must not draw random numbers",
     "ATOMIC": "sums are the only atomic operation on fields, and their result must not be used",
+    "INTEGER": "a field of integers must take in integers",
     "COST": "the cost must only be added to",
     "DONE": "done must only be set, to True or to a condition",
     "ADJOINT": "an adjoint of one's own must read values, and add to adjoints only",

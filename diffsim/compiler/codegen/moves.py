@@ -98,10 +98,13 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         return w.finish()
 
     def copies(
-        source: Callable[[Buffer], Place], target: Callable[[Buffer], Place], until: Buffer | None = None
+        source: Callable[[Buffer], Place],
+        target: Callable[[Buffer], Place],
+        until: Buffer | None = None,
+        states: Sequence[Buffer] = lowered.states,
     ) -> Callable[[KernelWriter], None]:
         def body(w: KernelWriter) -> None:
-            for state in lowered.states:
+            for state in states:
                 _copy_history(w, state, source(state), target(state), on_cpu, ended=until)
 
         return body
@@ -114,7 +117,7 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
             _zero(w, buffer, [sizes["world"]], on_cpu)
 
     def seed(w: KernelWriter) -> None:
-        for state in lowered.states:
+        for state in lowered.passing:
             adjoint = adjoint_of(state)
             _zero(w, adjoint, [("w", layout.worlds), ("z", layout.ring)], on_cpu)
             end = adjoint, ["w", layout.ring_of(f"{own} + z")]
@@ -132,16 +135,21 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
     }
     if ended is not None:
         moves["stay"] = kernel("stay", lambda w: _stay(w, lowered, on_cpu))
-    if any(state.adjoint is None for state in lowered.states):  # a program that only runs forward
+    if not lowered.backward:
         return moves
+
+    def passed(state: Buffer) -> Place:
+        return adjoint_of(state), ["w", "z"]
+
+    def carried(state: Buffer) -> Place:
+        return lowered.carried[state], ["w", "z"]
+
     return moves | {
         "save": kernel("save", copies(start, kept)),
         "restore": kernel("restore", copies(kept, start)),
         "zero_parameters": kernel("zero_parameters", zero_parameters),
         "seed": kernel("seed", seed),
-        "carry": kernel(
-            "carry", copies(lambda s: (adjoint_of(s), ["w", "z"]), lambda s: (lowered.carried[s], ["w", "z"]))
-        ),
+        "carry": kernel("carry", copies(passed, carried, states=lowered.passing)),
     }
 
 

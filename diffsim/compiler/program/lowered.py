@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from diffsim.compiler.checks.alarms import Alarms
 from diffsim.compiler.checks.touching import Box
-from diffsim.compiler.ir import Buffer, Stage
+from diffsim.compiler.ir import Buffer, Stage, is_float
 from diffsim.compiler.reading.context import Buffers
 from diffsim.language.trace import Program
 
@@ -39,7 +39,7 @@ class LoweredProgram:
         initial: For each State, the buffer of its initial value.
         begin: Stages before step 0: initial values are copied in, then `reset`.
         step, running, terminal: The stages of each.
-        carried: For each State, the buffer that carries its adjoint from segment to segment.
+        carried: For each State of real numbers, the buffer that carries its adjoint between segments.
         kept: For each State, the buffer of its checkpoints.
         whole: For each State and Scratch, the buffer that whole windows of it can be kept in.
         clear: What to zero before each step; `clear_terminal` before the terminal cost.
@@ -71,6 +71,21 @@ class LoweredProgram:
     def states(self) -> list[Buffer]:
         """The buffers of the States."""
         return [b for b in self.buffers.by_field.values() if b.kind == "state"]
+
+    @property
+    def reals(self) -> list[Buffer]:
+        """The buffers of the States of real numbers."""
+        return [b for b in self.states if is_float(b.dtype)]
+
+    @property
+    def passing(self) -> list[Buffer]:
+        """The buffers of the States that gradients flow through: of real numbers, where it runs backward."""
+        return [b for b in self.states if b.adjoint is not None]
+
+    @property
+    def backward(self) -> bool:
+        """Whether it runs backward too; a tangent program does not."""
+        return bool(self.kept)
 
     @property
     def costs(self) -> list[Buffer]:

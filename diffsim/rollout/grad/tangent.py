@@ -70,7 +70,9 @@ def tangent_program(lowered: LoweredProgram, real: str) -> tuple[LoweredProgram,
         if buffer in beside:
             lowered.buffers.by_field[id(beside[buffer])] = beside[buffer]
     initial = dict(lowered.initial)
-    initial.update({f"{key} (tangent)": beside[buffer] for key, buffer in lowered.initial.items()})
+    initial.update(
+        {f"{key} (tangent)": beside[buffer] for key, buffer in lowered.initial.items() if buffer in beside}
+    )
     changes |= {"initial": initial, "carried": {}, "kept": {}, "clear_adjoint": []}
     return dataclasses.replace(lowered, **changes), beside
 
