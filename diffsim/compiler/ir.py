@@ -186,6 +186,7 @@ class Load:
     Attributes:
         claim: Leave 1 there in the same moment, so that one of several iterations alone finds another number.
         kept: Where the adjoint finds what was read, since the place is written later.
+        changed: An atomic reads it, to go on from there: one may begin with the zeros of `x[t + 1]`.
     """
 
     result: Value
@@ -193,6 +194,7 @@ class Load:
     where: Location | None = None
     claim: bool = False
     kept: Ref | None = None
+    changed: bool = False
 
 
 @dataclass(eq=False)

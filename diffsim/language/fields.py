@@ -180,7 +180,7 @@ class State(Valued):
     they are at `t`, and what is not stored stays so. `set` and `numpy` mean the initial value, whose gradient
     has the State's key.
 
-    A State of integers (`ds.i32`, `ds.ivec2`, ...) has no gradient: counters, flags, lists, states of machines.
+    A State of integers (`ds.i32`, `ds.ivec2`, ...) has no gradient: counters, flags, lists, sort orders.
 
     Args:
         type_: `ds.real`, `ds.vec2`, ..., `ds.i32`.

@@ -106,7 +106,7 @@ def checked_type(kind: str, type_: Any, integers: bool = True) -> ElementType:
 
 
 def _of_integers(given: Any) -> ElementType | None:
-    """Return the type that one of Python's or Taichi's for integers of 32 bits stands for; None for others."""
+    """Return the type that one of Python's or Taichi's for 32-bit integers stands for; None for others."""
     if given is int or (_taichi.is_scalar_type(given) and _taichi.dtype_name(given) == "i32"):
         return i32
     if _taichi.is_vector_type(given) and given.ndim == 1 and _taichi.dtype_name(given.dtype) == "i32":

@@ -113,8 +113,9 @@ def _uncut(ctx: Context, place: FieldPlace, value: Operand, node: ast.AST) -> Op
     if is_float(value.dtype) and not is_float(buffer.dtype) and buffer.kind != "done":
         ctx.error(
             node,
-            f"{buffer.label} must take in integers, got a float in {ctx.text(node)}, whose value and gradient "
-            "would be cut; write ti.cast(..., ti.i32) around the number, or declare the field with ds.real",
+            f"{buffer.label} must take in integers, got a float in {ctx.text(node)}, whose value and "
+            "gradient would be cut; write ti.cast(..., ti.i32) around the number, or declare the field "
+            "with ds.real",
             rule="INTEGER",
         )
     return value
