@@ -3,7 +3,7 @@
 from diffsim import _interrupt
 
 with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
-    from diffsim import control, errors, math, optim, runtime
+    from diffsim import control, errors, math, optim, particles, runtime
     from diffsim.errors import (
         ConfigError,
         Diagnostic,
@@ -36,6 +36,7 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
         vec4,
     )
     from diffsim.optim import minimize
+    from diffsim.particles import neighbors
     from diffsim.plan import Plan
     from diffsim.plan.planning import plan
     from diffsim.rollout import Rollout
@@ -78,7 +79,9 @@ __all__ = [
     "mat4",
     "math",
     "minimize",
+    "neighbors",
     "optim",
+    "particles",
     "plan",
     "real",
     "repeat",
