@@ -28,7 +28,7 @@ RULES = {
     "PYTHON": "Python objects in kernels must be known when the kernel compiles",
     "FUNCTION": "functions must have a known derivative",
     "RANDOM": "kernels must not draw random numbers",
-    "ATOMIC": "sums are the only atomic operation on fields, and their result must not be used",
+    "ATOMIC": "an atomic must change an element of a field or a local variable",
     "INTEGER": "a field of integers must take in integers",
     "COST": "the cost must only be added to",
     "DONE": "done must only be set, to True or to a condition",

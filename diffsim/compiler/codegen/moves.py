@@ -98,13 +98,10 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         return w.finish()
 
     def copies(
-        source: Callable[[Buffer], Place],
-        target: Callable[[Buffer], Place],
-        until: Buffer | None = None,
-        states: Sequence[Buffer] = lowered.states,
+        source: Callable[[Buffer], Place], target: Callable[[Buffer], Place], until: Buffer | None = None
     ) -> Callable[[KernelWriter], None]:
         def body(w: KernelWriter) -> None:
-            for state in states:
+            for state in lowered.states:
                 _copy_history(w, state, source(state), target(state), on_cpu, ended=until)
 
         return body
@@ -137,20 +134,20 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         moves["stay"] = kernel("stay", lambda w: _stay(w, lowered, on_cpu))
     if not lowered.backward:
         return moves
-
-    def passed(state: Buffer) -> Place:
-        return adjoint_of(state), ["w", "z"]
-
-    def carried(state: Buffer) -> Place:
-        return lowered.carried[state], ["w", "z"]
-
     return moves | {
         "save": kernel("save", copies(start, kept)),
         "restore": kernel("restore", copies(kept, start)),
         "zero_parameters": kernel("zero_parameters", zero_parameters),
         "seed": kernel("seed", seed),
-        "carry": kernel("carry", copies(passed, carried, states=lowered.passing)),
+        "carry": kernel("carry", lambda w: _carry(w, lowered, on_cpu)),
     }
+
+
+def _carry(w: KernelWriter, lowered: LoweredProgram, on_cpu: bool) -> None:
+    """Print what hands the adjoints of States to the segment before."""
+    for state in lowered.passing:
+        ends = (adjoint_of(state), ["w", "z"]), (lowered.carried[state], ["w", "z"])
+        _copy_history(w, state, *ends, on_cpu)
 
 
 def _start(w: KernelWriter, lowered: LoweredProgram, on_cpu: bool) -> None:
