@@ -10,6 +10,7 @@ import taichi as ti
 from numpy.typing import NDArray
 
 import diffsim as ds
+from diffsim.errors import ConfigError
 from diffsim.kernels.common import Config
 from diffsim.kernels.common.particles import lattice
 from diffsim.options import option
@@ -140,6 +141,10 @@ class SPH(ds.Simulator):
         """Declare the fields; nothing is allocated before a rollout."""
         self.config = c = config or SPHConfig()
         start = np.asarray(block(c) if x is None else x, float)
+        if start.ndim != 2 or start.shape[1] != 2:
+            raise ConfigError(
+                f"x must have shape (n, 2), got {start.shape}; pass a position for each particle"
+            )
         self.n, self.h, self.mass, self.alpha = len(start), c.smoothing, c.mass, c.height_of_kernel
         self.x, self.v = ds.State(ds.vec2, self.n, init=start), ds.State(ds.vec2, self.n)
         self.rho, self.pressure = ds.Scratch(ds.real, self.n), ds.Scratch(ds.real, self.n)
