@@ -50,8 +50,8 @@ class Ring(ds.Simulator):
         for c in range(CELLS):
             ti.atomic_max(self.tally[t + 1, c][0], self.count[t, c])
         for i in range(N):
-            if self.mode[t, i] == 2:
-                self.tally[t + 1, self.cell[t, i]][1] += 1
+            if self.mode[t, i] > 0:  # of a component that is computed
+                ti.atomic_add(self.tally[t + 1, self.cell[t, i]][self.mode[t, i] - 1], self.mode[t, i] - 1)
 
     @ti.kernel
     def move(self, t: ti.i32):

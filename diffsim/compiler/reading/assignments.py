@@ -241,8 +241,9 @@ def lower_augmented(ctx: Context, node: ast.AugAssign) -> None:
     if place is not None and place.buffer.kind == "done":
         _set_done(ctx, place, value, node)
         return
-    if place is not None and type(node.op) in atomics.BITS:
-        atomics.change(ctx, place, atomics.BITS[type(node.op)], value, node)
+    target = chosen if place is None else (place, None)
+    if target is not None and type(node.op) in atomics.BITS:
+        atomics.change(ctx, target, atomics.BITS[type(node.op)], value, node)
         return
     if place is not None:
         old = places.load(ctx, place, node)

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Callable
 
 from diffsim import _taichi
-from diffsim.compiler.ir import Ref, is_float
+from diffsim.compiler.ir import Operand, Ref, is_float
 from diffsim.compiler.reading import matrices
 from diffsim.compiler.reading.constructors import Evaluate
 from diffsim.compiler.reading.context import Context
@@ -35,10 +35,14 @@ ATOMICS: dict[int, str] = {
     if hasattr(ti, f"atomic_{name}")
 }
 BITS: dict[type[ast.operator], str] = {ast.BitAnd: "bit_and", ast.BitOr: "bit_or", ast.BitXor: "bit_xor"}
-PlaceOf = Callable[[Context, ast.expr], "FieldPlace | None"]
+Chosen = tuple[FieldPlace, "Operand | None"]  # a place, and the index of its component if that is computed
+Finders = tuple[  # of places, and of places with a computed component
+    Callable[[Context, ast.expr], "FieldPlace | None"],
+    Callable[[Context, ast.expr], "tuple[FieldPlace, Operand] | None"],
+]
 
 
-def atomic_call(ctx: Context, node: ast.Call, evaluate: Evaluate, place_of: PlaceOf, fn: str) -> Abstract:
+def atomic_call(ctx: Context, node: ast.Call, evaluate: Evaluate, finders: Finders, fn: str) -> Abstract:
     """Change a local variable or a place in memory, and return what was there before.
 
     Raises:
@@ -49,15 +53,15 @@ def atomic_call(ctx: Context, node: ast.Call, evaluate: Evaluate, place_of: Plac
     target = node.args[0]
     variable = ctx.frame.variables.get(target.id) if isinstance(target, ast.Name) else None
     if variable is None or variable.dtypes is None:
-        place = None if isinstance(target, ast.Name) else place_of(ctx, target)
-        if place is None:
+        found = None if isinstance(target, ast.Name) else _found(ctx, target, finders)
+        if found is None:
             ctx.error(
                 node,
                 f"{ctx.text(node.func)} must change an element of a field or a local variable, got "
                 f"{ctx.text(target)}; name one",
                 rule="ATOMIC",
             )
-        return change(ctx, place, fn, evaluate(ctx, node.args[1]), node)
+        return change(ctx, found, fn, evaluate(ctx, node.args[1]), node)
     old = variable.current
     try:
         new = matrices.elementwise(ctx.builder, fn, old, ctx.runtime(evaluate(ctx, node.args[1]), node))
@@ -75,12 +79,17 @@ def atomic_call(ctx: Context, node: ast.Call, evaluate: Evaluate, place_of: Plac
     return old
 
 
-def change(ctx: Context, place: FieldPlace, fn: str, value: Abstract, node: ast.AST) -> Abstract:
+def _found(ctx: Context, target: ast.expr, finders: Finders) -> Chosen | None:
+    place = finders[0](ctx, target)
+    return finders[1](ctx, target) if place is None else (place, None)
+
+
+def change(ctx: Context, target: Chosen, fn: str, value: Abstract, node: ast.AST) -> Abstract:
     """Change a place in memory and return what was there, in a loop that runs in order.
 
     Args:
         ctx: The state of lowering.
-        place: The place.
+        target: The place, and the index of its component where that is computed.
         fn: What makes the new number of the old one and the value.
         value: The value.
         node: Where this stands.
@@ -88,6 +97,7 @@ def change(ctx: Context, place: FieldPlace, fn: str, value: Abstract, node: ast.
     Raises:
         TraceError: The place may not be written, or it cannot take in the value.
     """
+    place, position = target
     check_writable(ctx, place, node, adds=False)
     buffer, b = place.buffer, ctx.builder
     if buffer.kind == "done":
@@ -106,12 +116,21 @@ def change(ctx: Context, place: FieldPlace, fn: str, value: Abstract, node: ast.
     if place.time == 1:
         ctx.buffers.acknowledged.add(buffer)
     b.where = ctx.at(node)
+    if position is not None:
+        ctx.number(value, node)  # it is for one component
     values = fitted(ctx, place, value, node)
-    old = []
-    for component, amount in zip(place.components, values, strict=True):
+    old: list[Operand] = []
+    chosen: Operand = b.const(0, buffer.dtype)
+    for k, (component, amount) in enumerate(zip(place.components, values, strict=True)):
         ref = Ref(buffer, place.indices, component, place.time)
         before = b.load(ref, changed=True)
-        b.store(ref, b.op(fn, before, b.cast(amount, buffer.dtype)))
+        after = b.op(fn, before, b.cast(amount, buffer.dtype))
+        if position is not None:
+            hit = b.op("eq", position, b.const(k))
+            after, chosen = b.op("select", hit, after, before), b.op("select", hit, before, chosen)
+        b.store(ref, after)
         old.append(before)
     ctx.changed.append(place.indices)
+    if position is not None:
+        return chosen
     return Matrix(tuple(old), place.shape) if place.shape else old[0]

@@ -373,7 +373,7 @@ def _joined(ctx: Context, node: ast.JoinedStr) -> Abstract:
 def _call(ctx: Context, node: ast.Call) -> Abstract:
     fn = ATOMICS.get(id(known_object(ctx, node.func)))
     if fn is not None:
-        return atomic_call(ctx, node, evaluate, place_of, fn)
+        return atomic_call(ctx, node, evaluate, (place_of, chosen_component), fn)
     return evaluate_call(ctx, node, evaluate)
 
 
