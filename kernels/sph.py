@@ -134,7 +134,7 @@ class SPH(ds.Simulator):
     Differentiability: in push, first positions and velocities. Kernels end without a jump where lists do;
     pressures that are cut at zero and walls are kinks of the force.
 
-    Source: Monaghan, "Simulating free surface flows with SPH" (1994); Wendland (1995), the kernel.
+    Reference: Monaghan, "Simulating free surface flows with SPH" (1994); Wendland (1995), the kernel.
     """
 
     def __init__(self, config: SPHConfig | None = None, x: Any = None) -> None:
