@@ -61,6 +61,7 @@ BARS: dict[str, tuple[Bar, ...]] = {
     "rigid_body": (Bar("way of the body", 0.25, below=False),),
     "rigid_body_articulated": (Bar("angle from upright", 5.0), Bar("speed at the end", 0.5)),
     "smoke": (Bar("mean squared error", 10.0), Bar("largest divergence", 1e-5)),
+    "sph": (Bar("distance from the target", 5.0),),
     "two_link_arm": (Bar("mean distance from the path", 20.0),),
     "volume_renderer": (Bar("density: error", 10.0),),
     "water_classifier": (Bar("probability of the true", 50.0),),

@@ -3,7 +3,7 @@
 from diffsim import _interrupt
 
 with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
-    from diffsim import control, errors, math, optim, runtime
+    from diffsim import control, errors, math, optim, particles, runtime
     from diffsim.errors import (
         ConfigError,
         Diagnostic,
@@ -21,8 +21,24 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
     from diffsim.language.intrinsics import at_most, stop_gradient
     from diffsim.language.simulator import Part, Simulator
     from diffsim.language.trace import repeat
-    from diffsim.language.types import mat, mat2, mat3, mat4, real, vec, vec2, vec3, vec4
+    from diffsim.language.types import (
+        i32,
+        ivec,
+        ivec2,
+        ivec3,
+        ivec4,
+        mat,
+        mat2,
+        mat3,
+        mat4,
+        real,
+        vec,
+        vec2,
+        vec3,
+        vec4,
+    )
     from diffsim.optim import minimize
+    from diffsim.particles import neighbors
     from diffsim.plan import Plan
     from diffsim.plan.planning import plan
     from diffsim.rollout import Rollout
@@ -53,14 +69,21 @@ __all__ = [
     "at_most",
     "control",
     "errors",
+    "i32",
     "init",
+    "ivec",
+    "ivec2",
+    "ivec3",
+    "ivec4",
     "mat",
     "mat2",
     "mat3",
     "mat4",
     "math",
     "minimize",
+    "neighbors",
     "optim",
+    "particles",
     "plan",
     "randn",
     "random",

@@ -225,14 +225,14 @@ class Builder:
 
     # ---- memory ----
 
-    def load(self, ref: Ref) -> Operand:
+    def load(self, ref: Ref, changed: bool = False) -> Operand:
         """Read memory; what was read or stored at the same place before in this block is used again."""
         first = 0 if ref.buffer.kind in _READ_ONLY else self._barriers[-1]
         for known in reversed(self._loads[first:]):
             if ref in known:
                 return known[ref]
         result = Value(ref.buffer.dtype)
-        self.append(Load(result, ref, self.where))
+        self.append(Load(result, ref, self.where, changed=changed))
         self._loads[-1][ref] = result
         return result
 

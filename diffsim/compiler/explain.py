@@ -22,6 +22,7 @@ from diffsim.compiler.ir import (
     Location,
     Stage,
     Store,
+    passes_gradients,
     walk,
 )
 from diffsim.compiler.program.lowered import LoweredProgram
@@ -143,6 +144,8 @@ def _origin(stage: Stage) -> list[str]:
         return notes
     if stage.adjoint is not None:
         return ["its adjoint is the one that was given with adjoint_of"]
+    if not passes_gradients(stage):
+        return ["it only writes what has no gradient, integers for example: it has no adjoint"]
     notes = ["its adjoint is derived from its syntax tree: values are computed again, then visited backward"]
     given = Counter((op.name.lstrip("_"), op.primitive) for op in walk(stage.body) if isinstance(op, Call))
     notes += [

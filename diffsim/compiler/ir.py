@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
+from diffsim.compiler.buffer import Buffer
+
 __all__ = [
     "NEWEST",
     "Accumulate",
@@ -34,6 +36,7 @@ __all__ = [
     "Value",
     "in_groups",
     "is_float",
+    "passes_gradients",
 ]
 
 NEWEST = 1 << 20  # the time of an access that names none, until the program as a whole tells which it is
@@ -89,70 +92,6 @@ class Const:
 Operand = Union[Value, Const]
 
 
-class Buffer:
-    """A block of memory that kernels read and write, with or without a time axis.
-
-    Attributes:
-        name: A Python identifier that is unique within a program.
-        kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `done`, `carry`, `checkpoint`,
-            `tape`, `alarm`, `workspace`, `key` (of random numbers), `external`, or `derived`: computed before
-            step 0, and the same in all steps.
-        dtype: The scalar type.
-        shape: The spatial shape, without world, time and component axes.
-        components: Scalars per element.
-        source: The declared field, or the external Taichi field that stands behind it.
-        adjoint: The buffer that holds the adjoint, for what gradients flow through.
-        is_adjoint: This buffer is the adjoint of another.
-        bounds: What the program relies on of an integer Constant: for literal indices (None where an index
-            runs), the smallest and the largest value.
-        distinct: The literal indices at which it must hold no value twice, for the same reason.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        kind: str,
-        dtype: str,
-        shape: tuple[int, ...],
-        components: int = 1,
-        source: Any = None,
-    ) -> None:
-        self.name, self.kind, self.dtype, self.shape = name, kind, dtype, shape
-        self.components, self.source = components, source
-        self.adjoint: Buffer | None = None
-        self.is_adjoint = False
-        self.bounds: dict[tuple[int | None, ...], tuple[float, float]] = {}
-        self.distinct: set[tuple[int | None, ...]] = set()
-
-    @property
-    def per_world(self) -> bool:
-        """Tell whether each world has values of its own by declaration."""
-        return bool(getattr(self.source, "per_world", False))
-
-    @property
-    def label(self) -> str:
-        """Name the buffer in messages."""
-        return str(getattr(self.source, "label", self.name))
-
-    @property
-    def hidden(self) -> bool:
-        """Tell whether the library made it for itself, to keep what is overwritten."""
-        return bool(getattr(self.source, "hidden", False))
-
-    @property
-    def timed(self) -> bool:
-        """Tell whether the first index of this buffer is the time."""
-        return self.kind in ("state", "scratch", "control")
-
-    @property
-    def every(self) -> int:
-        """How many steps each entry of a Control is for."""
-        return int(getattr(self.source, "every", 1))
-
-    def __repr__(self) -> str:
-        return f"@{self.name}"
-
-
 @dataclass(frozen=True)
 class Ref:
     """One scalar in memory: a component of an element of a buffer, at a time relative to the step's `t`.
@@ -194,6 +133,7 @@ class Load:
     Attributes:
         claim: Leave 1 there in the same moment, so that one of several iterations alone finds another number.
         kept: Where the adjoint finds what was read, since the place is written later.
+        changed: An atomic reads it, to go on from there: one may begin with the zeros of `x[t + 1]`.
     """
 
     result: Value
@@ -201,6 +141,7 @@ class Load:
     where: Location | None = None
     claim: bool = False
     kept: Ref | None = None
+    changed: bool = False
 
 
 @dataclass(eq=False)
@@ -381,6 +322,12 @@ def results_of(op: Op) -> list[Value]:
     if isinstance(op, For | If | Call):
         return op.results
     return []
+
+
+def passes_gradients(stage: Stage) -> bool:
+    """Tell whether a stage writes what gradients flow through: integers, for example, have none."""
+    writes = (op.ref.buffer for op in walk(stage.body) if isinstance(op, Store | Accumulate))
+    return any(buffer.adjoint is not None or buffer.kind == "cost" for buffer in writes)
 
 
 def walk(block: Block) -> Iterator[Op]:

@@ -171,8 +171,7 @@ class Fused(Executor):
         host: bool = True,
     ) -> None:
         super().__init__(stages, layout, real, storage, make, host)
-        differentiable = all(state.adjoint is not None for state in stages.lowered.states)
-        self.together = storage.on_cpu and layout.worlds > layout.groups and differentiable
+        self.together = storage.on_cpu and layout.worlds > layout.groups and stages.lowered.backward
         self._made: dict[str, Launcher] = {}
 
     def forward(self, t0: int, n: int, last: bool) -> None:

@@ -44,7 +44,7 @@ class Lookout:
     def __init__(self, lowered: LoweredProgram, storage: Storage, layout: Layout) -> None:
         self.lowered, self.storage, self.layout = lowered, storage, layout
         self.largest: dict[int, float] = {}
-        per_step = layout.worlds * sum(b.components * math.prod(b.shape) for b in lowered.states)
+        per_step = layout.worlds * sum(b.components * math.prod(b.shape) for b in lowered.reals)
         self._every = max(1, _APART // max(1, per_step * layout.window))
         self._found = Buffer("found", "found", "f64", (), 2)
         self._launchers: dict[str, Launcher] = {}
@@ -74,13 +74,14 @@ class Lookout:
         kept = self.layout.history
         lowered = self.lowered
         if self.storage.in_place:
-            views = [view[:, n : n + kept] for view in self._in_place(lowered.states)]
-            spoiled = math.isnan(self._largest([*views, *self._in_place(lowered.constant_states)]))
+            views = [view[:, n : n + kept] for view in self._in_place(lowered.reals)]
+            spoiled = math.isnan(self._largest([*views, *self._in_place(lowered.constant_reals)]))
         else:
             spoiled = self._reduced("states", n)[0] > 0
         if not spoiled:
             return
-        found = first_bad_state(lowered.all_states, self.storage, self.layout, t0, n, np.isnan)
+        states = [*lowered.constant_reals, *lowered.reals]
+        found = first_bad_state(states, self.storage, self.layout, t0, n, np.isnan)
         assert found is not None  # noqa: S101  (the look found one in the same memory)
         step, state, index, value = found
         when = f"{step}" if self._every == 1 or step > t0 else f"{step} or before"  # not all were looked at
@@ -148,10 +149,12 @@ class Lookout:
 
     def _reduced(self, name: str, n: int) -> tuple[float, float]:
         """Run a kernel that finds out whether a number is NaN, and the largest."""
+        reals = [*self.lowered.constant_reals, *self.lowered.reals]
+        places = reals if name == "states" else list(self.lowered.carried.values())
+        if not places:
+            return 0.0, 0.0
         if name not in self._launchers:
             self.storage.allocate([self._found])
-            lowered, carried = self.lowered, list(self.lowered.carried.values())
-            places = lowered.all_states if name == "states" else carried
             text = check_kernel(name, self.layout, places, self._found)
             self._launchers[name] = Launcher(text, self.storage)
         self._launchers[name](n)

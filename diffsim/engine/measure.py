@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.codegen.layout import rounded
-from diffsim.compiler.codegen.stages import StageSet
+from diffsim.compiler.codegen.stages import StageSet, adjoint_of
 from diffsim.compiler.ir import Buffer, Operand, Ref, Stage, Value
 from diffsim.compiler.program.copying import over_elements
 
@@ -64,12 +64,11 @@ def _sum_stage(stages: StageSet, norms: Buffer) -> Stage:
         a = b.op("mul", a, b.const(factor, "f64"))
         return b.op("mul", a, a)
 
-    states = stages.lowered.all_states
+    states = [*stages.lowered.constant_reals, *stages.lowered.passing]
     wide = any(state.dtype == "f64" for state in states)  # squares of f32 fit as they are
 
     for state in states:
-        adjoint = state.adjoint
-        assert adjoint is not None  # noqa: S101  (States are differentiable)
+        adjoint = adjoint_of(state)
 
         def add(indices: tuple[Operand, ...], adjoint: Buffer = adjoint) -> None:
             for c in range(adjoint.components):

@@ -46,7 +46,7 @@ def rounding(
     saved = {buffer: [a.copy() for a in storage.arrays(buffer)] for buffer in initial}
     try:
         for buffer, arrays in saved.items():
-            moved = [_in_the_last_bit(a, rng) for a in arrays]
+            moved = [_in_the_last_bit(a, rng) if a.dtype.kind == "f" else a for a in arrays]
             storage.put(buffer, iter(np.where(a == 0.0, a, b) for a, b in zip(arrays, moved, strict=True)))
         found = run()
     finally:

@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError, StateError
-from diffsim.language.types import ElementType, checked_shape, checked_type, real, type_and_shape
+from diffsim.language.types import ElementType, checked_shape, checked_type, type_and_shape
 from diffsim.language.values import checked_integers, checked_values, extent, named_shape
 from diffsim.options import plain_number
 
 __all__ = [
     "Constant",
-    "Cost",
-    "Done",
     "Field",
-    "Key",
     "Param",
     "Scratch",
     "State",
@@ -34,7 +31,7 @@ class Field:
     """
 
     kind = "field"
-    differentiable = True
+    integer = False
     hidden = False  # made by the library, for itself
 
     def __init__(self, type_: ElementType, shape: tuple[int, ...], per_world: bool = False) -> None:
@@ -45,6 +42,8 @@ class Field:
                 "there are is told to ds.Rollout"
             )
         self.type, self.shape, self.per_world = type_, shape, per_world
+        self.integer = type_.integer
+        self.differentiable = not self.integer and self.kind not in ("constant", "workspace", "done", "key")
         self.key = ""
         self.version = 0
         self._host: NDArray[Any] | None = None
@@ -102,7 +101,8 @@ class Valued(Field):
         Raises:
             ConfigError: The array is not numeric, holds NaN, or its shape does not fit.
         """
-        self._host = self._validated(array)
+        values = self._validated(array)
+        self._host = checked_integers(self.label, values) if self.integer else values
         self._fetch = self._holder = None
         self.version += 1
 
@@ -179,8 +179,10 @@ class State(Valued):
     all begin with what they are at `t`, and what is not stored stays so. `set` and `numpy` mean the initial
     value, whose gradient has the State's key.
 
+    A State of integers (`ds.i32`, `ds.ivec2`, ...) has no gradient: counters, flags, lists, sort orders.
+
     Args:
-        type_: `ds.real`, `ds.vec2`, ...
+        type_: `ds.real`, `ds.vec2`, ..., `ds.i32`.
         shape: The spatial shape.
         init: The initial value, zero where left out.
         history: How many past steps are readable: 2 allows `x[t - 1]`; `x[-1]` is `x[0]`, or by `reset`.
@@ -222,7 +224,7 @@ class Scratch(Field):
     """Declare what lives within one step, or in `reset`: zero at its start, used as `f[t, ...]`.
 
     Args:
-        type_: `ds.real`, `ds.vec2`, ...
+        type_: `ds.real`, `ds.vec2`, ..., or `ds.i32`, `ds.ivec2`, ... for integers, which have no gradient.
         shape: The spatial shape.
 
     Raises:
@@ -260,7 +262,6 @@ class Workspace(Field):
     """
 
     kind = "workspace"
-    differentiable = False
 
     def __init__(self, type_: ElementType, *shape: Any) -> None:
         super().__init__(checked_type("Workspace", type_), checked_shape("Workspace", shape))
@@ -303,60 +304,11 @@ class Constant(Valued):
     """
 
     kind = "constant"
-    differentiable = False
 
     def __init__(
         self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
     ) -> None:
         type_, dims, values = type_and_shape("Constant", type_or_array, shape, init)
         super().__init__(type_, dims, per_world)
-        self.integer = values is not None and np.asarray(values).dtype.kind in "iub"
+        self.integer |= values is not None and np.asarray(values).dtype.kind in "iub"
         self.set(0.0 if values is None else values)
-
-    def _validated(self, array: ArrayLike) -> NDArray[Any]:
-        values = super()._validated(array)
-        return checked_integers(self.label, values) if self.integer else values
-
-
-class Cost(Field):
-    """The scalar that kernels add the cost to: `self.cost[None] += ...`. Every simulator has one."""
-
-    kind = "cost"
-
-    def __init__(self) -> None:
-        super().__init__(real, ())
-        self.key = "cost"
-
-
-class Done(Field):
-    """The flag that kernels set to end their world, `self.done[None] = True`. Every simulator has one."""
-
-    kind = "done"
-    differentiable = False
-    integer = True
-
-    def __init__(self) -> None:
-        super().__init__(real, ())
-        self.key = "done"
-
-    @property
-    def label(self) -> str:
-        """Name the field in messages."""
-        return "self.done"
-
-
-class Key(Field):
-    """What random numbers of each world start from: two integers. Programs whose kernels draw have one."""
-
-    kind = "key"
-    differentiable = False
-    integer = True
-
-    def __init__(self) -> None:
-        super().__init__(real, (2,))
-        self.key = "random numbers"
-
-    @property
-    def label(self) -> str:
-        """Name the field in messages."""
-        return "what random numbers start from"

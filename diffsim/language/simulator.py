@@ -15,7 +15,8 @@ import numpy as np
 from diffsim import _taichi
 from diffsim.errors import StateError, TraceError
 from diffsim.language.adjoints import is_method
-from diffsim.language.fields import Cost, Done, Field, Valued
+from diffsim.language.fields import Field, Valued
+from diffsim.language.outcome import Cost, Done
 from diffsim.language.sources import check_source
 
 __all__ = [

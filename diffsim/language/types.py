@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from diffsim import _taichi
 from diffsim.errors import ConfigError
 from diffsim.options import plain_number
 
@@ -16,6 +17,11 @@ __all__ = [
     "ElementType",
     "checked_shape",
     "checked_type",
+    "i32",
+    "ivec",
+    "ivec2",
+    "ivec3",
+    "ivec4",
     "mat",
     "mat2",
     "mat3",
@@ -36,10 +42,12 @@ class ElementType:
     Attributes:
         name: What it is called in messages, `vec2` for example.
         shape: `()` for a scalar, `(n,)` for a vector, `(n, m)` for a matrix.
+        integer: The components are integers of 32 bits, which carry no derivative.
     """
 
     name: str
     shape: tuple[int, ...] = ()
+    integer: bool = False
 
     @property
     def components(self) -> int:
@@ -61,26 +69,49 @@ def mat(n: int, m: int | None = None) -> ElementType:
     return ElementType(f"mat{n}" if n == m else f"mat{n}x{m}", (n, m))
 
 
-real = ElementType("real")
+def ivec(n: int) -> ElementType:
+    """Return the type of vectors of `n` integers."""
+    return ElementType(f"ivec{n}", (n,), integer=True)
+
+
+real, i32 = ElementType("real"), ElementType("i32", integer=True)
 vec2, vec3, vec4 = vec(2), vec(3), vec(4)
 mat2, mat3, mat4 = mat(2), mat(3), mat(4)
+ivec2, ivec3, ivec4 = ivec(2), ivec(3), ivec(4)
 
 
-def checked_type(kind: str, type_: Any) -> ElementType:
-    """Return the type of a declaration.
+def checked_type(kind: str, type_: Any, integers: bool = True) -> ElementType:
+    """Return the type of a declaration; Taichi's types of integers are understood too.
 
     Args:
         kind: What is declared, for messages.
         type_: What was given for a type.
+        integers: It may be a type of integers.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is none, or one of integers where gradients are meant.
     """
-    if not isinstance(type_, ElementType):
+    found = type_ if isinstance(type_, ElementType) else _of_integers(type_)
+    if found is None:
         raise ConfigError(
-            f"{kind} type must be an element type, got {type_!r}; use ds.real, ds.vec2, ds.mat2, ..."
+            f"{kind} type must be an element type, got {type_!r}; use ds.real, ds.vec2, ds.mat2, ..., "
+            "or ds.i32 for integers and flags"
         )
-    return type_
+    if found.integer and not integers:
+        raise ConfigError(
+            f"{kind} type must be one of real numbers, which gradients are for, got {found!r}; declare "
+            "integers that kernels read as ds.Constant, those that they compute as ds.State or ds.Scratch"
+        )
+    return found
+
+
+def _of_integers(given: Any) -> ElementType | None:
+    """Return the type that one of Python's or Taichi's for 32-bit integers stands for; None for others."""
+    if given is int or (_taichi.is_scalar_type(given) and _taichi.dtype_name(given) == "i32"):
+        return i32
+    if _taichi.is_vector_type(given) and given.ndim == 1 and _taichi.dtype_name(given.dtype) == "i32":
+        return ivec(int(given.n))
+    return None
 
 
 def checked_shape(kind: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
@@ -117,8 +148,8 @@ def type_and_shape(
     Raises:
         ConfigError: A type, shape or values that are not allowed.
     """
-    if isinstance(first, ElementType):
-        return first, checked_shape(kind, shape), init
+    if isinstance(first, ElementType) or _of_integers(first) is not None:
+        return checked_type(kind, first, kind == "Constant"), checked_shape(kind, shape), init
     if shape or init is not None:
         raise ConfigError(
             f"{kind} type must be an element type, got {first!r}; use ds.real, ds.vec2, ... before a shape"

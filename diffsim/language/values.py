@@ -66,7 +66,8 @@ def checked_integers(label: str, values: NDArray[Any]) -> NDArray[Any]:
         or np.any(np.abs(values) >= 2**31)
     ):
         raise ConfigError(
-            f"{label} must hold 32-bit integers, got other numbers; declare it with a float array"
+            f"{label} must hold 32-bit integers, got other numbers; declare it with floats (a float "
+            "array, or ds.real)"
         )
     return values.astype(np.int32)
 

@@ -137,7 +137,7 @@ class Sizes:
             + sum(one_group.bytes(b) for b in reduced),
             "checkpoints": (size(lowered.kept[b] for b in states) if layout.checkpoints else 0)
             + (size(lowered.whole.values()) if layout.windows else 0),
-            "carried": size([*(lowered.carried[b] for b in states), lowered.ended]) + 8 * layout.worlds,
+            "carried": size([*lowered.carried.values(), lowered.ended]) + 8 * layout.worlds,
             "tapes": sum(layout.bytes(b, lanes=max(layout.groups, layout.worlds)) for b in self.tapes),
         }
 

@@ -46,7 +46,8 @@ def explain_not_finite(engine: Engine, cost: NDArray[np.float64]) -> str:
 
 
 def _first_not_finite(engine: Engine) -> tuple[int, Buffer, tuple[int, ...], float] | None:
-    storage, layout, states = engine.storage, engine.plan.layout, engine.lowered.all_states
+    storage, layout, lowered = engine.storage, engine.plan.layout, engine.lowered
+    states = [*lowered.constant_reals, *lowered.reals]
     found: list[tuple[int, Buffer, tuple[int, ...], float]] = []
     meant = list(found)  # infinite from the start: blamed last
 
@@ -275,9 +276,7 @@ def _written(stage: Stage) -> list[Spot]:
 def _external(ref: Ref, indices: tuple[int, ...]) -> Any:
     """Read a Taichi field of the user's own."""
     element = ref.buffer.source[indices if indices else None]
-    if ref.buffer.components == 1:
-        return element
-    return np.ravel(element.to_numpy())[ref.component]
+    return element if ref.buffer.components == 1 else np.ravel(element.to_numpy())[ref.component]
 
 
 def _component(buffer: Buffer, component: int) -> list[int]:

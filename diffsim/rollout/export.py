@@ -45,7 +45,7 @@ def export(engine: Engine, inputs: Inputs, folder: str | os.PathLike[str], name:
     _check(engine)
     plan, real = engine.plan, engine.info.real
     stages = adjoint_stages(engine.lowered, real, plan.steps, "fused")
-    script = written(stages, plan, real, _differentiable(engine))
+    script = written(stages, plan, real, engine.lowered.backward)
     facts, first = _facts(engine, inputs, script, name)
     try:
         image = script.compile(name, first, _cost_of(engine), portable)
@@ -92,10 +92,6 @@ def _check(engine: Engine) -> None:
             "a rollout must keep its checkpoints in its own memory to be exported, got some on the host or "
             "on disk; leave host_memory and spill out"
         )
-
-
-def _differentiable(engine: Engine) -> bool:
-    return all(state.adjoint is not None for state in engine.lowered.states)
 
 
 def _facts(

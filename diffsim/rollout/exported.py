@@ -59,7 +59,7 @@ class Simulation:
         """Set an input; one number fills it."""
         entry = FACTS["inputs"][key]
         shape = tuple(entry["shape"])
-        whole = np.broadcast_to(np.asarray(values, entry["dtype"]), shape)
+        whole = np.broadcast_to(np.asarray(values).astype(entry["dtype"], casting="same_kind"), shape)
         parts = whole.reshape(*shape[: len(shape) - len(entry["element"])], -1)
         for k, view in enumerate(self._views(entry)):
             view[...] = parts[..., k]

@@ -149,6 +149,11 @@ def _named(program: Program, item: Any) -> list[Valued]:
     if isinstance(item, str) and item in fields:
         item = fields[item]
     if isinstance(item, Param | Control | State) and id(item) in {id(f) for f in fields.values()}:
+        if item.integer:
+            raise ConfigError(
+                f"wrt must name fields of real numbers, got {item.label}, which holds integers and has no "
+                "gradient; leave it out"
+            )
         return [item]
     if isinstance(item, str):  # of a part
         inside: list[Valued] = [
@@ -161,7 +166,7 @@ def _named(program: Program, item: Any) -> list[Valued]:
         inside = [f for f in fields_within(item) if isinstance(f, Param | Control) and id(f) in own]
         if inside:
             return inside
-    known = [k for k, f in fields.items() if isinstance(f, Param | Control | State)]
+    known = [k for k, f in fields.items() if isinstance(f, Param | Control | State) and not f.integer]
     name = type(program.simulator).__name__
     raise ConfigError(
         f"wrt must name Params, Controls, parts or States of {name}, got {item!r}; it has {', '.join(known)}"

@@ -14,7 +14,7 @@ from diffsim.compiler.checks.collecting import Access, Collector, Index, runs_on
 from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.checks.findings import Finding, told
 from diffsim.compiler.checks.ranges import Times
-from diffsim.compiler.ir import Buffer, For, Stage
+from diffsim.compiler.ir import Buffer, For, Load, Stage
 from diffsim.errors import Diagnostic
 
 __all__ = ["Overwrite", "Survey", "check_access", "survey"]
@@ -143,7 +143,7 @@ def _look(result: Survey, buffer: Buffer, time: int | None, component: int, acce
 def _read_ahead(buffer: Buffer, component: int, accesses: list[Access]) -> Iterator[Finding]:
     """Find a read at `t + 1` that comes before any write, and not in one loop with a later one."""
     first = min(accesses, key=lambda a: a.order)
-    if first.write or first.where is None:
+    if first.write or first.where is None or (isinstance(first.op, Load) and first.op.changed):
         return
     if not any(a.write and _in_one_loop(first, a) for a in accesses):
         yield Finding("READ-AHEAD", buffer, 1, component, first.where)

@@ -13,7 +13,7 @@ __all__ = ["GRADIENT_RULES", "RULES", "raise_all", "refuse"]
 
 # What each rule asks for; docs/rules.md tells more of each, and a test compares the two.
 RULES = {
-    "OVERWRITE": "a value must not be overwritten after it was read where it cannot be kept for the backward pass",
+    "OVERWRITE": "a value must not be overwritten after it was read where it cannot be kept",
     "RACE": "iterations of a kernel's outermost loop must not write what others read or write",
     "READ-AHEAD": "x[t + 1] must be written before it is read",
     "WRITE-TIME": "a step must write States at t + 1 and Scratches at t, or both without a time",
@@ -28,7 +28,8 @@ RULES = {
     "PYTHON": "Python objects in kernels must be known when the kernel compiles",
     "FUNCTION": "functions must have a known derivative",
     "RANDOM": "random numbers must be drawn by ds.random or ds.randn, with integer counters",
-    "ATOMIC": "sums are the only atomic operation on fields, and their result must not be used",
+    "ATOMIC": "an atomic must change an element of a field or a local variable",
+    "INTEGER": "a field of integers must take in integers",
     "COST": "the cost must only be added to",
     "DONE": "done must only be set, to True or to a condition",
     "ADJOINT": "an adjoint of one's own must read values, and add to adjoints only",

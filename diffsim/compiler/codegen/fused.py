@@ -246,7 +246,7 @@ def _zero_parameter(w: KernelWriter, buffer: Buffer, lane: Lane) -> None:
 
 def _seed_window(w: KernelWriter, lowered: LoweredProgram, lane: Lane, own: str) -> None:
     """Begin with the adjoints of the segment behind, after `own` steps, or with zeros at the end."""
-    for state in lowered.states:
+    for state in lowered.passing:
         adjoint, carry = adjoint_of(state), lowered.carried[state]
         with w.inside(f"for z in range({w.layout.ring}):"):
             w.zero(adjoint, [lane.world, "z"])
@@ -256,6 +256,6 @@ def _seed_window(w: KernelWriter, lowered: LoweredProgram, lane: Lane, own: str)
 
 
 def _save_carry(w: KernelWriter, lowered: LoweredProgram, lane: Lane) -> None:
-    for state in lowered.states:
+    for state in lowered.passing:
         with w.inside(f"for z in range({w.layout.history}):"):
             w.copy(adjoint_of(state), [lane.world, "z"], lowered.carried[state], [lane.world, "z"])

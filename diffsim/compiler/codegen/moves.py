@@ -115,7 +115,7 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
             _zero(w, buffer, [sizes["world"]], on_cpu)
 
     def seed(w: KernelWriter) -> None:
-        for state in lowered.states:
+        for state in lowered.passing:
             adjoint = adjoint_of(state)
             _zero(w, adjoint, [("w", layout.worlds), ("z", layout.ring)], on_cpu)
             end = adjoint, ["w", layout.ring_of(f"{own} + z")]
@@ -133,17 +133,22 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
     }
     if ended is not None:
         moves["stay"] = kernel("stay", lambda w: _stay(w, lowered, on_cpu))
-    if any(state.adjoint is None for state in lowered.states):  # a program that only runs forward
+    if not lowered.backward:
         return moves
     return moves | {
         "save": kernel("save", copies(start, kept)),
         "restore": kernel("restore", copies(kept, start)),
         "zero_parameters": kernel("zero_parameters", zero_parameters),
         "seed": kernel("seed", seed),
-        "carry": kernel(
-            "carry", copies(lambda s: (adjoint_of(s), ["w", "z"]), lambda s: (lowered.carried[s], ["w", "z"]))
-        ),
+        "carry": kernel("carry", lambda w: _carry(w, lowered, on_cpu)),
     }
+
+
+def _carry(w: KernelWriter, lowered: LoweredProgram, on_cpu: bool) -> None:
+    """Print what hands the adjoints of States to the segment before."""
+    for state in lowered.passing:
+        ends = (adjoint_of(state), ["w", "z"]), (lowered.carried[state], ["w", "z"])
+        _copy_history(w, state, *ends, on_cpu)
 
 
 def _start(w: KernelWriter, lowered: LoweredProgram, on_cpu: bool) -> None:

@@ -49,7 +49,7 @@ class StageSet:
         lowered = self.lowered
         oldest = []
         if self.step_adj:
-            oldest = [Clearing(adjoint_of(state), 1 - lowered.history) for state in lowered.states]
+            oldest = [Clearing(adjoint_of(state), 1 - lowered.history) for state in lowered.passing]
         return {
             "begin": [],
             "step": lowered.clear,
@@ -107,8 +107,8 @@ def tapes_of(stage: Stage) -> set[Buffer]:
 
 
 def adjoint_of(state: Buffer) -> Buffer:
-    """Return the buffer of a State's adjoint; all States have one in a program that runs backward."""
-    assert state.adjoint is not None  # noqa: S101  (States are differentiable)
+    """Return the buffer of the adjoint of a State of real numbers, in a program that runs backward."""
+    assert state.adjoint is not None  # noqa: S101  (the callers go through those that have one)
     return state.adjoint
 
 

@@ -30,7 +30,7 @@ def lean_step(stages: StageSet) -> tuple[list[Clearing], list[Stage]]:
     clears = {clearing.buffer: clearing for clearing in stages.clears()["step_adj"]}
     run = [hoisted(expanded(stage), outermost=True) for stage in stages.in_order()["step_adj"]]
     accesses = accesses_of(run)
-    newest = {state.adjoint for state in stages.lowered.states}
+    newest = {state.adjoint for state in stages.lowered.passing}
     changes: dict[int, Op | None] = {}
     for buffer in dict.fromkeys(buffer for buffer, _, _ in accesses if _passes(buffer)):
         first = 1 - stages.lowered.history if buffer.kind == "state" else 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from diffsim.compiler.checks.alarms import Alarms
 from diffsim.compiler.checks.touching import Box
-from diffsim.compiler.ir import Buffer, Stage
+from diffsim.compiler.ir import Buffer, Stage, is_float
 from diffsim.compiler.reading.context import Buffers
 from diffsim.language.trace import Program
 
@@ -39,13 +39,14 @@ class LoweredProgram:
         initial: For each State, the buffer of its initial value.
         begin: Stages before step 0: Scratches are zeroed, initial values are copied in, then `reset`.
         step, running, terminal: The stages of each.
-        carried: For each State, the buffer that carries its adjoint from segment to segment.
+        carried: For each State of real numbers, the buffer that carries its adjoint between segments.
         kept: For each State, the buffer of its checkpoints.
         whole: For each State and Scratch, the buffer that whole windows of it can be kept in.
         clear: What to zero before each step; `clear_terminal` before the terminal cost.
         alarms: What kernels look at while they run.
         history: Past steps that are readable, the largest of all States.
         ended: For each world the first step that it does not run; None where no kernel ends worlds.
+        backward: It runs backward too; a tangent program does not.
         frozen: What a step does to a world that has ended: its States stay, its Scratches are zero.
     """
 
@@ -66,6 +67,7 @@ class LoweredProgram:
     clear_adjoint: list[Clearing] = field(default_factory=list)
     ended: Buffer | None = None
     frozen: list[Stage] = field(default_factory=list)
+    backward: bool = True
 
     @property
     def states(self) -> list[Buffer]:
@@ -82,6 +84,21 @@ class LoweredProgram:
     def all_states(self) -> list[Buffer]:
         """The buffers of all States; those that no step writes come first."""
         return [*self.constant_states, *self.states]
+
+    @property
+    def reals(self) -> list[Buffer]:
+        """The buffers of the States of real numbers that steps write."""
+        return [b for b in self.states if is_float(b.dtype)]
+
+    @property
+    def constant_reals(self) -> list[Buffer]:
+        """The buffers of the States of real numbers that no step writes."""
+        return [b for b in self.constant_states if is_float(b.dtype)]
+
+    @property
+    def passing(self) -> list[Buffer]:
+        """The buffers of the States that gradients flow through: of real numbers, where it runs backward."""
+        return [b for b in self.states if b.adjoint is not None]
 
     @property
     def costs(self) -> list[Buffer]:

@@ -47,7 +47,7 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     states = [f for f in program.fields.values() if isinstance(f, State)]
     alarms = Alarms()
     reset, step, running, terminal = _lowered_calls(program, Lowering(buffers, steps, alarms))
-    initial = {state.key: _initial_buffer(state, buffers.by_field[id(state)], real) for state in states}
+    initial = {state.key: _initial_buffer(state, buffers.by_field[id(state)]) for state in states}
     step, running, found = with_times(step, running, buffers, steps)
     raise_all(found)
     held = [buffers.by_field[id(state)] for state in states]
@@ -67,9 +67,8 @@ def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
     lowered = LoweredProgram(
         program, buffers, initial, begin, step, running, terminal, history, alarms=alarms
     )
-    for buffer in lowered.states:
-        lowered.carried[buffer] = _companion(buffer, "carry", "carry")
-        lowered.kept[buffer] = _companion(buffer, "kept", "checkpoint")
+    lowered.carried = {buffer: _companion(buffer, "carry", "carry") for buffer in lowered.passing}
+    lowered.kept = {buffer: _companion(buffer, "kept", "checkpoint") for buffer in lowered.states}
     for buffer in (b for b in buffers.by_field.values() if b.kind in ("state", "scratch")):
         lowered.whole[buffer] = _companion(buffer, "whole", f"whole {buffer.kind}")
     plan_clearing(lowered)
@@ -195,10 +194,12 @@ def _check_cost(lowered: LoweredProgram) -> None:
         )
 
 
-def _initial_buffer(state: State, target: Buffer, real: str) -> Buffer:
-    buffer = Buffer(target.name + "_initial", "param", real, state.shape, state.type.components, state)
-    buffer.adjoint = Buffer(buffer.name + "_adj", "param", real, state.shape, state.type.components, state)
-    buffer.adjoint.is_adjoint = True
+def _initial_buffer(state: State, target: Buffer) -> Buffer:
+    like = (target.dtype, state.shape, state.type.components, state)
+    buffer = Buffer(target.name + "_initial", "param", *like)
+    if state.differentiable:
+        buffer.adjoint = Buffer(buffer.name + "_adj", "param", *like)
+        buffer.adjoint.is_adjoint = True
     return buffer
 
 

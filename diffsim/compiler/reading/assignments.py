@@ -7,7 +7,7 @@ from typing import Any
 
 from diffsim import _taichi
 from diffsim.compiler.ir import Const, Value, is_float
-from diffsim.compiler.reading import places, writes
+from diffsim.compiler.reading import atomics, places, writes
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.expressions import chosen_component, evaluate, known_object, place_of
 from diffsim.compiler.reading.operators import binary
@@ -240,6 +240,10 @@ def lower_augmented(ctx: Context, node: ast.AugAssign) -> None:
         return
     if place is not None and place.buffer.kind == "done":
         _set_done(ctx, place, value, node)
+        return
+    target = chosen if place is None else (place, None)
+    if target is not None and type(node.op) in atomics.BITS:
+        atomics.change(ctx, target, atomics.BITS[type(node.op)], value, node)
         return
     if place is not None:
         old = places.load(ctx, place, node)

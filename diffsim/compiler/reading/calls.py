@@ -14,7 +14,6 @@ import numpy as np
 from diffsim import _taichi
 from diffsim.compiler.ir import Const, Value
 from diffsim.compiler.reading import algebra, hints, iterables, matrices
-from diffsim.compiler.reading.atomics import ATOMICS, atomic_call
 from diffsim.compiler.reading.captured import recallable
 from diffsim.compiler.reading.constructors import (
     Evaluate,
@@ -96,8 +95,6 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
         if isinstance(value, Object) and isinstance(value.value, str):  # float("inf")
             return _python_call(ctx, node, evaluate, obj)
         return cast(ctx, node, value, dtype)
-    if id(obj) in ATOMICS:
-        return atomic_call(ctx, node, evaluate, ATOMICS[id(obj)])
     if id(obj) in algebra.DECOMPOSITIONS:
         return algebra.decomposition(ctx, node, evaluate, id(obj))
     if id(obj) in FUNCTIONS:

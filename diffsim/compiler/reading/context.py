@@ -141,6 +141,8 @@ class Context:
         given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
         grouped: The kernel is called by a method with an adjoint of its own, or by that adjoint.
         checked: An `assert` is looked at while the statement runs.
+        changed: The indices of the places that atomics of the outermost loop's body changed so far.
+        ordered: They may be the same in several iterations, which must run in order therefore.
         bases: Components of singular vectors and eigenvectors.
         serial: `ti.loop_config(serialize=True)` asked for the next loop to run in order.
         found: What was found wrong so far.
@@ -162,6 +164,8 @@ class Context:
     given: bool = False
     grouped: bool = False
     checked: bool = True
+    changed: list[tuple[Operand, ...]] = field(default_factory=list)
+    ordered: bool = False
     bases: set[Value] = field(default_factory=set)
     serial: bool = False
     found: list[Diagnostic] = field(default_factory=list)

@@ -16,7 +16,7 @@ from diffsim.compiler.reading.context import Buffers, Context
 from diffsim.compiler.reading.sites import place_of
 from diffsim.compiler.reading.values import Abstract, Matrix, TimeIndex
 from diffsim.language import draws
-from diffsim.language.fields import Key
+from diffsim.language.outcome import Key
 from diffsim.language.philox import COUNTERS
 
 __all__ = ["DRAWS", "refuse_foreign"]

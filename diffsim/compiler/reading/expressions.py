@@ -11,6 +11,7 @@ from diffsim import _taichi
 from diffsim.compiler.builder import common_type
 from diffsim.compiler.ir import Block, Const, Operand
 from diffsim.compiler.reading import hints, matrices, places
+from diffsim.compiler.reading.atomics import ATOMICS, atomic_call
 from diffsim.compiler.reading.calls import evaluate_call
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.operators import binary, compare, either, unary
@@ -370,6 +371,9 @@ def _joined(ctx: Context, node: ast.JoinedStr) -> Abstract:
 
 
 def _call(ctx: Context, node: ast.Call) -> Abstract:
+    fn = ATOMICS.get(id(known_object(ctx, node.func)))
+    if fn is not None:
+        return atomic_call(ctx, node, evaluate, (place_of, chosen_component), fn)
     return evaluate_call(ctx, node, evaluate)
 
 

@@ -240,7 +240,11 @@ def _nest(
 ) -> None:
     if not bounds:
         _bind_indices(ctx, node, indices, grouped)
+        if parallel:
+            ctx.changed = []
         ctx.run(ctx, node.body)
+        if parallel:
+            _keep_order(ctx, node, indices)
         return
     (start, stop), rest = bounds[0], bounds[1:]
 
@@ -248,6 +252,13 @@ def _nest(
         _nest(ctx, node, rest, [*indices, index], grouped, parallel)
 
     _carry_loop(ctx, node, start, stop, body, parallel)
+
+
+def _keep_order(ctx: Context, node: ast.For, indices: list[Value]) -> None:
+    """Let iterations run in order where atomics change places that several of them may mean."""
+    ctx.ordered = any(not set(indices) <= set(place) for place in ctx.changed)
+    if ctx.ordered:
+        ctx.note(node, "atomics change what iterations share, so that they run in order")
 
 
 def _bind_indices(ctx: Context, node: ast.For, indices: list[Value], grouped: bool) -> None:
@@ -289,7 +300,7 @@ def _carry_loop(
             break
         restore(variables, before)
         guess |= changed
-    loop.parallel = parallel
+    loop.parallel = parallel and not ctx.ordered
     loop.where = ctx.at(node)
     results = ctx.builder.loop(loop)
     restore(variables, before)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 
-from diffsim.compiler.ir import NEWEST, Block, Buffer, Const, Operand, Ref, Value
+from diffsim.compiler.ir import NEWEST, Block, Buffer, Const, Operand, Ref, Value, is_float
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import end_world
 from diffsim.compiler.reading.quoting import indexed
 from diffsim.compiler.reading.values import Abstract, FieldPlace, Matrix, entries_of
 
-__all__ = ["accumulate", "check_writable", "store", "write_any"]
+__all__ = ["accumulate", "check_writable", "fitted", "store", "write_any"]
 
 
 def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> None:
@@ -31,7 +31,7 @@ def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> No
         ctx.buffers.acknowledged.add(place.buffer)
     ctx.builder.where = ctx.at(node)
     _warn_of_bases(ctx, place, value, node)
-    for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
+    for component, entry in zip(place.components, fitted(ctx, place, value, node), strict=True):
         ctx.builder.store(Ref(place.buffer, place.indices, component, place.time), entry)
 
 
@@ -54,7 +54,7 @@ def accumulate(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST, 
     """
     check_writable(ctx, place, node, adds=True)
     ctx.builder.where = ctx.at(node)
-    for component, entry in zip(place.components, _fitted(ctx, place, value, node), strict=True):
+    for component, entry in zip(place.components, fitted(ctx, place, value, node), strict=True):
         amount = entry if sign > 0 else ctx.builder.op("neg", entry)
         ctx.builder.accumulate(Ref(place.buffer, place.indices, component, place.time), amount)
 
@@ -83,16 +83,21 @@ def write_any(
         ctx.builder.branch(ctx.builder.op("eq", position, ctx.builder.const(k)), then, Block())
 
 
-def _fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> tuple[Operand, ...]:
+def fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> tuple[Operand, ...]:
+    """Return the numbers that go to each component of a place.
+
+    Raises:
+        TraceError: The value's shape does not fit, or it is a float that an integer place would cut.
+    """
     value = ctx.runtime(value, node)
     if isinstance(value, Value | Const):
-        return (value,) * len(place.components)
+        return (_uncut(ctx, place, value, node),) * len(place.components)
     if (
         isinstance(value, Matrix)
         and len(value.entries) == len(place.components)
         and _same(value.shape, place.shape)
     ):
-        return value.entries
+        return tuple(_uncut(ctx, place, entry, node) for entry in value.entries)
     shape = value.shape if isinstance(value, Matrix) else ()
     ctx.error(
         node,
@@ -100,6 +105,20 @@ def _fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> 
         f"{shape or 'a number'} in {ctx.text(node)}; take a component, or declare the field with that shape",
         rule="SHAPE",
     )
+
+
+def _uncut(ctx: Context, place: FieldPlace, value: Operand, node: ast.AST) -> Operand:
+    """Return a number, unless it is a float that goes to a place for integers."""
+    buffer = place.buffer
+    if is_float(value.dtype) and not is_float(buffer.dtype) and buffer.kind != "done":
+        ctx.error(
+            node,
+            f"{buffer.label} must take in integers, got a float in {ctx.text(node)}, whose value and "
+            "gradient would be cut; write ti.cast(..., ti.i32) around the number, or declare the field "
+            "with ds.real",
+            rule="INTEGER",
+        )
+    return value
 
 
 def _same(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

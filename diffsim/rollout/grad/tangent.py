@@ -72,8 +72,10 @@ def tangent_program(lowered: LoweredProgram, real: str) -> tuple[LoweredProgram,
         if buffer in beside:
             lowered.buffers.by_field[id(beside[buffer])] = beside[buffer]
     initial = dict(lowered.initial)
-    initial.update({f"{key} (tangent)": beside[buffer] for key, buffer in lowered.initial.items()})
-    changes |= {"initial": initial, "carried": {}, "kept": {}, "clear_adjoint": []}
+    initial.update(
+        {f"{key} (tangent)": beside[buffer] for key, buffer in lowered.initial.items() if buffer in beside}
+    )
+    changes |= {"initial": initial, "carried": {}, "kept": {}, "clear_adjoint": [], "backward": False}
     return dataclasses.replace(lowered, **changes), beside
 
 

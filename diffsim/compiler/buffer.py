@@ -1,0 +1,71 @@
+"""Blocks of memory, as the intermediate form of kernels names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Buffer"]
+
+
+class Buffer:
+    """A block of memory that kernels read and write, with or without a time axis.
+
+    Attributes:
+        name: A Python identifier that is unique within a program.
+        kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `done`, `carry`, `checkpoint`,
+            `tape`, `alarm`, `workspace`, `key` (of random numbers), `external`, or `derived`: computed before
+            step 0, and the same in all steps.
+        dtype: The scalar type.
+        shape: The spatial shape, without world, time and component axes.
+        components: Scalars per element.
+        source: The declared field, or the external Taichi field that stands behind it.
+        adjoint: The buffer that holds the adjoint, for what gradients flow through.
+        is_adjoint: This buffer is the adjoint of another.
+        bounds: What the program relies on of an integer Constant: for literal indices (None where an index
+            runs), the smallest and the largest value.
+        distinct: The literal indices at which it must hold no value twice, for the same reason.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        components: int = 1,
+        source: Any = None,
+    ) -> None:
+        self.name, self.kind, self.dtype, self.shape = name, kind, dtype, shape
+        self.components, self.source = components, source
+        self.adjoint: Buffer | None = None
+        self.is_adjoint = False
+        self.bounds: dict[tuple[int | None, ...], tuple[float, float]] = {}
+        self.distinct: set[tuple[int | None, ...]] = set()
+
+    @property
+    def per_world(self) -> bool:
+        """Tell whether each world has values of its own by declaration."""
+        return bool(getattr(self.source, "per_world", False))
+
+    @property
+    def label(self) -> str:
+        """Name the buffer in messages."""
+        return str(getattr(self.source, "label", self.name))
+
+    @property
+    def hidden(self) -> bool:
+        """Tell whether the library made it for itself, to keep what is overwritten."""
+        return bool(getattr(self.source, "hidden", False))
+
+    @property
+    def timed(self) -> bool:
+        """Tell whether the first index of this buffer is the time."""
+        return self.kind in ("state", "scratch", "control")
+
+    @property
+    def every(self) -> int:
+        """How many steps each entry of a Control is for."""
+        return int(getattr(self.source, "every", 1))
+
+    def __repr__(self) -> str:
+        return f"@{self.name}"
