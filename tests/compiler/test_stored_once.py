@@ -96,7 +96,8 @@ class Past(ds.Simulator):
         if ti.static(self.text == "early"):
             self.x[0] = self.p[None] * self.x[-1]
         if ti.static(self.text == "control"):
-            self.x[0] = self.u[0]
+            self.f[0, 1] = self.u[0]
+            self.x[0] = self.f[0, 1] * self.p[None]
         if ti.static(self.text == "late"):
             self.f[1, 0] = self.p[None]
 
@@ -129,11 +130,19 @@ def test_reset_may_write_the_past(runtime):
     assert (cost, gradients["p"]) == (2.0 * (1 + 30 + 1 + 10), 42.0)  # no step writes it, but it has a past
 
 
+def test_reset_may_read_the_first_control(runtime):
+    for mode in ("step", "fused"):
+        sim = Past("control", moves=False)
+        sim.u.set([3.0, 4.0])
+        cost, gradients = ds.Rollout(sim, steps=2, mode=mode).value_and_grad(["p", "u"])  # x = u[0] p, always
+        assert (cost, gradients["p"]) == (22.0 * 6.0, 66.0)
+        np.testing.assert_array_equal(gradients["u"], [44.0, 0.0])
+
+
 @pytest.mark.parametrize(
     ("text", "rule", "told"),
     [
         ("early", "TIME-INDEX", "State x must be read at 0 in reset, which writes it there"),
-        ("control", "TIME-INDEX", "Control u must not be used in reset"),
         ("late", "TIME-INDEX", r"Scratch f must be 0 in reset, got self.f\[1, 0\]; write self.f\[0, i\]"),
         ("ahead", "READ-AHEAD", r"State x \[t \+ 1, ...\] must be written before it is read"),
     ],
