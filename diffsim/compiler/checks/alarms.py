@@ -27,6 +27,7 @@ from diffsim.compiler.ir import (
     Op,
     Operand,
     Ref,
+    Rounds,
     Stage,
     Store,
     Value,
@@ -150,6 +151,8 @@ class _Guard:
             )
         elif isinstance(op, Assert):
             self._assert(op)
+        elif isinstance(op, Rounds):
+            self._rounds(op)
         elif isinstance(op, Let):
             self.ops.append(self._let(op))
         elif isinstance(op, Load):
@@ -228,6 +231,14 @@ class _Guard:
             if op.result.dtype.startswith("i") and (low <= 0 or self.ranges.of(op.args[0])[0] < 0):
                 return self._floored(op, args[0], args[1], low > 0)
         return replace(op, args=args)
+
+    def _rounds(self, op: Rounds) -> None:
+        """Raise the alarm of a `while` that goes on for too long."""
+        count, most = (self._new(a) for a in op.args)
+        instead = "ds.at_most(condition, 4096)"
+        remedy = "raise the maximum" if op.named else f"name the most that it can take, as in `while {instead}:`"
+        rule = f"a while loop must end after {_text(most)} iterations, got"
+        self._raise(self._make("gt", count, most), count, Alarm(op.where, rule, remedy))
 
     def _floored(self, op: Let, a: Operand, b: Operand, positive: bool) -> Let:
         """Round down; constants that Taichi finds late, as in `i - i - 5`, it would round to zero."""

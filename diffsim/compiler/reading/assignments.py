@@ -9,16 +9,19 @@ from diffsim import _taichi
 from diffsim.compiler.ir import Const, Value, is_float
 from diffsim.compiler.reading import places, writes
 from diffsim.compiler.reading.context import Context
+from diffsim.compiler.reading.flow import RESULT
 from diffsim.compiler.reading.expressions import chosen_component, evaluate, known_object, place_of
 from diffsim.compiler.reading.operators import binary
 from diffsim.compiler.reading.records import with_part
 from diffsim.compiler.reading.values import (
     POISON,
+    UNSET,
     Abstract,
     FieldPlace,
     Matrix,
     Object,
     Record,
+    Sequence,
     Variable,
     entries_of,
     like,
@@ -80,6 +83,9 @@ def _assign_name(ctx: Context, name: str, value: Abstract, node: ast.stmt, is_st
     known = variables.get(name)
     if known is not None and known.current is POISON:
         return
+    if known is not None and known.current is UNSET:
+        _set_first(ctx, known, value, node)
+        return
     if known is not None and known.dtypes is not None:
         known.current = _converted(ctx, known, value, node)
         return
@@ -102,6 +108,15 @@ def _assign_name(ctx: Context, name: str, value: Abstract, node: ast.stmt, is_st
     if any(e.dtype == "u1" for e in entries_of(operand)) and number:
         operand = like(operand, [ctx.builder.cast(e, "i32") for e in entries_of(operand)])
     variables[name] = Variable(operand, tuple(e.dtype for e in entries_of(operand)))
+
+
+def _set_first(ctx: Context, variable: Variable, value: Abstract, node: ast.stmt) -> None:
+    """Give a variable that a loop is left with its first value, and with it its type."""
+    if not ctx.depth and isinstance(value, Object | Sequence):
+        variable.current = value
+        return
+    variable.current = ctx.runtime(value, node)
+    variable.dtypes = tuple(e.dtype for e in entries_of(variable.current))
 
 
 def _converted(ctx: Context, variable: Variable, value: Abstract, node: ast.stmt) -> Abstract:
@@ -212,6 +227,9 @@ def lower_annotated(ctx: Context, node: ast.AnnAssign) -> None:
     Raises:
         TraceError: There is no value, or it does not fit.
     """
+    if node.value is None and isinstance(node.target, ast.Name) and node.target.id.startswith(RESULT):
+        ctx.frame.variables.setdefault(node.target.id, Variable(UNSET))
+        return
     if node.value is None:
         ctx.error(node, "a declaration must have a value")
     value = evaluate(ctx, node.value)

@@ -7,18 +7,32 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from diffsim import _taichi
-from diffsim.compiler.ir import Block, For, Operand, Value, is_float
+from diffsim.compiler.ir import Block, Const, For, Operand, Value, is_float
 from diffsim.compiler.reading.constructors import arguments_of
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, known_object
 from diffsim.compiler.reading.flow import LEFT
 from diffsim.compiler.reading.foreign import foreign_axes
-from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, Variable, entries_of, like
+from diffsim.compiler.reading.values import (
+    Abstract,
+    Matrix,
+    Object,
+    Sequence,
+    Unset,
+    Variable,
+    completed,
+    entries_of,
+    like,
+)
 from diffsim.language.fields import Field
 
-__all__ = ["MOST", "lower_for", "too_large"]
+__all__ = ["MOST", "carry_loop", "lower_for", "too_large"]
 
 MOST = 50_000  # operations of one kernel; beyond them compiling does not come to an end in practice
+
+# Of one axis of a loop: the first index, the one behind the last, and None; or the first index, how many there
+# are, and by how much they differ.
+Axis = tuple[Operand, Operand, Operand | None]
 
 
 def lower_for(ctx: Context, node: ast.For) -> None:
@@ -31,8 +45,8 @@ def lower_for(ctx: Context, node: ast.For) -> None:
         ctx.error(
             node, "kernels must not use for-else; move the else part behind the loop", rule="CONTROL-FLOW"
         )
-    if isinstance(node.body[0], ast.If) and ast.unparse(node.body[0].test).startswith(LEFT):
-        ctx.note(node, "break is a flag that lets the remaining iterations pass without effect")
+    if _flag_of(node) is not None:
+        ctx.note(node, "break is a flag, by which the loop is left")
     kind, call = _loop_kind(ctx, node.iter)
     if kind == "static":
         _static_for(ctx, node, call)
@@ -154,7 +168,7 @@ def _field_for(ctx: Context, node: ast.For) -> None:
     bounds = _python_ranges(over)
     if bounds is not None:
         _note_call(ctx, node)
-        _range_for(ctx, node, [(Object(start), Object(stop)) for start, stop in bounds], grouped)
+        _range_for(ctx, node, [tuple(map(Object, axis)) for axis in bounds], grouped)
         return
     remedy = "; unroll it, as in ti.static(...)" if isinstance(over, tuple | list | range) else ""
     ctx.error(
@@ -165,11 +179,12 @@ def _field_for(ctx: Context, node: ast.For) -> None:
     )
 
 
-def _python_ranges(over: object) -> list[tuple[int, int]] | None:
+def _python_ranges(over: object) -> list[tuple[int, ...]] | None:
     """Return the axes of a `range` or `ti.ndrange` that was made in Python: by a method, or before."""
-    if isinstance(over, range) and over.step == 1:
-        return [(over.start, over.stop)]
-    return _taichi.ndrange_bounds(over)
+    if isinstance(over, range):
+        return [(over.start, over.stop, over.step) if over.step != 1 else (over.start, over.stop)]
+    bounds = _taichi.ndrange_bounds(over)
+    return None if bounds is None else list(bounds)
 
 
 def _note_call(ctx: Context, node: ast.For) -> None:
@@ -207,7 +222,7 @@ def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], gr
         ctx.frame.loops -= 1
 
 
-def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Operand, Operand]:
+def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> Axis:
     numbers = [ctx.number(value, node.iter) for value in axis]
     for number in numbers:
         if is_float(number.dtype):
@@ -219,22 +234,52 @@ def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Op
             )
     numbers = [ctx.builder.cast(number, "i32") for number in numbers]
     if len(numbers) == 1:
-        return ctx.builder.const(0), numbers[0]
+        return ctx.builder.const(0), numbers[0], None
     if len(numbers) == 2:
-        return numbers[0], numbers[1]
+        return numbers[0], numbers[1], None
+    is_range = isinstance(node.iter, ast.Call) and known_object(ctx, node.iter.func) is not _taichi.ti.ndrange
+    if len(numbers) == 3 and (is_range or not isinstance(node.iter, ast.Call)):
+        return _stepped(ctx, node, *numbers)
     ctx.error(
         node,
-        f"a loop must have a stop, or a start and a stop, got {ctx.text(node.iter)}; "
-        "compute the index for other steps, as in i = start + 2 * k",
+        f"a loop must have a stop, a start and a stop, or these and a step, got {ctx.text(node.iter)}; "
+        "use range",
         rule="CONTROL-FLOW",
     )
+
+
+def _stepped(ctx: Context, node: ast.For, start: Operand, stop: Operand, step: Operand) -> Axis:
+    """Return a loop that counts the iterations of one that takes larger steps, or goes down."""
+    b = ctx.builder
+    b.where = ctx.at(node)
+    if isinstance(step, Const) and step.value == 0:
+        ctx.error(node, f"the step of a loop must not be 0, got {ctx.text(node.iter)}", rule="CONTROL-FLOW")
+    way = b.op("sub", stop, start)
+    if isinstance(step, Const):
+        way, size = (way, step) if step.value > 0 else (b.op("sub", start, stop), b.op("neg", step))
+    else:
+        up = b.op("gt", step, b.const(0))
+        way, size = b.op("select", up, way, b.op("sub", start, stop)), b.op("abs", step)
+    if isinstance(size, Const) and size.value == 1:
+        return start, way, step
+    count = b.op("floordiv", b.op("add", way, b.op("sub", size, b.const(1))), size)
+    return start, count, step
+
+
+def _index(ctx: Context, axis: Axis, count: Value) -> Operand:
+    """Return the index of an iteration from how many there were before it; see `_stepped`."""
+    start, _, step = axis
+    b = ctx.builder
+    if isinstance(step, Const) and step.value == -1:
+        return b.op("sub", start, count)
+    return b.op("add", start, b.op("mul", count, step or b.const(1)))
 
 
 def _nest(
     ctx: Context,
     node: ast.For,
-    bounds: list[tuple[Operand, Operand]],
-    indices: list[Value],
+    bounds: list[Axis],
+    indices: list[Operand],
     grouped: bool,
     parallel: bool,
 ) -> None:
@@ -242,15 +287,17 @@ def _nest(
         _bind_indices(ctx, node, indices, grouped)
         ctx.run(ctx, node.body)
         return
-    (start, stop), rest = bounds[0], bounds[1:]
+    axis, rest = bounds[0], bounds[1:]
+    start, stop, step = axis
 
     def body(index: Value) -> None:
-        _nest(ctx, node, rest, [*indices, index], grouped, parallel)
+        own = index if step is None else _index(ctx, axis, index)
+        _nest(ctx, node, rest, [*indices, own], grouped, parallel)
 
-    _carry_loop(ctx, node, start, stop, body, parallel)
+    carry_loop(ctx, node, start if step is None else ctx.builder.const(0), stop, body, parallel)
 
 
-def _bind_indices(ctx: Context, node: ast.For, indices: list[Value], grouped: bool) -> None:
+def _bind_indices(ctx: Context, node: ast.For, indices: list[Operand], grouped: bool) -> None:
     item: Abstract
     if grouped:
         item = Matrix(tuple(indices), (len(indices),))
@@ -263,9 +310,9 @@ def _bind_indices(ctx: Context, node: ast.For, indices: list[Value], grouped: bo
     _bind(ctx, node.target, item, node)
 
 
-def _carry_loop(
+def carry_loop(
     ctx: Context,
-    node: ast.For,
+    node: ast.For | ast.While,
     start: Operand,
     stop: Operand,
     lower_body: Callable[[Value], None],
@@ -287,6 +334,7 @@ def _carry_loop(
         changed = {k for k in range(len(variables)) if k not in guess and after[k] is not before[k]}
         if not changed:
             break
+        before = [completed(a, b) for a, b in zip(before, after, strict=True)]
         restore(variables, before)
         guess |= changed
     loop.parallel = parallel
@@ -301,7 +349,7 @@ def _carry_loop(
 
 def _attempt(
     ctx: Context,
-    node: ast.For,
+    node: ast.For | ast.While,
     start: Operand,
     stop: Operand,
     lower_body: Callable[[Value], None],
@@ -309,14 +357,26 @@ def _attempt(
     carried: set[int],
 ) -> For:
     loop = For(Value("i32"), start, stop, Block())
+    flag = ctx.frame.variables.get(_flag_of(node) or "")
     for k in sorted(carried):
         current = variables[k].current
         loop.inits += entries_of(current)
         params = [Value(e.dtype) for e in entries_of(current)]
         loop.params += params
         variables[k].current = like(current, params)
+        if variables[k] is flag:
+            [loop.left] = params
     with ctx.deeper(), ctx.scope(), ctx.builder.inside(loop.body, loop=True):
         lower_body(loop.index)
     for k in sorted(carried):
         loop.body.yields += entries_of(variables[k].current)
     return loop
+
+
+def _flag_of(node: ast.For | ast.While) -> str | None:
+    """Return the name of the flag that tells that a loop was left; None for one that runs to its end."""
+    first = node.body[0]
+    if isinstance(first, ast.If) and isinstance(first.test, ast.Compare):
+        name = first.test.left
+        return name.id if isinstance(name, ast.Name) and name.id.startswith(LEFT) else None
+    return None
