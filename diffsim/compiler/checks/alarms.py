@@ -34,7 +34,7 @@ from diffsim.compiler.ir import (
     is_float,
 )
 
-__all__ = ["Alarm", "Alarms", "Assertion", "Slot", "guarded"]
+__all__ = ["Alarm", "Alarms", "Assertion", "Slot", "guarded", "shortened"]
 
 _LOWEST = -(2**31)
 ENTRIES = 3  # of each alarm: raised, the number, the step
@@ -122,6 +122,25 @@ def guarded(stage: Stage, times: Times, alarms: Alarms) -> Stage:
     """
     guard = _Guard(stage, times.steps, Ranges(stage.body, stage.t, times), alarms)
     return replace(stage, body=guard.block(stage.body))
+
+
+def shortened(stage: Stage, loop: For, most: int, ranges: Ranges, alarms: Alarms) -> tuple[list[Op], Operand]:
+    """Return what lets a loop end after so many iterations, with an alarm, and where it ends then.
+
+    Args:
+        stage: What the loop is in.
+        loop: The loop, before which the operations belong.
+        most: How many iterations there is room for.
+        ranges: Bounds of the stage's integers.
+        alarms: Where the alarm is added.
+    """
+    guard = _Guard(stage, ranges, alarms)
+    count = guard._make("sub", loop.stop, loop.start)
+    rule = f"a loop whose values a gradient needs must take up to {most} iterations, got"
+    remedy = "name the most that it can take, as in `for k in range(ds.at_most(n, 4096))`"
+    guard._raise(guard._make("gt", count, _int(most)), count, Alarm(loop.where, rule, remedy))
+    stop = guard._make("add", guard._make("min", count, _int(most)), loop.start)
+    return guard.ops, stop
 
 
 class _Guard:

@@ -313,6 +313,12 @@ def _ifexp(ctx: Context, node: ast.IfExp) -> Abstract:
             b = ctx.runtime(evaluate(ctx, node.orelse), node.orelse)
     if not same_shape(a, b):
         ctx.error(node, f"both sides of {ctx.text(node)} must have one shape", rule="SHAPE")
+    if isinstance(cond, Const):  # the index of a loop that was unrolled
+        kinds = zip(entries_of(a), entries_of(b), strict=True)
+        kept = node.body if cond.value else node.orelse
+        taken = ctx.runtime(evaluate(ctx, kept), kept)
+        dtypes = [common_type(p.dtype, q.dtype) for p, q in kinds]
+        return like(taken, [ctx.builder.cast(e, d) for e, d in zip(entries_of(taken), dtypes, strict=True)])
     if not then.ops and not orelse.ops:
         pairs = zip(entries_of(a), entries_of(b), strict=True)
         return like(a, [ctx.builder.op("select", cond, p, q) for p, q in pairs])

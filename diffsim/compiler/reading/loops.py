@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, known_object
 from diffsim.compiler.reading.flow import LEFT
 from diffsim.compiler.reading.foreign import foreign_axes
+from diffsim.compiler.reading.unrolling import Span, spelled_out
 from diffsim.compiler.reading.values import (
     Abstract,
     Matrix,
@@ -211,15 +213,40 @@ def _kind(value: Abstract) -> str:
 def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:
     """Lower a loop over one or more integer ranges."""
     bounds = [_bounds(ctx, axis, node) for axis in axes]
+    spans = [_span(axis) for axis in bounds]
+    unrolled = spelled_out(ctx, node, spans)
     parallel = ctx.depth == 0 and ctx.loops == 0 and not ctx.serial
     ctx.serial = False
     ctx.loops += 1
     ctx.frame.loops += 1
     try:
-        _nest(ctx, node, bounds, [], grouped, parallel)
+        if unrolled:
+            _spell_out(ctx, node, [span for span in spans if span is not None], grouped)
+        else:
+            _nest(ctx, node, bounds, [], grouped, parallel)
     finally:
         ctx.loops -= 1
         ctx.frame.loops -= 1
+
+
+def _span(axis: Axis) -> Span | None:
+    """Return what an axis runs over, where that is known now."""
+    start, stop, step = axis
+    if not isinstance(start, Const) or not isinstance(stop, Const) or not isinstance(step, Const | None):
+        return None
+    first, last = int(start.value), int(stop.value)
+    return (first, max(0, last - first), 1) if step is None else (first, max(0, last), int(step.value))
+
+
+def _spell_out(ctx: Context, node: ast.For, spans: list[Span], grouped: bool) -> None:
+    """Unroll a loop whose index runs over a local vector or matrix."""
+    axes = [[first + k * step for k in range(count)] for first, count, step in spans]
+    every = list(itertools.product(*axes))
+    ctx.note(node, f"the loop is unrolled, {len(every)} times: its index runs over a local vector or matrix")
+    for indices in every:
+        with ctx.scope():
+            _bind_indices(ctx, node, [ctx.builder.const(k) for k in indices], grouped)
+            ctx.run(ctx, node.body)
 
 
 def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> Axis:
