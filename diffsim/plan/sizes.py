@@ -152,10 +152,12 @@ class Sizes:
 
 
 def size_tapes(stages: StageSet, steps: int) -> None:
-    """Give each tape the length of its loop; a loop of unknown length may not take more than `MOST_ROUNDS`."""
+    """Give each tape the length of its loop, which may not take more than `MOST_ROUNDS` if none is known."""
     for stage in all_adjoints(stages):
         tapes = tapes_of(stage)
         if tapes:
-            lengths = bounded_lengths(stage, {id(tape.source) for tape in tapes}, steps, stages.lowered.alarms)
+            lengths = bounded_lengths(
+                stage, {id(tape.source) for tape in tapes}, steps, stages.lowered.alarms
+            )
             for tape in tapes:
                 tape.shape = (max(1, lengths[id(tape.source)]),)

@@ -255,7 +255,9 @@ class _Guard:
         """Raise the alarm of a `while` that goes on for too long."""
         count, most = (self._new(a) for a in op.args)
         instead = "ds.at_most(condition, 4096)"
-        remedy = "raise the maximum" if op.named else f"name the most that it can take, as in `while {instead}:`"
+        remedy = (
+            "raise the maximum" if op.named else f"name the most that it can take, as in `while {instead}:`"
+        )
         rule = f"a while loop must end after {_text(most)} iterations, got"
         self._raise(self._make("gt", count, most), count, Alarm(op.where, rule, remedy))
 

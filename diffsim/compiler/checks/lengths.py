@@ -28,7 +28,9 @@ def bounded_lengths(stage: Stage, recording: Collection[int], steps: int, alarms
     lengths = _Lengths(stage, recording, Ranges(stage.body, stage.t, steps), alarms)
     lengths.block(stage.body)
     for loop in (op for op in walk(stage.body) if isinstance(op, For)):
-        read = (op.ref.buffer for op in loop.body.ops if isinstance(op, Load) and op.ref.buffer.kind == "tape")
+        read = (
+            op.ref.buffer for op in loop.body.ops if isinstance(op, Load) and op.ref.buffer.kind == "tape"
+        )
         for before, behind in (lengths.ends[id(t.source)] for t in read if id(t.source) in lengths.ends):
             loop.stop = behind if loop.stop == before else loop.stop
     return lengths.found

@@ -9,8 +9,8 @@ from diffsim import _taichi
 from diffsim.compiler.ir import Const, Value, is_float
 from diffsim.compiler.reading import places, writes
 from diffsim.compiler.reading.context import Context
-from diffsim.compiler.reading.flow import RESULT
 from diffsim.compiler.reading.expressions import chosen_component, evaluate, known_object, place_of
+from diffsim.compiler.reading.flow import RESULT
 from diffsim.compiler.reading.operators import binary
 from diffsim.compiler.reading.records import with_part
 from diffsim.compiler.reading.values import (
@@ -198,10 +198,7 @@ def _with_components(
             ctx.error(node, f"{ctx.text(target)} must be a component", rule="SHAPE")
         positions: list[Any] = list(picked)
     else:
-        index = evaluate(ctx, target.slice)
-        _, positions = places.pick(
-            ctx, target, old.shape, Object(int(index.value)) if isinstance(index, Const) else index
-        )
+        _, positions = places.pick(ctx, target, old.shape, evaluate(ctx, target.slice))
     if len(positions) == 1 and not isinstance(positions[0], int):
         new = ctx.number(given, node)
         for k, entry in enumerate(entries):

@@ -93,7 +93,9 @@ class _Returns:
 
     def before(self, loop: ast.stmt) -> Body:
         """Return what stands before the loop."""
-        unset = [ast.AnnAssign(ast.Name(name, ast.Store()), ast.Constant(None), None, 1) for name in self.kept]
+        unset = [
+            ast.AnnAssign(ast.Name(name, ast.Store()), ast.Constant(None), None, 1) for name in self.kept
+        ]
         number = [_assigned(loop, self.name, ast.Constant(0))] if self.found else []
         return [*number, *(_at(loop, declared) for declared in unset)]
 
@@ -108,7 +110,9 @@ class _Returns:
 
     def _statement(self, statement: ast.stmt) -> Body:
         if isinstance(statement, ast.If):
-            return [_at(statement, ast.If(statement.test, *map(self.block, (statement.body, statement.orelse))))]
+            return [
+                _at(statement, ast.If(statement.test, *map(self.block, (statement.body, statement.orelse))))
+            ]
         if not isinstance(statement, ast.Return):
             return [statement]
         kept, value = self._kept(statement, statement.value)

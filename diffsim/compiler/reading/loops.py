@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from diffsim import _taichi
-from diffsim.compiler.ir import Block, Const, For, Operand, Value, is_float
+from diffsim.compiler.ir import Block, For, Operand, Value
+from diffsim.compiler.reading.axes import Axis, bounds_of, index_of, span_of
 from diffsim.compiler.reading.constructors import arguments_of
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, known_object
@@ -20,7 +21,6 @@ from diffsim.compiler.reading.values import (
     Matrix,
     Object,
     Sequence,
-    Unset,
     Variable,
     completed,
     entries_of,
@@ -31,10 +31,6 @@ from diffsim.language.fields import Field
 __all__ = ["MOST", "carry_loop", "lower_for", "too_large"]
 
 MOST = 50_000  # operations of one kernel; beyond them compiling does not come to an end in practice
-
-# Of one axis of a loop: the first index, the one behind the last, and None; or the first index, how many there
-# are, and by how much they differ.
-Axis = tuple[Operand, Operand, Operand | None]
 
 
 def lower_for(ctx: Context, node: ast.For) -> None:
@@ -212,94 +208,32 @@ def _kind(value: Abstract) -> str:
 
 def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:
     """Lower a loop over one or more integer ranges."""
-    bounds = [_bounds(ctx, axis, node) for axis in axes]
-    spans = [_span(axis) for axis in bounds]
-    unrolled = spelled_out(ctx, node, spans)
+    bounds = [bounds_of(ctx, axis, node) for axis in axes]
+    spans = [span_of(axis) for axis in bounds]
     parallel = ctx.depth == 0 and ctx.loops == 0 and not ctx.serial
     ctx.serial = False
     ctx.loops += 1
     ctx.frame.loops += 1
     try:
-        if unrolled:
-            _spell_out(ctx, node, [span for span in spans if span is not None], grouped)
-        else:
+        if not (spelled_out(ctx, node, spans) and _spell_out(ctx, node, spans, grouped)):
             _nest(ctx, node, bounds, [], grouped, parallel)
     finally:
         ctx.loops -= 1
         ctx.frame.loops -= 1
 
 
-def _span(axis: Axis) -> Span | None:
-    """Return what an axis runs over, where that is known now."""
-    start, stop, step = axis
-    if not isinstance(start, Const) or not isinstance(stop, Const) or not isinstance(step, Const | None):
-        return None
-    first, last = int(start.value), int(stop.value)
-    return (first, max(0, last - first), 1) if step is None else (first, max(0, last), int(step.value))
-
-
-def _spell_out(ctx: Context, node: ast.For, spans: list[Span], grouped: bool) -> None:
-    """Unroll a loop whose index runs over a local vector or matrix."""
-    axes = [[first + k * step for k in range(count)] for first, count, step in spans]
+def _spell_out(ctx: Context, node: ast.For, spans: list[Span | None], grouped: bool) -> bool:
+    """Unroll a loop whose index runs over a local vector or matrix; tell whether it can be."""
+    axes = [[first + k * step for k in range(count)] for first, count, step in filter(None, spans)]
     every = list(itertools.product(*axes))
-    ctx.note(node, f"the loop is unrolled, {len(every)} times: its index runs over a local vector or matrix")
-    for indices in every:
-        with ctx.scope():
-            _bind_indices(ctx, node, [ctx.builder.const(k) for k in indices], grouped)
-            ctx.run(ctx, node.body)
-
-
-def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> Axis:
-    numbers = [ctx.number(value, node.iter) for value in axis]
-    for number in numbers:
-        if is_float(number.dtype):
-            ctx.error(
-                node,
-                f"bounds of a loop must be integers, got a float in {ctx.text(node.iter)}; "
-                "use ti.cast(..., ti.i32)",
-                rule="CONTROL-FLOW",
-            )
-    numbers = [ctx.builder.cast(number, "i32") for number in numbers]
-    if len(numbers) == 1:
-        return ctx.builder.const(0), numbers[0], None
-    if len(numbers) == 2:
-        return numbers[0], numbers[1], None
-    is_range = isinstance(node.iter, ast.Call) and known_object(ctx, node.iter.func) is not _taichi.ti.ndrange
-    if len(numbers) == 3 and (is_range or not isinstance(node.iter, ast.Call)):
-        return _stepped(ctx, node, *numbers)
-    ctx.error(
-        node,
-        f"a loop must have a stop, a start and a stop, or these and a step, got {ctx.text(node.iter)}; "
-        "use range",
-        rule="CONTROL-FLOW",
-    )
-
-
-def _stepped(ctx: Context, node: ast.For, start: Operand, stop: Operand, step: Operand) -> Axis:
-    """Return a loop that counts the iterations of one that takes larger steps, or goes down."""
-    b = ctx.builder
-    b.where = ctx.at(node)
-    if isinstance(step, Const) and step.value == 0:
-        ctx.error(node, f"the step of a loop must not be 0, got {ctx.text(node.iter)}", rule="CONTROL-FLOW")
-    way = b.op("sub", stop, start)
-    if isinstance(step, Const):
-        way, size = (way, step) if step.value > 0 else (b.op("sub", start, stop), b.op("neg", step))
-    else:
-        up = b.op("gt", step, b.const(0))
-        way, size = b.op("select", up, way, b.op("sub", start, stop)), b.op("abs", step)
-    if isinstance(size, Const) and size.value == 1:
-        return start, way, step
-    count = b.op("floordiv", b.op("add", way, b.op("sub", size, b.const(1))), size)
-    return start, count, step
-
-
-def _index(ctx: Context, axis: Axis, count: Value) -> Operand:
-    """Return the index of an iteration from how many there were before it; see `_stepped`."""
-    start, _, step = axis
-    b = ctx.builder
-    if isinstance(step, Const) and step.value == -1:
-        return b.op("sub", start, count)
-    return b.op("add", start, b.op("mul", count, step or b.const(1)))
+    note = f"the loop is unrolled, {len(every)} times: its index runs over a local vector or matrix"
+    with ctx.tried() as trial:
+        ctx.note(node, note)
+        for indices in every:
+            with ctx.scope():
+                _bind_indices(ctx, node, [ctx.builder.const(k) for k in indices], grouped)
+                ctx.run(ctx, node.body)
+    return trial.held
 
 
 def _nest(
@@ -318,7 +252,7 @@ def _nest(
     start, stop, step = axis
 
     def body(index: Value) -> None:
-        own = index if step is None else _index(ctx, axis, index)
+        own = index if step is None else index_of(ctx, axis, index)
         _nest(ctx, node, rest, [*indices, own], grouped, parallel)
 
     carry_loop(ctx, node, start if step is None else ctx.builder.const(0), stop, body, parallel)

@@ -297,8 +297,14 @@ def pick(
 
 
 def _positions(ctx: Context, node: ast.AST, item: Abstract, n: int) -> tuple[tuple[int, ...], bool]:
-    if isinstance(item, Const) and not is_float(item.dtype):
+    if isinstance(item, Const) and not is_float(item.dtype) and item.value >= 0:
         item = Object(int(item.value))
+    if isinstance(item, Const):
+        ctx.error(
+            node,
+            f"component index must lie in 0 .. {n - 1}, got {item.value} in {ctx.text(node)}",
+            rule="INDEX",
+        )
     if not isinstance(item, Object):
         ctx.error(
             node,

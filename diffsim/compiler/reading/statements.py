@@ -12,7 +12,7 @@ from diffsim.compiler.ir import Block, Const, If, Value
 from diffsim.compiler.reading.assertions import lower_assert
 from diffsim.compiler.reading.assignments import lower_annotated, lower_assignment, lower_augmented
 from diffsim.compiler.reading.context import Context, restore
-from diffsim.compiler.reading.expressions import evaluate, join, known_object, same_shape
+from diffsim.compiler.reading.expressions import evaluate, join, known_object
 from diffsim.compiler.reading.flow import has_return
 from diffsim.compiler.reading.further import UNFORESEEN, read_on
 from diffsim.compiler.reading.loops import MOST, lower_for, too_large
@@ -26,6 +26,7 @@ from diffsim.compiler.reading.values import (
     completed,
     entries_of,
     like,
+    same_shape,
 )
 from diffsim.compiler.reading.whiles import Again, lower_again, lower_while
 from diffsim.errors import Diagnostic, DiffsimError, GradientError, TraceError

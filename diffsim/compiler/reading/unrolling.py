@@ -1,8 +1,8 @@
 """Which loops are unrolled though nobody said so: short ones whose index runs over a local vector or matrix.
 
 A vector is its components, each a scalar of its own; an index that is known only when the kernel runs is a
-choice among all of them, and a loop that stores by one carries all of them. Of `L[i, k]` in nested loops over
-a small matrix nothing of that is left once the loops are written out, and it compiles in a fraction of the time.
+choice among all of them, and a loop that stores by one carries all of them. Of `L[i, k]` in nested loops
+over a small matrix nothing of that is left once they are written out, which takes less time to compile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ __all__ = ["Span", "spelled_out"]
 Span = tuple[int, int, int]  # of one axis of a loop: the first index, how many there are, how far apart
 
 _LONGEST = 16  # iterations of one axis
-_SMALL, _LITTLE = 4, 250  # components of a vector that is chosen from quickly, and operations to write out then
+_SMALL, _LITTLE = (
+    4,
+    250,
+)  # components of a vector that is chosen from quickly, and operations to write out then
 _MOST = 4000  # operations to write out for larger ones
 _CALL = 20  # operations of a function that is inlined
 
@@ -59,7 +62,7 @@ def _indexed(node: ast.For) -> set[str]:
 
 
 def _followers(names: set[str], every: Sequence[ast.AST]) -> set[str]:
-    """Return the names that a loop's index decides: it, other loops' that it bounds, and what is made of it."""
+    """Return the names that a loop's index decides: of loops that it bounds, and what is made of it."""
     found, before = set(names), 0
     nodes = [n for n in every if isinstance(n, ast.For | ast.Assign)]
     while len(found) > before:
@@ -103,7 +106,9 @@ def _operations(ctx: Context, body: Sequence[ast.stmt], highest: Mapping[str, in
             inner = {**highest, **dict.fromkeys(names, last)}
             total += 1 + trips * _operations(ctx, statement.body, inner)
         elif isinstance(statement, ast.If):
-            total += 1 + _operations(ctx, statement.body, highest) + _operations(ctx, statement.orelse, highest)
+            total += (
+                1 + _operations(ctx, statement.body, highest) + _operations(ctx, statement.orelse, highest)
+            )
         else:
             kinds = ast.BinOp | ast.UnaryOp | ast.Compare | ast.Subscript | ast.AugAssign
             every = list(ast.walk(statement))
@@ -114,7 +119,7 @@ def _operations(ctx: Context, body: Sequence[ast.stmt], highest: Mapping[str, in
 
 
 def _trips(ctx: Context, iterable: ast.expr, highest: Mapping[str, int]) -> tuple[int, float]:
-    """Return the largest index of an inner loop and how often it is written out: on average, of a triangle."""
+    """Return the largest index of an inner loop and how often it is written out: in a triangle, half."""
     obj = known_object(ctx, iterable.func) if isinstance(iterable, ast.Call) else None
     if obj is _taichi.ti.static and isinstance(iterable, ast.Call):
         return _trips(ctx, iterable.args[0], highest)

@@ -12,6 +12,7 @@ from diffsim.language.fields import Field
 
 __all__ = [
     "POISON",
+    "UNSET",
     "Abstract",
     "AdjointOf",
     "FieldPlace",
@@ -20,12 +21,12 @@ __all__ = [
     "Poison",
     "Poisoned",
     "Record",
-    "UNSET",
     "Sequence",
     "TimeIndex",
     "Unset",
     "Variable",
     "completed",
+    "same_shape",
 ]
 
 
@@ -156,3 +157,14 @@ def completed(value: Abstract, other: Abstract) -> Abstract:
         return value
     zeros = [Const(0.0 if is_float(e.dtype) else e.dtype != "u1" and 0, e.dtype) for e in entries_of(other)]
     return like(other, zeros)
+
+
+def same_shape(a: Abstract, b: Abstract) -> bool:
+    """Tell whether two values are both numbers, or vectors or matrices of one shape."""
+    return _form(a) == _form(b)
+
+
+def _form(value: Abstract) -> Any:
+    if isinstance(value, Record):
+        return id(value.kind)
+    return value.shape if isinstance(value, Matrix) else ()

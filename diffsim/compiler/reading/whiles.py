@@ -1,4 +1,4 @@
-"""Lowering `while`: a loop over as many iterations as it can take, that is left as soon as its condition says."""
+"""Lowering `while`: a loop of as many iterations as it can take, left when its condition does not hold."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def lower_while(ctx: Context, node: ast.While) -> None:
     again = ast.copy_location(Again(), node)
     again.most, again.named = most, named
     goes_on = ast.copy_location(ast.If(test, [again, *guard.body], guard.orelse), node)
-    body = [ast.copy_location(ast.If(guard.test, [goes_on], []), node)]
+    body: list[ast.stmt] = [ast.copy_location(ast.If(guard.test, [goes_on], []), node)]
 
     def lower_body(index: Value) -> None:
         again.index = index
