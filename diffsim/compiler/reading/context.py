@@ -148,6 +148,7 @@ class Context:
         loops: How many loops of any kind surround it.
         given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
         grouped: The kernel is called by a method with an adjoint of its own, or by that adjoint.
+        choices: Components that indices chose among so far which are known only when the kernel runs.
         checked: An `assert` is looked at while the statement runs.
         bases: Components of singular vectors and eigenvectors.
         serial: `ti.loop_config(serialize=True)` asked for the next loop to run in order.
@@ -169,6 +170,7 @@ class Context:
     loops: int = 0
     given: bool = False
     grouped: bool = False
+    choices: int = 0
     checked: bool = True
     bases: set[Value] = field(default_factory=set)
     serial: bool = False

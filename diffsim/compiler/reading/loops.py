@@ -289,7 +289,9 @@ def carry_loop(
     names = {id(v): n for n, v in ctx.frame.variables.items()}
     stored = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     guess = {k for k, v in enumerate(variables) if v.dtypes is not None and names.get(id(v)) in stored}
+    choices = ctx.choices
     while True:
+        ctx.choices = choices  # those of an attempt that is thrown away do not count
         loop = _attempt(ctx, node, start, stop, lower_body, variables, guess)
         after = [v.current for v in variables]
         changed = {k for k in range(len(variables)) if k not in guess and after[k] is not before[k]}

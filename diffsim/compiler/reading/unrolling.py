@@ -110,9 +110,9 @@ def _operations(ctx: Context, body: Sequence[ast.stmt], highest: Mapping[str, in
                 1 + _operations(ctx, statement.body, highest) + _operations(ctx, statement.orelse, highest)
             )
         else:
-            kinds = ast.BinOp | ast.UnaryOp | ast.Compare | ast.Subscript | ast.AugAssign
             every = list(ast.walk(statement))
-            total += sum(isinstance(n, kinds) for n in every)
+            total += sum(isinstance(n, ast.BinOp | ast.UnaryOp | ast.Compare | ast.AugAssign) for n in every)
+            total += sum(isinstance(n, ast.Subscript) and not isinstance(n.value, ast.Name) for n in every)
             calls = [known_object(ctx, n.func) for n in every if isinstance(n, ast.Call)]
             total += sum(1 if _taichi.taichi_function(f) is None else _CALL for f in calls)
     return total
