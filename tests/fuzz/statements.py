@@ -253,7 +253,8 @@ class Statements(Expressions):
             self.rounds(scope, j, loops)
             return
         else:
-            bounds = [str(self.rng.randint(1, self.n)), f"0, {self.n}", f"1, {self.n}", f"{self.n} - 1, -1, -1"]
+            bounds = [str(self.rng.randint(1, self.n)), f"0, {self.n}", f"1, {self.n}"]
+            bounds += [f"{self.n} - 1, -1, -1"]
             if scope.indices:
                 i = self.pick(*scope.indices)
                 bounds += [f"{i}, -1, -1", f"{i}, {self.n}, 2", f"{self.n} - 1, {i}, -2"]

@@ -106,7 +106,7 @@ ROWS = [
         """,
         whole=True,
     ),
-    row("C-while-in-a-func", "self.f[t, i] = newton(self.b[i]) * self.x[t, i] + newton(2.0 + self.a[i] ** 2)"),
+    row("C-while-in-a-func", "self.f[t, i] = newton(self.b[i]) * self.x[t, i] + newton(2.0 + self.z[None])"),
     row("C-return-from-loops", "self.f[t, i] = from_inside(self.x[t, i], self.b[i]) * self.a[i]"),
     row(
         "C-return-of-two-from-a-while",

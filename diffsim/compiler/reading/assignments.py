@@ -81,6 +81,9 @@ def assign(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt, is_s
 def _assign_name(ctx: Context, name: str, value: Abstract, node: ast.stmt, is_static: bool) -> None:
     variables = ctx.frame.variables
     known = variables.get(name)
+    if name.startswith(RESULT) and isinstance(value, Sequence) and ctx.depth:
+        parts = tuple(ctx.runtime(item, node) for item in value.items)  # which `return` makes a tuple again
+        value = Record(Sequence, tuple(map(str, range(len(parts)))), parts)
     if known is not None and known.current is POISON:
         return
     if known is not None and known.current is UNSET:

@@ -304,9 +304,9 @@ def _choose(ctx: Context, node: ast.AST, size: int) -> None:
     if ctx.choices > _CHOICES:
         ctx.error(
             node,
-            f"indices that are known only when the kernel runs must choose among up to {_CHOICES} components in "
-            f"all, got more at {ctx.text(node)}, one of {size}; keep the values in a ds.Scratch, or loop with "
-            "ti.static around it",
+            f"indices that are known only when the kernel runs must choose among up to {_CHOICES} components "
+            f"in all, got more at {ctx.text(node)}, one of {size}; keep the values in a ds.Scratch, or loop "
+            "with ti.static around it",
             rule="TOO-LARGE",
         )
 

@@ -20,6 +20,7 @@ from diffsim.compiler.reading.values import (
     Abstract,
     Object,
     Poisoned,
+    Record,
     Sequence,
     Unset,
     Variable,
@@ -242,7 +243,8 @@ def _return(ctx: Context, node: ast.Return) -> None:
         ctx.error(
             node, "kernels must not return values; add to self.cost or write a field", rule="CONTROL-FLOW"
         )
-    raise Returned(Object(None) if node.value is None else evaluate(ctx, node.value))
+    value = Object(None) if node.value is None else evaluate(ctx, node.value)
+    raise Returned(Sequence(value.items) if isinstance(value, Record) and value.kind is Sequence else value)
 
 
 def _ignore(ctx: Context, node: ast.stmt) -> None:
