@@ -134,7 +134,7 @@ def shortened(stage: Stage, loop: For, most: int, ranges: Ranges, alarms: Alarms
         ranges: Bounds of the stage's integers.
         alarms: Where the alarm is added.
     """
-    guard = _Guard(stage, ranges, alarms)
+    guard = _Guard(stage, 0, ranges, alarms)  # no step indexes anything here
     count = guard._make("sub", loop.stop, loop.start)
     rule = f"a loop whose values a gradient needs must take up to {most} iterations, got"
     remedy = "name the most that it can take, as in `for k in range(ds.at_most(n, 4096))`"
