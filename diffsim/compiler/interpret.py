@@ -303,6 +303,8 @@ class _Run:
         if op.index in self.pins:
             steps = [k for k in (self.pins[op.index],) if start <= k < stop]
         for k in reversed(steps) if op.descending else steps:
+            if op.early is not None and carried[op.early][0]:
+                break
             self.env[op.index] = (np.int64(k), None)
             self.env.update(zip(op.params, carried, strict=True))
             self.block(op.body)

@@ -31,6 +31,7 @@ __all__ = [
     "Op",
     "Operand",
     "Ref",
+    "Rounds",
     "Stage",
     "Store",
     "Value",
@@ -127,6 +128,17 @@ class Assert(Let):
 
 
 @dataclass(eq=False)
+class Rounds(Let):
+    """Tell of a `while` that goes on, in iteration `args[0]`, after as many as `args[1]` at most.
+
+    Attributes:
+        named: The user named that number.
+    """
+
+    named: bool = False
+
+
+@dataclass(eq=False)
 class Load:
     """Read `result` from memory.
 
@@ -180,6 +192,8 @@ class For:
         parallel: The iterations are independent by declaration (the outermost loops of a kernel).
         descending: The iterations run from `stop - 1` down to `start`.
         independent: No iteration touches what another one writes; that was proven for the printed form.
+        left: The carried value that is not zero once the remaining iterations have no effect, so that they
+            need not be run; None, or no longer among the `params`, where all are.
     """
 
     index: Value
@@ -193,6 +207,12 @@ class For:
     descending: bool = False
     where: Location | None = None
     independent: bool = False
+    left: Value | None = None
+
+    @property
+    def early(self) -> int | None:
+        """The position of the carried value that tells that the loop may be left; None for no such."""
+        return None if self.left is None or self.left not in self.params else self.params.index(self.left)
 
 
 @dataclass(eq=False)

@@ -6,7 +6,9 @@ from typing import TypeVar
 
 from diffsim.errors import ConfigError
 
-__all__ = ["at_most", "stop_gradient"]
+__all__ = ["MOST_ROUNDS", "at_most", "stop_gradient"]
+
+MOST_ROUNDS = 1024  # iterations of a loop that names no maximum, where a tape or an end needs one
 
 Number = TypeVar("Number")
 
@@ -32,8 +34,12 @@ def at_most(n: int, maximum: int) -> int:
     `for k in range(ds.at_most(self.count[i], 64))`. In a kernel a larger `n` counts as `maximum` and is an
     error after the run, with its place; tapes take memory for `maximum` iterations.
 
+    As the test of a `while` it promises that the loop ends: `while ds.at_most(x > 0.1, 64):` runs while the
+    condition holds, and going on after 64 iterations is an error. A `while` that promises nothing, and a
+    `for` whose length is computed and whose values a gradient needs, may take 1024 iterations.
+
     Args:
-        n: An integer that is known when the kernel runs.
+        n: An integer that is known when the kernel runs, or the condition of a `while`.
         maximum: A positive integer that is known when the kernel compiles.
 
     Returns:

@@ -30,6 +30,7 @@ _NATIVE, _NATIVE_OPERATION = 0.015, 0.7e-3
 _BRIEF, _BRIEF_OPERATION = 2.5e-3, 0.06e-3
 _MOVES = 9  # kernels that move States and gradients, in every mode
 _UNKNOWN_TRIPS = 1000.0  # of a loop whose bounds are computed
+_EARLY_TRIPS = 32.0  # at most, of a loop that may be left early, whose bound is far from what it takes
 _ITERATION = 8  # operations of an iteration of a loop that a GPU shares, where a world's work is spread
 
 
@@ -176,6 +177,8 @@ def _measure(stage: Stage, layout: Layout, threads: Threads) -> _Size:
 
     def trips(op: For) -> float:
         found = ranges.trips(op)
+        if op.early is not None:
+            return min(found, _EARLY_TRIPS)
         return found if math.isfinite(found) else _UNKNOWN_TRIPS
 
     def work(ops: Iterable[Op]) -> float:

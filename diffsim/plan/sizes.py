@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from diffsim.compiler.checks.diagnostics import raise_all
-from diffsim.compiler.checks.ranges import Ranges
+from diffsim.compiler.checks.lengths import bounded_lengths
 from diffsim.compiler.codegen.layout import Layout, rounded
 from diffsim.compiler.codegen.stages import StageSet, all_adjoints, parameter_adjoints, tapes_of
-from diffsim.compiler.ir import Buffer, For, walk
+from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
-from diffsim.errors import Diagnostic
 
 __all__ = ["Sizes", "size_tapes"]
 
@@ -155,23 +152,12 @@ class Sizes:
 
 
 def size_tapes(stages: StageSet, steps: int) -> None:
-    """Give each tape the length of its loop.
-
-    Raises:
-        GradientError: The number of iterations of a loop that carries values is unbounded.
-    """
-    found: list[Diagnostic] = []
+    """Give each tape the length of its loop, which may not take more than `MOST_ROUNDS` if none is known."""
     for stage in all_adjoints(stages):
-        ranges = Ranges(stage.body, stage.t, steps)
-        lengths = {id(op): ranges.trips(op) for op in walk(stage.body) if isinstance(op, For)}
-        for tape in tapes_of(stage):
-            length = lengths[id(tape.source)]
-            if not math.isfinite(length):
-                message = (
-                    "a loop that carries values must have a bound that is known before it runs, got one that "
-                    "depends on computed numbers; name a maximum, as in `for k in range(ds.at_most(n, 64))`"
-                )
-                found.append(Diagnostic("UNBOUNDED", str(tape.source.where), message))
-                continue
-            tape.shape = (max(1, int(length)),)
-    raise_all(found)
+        tapes = tapes_of(stage)
+        if tapes:
+            lengths = bounded_lengths(
+                stage, {id(tape.source) for tape in tapes}, steps, stages.lowered.alarms
+            )
+            for tape in tapes:
+                tape.shape = (max(1, lengths[id(tape.source)]),)

@@ -448,7 +448,7 @@ REFUSED = [
     ("NAME", "for k in range(3):\n    pass\nout = k"),
     ("NAME", "if i > 1:\n    s = 1.0\nelse:\n    s = 2.0\nout = s"),
     ("NAME", "q = ti.Vector([1, 2])\nq[0] = self.b[i]\nout = q.sum()"),
-    ("CONTROL-FLOW", "out = 0.0\nfor k in range(0, 4, 2):\n    out += self.w[i, k]"),
+    ("CONTROL-FLOW", "out = 0.0\nfor k in range(0, 4, 0):\n    out += self.w[i, k]"),
     ("SHAPE", "p, *q = self.a[i], self.b[i], 2.0\nout = p"),
     ("SHAPE", "out = self.b[i] & 1"),
     ("SHAPE", "out = self.b[i] << 1"),

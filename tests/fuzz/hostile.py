@@ -43,7 +43,7 @@ BREAKS: dict[str, tuple[str, str]] = {
     "cost-scaled": ("COST", "self.cost[None] *= 0.5"),
     # loops
     "unbounded": (
-        "UNBOUNDED",
+        "",
         "{s} = 0.1\nfor {s}_k in range(ti.cast(ds.stop_gradient(ti.abs({a})), ti.i32)):\n"
         "    {s} = ti.sin({s} + {b})\nself.{o}[t, {i}] += {s}",
     ),
@@ -54,10 +54,12 @@ BREAKS: dict[str, tuple[str, str]] = {
     ),
     "at-most-negative": ("UNBOUNDED", "for {s}_k in range(ds.at_most(3, -1)):\n    self.{o}[t, {i}] += 1.0"),
     "at-most-dynamic": ("UNBOUNDED", "for {s}_k in range(ds.at_most(3, {i})):\n    self.{o}[t, {i}] += {a}"),
-    "while": ("CONTROL-FLOW", "{s} = {a}\nwhile {s} > 0.1:\n    {s} *= 0.5\nself.{o}[t, {i}] += {s}"),
-    "while-true": ("CONTROL-FLOW", "{s} = 0\nwhile True:\n    {s} += 1\n    if {s} > 3:\n        break"),
+    "while": ("", "{s} = {a}\nwhile {s} > 0.1:\n    {s} *= 0.5\nself.{o}[t, {i}] += {s}"),
+    "while-true": ("", "{s} = 0\nwhile True:\n    {s} += 1\n    if {s} > 3:\n        break"),
     "float-range": ("CONTROL-FLOW", "for {s} in range({a}):\n    self.{o}[t, {i}] += 1.0"),
-    "step-range": ("CONTROL-FLOW", "for {s} in range(0, {n}, 2):\n    self.{o}[t, {s}] += {a}"),
+    "while-else": ("CONTROL-FLOW", "while {a} > 9.0:\n    pass\nelse:\n    pass"),
+    "while-at-most": ("UNBOUNDED", "while ds.at_most({a} > 9.0, {i}):\n    pass"),
+    "step-range": ("", "for {s} in range(0, {n}, 2):\n    self.{o}[t, {s}] += {a}"),
     "zero-step": ("CONTROL-FLOW", "for {s} in range(0, {n}, 0):\n    self.{o}[t, {s}] += {a}"),
     "negative-range": ("", "for {s} in range({n}, 0):\n    self.{o}[t, {s}] += {a}"),
     "range-without-arguments": ("CONTROL-FLOW", "for {s} in range():\n    pass"),
@@ -67,7 +69,7 @@ BREAKS: dict[str, tuple[str, str]] = {
     "loop-over-state": ("", "for {s} in self.x:\n    self.{o}[t, {i}] += {a}"),
     "loop-name-in-use": ("NAME", "for {i} in range(2):\n    self.{o}[t, {i}] += {a}"),
     "break-outside": ("", "break"),
-    "return-inside": ("CONTROL-FLOW", "return"),
+    "return-inside": ("", "return"),
     "return-value": ("CONTROL-FLOW", "return {a}"),
     # indices and divisors
     "index-above": ("INDEX", "self.{o}[t, {i}] += self.p[{i} + 1]"),

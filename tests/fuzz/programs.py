@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fuzz.expressions import Scope
 from fuzz.versions import Versions
 
@@ -92,7 +94,7 @@ class Writer(Versions):
         self.line(f"def {name}({parameters.get(kind, 'a, b')}):")
         self.indent += 1
         if kind == "nudge":
-            self.short_loop(["a", "b"], "a", 0.4)
+            self.short_loop(["a", "b"], "a", 0.4, ["return"])
             self.maybe_return(scope, "")
         elif kind == "self.":
             self.statements(scope, self.rng.randint(1, 3), 1)
@@ -103,13 +105,14 @@ class Writer(Versions):
             self.line(f"    return {self.pick('q * ti.cos(a)', 'ti.sin(q)', '0.5 * q')}")
             self.line("return q - 0.3 * a * q.normalized(0.5)")
         else:
-            self.short_loop(["a", "b"], "a", 0.5)
+            values = ", ".join(self.sized(scope, 1, 3) for _ in range(2 if kind == "pair" else 1))
+            self.short_loop(["a", "b"], "a", 0.5, [f"return {values}"] * 2)
             self.returns(scope, 2 if kind == "pair" else 1)
         self.indent -= 1
         self.line("")
         self.helpers.append(f"self.{name}" if kind == "self." else name)
 
-    def short_loop(self, reals: list[str], name: str, part: float) -> None:
+    def short_loop(self, reals: list[str], name: str, part: float, leaving: Sequence[str] = ()) -> None:
         j = self.name("j")
         self.line(f"for {j} in range({self.rng.randint(1, 3)}):")
         self.indent += 1
@@ -117,7 +120,7 @@ class Writer(Versions):
         self.line(f"{name} = 0.5 * {name} + {part} * {self.bounded(self.scalar(inner, 2)[0])}")
         if self.rng.random() < 0.3:
             self.line(f"if {self.condition(inner)}:")
-            self.line(f"    {self.pick('break', 'continue')}")
+            self.line(f"    {self.pick('break', 'continue', *leaving)}")
             self.line(f"{name} *= 0.9")
         self.indent -= 1
 

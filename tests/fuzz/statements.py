@@ -249,10 +249,15 @@ class Statements(Expressions):
             self.line(f"for {j}, {k} in ti.ndrange({self.rng.randint(1, 2)}, {self.rng.randint(1, 3)}):")
             self.body(scope.inside(j, k), self.rng.randint(1, 3), loops + 1, True)
             return
+        elif kind < 0.4:
+            self.rounds(scope, j, loops)
+            return
         else:
             bounds = [str(self.rng.randint(1, self.n)), f"0, {self.n}", f"1, {self.n}"]
+            bounds += [f"{self.n} - 1, -1, -1"]
             if scope.indices:
                 i = self.pick(*scope.indices)
+                bounds += [f"{i}, -1, -1", f"{i}, {self.n}, 2", f"{self.n} - 1, {i}, -2"]
                 bounds += [i, f"{i} + 1", f"{i}, {self.n}", f"ti.max({i} - 1, 0), ti.min({i} + 2, {self.n})"]
                 bounds += [f"self.counts[{i}]", f"self.counts[{i}], {self.n}"] * (not scope.static)
                 bounds += [f"ds.at_most({self.bounded_index(scope)}, {self.n})"] * 2
@@ -264,6 +269,16 @@ class Statements(Expressions):
             self.line(f"if {self.condition(scope.inside(j))}:")
             self.line(f"    {self.pick('break', 'continue')}")
             self.indent -= 1
+        self.body(scope.inside(j), self.rng.randint(1, 3), loops + 1, True)
+
+    def rounds(self, scope: Scope, j: str, loops: int) -> None:
+        """Write a `while` that a counter ends, at the latest."""
+        count, going = self.name("c"), self.condition(scope)
+        going = self.pick(f"{count} < {self.n} and {going}", f"({going}) and {count} < {self.n - 1}")
+        self.line(f"{count} = 0")
+        self.line(f"while {self.pick(going, f'ds.at_most({going}, {self.n})')}:")
+        self.line(f"    {j} = {count}")
+        self.line(f"    {count} += 1")
         self.body(scope.inside(j), self.rng.randint(1, 3), loops + 1, True)
 
     def body(self, scope: Scope, count: int, loops: int, is_loop: bool = False) -> None:

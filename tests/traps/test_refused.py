@@ -18,7 +18,6 @@ def from_a_loop(x):
     for j in range(3):
         if x > j:
             return x * j
-    return x
 
 
 @ti.real_func
@@ -35,17 +34,6 @@ REFUSED = [  # name, body, the code at the end of the message, what the message 
         "if i > 0:\n    self.g[t, 0, i] = ti.sin(self.g[t, 0, i - 1])",
         "RACE",
         "Scratch g_0 .*serialize",
-    ),
-    (
-        "A6-carried-through-computed-trips",
-        """
-        s = self.x[t, i]
-        for k in range(ti.cast(self.b[i] * 9.0, ti.i32)):
-            s = ti.sin(s)
-        self.f[t, i] = s
-        """,
-        "UNBOUNDED",
-        "at_most",
     ),
     (
         "A12-coefficient-overwritten",
@@ -85,12 +73,12 @@ REFUSED = [  # name, body, the code at the end of the message, what the message 
         "State s_0",
     ),
     (
-        "C-while",
-        "s = self.x[t, i]\nwhile s < 1.0:\n    s += 0.1\nself.f[t, i] = s",
+        "C-while-else",
+        "s = self.x[t, i]\nwhile s < 1.0:\n    s += 0.1\nelse:\n    s = 1.0\nself.f[t, i] = s",
         "CONTROL-FLOW",
-        "leave it by `break`",
+        "behind the loop",
     ),
-    ("C-return-from-a-loop", "self.f[t, i] = from_a_loop(self.x[t, i])", "CONTROL-FLOW", "return"),
+    ("C-return-from-a-loop", "self.f[t, i] = from_a_loop(self.x[t, i])", "SHAPE", "return"),
     ("C-random", "self.f[t, i] = self.x[t, i] * ti.random()", "RANDOM", "ds.Constant or ds.Control"),
     ("C-real-function", "self.f[t, i] = opaque(self.x[t, i])", "FUNCTION", "opaque"),
     (

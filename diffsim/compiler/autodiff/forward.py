@@ -165,6 +165,8 @@ class _Forward:
         loop = For(Value("i32"), renamed(values, op.start), renamed(values, op.stop), Block(), inits)
         loop.params = [Value(p.dtype) for p in op.params] + [Value(op.params[k].dtype) for k in active]
         loop.parallel, loop.descending, loop.where = op.parallel, op.descending, op.where
+        if op.early is not None:
+            loop.left = loop.params[op.early]
         inner_values: Names = {**values, op.index: loop.index}
         inner_values.update(zip(op.params, loop.params, strict=False))
         inner_dots = {**dots, **dict(zip((op.params[k] for k in active), loop.params[count:], strict=True))}

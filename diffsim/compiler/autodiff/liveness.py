@@ -84,6 +84,9 @@ class _Needs:
             kept = self.carried(op)
         if not inside and not kept:
             return False
+        if op.early is not None and op.early not in kept:  # what tells when it is over is needed with it
+            self._use(op.params[op.early])
+            return self._loop(op)
         self._use(op.start, op.stop, *(op.inits[k] for k in kept))
         return True
 

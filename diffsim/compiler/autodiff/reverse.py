@@ -51,6 +51,7 @@ class Scope:
     values: dict[Value, Operand]
     loops: dict[int, For] = field(default_factory=dict)
     adjoints: Adjoints = field(default_factory=dict)
+    counts: dict[int, Operand] = field(default_factory=dict)
 
 
 def adjoint(stage: Stage, real: str, name: str, kept: Kept | None = None) -> Stage:
@@ -215,14 +216,7 @@ class _Reverser:
             ):
                 values[old_result] = result
         elif isinstance(op, For):
-            loop = self._loop_like(op, values)
-            inner = Scope({**values, op.index: loop.index, **dict(zip(op.params, loop.params, strict=True))})
-            with b.inside(loop.body, loop=True):
-                self._recompute(op.body, inner)
-            loop.body.yields = [renamed(inner.values, y) for y in op.body.yields]
-            for old_result, result in zip(op.results, b.loop(loop), strict=True):
-                values[old_result] = result
-            scope.loops[id(op)] = loop
+            self._recompute_loop(op, scope)
         elif isinstance(op, Call):
             inner = Scope(
                 {**values, **dict(zip(op.params, (renamed(values, a) for a in op.args), strict=True))}
@@ -230,6 +224,25 @@ class _Reverser:
             self._recompute(op.body, inner)
             for old_result, y in zip(op.results, op.body.yields, strict=True):
                 values[old_result] = renamed(inner.values, y)
+
+    def _recompute_loop(self, op: For, scope: Scope) -> None:
+        """Recompute a loop; of one that may be left early, the iterations that it ran are counted."""
+        b, values = self.builder, scope.values
+        loop = self._loop_like(op, values)
+        inner = Scope({**values, op.index: loop.index, **dict(zip(op.params, loop.params, strict=True))})
+        with b.inside(loop.body, loop=True):
+            self._recompute(op.body, inner)
+            loop.body.yields = [renamed(inner.values, y) for y in op.body.yields]
+            if op.early is not None:
+                loop.left, count = loop.params[op.early], Value("i32")
+                loop.inits.append(b.const(0))
+                loop.params.append(count)
+                loop.body.yields.append(b.op("add", count, b.const(1)))
+        results = b.loop(loop)
+        values.update(zip(op.results, results, strict=False))
+        scope.loops[id(op)] = loop
+        if op.early is not None:
+            scope.counts[id(op)] = results[-1]
 
     def _loop_like(self, op: For, values: dict[Value, Operand]) -> For:
         inits = [renamed(values, i) for i in op.inits]
@@ -344,6 +357,8 @@ class _Reverser:
             return
         free = [v for v in free_values(op) if v in self.active]
         loop = self._loop_like(op, scope.values)
+        if id(op) in scope.counts:
+            loop.stop = b.op("add", loop.start, scope.counts[id(op)])
         kept: list[Value] = [op.results[k] for k in carried] + free
         loop.inits = [scope.adjoints.get(v, b.const(0.0, v.dtype)) for v in kept]
         loop.params = [Value(v.dtype) for v in kept]
@@ -367,7 +382,7 @@ class _Reverser:
     def _read_tape(self, op: For, scope: Scope, loop: For, inner: Scope) -> None:
         """Let the recomputed loop record what it carries and the backward loop read it."""
         b, forward = self.builder, scope.loops[id(op)]
-        for param, taped in zip(op.params, forward.params, strict=True):
+        for param, taped in zip(op.params, forward.params, strict=False):
             self.tapes += 1
             tape = Buffer(f"tape_{self.name}_{self.tapes}", "tape", param.dtype, (0,), source=forward)
             recording = Builder(b.real)

@@ -27,13 +27,14 @@ from diffsim.compiler.ir import (
     Op,
     Operand,
     Ref,
+    Rounds,
     Stage,
     Store,
     Value,
     is_float,
 )
 
-__all__ = ["Alarm", "Alarms", "Assertion", "Slot", "guarded"]
+__all__ = ["Alarm", "Alarms", "Assertion", "Slot", "guarded", "shortened"]
 
 _LOWEST = -(2**31)
 ENTRIES = 3  # of each alarm: raised, the number, the step
@@ -123,6 +124,25 @@ def guarded(stage: Stage, times: Times, alarms: Alarms) -> Stage:
     return replace(stage, body=guard.block(stage.body))
 
 
+def shortened(stage: Stage, loop: For, most: int, ranges: Ranges, alarms: Alarms) -> tuple[list[Op], Operand]:
+    """Return what lets a loop end after so many iterations, with an alarm, and where it ends then.
+
+    Args:
+        stage: What the loop is in.
+        loop: The loop, before which the operations belong.
+        most: How many iterations there is room for.
+        ranges: Bounds of the stage's integers.
+        alarms: Where the alarm is added.
+    """
+    guard = _Guard(stage, 0, ranges, alarms)  # no step indexes anything here
+    count = guard._make("sub", loop.stop, loop.start)
+    rule = f"a loop whose values a gradient needs must take up to {most} iterations, got"
+    remedy = "name the most that it can take, as in `for k in range(ds.at_most(n, 4096))`"
+    guard._raise(guard._make("gt", count, _int(most)), count, Alarm(loop.where, rule, remedy))
+    stop = guard._make("add", guard._make("min", count, _int(most)), loop.start)
+    return guard.ops, stop
+
+
 class _Guard:
     def __init__(self, stage: Stage, steps: int, ranges: Ranges, alarms: Alarms) -> None:
         self.t, self.steps, self.ranges, self.alarms = stage.t, steps, ranges, alarms
@@ -150,6 +170,8 @@ class _Guard:
             )
         elif isinstance(op, Assert):
             self._assert(op)
+        elif isinstance(op, Rounds):
+            self._rounds(op)
         elif isinstance(op, Let):
             self.ops.append(self._let(op))
         elif isinstance(op, Load):
@@ -228,6 +250,16 @@ class _Guard:
             if op.result.dtype.startswith("i") and (low <= 0 or self.ranges.of(op.args[0])[0] < 0):
                 return self._floored(op, args[0], args[1], low > 0)
         return replace(op, args=args)
+
+    def _rounds(self, op: Rounds) -> None:
+        """Raise the alarm of a `while` that goes on for too long."""
+        count, most = (self._new(a) for a in op.args)
+        instead = "ds.at_most(condition, 4096)"
+        remedy = (
+            "raise the maximum" if op.named else f"name the most that it can take, as in `while {instead}:`"
+        )
+        rule = f"a while loop must end after {_text(most)} iterations, got"
+        self._raise(self._make("gt", count, most), count, Alarm(op.where, rule, remedy))
 
     def _floored(self, op: Let, a: Operand, b: Operand, positive: bool) -> Let:
         """Round down; constants that Taichi finds late, as in `i - i - 5`, it would round to zero."""

@@ -20,7 +20,7 @@ RULES = {
     "READ-ONLY": "Params, Controls, Constants and fields made by hand must not be written",
     "TIME-INDEX": "the first index of a State or Scratch must be t, t + 1 or t - 1",
     "INDEX": "indices must be integers, as many as the field has axes, and lie inside it",
-    "UNBOUNDED": "a loop that carries differentiable values must have a known bound",
+    "UNBOUNDED": "the maximum of a loop must be known when its kernel compiles",
     "CONTROL-FLOW": "kernels must not use while, nor return from inside a loop",
     "SYNTAX": "kernels must use the part of Python that Taichi knows",
     "NAME": "names must be assigned before they are used, and keep their type and shape",

@@ -218,6 +218,9 @@ class Printer:
             self.line(f"for {index} in range({start}, {stop}):")
         self._names[op.index] = index
         self.indent += 1
+        if op.early is not None:
+            self.line(f"if {names[op.early]} != 0:")
+            self.line("    break")
         self.operations(op.body.ops, lane)
         self._update(names, op.body.yields, lane)
         if not op.body.ops and not names:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 __all__ = ["operations", "surely_differ"]
 
-_UNKNOWN_TRIPS = 16  # of a loop whose bounds are computed
+_UNKNOWN_TRIPS = 16  # of a loop whose bounds are computed, or that may be left early
 
 
 def operations(body: Sequence[ast.stmt]) -> float:
@@ -16,7 +16,9 @@ def operations(body: Sequence[ast.stmt]) -> float:
     total = 0.0
     for node in body:
         if isinstance(node, ast.For):
-            total += 1 + _trips(node) * operations(node.body)
+            early = isinstance(node.body[0], ast.If) and isinstance(node.body[0].body[0], ast.Break)
+            trips = min(_trips(node), _UNKNOWN_TRIPS) if early else _trips(node)
+            total += 1 + trips * operations(node.body)
         elif isinstance(node, ast.If):
             total += 1 + max(operations(node.body), operations(node.orelse))
         else:

@@ -19,7 +19,7 @@ from diffsim.compiler.native.scopes import scoped
 from diffsim.compiler.native.sums import COPIES, PART, PARTS
 from diffsim.compiler.native.tasks import FIRST, LAST, Task, split
 from diffsim.compiler.native.values import Number, literal
-from diffsim.compiler.native.worlds import Worlds, added_to
+from diffsim.compiler.native.worlds import Worlds, added_to, left_early
 
 __all__ = ["ONE_BY_ONE", "Place", "Unsupported", "translate"]
 
@@ -246,9 +246,10 @@ class _Body(Worlds):
         if not isinstance(node.iter, ast.Call):
             raise Unsupported(ast.unparse(node.iter))
         call, kind = node.iter, called(node.iter)
+        leave, body = left_early(node.body)
         if kind == "range" and isinstance(node.target, ast.Name) and _once(call.args):
             self._set(node.target.id, self._do.cast(self._value(call.args[0]), "i32"))
-            self.statements(node.body)
+            self.statements(body)
             return
         if kind == "range":
             bounds = [self._do.cast(self._value(a), "i32") for a in call.args]
@@ -261,9 +262,9 @@ class _Body(Worlds):
         names = [t.id for t in targets if isinstance(t, ast.Name)]
         loops = list(zip(names, pairs, strict=True))
         if self._counts_worlds(names[0], call.args[0] if kind == "ndrange" else call, node.body):
-            self._together(names[0], pairs[0], node.body, lambda: self._nest(loops[1:], node.body))
+            self._together(names[0], pairs[0], node.body, lambda: self._nest(loops[1:], body, leave))
             return
-        self._nest(loops, node.body)
+        self._nest(loops, body, leave)
 
     def _range(self, node: ast.expr) -> tuple[Number, Number]:
         if isinstance(node, ast.Tuple):
@@ -271,20 +272,27 @@ class _Body(Worlds):
             return low, high
         return literal("i32", 0), self._do.cast(self._value(node), "i32")
 
-    def _nest(self, loops: Sequence[tuple[str, tuple[Number, Number]]], body: Sequence[ast.stmt]) -> None:
+    def _nest(
+        self,
+        loops: Sequence[tuple[str, tuple[Number, Number]]],
+        body: Sequence[ast.stmt],
+        leave: ast.expr | None = None,
+    ) -> None:
         if not loops:
             self.statements(body)
             return
         (name, (start, stop)), *inner = loops
         looped = name[:1] in ("i", "p")  # an index of the user's, not the time or a world
         self._do.looped += looped
-        self._repeat(name, start, stop, lambda: self._nest(inner, body))
+        self._repeat(name, start, stop, lambda: self._nest(inner, body, leave), None if inner else leave)
         self._do.looped -= looped
 
-    def _repeat(self, name: str, start: Number, stop: Number, inside: Callable[[], None]) -> None:
+    def _repeat(
+        self, name: str, start: Number, stop: Number, inside: Callable[[], None], leave: ast.expr | None
+    ) -> None:
         """Translate a loop of one name."""
         if max(start.width, stop.width) > 1:
-            self._some(name, start, stop, inside)
+            self._some(name, start, stop, inside, leave)
             return
         code, k = self.code, self.code.number()
         outer, memory = self._memory.group, self._memory
@@ -294,6 +302,7 @@ class _Body(Worlds):
         enters = self._do.compare("<", start, stop)
         code.line(f"br i1 {enters.text}, label %B{k}, label %E{k}")
         code.label(f"B{k}")
+        self._leave(leave, k)
         inside()
         following = self._do.exact("+", self._get(name), literal("i32", 1))  # at most `stop`
         self._set(name, following)

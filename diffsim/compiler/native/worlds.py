@@ -19,7 +19,7 @@ from diffsim.compiler.native.memory import Place, lanes_of
 from diffsim.compiler.native.scopes import varying
 from diffsim.compiler.native.values import Number, literal
 
-__all__ = ["Worlds", "added_to"]
+__all__ = ["Worlds", "added_to", "left_early"]
 
 _SHORT = 8  # statements of a branch without loads, which cost less than a jump
 
@@ -134,7 +134,9 @@ class Worlds(Expressions):
         code.line(f"br label %J{k}")
         code.label(f"J{k}")
 
-    def _some(self, name: str, start: Number, stop: Number, inside: Callable[[], None]) -> None:
+    def _some(
+        self, name: str, start: Number, stop: Number, inside: Callable[[], None], leave: ast.expr | None
+    ) -> None:
         """Translate a loop whose bounds differ from world to world."""
         code, do, k = self.code, self._do, self.code.number()
         self._set(name, start)
@@ -144,10 +146,27 @@ class Worlds(Expressions):
         code.line(f"br i1 {do.any(mask).text}, label %B{k}, label %E{k}")
         code.label(f"B{k}")
         with self._under(mask):
+            self._leave(leave, k)
             inside()
         self._set(name, do.binary("+", self._get(name), literal("i32", 1)))
         code.line(f"br label %H{k}")
         code.label(f"E{k}")
+
+    def _leave(self, condition: ast.expr | None, k: int) -> None:
+        """Leave the loop of number `k` where a condition holds in all worlds that are still in it.
+
+        The others pass the remaining iterations without effect: what they do is for those that stay.
+        """
+        if condition is None:
+            return
+        code, do = self.code, self._do
+        over = do.cast(self._value(condition), "u1")
+        if over.width > 1:
+            stay = do.within(self._memory.active, do.compare("==", over, literal("u1", 0)))
+            code.line(f"br i1 {do.any(stay).text}, label %S{k}, label %E{k}")
+        else:
+            code.line(f"br i1 {over.text}, label %E{k}, label %S{k}")
+        code.label(f"S{k}")
 
     # ---- places that worlds share ----
 
@@ -166,6 +185,14 @@ class Worlds(Expressions):
             raise Unsupported(f"additions to {ast.unparse(target)} that may meet")
         value = do.wide(do.cast(value, spot.place.dtype), self._width)
         memory.write(spot, do.binary("+", memory.read(spot), do.total(value)))
+
+
+def left_early(body: Sequence[ast.stmt]) -> tuple[ast.expr | None, list[ast.stmt]]:
+    """Return the condition that a loop is left by, which is the first thing in its body, and the rest."""
+    first = body[0]
+    if isinstance(first, ast.If) and isinstance(first.body[0], ast.Break):
+        return first.test, list(body[1:])
+    return None, list(body)
 
 
 def added_to(target: ast.expr, value: ast.expr) -> ast.expr | None:

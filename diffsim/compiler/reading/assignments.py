@@ -10,15 +10,18 @@ from diffsim.compiler.ir import Const, Value, is_float
 from diffsim.compiler.reading import atomics, places, writes
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.expressions import chosen_component, evaluate, known_object, place_of
+from diffsim.compiler.reading.flow import RESULT
 from diffsim.compiler.reading.operators import binary
 from diffsim.compiler.reading.records import with_part
 from diffsim.compiler.reading.values import (
     POISON,
+    UNSET,
     Abstract,
     FieldPlace,
     Matrix,
     Object,
     Record,
+    Sequence,
     Variable,
     entries_of,
     like,
@@ -78,7 +81,13 @@ def assign(ctx: Context, target: ast.expr, value: Abstract, node: ast.stmt, is_s
 def _assign_name(ctx: Context, name: str, value: Abstract, node: ast.stmt, is_static: bool) -> None:
     variables = ctx.frame.variables
     known = variables.get(name)
+    if name.startswith(RESULT) and isinstance(value, Sequence) and ctx.depth:
+        parts = tuple(ctx.runtime(item, node) for item in value.items)  # which `return` makes a tuple again
+        value = Record(Sequence, tuple(map(str, range(len(parts)))), parts)
     if known is not None and known.current is POISON:
+        return
+    if known is not None and known.current is UNSET:
+        _set_first(ctx, known, value, node)
         return
     if known is not None and known.dtypes is not None:
         known.current = _converted(ctx, known, value, node)
@@ -102,6 +111,15 @@ def _assign_name(ctx: Context, name: str, value: Abstract, node: ast.stmt, is_st
     if any(e.dtype == "u1" for e in entries_of(operand)) and number:
         operand = like(operand, [ctx.builder.cast(e, "i32") for e in entries_of(operand)])
     variables[name] = Variable(operand, tuple(e.dtype for e in entries_of(operand)))
+
+
+def _set_first(ctx: Context, variable: Variable, value: Abstract, node: ast.stmt) -> None:
+    """Give a variable that a loop is left with its first value, and with it its type."""
+    if not ctx.depth and isinstance(value, Object | Sequence):
+        variable.current = value
+        return
+    variable.current = ctx.runtime(value, node)
+    variable.dtypes = tuple(e.dtype for e in entries_of(variable.current))
 
 
 def _converted(ctx: Context, variable: Variable, value: Abstract, node: ast.stmt) -> Abstract:
@@ -183,10 +201,7 @@ def _with_components(
             ctx.error(node, f"{ctx.text(target)} must be a component", rule="SHAPE")
         positions: list[Any] = list(picked)
     else:
-        index = evaluate(ctx, target.slice)
-        _, positions = places.pick(
-            ctx, target, old.shape, Object(int(index.value)) if isinstance(index, Const) else index
-        )
+        _, positions = places.pick(ctx, target, old.shape, evaluate(ctx, target.slice))
     if len(positions) == 1 and not isinstance(positions[0], int):
         new = ctx.number(given, node)
         for k, entry in enumerate(entries):
@@ -212,6 +227,9 @@ def lower_annotated(ctx: Context, node: ast.AnnAssign) -> None:
     Raises:
         TraceError: There is no value, or it does not fit.
     """
+    if node.value is None and isinstance(node.target, ast.Name) and node.target.id.startswith(RESULT):
+        ctx.frame.variables.setdefault(node.target.id, Variable(UNSET))
+        return
     if node.value is None:
         ctx.error(node, "a declaration must have a value")
     value = evaluate(ctx, node.value)

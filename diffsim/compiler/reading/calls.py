@@ -297,8 +297,16 @@ def _at_most(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
             f"{ctx.text(node)} must get a positive maximum that is known when the kernel compiles",
             rule="UNBOUNDED",
         )
+    operand = ctx.number(number, node)
+    if operand.dtype == "u1":
+        ctx.error(
+            node,
+            f"ds.at_most must get a number, or be the whole test of a while, got {ctx.text(node)}; write "
+            "`while ds.at_most(condition, 64):`",
+            rule="UNBOUNDED",
+        )
     ctx.builder.where = ctx.at(node)
-    return ctx.builder.op("at_most", ctx.number(number, node), ctx.builder.const(maximum.value))
+    return ctx.builder.op("at_most", operand, ctx.builder.const(maximum.value))
 
 
 def _stop_gradient(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:

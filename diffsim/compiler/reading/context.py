@@ -14,7 +14,7 @@ import numpy as np
 from diffsim import _taichi
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
-from diffsim.compiler.ir import Buffer, Const, Location, Operand, Value
+from diffsim.compiler.ir import Block, Buffer, Const, Location, Operand, Value
 from diffsim.compiler.reading.captured import Captures
 from diffsim.compiler.reading.quoting import indexed, quoted
 from diffsim.compiler.reading.sites import Sites
@@ -29,9 +29,10 @@ from diffsim.compiler.reading.values import (
     Record,
     Sequence,
     TimeIndex,
+    Unset,
     Variable,
 )
-from diffsim.errors import Diagnostic
+from diffsim.errors import Diagnostic, GradientError, TraceError
 from diffsim.language.fields import Field
 from diffsim.options import plain_number
 
@@ -124,6 +125,13 @@ class Frame:
 
 
 @dataclass
+class Trial:
+    """Tells of something that was tried whether it can be lowered."""
+
+    held: bool = False
+
+
+@dataclass
 class Context:
     """The state of lowering one kernel call.
 
@@ -140,6 +148,7 @@ class Context:
         loops: How many loops of any kind surround it.
         given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
         grouped: The kernel is called by a method with an adjoint of its own, or by that adjoint.
+        choices: Components that indices chose among so far which are known only when the kernel runs.
         checked: An `assert` is looked at while the statement runs.
         changed: The indices of the places that atomics of the outermost loop's body changed so far.
         ordered: They may be the same in several iterations, which must run in order therefore.
@@ -163,6 +172,7 @@ class Context:
     loops: int = 0
     given: bool = False
     grouped: bool = False
+    choices: int = 0
     checked: bool = True
     changed: list[tuple[Operand, ...]] = field(default_factory=list)
     ordered: bool = False
@@ -261,6 +271,30 @@ class Context:
             self.depth -= 1
 
     @contextlib.contextmanager
+    def tried(self) -> Iterator[Trial]:
+        """Lower something that may turn out to be wrong; where it does, it is as if it had not been tried."""
+        trial, block, variables = Trial(), Block(), self.variables()
+        before, names = [v.current for v in variables], [dict(frame.variables) for frame in self.frames]
+        sets = [set(s) for s in (self.read, self.looked_at)]
+        found, count, warned = len(self.found), self.builder.count, len(self.buffers.warnings)
+        notes = dict(self.notes)
+        try:
+            with self.builder.inside(block):
+                yield trial
+            trial.held = len(self.found) == found
+        except (TraceError, GradientError):
+            trial.held = False
+        if trial.held:
+            self.builder.block.ops += block.ops
+            return
+        restore(variables, before)
+        for frame, known in zip(self.frames, names, strict=True):
+            frame.variables = known
+        self.read, self.looked_at = sets
+        del self.found[found:], self.buffers.warnings[warned:]
+        self.builder.count, self.notes = count, notes
+
+    @contextlib.contextmanager
     def undifferentiated(self) -> Iterator[None]:
         """Lower a function whose adjoint is given while active."""
         saved, self.given = self.given, True
@@ -294,7 +328,7 @@ class Context:
         """
         if isinstance(value, Value | Const | Matrix | Record):
             return value
-        if isinstance(value, Poison):
+        if isinstance(value, Poison | Unset):
             raise Poisoned
         if isinstance(value, TimeIndex):
             return self.builder.op("add", self.t, self.builder.const(value.offset))

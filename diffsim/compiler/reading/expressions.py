@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -28,11 +29,13 @@ from diffsim.compiler.reading.values import (
     Variable,
     entries_of,
     like,
+    same_shape,
 )
+from diffsim.errors import TraceError
 from diffsim.language.fields import Field
 from diffsim.language.habits import missing_attribute
 
-__all__ = ["chosen_component", "evaluate", "join", "known_object", "place_of", "same_shape"]
+__all__ = ["chosen_component", "evaluate", "join", "known_object", "place_of"]
 
 
 def evaluate(ctx: Context, node: ast.expr) -> Abstract:
@@ -135,6 +138,11 @@ def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
     return None
 
 
+def _static_index(ctx: Context, node: ast.expr) -> Abstract:
+    index = evaluate(ctx, node)
+    return Object(int(index.value)) if isinstance(index, Const) and index.value >= 0 else index
+
+
 def chosen_component(ctx: Context, node: ast.expr) -> tuple[FieldPlace, Operand] | None:
     """Return the place and component that `x[t, i][d]` means where `d` is known only when the kernel runs."""
     if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Subscript):
@@ -142,7 +150,7 @@ def chosen_component(ctx: Context, node: ast.expr) -> tuple[FieldPlace, Operand]
     inner = place_of(ctx, node.value)
     if inner is None or not inner.shape:
         return None
-    _, positions = places.pick(ctx, node, inner.shape, _static_index(ctx, node.slice))
+    _, positions = places.pick(ctx, node, inner.shape, evaluate(ctx, node.slice))
     return None if isinstance(positions[0], int) else (inner, positions[0])
 
 
@@ -154,15 +162,6 @@ def _component(place: FieldPlace, shape: tuple[int, ...], positions: list[int]) 
 
 def _is_field(obj: Any) -> bool:
     return isinstance(obj, Field | AdjointOf | _taichi.ti.Field)
-
-
-def _static_index(ctx: Context, node: ast.expr) -> Abstract:
-    index = evaluate(ctx, node)
-    if isinstance(index, Const):
-        return Object(int(index.value))
-    if isinstance(index, Sequence):
-        return Sequence(tuple(Object(int(i.value)) if isinstance(i, Const) else i for i in index.items))
-    return index
 
 
 def _subscript(ctx: Context, node: ast.Subscript) -> Abstract:
@@ -270,7 +269,7 @@ def _boolop(ctx: Context, node: ast.BoolOp) -> Abstract:
     is_and = isinstance(node.op, ast.And)
     result: Abstract = Object(is_and)
     for part in node.values:
-        if isinstance(result, Object) and bool(result.value) != is_and:
+        if isinstance(result, Object | Const) and bool(result.value) != is_and:
             break
         block = Block()
         with ctx.builder.inside(block):
@@ -306,6 +305,8 @@ def _ifexp(ctx: Context, node: ast.IfExp) -> Abstract:
     if isinstance(test, Object):
         return evaluate(ctx, node.body if test.value else node.orelse)
     cond = ctx.builder.truth(ctx.number(test, node.test))
+    if isinstance(cond, Const):  # it depends on the index of a loop that is unrolled
+        return _known_side(ctx, *((node.body, node.orelse) if cond.value else (node.orelse, node.body)))
     then, orelse = Block(), Block()
     with ctx.deeper():
         with ctx.builder.inside(then):
@@ -321,15 +322,14 @@ def _ifexp(ctx: Context, node: ast.IfExp) -> Abstract:
     return like(a, ctx.builder.branch(cond, then, orelse))
 
 
-def same_shape(a: Abstract, b: Abstract) -> bool:
-    """Tell whether two values are both numbers, or vectors or matrices of one shape."""
-    return _form(a) == _form(b)
-
-
-def _form(value: Abstract) -> Any:
-    if isinstance(value, Record):
-        return id(value.kind)
-    return value.shape if isinstance(value, Matrix) else ()
+def _known_side(ctx: Context, taken: ast.expr, passed: ast.expr) -> Abstract:
+    """Evaluate the side of a conditional expression that counts, in the type that both have together."""
+    value = ctx.runtime(evaluate(ctx, taken), taken)
+    other = value
+    with contextlib.suppress(TraceError), ctx.builder.inside(Block()):  # which may mean nothing here
+        other = ctx.runtime(evaluate(ctx, passed), passed)
+    pairs = zip(entries_of(value), entries_of(other if same_shape(value, other) else value), strict=True)
+    return like(value, [ctx.builder.cast(p, common_type(p.dtype, q.dtype)) for p, q in pairs])
 
 
 def join(ctx: Context, then: Block, a: tuple[Operand, ...], orelse: Block, b: tuple[Operand, ...]) -> None:

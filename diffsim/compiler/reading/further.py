@@ -12,10 +12,10 @@ from diffsim.compiler.reading import writes
 from diffsim.compiler.reading.atomics import ATOMICS
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.expressions import evaluate, known_object, place_of
-from diffsim.compiler.reading.flow import structured
 from diffsim.compiler.reading.values import POISON, Abstract, Variable
 from diffsim.errors import GradientError, TraceError
 from diffsim.language.fields import Field
+from diffsim.language.intrinsics import at_most
 
 __all__ = ["UNFORESEEN", "read_on"]
 
@@ -45,8 +45,9 @@ def read_on(ctx: Context, statement: ast.stmt) -> None:
         _gather(ctx, *_bounds(ctx, statement.iter))
         _body(ctx, statement.body, statement)
     elif isinstance(statement, ast.While):
-        _gather(ctx, statement.test)
-        _body(ctx, _as_loop(statement), None)
+        bounded = isinstance(statement.test, ast.Call) and known_object(ctx, statement.test.func) is at_most
+        _gather(ctx, *(statement.test.args if bounded else [statement.test]))  # type: ignore[attr-defined]
+        _body(ctx, statement.body, None)
     elif isinstance(statement, ast.If):
         _gather(ctx, statement.test)
         if not any(_is_static(ctx, node) for node in ast.walk(statement.test)):
@@ -71,13 +72,6 @@ def _bounds(ctx: Context, iterable: ast.expr) -> list[ast.expr]:
     if isinstance(iterable, ast.Call) and any(known_object(ctx, iterable.func) is form for form in forms):
         return [part for argument in iterable.args for part in _bounds(ctx, argument)]
     return [iterable]
-
-
-def _as_loop(statement: ast.While) -> list[ast.stmt]:
-    """Return a `while` as a `for`, so that its jumps are no further faults."""
-    once = ast.Call(ast.Name("range", ast.Load()), [ast.Constant(1)], [])
-    loop = ast.For(ast.Name("_", ast.Store()), once, statement.body, [])
-    return structured([ast.fix_missing_locations(ast.copy_location(loop, statement))])
 
 
 def _is_static(ctx: Context, node: ast.AST) -> bool:

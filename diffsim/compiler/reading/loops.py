@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from diffsim import _taichi
-from diffsim.compiler.ir import Block, For, Operand, Value, is_float
+from diffsim.compiler.ir import Block, For, Operand, Value
+from diffsim.compiler.reading.axes import Axis, bounds_of, index_of, span_of
 from diffsim.compiler.reading.constructors import arguments_of
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, known_object
 from diffsim.compiler.reading.flow import LEFT
 from diffsim.compiler.reading.foreign import foreign_axes
-from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, Variable, entries_of, like
+from diffsim.compiler.reading.unrolling import Span, spelled_out
+from diffsim.compiler.reading.values import (
+    Abstract,
+    Matrix,
+    Object,
+    Sequence,
+    Variable,
+    completed,
+    entries_of,
+    like,
+)
 from diffsim.language.fields import Field
 
-__all__ = ["MOST", "lower_for", "too_large"]
+__all__ = ["MOST", "carry_loop", "lower_for", "too_large"]
 
 MOST = 50_000  # operations of one kernel; beyond them compiling does not come to an end in practice
 
@@ -31,8 +43,8 @@ def lower_for(ctx: Context, node: ast.For) -> None:
         ctx.error(
             node, "kernels must not use for-else; move the else part behind the loop", rule="CONTROL-FLOW"
         )
-    if isinstance(node.body[0], ast.If) and ast.unparse(node.body[0].test).startswith(LEFT):
-        ctx.note(node, "break is a flag that lets the remaining iterations pass without effect")
+    if _flag_of(node) is not None:
+        ctx.note(node, "break is a flag, by which the loop is left")
     kind, call = _loop_kind(ctx, node.iter)
     if kind == "static":
         _static_for(ctx, node, call)
@@ -154,7 +166,7 @@ def _field_for(ctx: Context, node: ast.For) -> None:
     bounds = _python_ranges(over)
     if bounds is not None:
         _note_call(ctx, node)
-        _range_for(ctx, node, [(Object(start), Object(stop)) for start, stop in bounds], grouped)
+        _range_for(ctx, node, [tuple(map(Object, axis)) for axis in bounds], grouped)
         return
     remedy = "; unroll it, as in ti.static(...)" if isinstance(over, tuple | list | range) else ""
     ctx.error(
@@ -165,11 +177,12 @@ def _field_for(ctx: Context, node: ast.For) -> None:
     )
 
 
-def _python_ranges(over: object) -> list[tuple[int, int]] | None:
+def _python_ranges(over: object) -> list[tuple[int, ...]] | None:
     """Return the axes of a `range` or `ti.ndrange` that was made in Python: by a method, or before."""
-    if isinstance(over, range) and over.step == 1:
-        return [(over.start, over.stop)]
-    return _taichi.ndrange_bounds(over)
+    if isinstance(over, range):
+        return [(over.start, over.stop, over.step) if over.step != 1 else (over.start, over.stop)]
+    bounds = _taichi.ndrange_bounds(over)
+    return None if bounds is None else list(bounds)
 
 
 def _note_call(ctx: Context, node: ast.For) -> None:
@@ -195,46 +208,39 @@ def _kind(value: Abstract) -> str:
 
 def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:
     """Lower a loop over one or more integer ranges."""
-    bounds = [_bounds(ctx, axis, node) for axis in axes]
+    bounds = [bounds_of(ctx, axis, node) for axis in axes]
+    spans = [span_of(axis) for axis in bounds]
     parallel = ctx.depth == 0 and ctx.loops == 0 and not ctx.serial
     ctx.serial = False
     ctx.loops += 1
     ctx.frame.loops += 1
     try:
-        _nest(ctx, node, bounds, [], grouped, parallel)
+        if not (spelled_out(ctx, node, spans) and _spell_out(ctx, node, spans, grouped)):
+            _nest(ctx, node, bounds, [], grouped, parallel)
     finally:
         ctx.loops -= 1
         ctx.frame.loops -= 1
 
 
-def _bounds(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> tuple[Operand, Operand]:
-    numbers = [ctx.number(value, node.iter) for value in axis]
-    for number in numbers:
-        if is_float(number.dtype):
-            ctx.error(
-                node,
-                f"bounds of a loop must be integers, got a float in {ctx.text(node.iter)}; "
-                "use ti.cast(..., ti.i32)",
-                rule="CONTROL-FLOW",
-            )
-    numbers = [ctx.builder.cast(number, "i32") for number in numbers]
-    if len(numbers) == 1:
-        return ctx.builder.const(0), numbers[0]
-    if len(numbers) == 2:
-        return numbers[0], numbers[1]
-    ctx.error(
-        node,
-        f"a loop must have a stop, or a start and a stop, got {ctx.text(node.iter)}; "
-        "compute the index for other steps, as in i = start + 2 * k",
-        rule="CONTROL-FLOW",
-    )
+def _spell_out(ctx: Context, node: ast.For, spans: list[Span | None], grouped: bool) -> bool:
+    """Unroll a loop whose index runs over a local vector or matrix; tell whether it can be."""
+    axes = [[first + k * step for k in range(count)] for first, count, step in filter(None, spans)]
+    every = list(itertools.product(*axes))
+    note = f"the loop is unrolled, {len(every)} times: its index runs over a local vector or matrix"
+    with ctx.tried() as trial:
+        ctx.note(node, note)
+        for indices in every:
+            with ctx.scope():
+                _bind_indices(ctx, node, [ctx.builder.const(k) for k in indices], grouped)
+                ctx.run(ctx, node.body)
+    return trial.held
 
 
 def _nest(
     ctx: Context,
     node: ast.For,
-    bounds: list[tuple[Operand, Operand]],
-    indices: list[Value],
+    bounds: list[Axis],
+    indices: list[Operand],
     grouped: bool,
     parallel: bool,
 ) -> None:
@@ -246,22 +252,24 @@ def _nest(
         if parallel:
             _keep_order(ctx, node, indices)
         return
-    (start, stop), rest = bounds[0], bounds[1:]
+    axis, rest = bounds[0], bounds[1:]
+    start, stop, step = axis
 
     def body(index: Value) -> None:
-        _nest(ctx, node, rest, [*indices, index], grouped, parallel)
+        own = index if step is None else index_of(ctx, axis, index)
+        _nest(ctx, node, rest, [*indices, own], grouped, parallel)
 
-    _carry_loop(ctx, node, start, stop, body, parallel)
+    carry_loop(ctx, node, start if step is None else ctx.builder.const(0), stop, body, parallel)
 
 
-def _keep_order(ctx: Context, node: ast.For, indices: list[Value]) -> None:
+def _keep_order(ctx: Context, node: ast.For, indices: list[Operand]) -> None:
     """Let iterations run in order where atomics change places that several of them may mean."""
     ctx.ordered = any(not set(indices) <= set(place) for place in ctx.changed)
     if ctx.ordered:
         ctx.note(node, "atomics change what iterations share, so that they run in order")
 
 
-def _bind_indices(ctx: Context, node: ast.For, indices: list[Value], grouped: bool) -> None:
+def _bind_indices(ctx: Context, node: ast.For, indices: list[Operand], grouped: bool) -> None:
     item: Abstract
     if grouped:
         item = Matrix(tuple(indices), (len(indices),))
@@ -274,9 +282,9 @@ def _bind_indices(ctx: Context, node: ast.For, indices: list[Value], grouped: bo
     _bind(ctx, node.target, item, node)
 
 
-def _carry_loop(
+def carry_loop(
     ctx: Context,
-    node: ast.For,
+    node: ast.For | ast.While,
     start: Operand,
     stop: Operand,
     lower_body: Callable[[Value], None],
@@ -292,12 +300,15 @@ def _carry_loop(
     names = {id(v): n for n, v in ctx.frame.variables.items()}
     stored = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     guess = {k for k, v in enumerate(variables) if v.dtypes is not None and names.get(id(v)) in stored}
+    choices = ctx.choices
     while True:
+        ctx.choices = choices  # those of an attempt that is thrown away do not count
         loop = _attempt(ctx, node, start, stop, lower_body, variables, guess)
         after = [v.current for v in variables]
         changed = {k for k in range(len(variables)) if k not in guess and after[k] is not before[k]}
         if not changed:
             break
+        before = [completed(a, b) for a, b in zip(before, after, strict=True)]
         restore(variables, before)
         guess |= changed
     loop.parallel = parallel and not ctx.ordered
@@ -312,7 +323,7 @@ def _carry_loop(
 
 def _attempt(
     ctx: Context,
-    node: ast.For,
+    node: ast.For | ast.While,
     start: Operand,
     stop: Operand,
     lower_body: Callable[[Value], None],
@@ -320,14 +331,26 @@ def _attempt(
     carried: set[int],
 ) -> For:
     loop = For(Value("i32"), start, stop, Block())
+    flag = ctx.frame.variables.get(_flag_of(node) or "")
     for k in sorted(carried):
         current = variables[k].current
         loop.inits += entries_of(current)
         params = [Value(e.dtype) for e in entries_of(current)]
         loop.params += params
         variables[k].current = like(current, params)
+        if variables[k] is flag:
+            [loop.left] = params
     with ctx.deeper(), ctx.scope(), ctx.builder.inside(loop.body, loop=True):
         lower_body(loop.index)
     for k in sorted(carried):
         loop.body.yields += entries_of(variables[k].current)
     return loop
+
+
+def _flag_of(node: ast.For | ast.While) -> str | None:
+    """Return the name of the flag that tells that a loop was left; None for one that runs to its end."""
+    first = node.body[0]
+    if isinstance(first, ast.If) and isinstance(first.test, ast.Compare):
+        name = first.test.left
+        return name.id if isinstance(name, ast.Name) and name.id.startswith(LEFT) else None
+    return None

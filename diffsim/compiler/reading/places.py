@@ -26,6 +26,7 @@ from diffsim.language.fields import Field
 
 __all__ = ["components_of", "field_place", "load", "pick"]
 
+_CHOICES = 10_000  # of a kernel; each is an operation, and several of its adjoint
 SWIZZLES = ({c: i for i, c in enumerate("xyzw")}, {c: i for i, c in enumerate("rgba")})
 Evaluate = Callable[[Context, ast.expr], Abstract]
 
@@ -280,6 +281,7 @@ def pick(
             rule="INDEX",
         )
     if not all(isinstance(item, Object | Const) for item in items):
+        _choose(ctx, node, prod(shape))
         linear: Operand = ctx.builder.const(0)
         ctx.builder.where = ctx.at(node)
         for item, n in zip(items, shape, strict=True):
@@ -296,9 +298,28 @@ def pick(
     return picked, [i * shape[1] + j for i in rows for j in columns]
 
 
+def _choose(ctx: Context, node: ast.AST, size: int) -> None:
+    """Count what an index chooses among that is known only when the kernel runs; refuse too much of it."""
+    ctx.choices += size
+    if ctx.choices > _CHOICES:
+        ctx.error(
+            node,
+            f"indices that are known only when the kernel runs must choose among up to {_CHOICES} components "
+            f"in all, got more at {ctx.text(node)}, one of {size}; keep the values in a ds.Scratch, or loop "
+            "with ti.static around it",
+            rule="TOO-LARGE",
+        )
+
+
 def _positions(ctx: Context, node: ast.AST, item: Abstract, n: int) -> tuple[tuple[int, ...], bool]:
-    if isinstance(item, Const) and not is_float(item.dtype):
+    if isinstance(item, Const) and not is_float(item.dtype) and item.value >= 0:
         item = Object(int(item.value))
+    if isinstance(item, Const):
+        ctx.error(
+            node,
+            f"component index must lie in 0 .. {n - 1}, got {item.value} in {ctx.text(node)}",
+            rule="INDEX",
+        )
     if not isinstance(item, Object):
         ctx.error(
             node,

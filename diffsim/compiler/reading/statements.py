@@ -5,18 +5,31 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from diffsim import _taichi
 from diffsim.compiler.ir import Block, Const, If, Value
 from diffsim.compiler.reading.assertions import lower_assert
 from diffsim.compiler.reading.assignments import lower_annotated, lower_assignment, lower_augmented
 from diffsim.compiler.reading.context import Context, restore
-from diffsim.compiler.reading.expressions import evaluate, join, known_object, same_shape
+from diffsim.compiler.reading.expressions import evaluate, join, known_object
 from diffsim.compiler.reading.flow import has_return
 from diffsim.compiler.reading.further import UNFORESEEN, read_on
 from diffsim.compiler.reading.loops import MOST, lower_for, too_large
-from diffsim.compiler.reading.values import Abstract, Object, Poisoned, Sequence, Variable, entries_of, like
+from diffsim.compiler.reading.values import (
+    Abstract,
+    Object,
+    Poisoned,
+    Record,
+    Sequence,
+    Unset,
+    Variable,
+    completed,
+    entries_of,
+    like,
+    same_shape,
+)
+from diffsim.compiler.reading.whiles import Again, lower_again, lower_while
 from diffsim.errors import Diagnostic, DiffsimError, GradientError, TraceError
 
 __all__ = ["Returned", "run"]
@@ -68,18 +81,12 @@ def _lower(ctx: Context, statement: ast.stmt) -> None:
     handler = _HANDLERS.get(type(statement))
     if handler is None:
         name = type(statement).__name__.lower()
-        rule = "CONTROL-FLOW" if isinstance(statement, ast.While | ast.Break | ast.Continue) else "SYNTAX"
-        ctx.error(statement, f"kernels must not use `{name}`; {_remedy(statement)}", rule=rule)
+        rule = "CONTROL-FLOW" if isinstance(statement, ast.Break | ast.Continue) else "SYNTAX"
+        ctx.error(statement, f"kernels must not use `{name}`; move it out of the kernel", rule=rule)
     if ctx.builder.count > MOST:
         too_large(ctx, statement)
     ctx.builder.where = ctx.at(statement)
     handler(ctx, statement)
-
-
-def _remedy(statement: ast.stmt) -> str:
-    if isinstance(statement, ast.While):
-        return "write `for _ in range(64):` (or as many iterations as it can take) and leave it by `break`"
-    return "move it out of the kernel"
 
 
 def _expression(ctx: Context, node: ast.Expr) -> None:
@@ -129,18 +136,19 @@ def _branch(
     restore(variables, before)
     _run_scoped(ctx, run_else, orelse)
     after_else = [v.current for v in variables]
-    merged: list[tuple[Variable, int]] = []
+    merged: list[tuple[Variable, Abstract, int]] = []
     for variable, a, b, old in zip(variables, after_then, after_else, before, strict=True):
         if a is old and b is old:
             continue
+        a, b = completed(a, b), completed(b, a)
         entries = list(zip(entries_of(a), entries_of(b), strict=True))
         then.yields += [p for p, _ in entries]
         orelse.yields += [q for _, q in entries]
-        merged.append((variable, len(entries)))
+        merged.append((variable, a, len(entries)))
     results = ctx.builder.branch(cond, then, orelse)
-    for variable, count in merged:
+    for variable, kind, count in merged:
         part, results = results[:count], results[count:]
-        variable.current = like(variable.current, part)
+        variable.current = like(kind, part)
     return then, orelse
 
 
@@ -161,8 +169,6 @@ def _returning_if(ctx: Context, node: ast.If, rest: list[ast.stmt]) -> None:
     if isinstance(cond, bool):
         run(ctx, sides[0] if cond else sides[1])
         return
-    if ctx.frame.loops:
-        _refuse_return(ctx, next(n for n in ast.walk(node) if isinstance(n, ast.Return)))
     returned: list[Abstract] = []
 
     def side(statements: list[ast.stmt]) -> Callable[[], None]:
@@ -191,7 +197,7 @@ def _always_returns(body: list[ast.stmt]) -> bool:
 
 def _settled(ctx: Context, value: Abstract, node: ast.If) -> Abstract:
     """Turn what a side returns into scalars while its block is open."""
-    if _is_none(value):
+    if _is_none(value) or isinstance(value, Unset):
         return value
     if isinstance(value, Sequence) or (isinstance(value, Object) and isinstance(value.value, tuple)):
         return Sequence(tuple(_settled(ctx, item, node) for item in ctx.unpacked(value, node)))
@@ -206,6 +212,7 @@ def _joined(ctx: Context, node: ast.If, then: Block, a: Abstract, orelse: Block,
     """Let the branch whose blocks were just lowered yield what its two sides return."""
     if _is_none(a) and _is_none(b):
         return a
+    a, b = completed(a, b), completed(b, a)
     if isinstance(a, Sequence) and isinstance(b, Sequence) and len(a.items) == len(b.items):
         pairs = zip(a.items, b.items, strict=True)
         return Sequence(tuple(_joined(ctx, node, then, p, orelse, q) for p, q in pairs))
@@ -232,22 +239,12 @@ def _joined(ctx: Context, node: ast.If, then: Block, a: Abstract, orelse: Block,
 
 
 def _return(ctx: Context, node: ast.Return) -> None:
-    if ctx.frame.loops and ctx.depth:
-        _refuse_return(ctx, node)
     if len(ctx.frames) == 1 and node.value is not None:
         ctx.error(
             node, "kernels must not return values; add to self.cost or write a field", rule="CONTROL-FLOW"
         )
-    raise Returned(Object(None) if node.value is None else evaluate(ctx, node.value))
-
-
-def _refuse_return(ctx: Context, node: ast.AST) -> NoReturn:
-    ctx.error(
-        node,
-        f"{ctx.frame.source.node.name} must not return from inside a loop; assign to a variable, leave the "
-        "loop by `break`, and return at the end",
-        rule="CONTROL-FLOW",
-    )
+    value = Object(None) if node.value is None else evaluate(ctx, node.value)
+    raise Returned(Sequence(value.items) if isinstance(value, Record) and value.kind is Sequence else value)
 
 
 def _ignore(ctx: Context, node: ast.stmt) -> None:
@@ -261,6 +258,8 @@ _HANDLERS: dict[type[ast.stmt], Callable[[Context, Any], None]] = {
     ast.Expr: _expression,
     ast.If: _if,
     ast.For: lower_for,
+    ast.While: lower_while,
+    Again: lower_again,
     ast.Return: _return,
     ast.Pass: _ignore,
     ast.Assert: lambda ctx, node: lower_assert(ctx, node, _branch),

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Union
 
-from diffsim.compiler.ir import Buffer, Const, Operand, Value
+from diffsim.compiler.ir import Buffer, Const, Operand, Value, is_float
 from diffsim.errors import TraceError
 from diffsim.language.fields import Field
 
 __all__ = [
     "POISON",
+    "UNSET",
     "Abstract",
     "AdjointOf",
     "FieldPlace",
@@ -22,7 +23,10 @@ __all__ = [
     "Record",
     "Sequence",
     "TimeIndex",
+    "Unset",
     "Variable",
+    "completed",
+    "same_shape",
 ]
 
 
@@ -36,6 +40,14 @@ class Poison:
 
 
 POISON = Poison()
+
+
+@dataclass(frozen=True)
+class Unset:
+    """What a variable stands for that is assigned only inside a loop, and counts only where it was."""
+
+
+UNSET = Unset()
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,7 @@ class Sequence:
     items: tuple[Abstract, ...]
 
 
-Abstract = Union[Object, TimeIndex, Matrix, Record, Sequence, Value, Const, Poison]
+Abstract = Union[Object, TimeIndex, Matrix, Record, Sequence, Value, Const, Poison, Unset]
 
 
 def entries_of(value: Abstract) -> tuple[Operand, ...]:
@@ -137,3 +149,22 @@ def like(value: Abstract, entries: Iterable[Operand]) -> Abstract:
         items = tuple(like(item, [next(rest) for _ in entries_of(item)]) for item in value.items)
         return Record(value.kind, value.names, items)
     return Matrix(scalars, value.shape) if isinstance(value, Matrix) else scalars[0]
+
+
+def completed(value: Abstract, other: Abstract) -> Abstract:
+    """Return a value, or zeros in the shape of another one where it is not set."""
+    if not isinstance(value, Unset) or isinstance(other, Unset):
+        return value
+    zeros = [Const(0.0 if is_float(e.dtype) else e.dtype != "u1" and 0, e.dtype) for e in entries_of(other)]
+    return like(other, zeros)
+
+
+def same_shape(a: Abstract, b: Abstract) -> bool:
+    """Tell whether two values are both numbers, or vectors or matrices of one shape."""
+    return _form(a) == _form(b)
+
+
+def _form(value: Abstract) -> Any:
+    if isinstance(value, Record):
+        return id(value.kind)
+    return value.shape if isinstance(value, Matrix) else ()
