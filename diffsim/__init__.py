@@ -3,7 +3,7 @@
 from diffsim import _interrupt
 
 with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
-    from diffsim import control, errors, math, optim, runtime
+    from diffsim import control, errors, grad, math, optim, runtime
     from diffsim.errors import (
         ConfigError,
         Diagnostic,
@@ -16,6 +16,7 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
     )
     from diffsim.language.adjoints import adjoint_of
     from diffsim.language.controls import Control
+    from diffsim.language.derivatives import gradient_of
     from diffsim.language.draws import randn, random
     from diffsim.language.fields import Constant, Param, Scratch, State, Workspace
     from diffsim.language.intrinsics import at_most, stop_gradient
@@ -53,6 +54,8 @@ __all__ = [
     "at_most",
     "control",
     "errors",
+    "grad",
+    "gradient_of",
     "init",
     "mat",
     "mat2",
