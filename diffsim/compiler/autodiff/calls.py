@@ -30,7 +30,8 @@ def call_again(
     """
     body = Block()
     args, params = [renamed(values, a) for a in op.args], [Value(p.dtype) for p in op.params]
-    replays = {inner.result: inner.args[1] for inner in op.body.ops if _is_replay(inner)}
+    lets = (inner for inner in op.body.ops if isinstance(inner, Let))
+    replays = {let.result: let.args[1] for let in lets if let.fn == "replay"}
     extra = [(k, replays[y]) for k, y in enumerate(op.body.yields) if isinstance(y, Value) and y in replays]
     with b.inside(body, loop=True):
         names: Names = {**values, **dict(zip(op.params, params, strict=True))}
@@ -65,7 +66,3 @@ class _Adjoint:
             known, more = back[k], incoming[j]
             back[k] = more if known is None else known if more is None else b.op("add", known, more)
         return self.op.adjoint(b, args, outcome, back)
-
-
-def _is_replay(op: object) -> bool:
-    return isinstance(op, Let) and op.fn == "replay"
