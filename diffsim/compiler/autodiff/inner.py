@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffsim.compiler.autodiff.activity import active_values, free_values
+from diffsim.compiler.autodiff.flow import Flow, Scope
 from diffsim.compiler.autodiff.forward import Forward
-from diffsim.compiler.autodiff.reverse import Flow, Reverser, Scope
+from diffsim.compiler.autodiff.reverse import Reverser
 from diffsim.compiler.autodiff.simplify import simplify
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.ir import Block, Const, If, Load, Operand, Stage, Store, Value, walk

@@ -8,12 +8,12 @@ it runs backward.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from diffsim.compiler.autodiff.activity import active_values, free_values, touches
 from diffsim.compiler.autodiff.calls import call_again
 from diffsim.compiler.autodiff.expand import expanded
+from diffsim.compiler.autodiff.flow import Adjoints, Flow, Scope
 from diffsim.compiler.autodiff.given import check_stores, check_zeroing
 from diffsim.compiler.autodiff.masks import all_zero, hazards, masked, nothing_there
 from diffsim.compiler.autodiff.renaming import again, renamed, renamed_ref
@@ -42,42 +42,7 @@ from diffsim.compiler.ir import (
 )
 from diffsim.errors import GradientError
 
-__all__ = ["Flow", "Reverser", "Scope", "adjoint", "adjoints", "needed_loads"]
-
-Adjoints = dict[Value, Operand]
-
-
-@dataclass
-class Scope:
-    """What is known in a block of the adjoint: recomputed values, loops that may need tapes, adjoints.
-
-    `apart` is what the adjoints of calls take in place of some of their results.
-    """
-
-    values: dict[Value, Operand]
-    loops: dict[int, For] = field(default_factory=dict)
-    adjoints: Adjoints = field(default_factory=dict)
-    apart: dict[Value, Operand] = field(default_factory=dict)
-
-
-def _own_place(ref: Ref) -> Ref | None:
-    adjoint = ref.buffer.adjoint
-    return None if adjoint is None else replace(ref, buffer=adjoint)
-
-
-@dataclass(frozen=True)
-class Flow:
-    """Where the adjoints of places in memory are, and what is meant to become of the adjoint stage.
-
-    Attributes:
-        place: The place of the adjoint of what is at a place; None where nothing flows to it.
-        seeds: Buffers that are added to only, with the adjoint of all that is added.
-        twice: What is built is part of a step, and is differentiated again.
-    """
-
-    place: Callable[[Ref], Ref | None] = _own_place
-    seeds: dict[Buffer, float] = field(default_factory=dict)
-    twice: bool = False
+__all__ = ["Reverser", "adjoint", "adjoints", "needed_loads"]
 
 
 def adjoint(stage: Stage, real: str, name: str, kept: Kept | None = None) -> Stage:

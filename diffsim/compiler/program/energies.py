@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from diffsim.compiler.autodiff.activity import active_values
+from diffsim.compiler.autodiff.flow import Flow
 from diffsim.compiler.autodiff.liveness import drop_unused
-from diffsim.compiler.autodiff.reverse import Flow, Reverser
+from diffsim.compiler.autodiff.reverse import Reverser
 from diffsim.compiler.autodiff.simplify import simplify
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
