@@ -1,0 +1,45 @@
+"""What is known while an adjoint is built, and where adjoints of memory are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from diffsim.compiler.ir import Buffer, For, Operand, Ref, Value
+
+__all__ = ["Adjoints", "Flow", "Scope"]
+
+Adjoints = dict[Value, Operand]
+
+
+@dataclass
+class Scope:
+    """What is known in a block of the adjoint: recomputed values, loops that may need tapes, adjoints.
+
+    `apart` is what the adjoints of calls take in place of some of their results.
+    """
+
+    values: dict[Value, Operand]
+    loops: dict[int, For] = field(default_factory=dict)
+    adjoints: Adjoints = field(default_factory=dict)
+    apart: dict[Value, Operand] = field(default_factory=dict)
+
+
+def _own_place(ref: Ref) -> Ref | None:
+    adjoint = ref.buffer.adjoint
+    return None if adjoint is None else replace(ref, buffer=adjoint)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Where the adjoints of places in memory are, and what is meant to become of the adjoint stage.
+
+    Attributes:
+        place: The place of the adjoint of what is at a place; None where nothing flows to it.
+        seeds: Buffers that are added to only, with the adjoint of all that is added.
+        twice: What is built is part of a step, and is differentiated again.
+    """
+
+    place: Callable[[Ref], Ref | None] = _own_place
+    seeds: dict[Buffer, float] = field(default_factory=dict)
+    twice: bool = False
