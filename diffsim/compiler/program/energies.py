@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NoReturn
 
 from diffsim.compiler.autodiff.activity import active_values
@@ -21,6 +22,7 @@ from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
 from diffsim.compiler.checks.touching import Access, accesses_of, may_follow
 from diffsim.compiler.ir import (
+    NEWEST,
     Accumulate,
     Block,
     Buffer,
@@ -192,18 +194,21 @@ class _Energy:
 
     def check_held(self) -> None:
         """Refuse an energy that reads what other kernels have made of what it is differentiated by."""
-        made: set[Slot] = set(self.targets)
-        for stage in self.setting.before:
-            active = active_values(stage.body, lambda op: (op.ref.buffer, op.ref.time) in made)
+        times = Times(self.setting.before)
+        made: set[Slot] = {slot for target in self.targets for slot in times.read(len(times), *target)}
+        for number, stage in enumerate(self.setting.before):
+            at = partial(times.read, number)
+            active = active_values(stage.body, lambda op, at=at: not made.isdisjoint(at(*_slot(op))))  # type: ignore[misc]
             for op in _accesses(stage.body):
                 if not isinstance(op, Load) and op.value in active:
-                    made.add((op.ref.buffer, op.ref.time))
+                    made.add(times.written(*_slot(op)))
         own = {stage.where for stage in self.stages}
         held = {self._buffer(declared) for declared in self.gradient.hold}
         held |= {buffer for buffer, _ in self.targets if self.gradient.at is not None}
         for op in (op for stage in self.stages for op in _accesses(stage.body) if isinstance(op, Load)):
-            slot = (op.ref.buffer, op.ref.time)
-            if slot in made and slot not in self.targets and op.ref.buffer not in [*held, *self.inner]:
+            if _slot(op) in self.targets or op.ref.buffer in [*held, *self.inner]:
+                continue
+            if not made.isdisjoint(times.read(len(times), *_slot(op))):
                 self._refuse(
                     op.where,
                     f"must see all that the energy is made of, got a read of {op.ref.buffer.label}, which "
@@ -335,6 +340,41 @@ class _Energy:
     def _refuse(self, where: Location | None, message: str) -> NoReturn:
         place = where or self.stages[0].where
         refuse(Diagnostic("ENERGY", str(place), f"gradient_of {message}"))
+
+
+class Times:
+    """Which time an access of a State without one may mean, stage by stage.
+
+    Args:
+        stages: In the order in which they run.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._before: list[set[Buffer]] = [set()]
+        for stage in stages:
+            stores = {op.ref.buffer for op in _accesses(stage.body) if not isinstance(op, Load)}
+            self._before.append(self._before[-1] | stores)
+
+    def __len__(self) -> int:
+        """How many stages there are; so counts what comes behind them."""
+        return len(self._before) - 1
+
+    def read(self, stage: int, buffer: Buffer, time: int | None) -> set[Slot]:
+        """Return the slots that a read of a stage may mean."""
+        if time != NEWEST:
+            return {(buffer, time)}
+        if buffer in self._before[stage]:
+            return {(buffer, 1)}
+        written_here = stage < len(self) and buffer in self._before[stage + 1]
+        return {(buffer, 0), (buffer, 1)} if written_here else {(buffer, 0)}
+
+    def written(self, buffer: Buffer, time: int | None) -> Slot:
+        """Return the slot that a write means."""
+        return buffer, 1 if time == NEWEST else time
+
+
+def _slot(op: Load | Store | Accumulate) -> Slot:
+    return op.ref.buffer, op.ref.time
 
 
 def _is_number(buffer: Buffer) -> bool:

@@ -82,6 +82,7 @@ class _Recorder:
                 return
         declared = Scratch(real, *(max(1, int(length)) for length in lengths))
         declared.key = f"{self.stage.name} {len(self.scratches)}"
+        declared.hidden = True  # each place is written before it is read
         if not is_float(tape.dtype):
             declared.integer, declared.differentiable = True, False  # type: ignore[attr-defined]
         self.scratches[tape] = self.buffers.add(declared, declared.key)
