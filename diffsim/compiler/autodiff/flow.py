@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from diffsim.compiler.ir import Buffer, For, Operand, Ref, Value
@@ -38,8 +38,11 @@ class Flow:
         place: The place of the adjoint of what is at a place; None where nothing flows to it.
         seeds: Buffers that are added to only, with the adjoint of all that is added.
         twice: What is built is part of a step, and is differentiated again.
+        zeroed: Where that is so, the buffers with places that are stored more than once: the adjoint of a
+            place is zeroed at each store. Others need not be, as nothing adds to it any more.
     """
 
     place: Callable[[Ref], Ref | None] = _own_place
     seeds: dict[Buffer, float] = field(default_factory=dict)
     twice: bool = False
+    zeroed: Collection[Buffer] = ()

@@ -311,7 +311,7 @@ class Reverser:
             return
         if isinstance(op.value, Value) and op.value in self.active:
             self._add(scope.adjoints, op.value, self.builder.load(ref))
-        if isinstance(op, Store) and not self.flow.twice:  # there, each place is stored once
+        if isinstance(op, Store) and (not self.flow.twice or op.ref.buffer in self.flow.zeroed):
             self.builder.store(ref, self.builder.const(0.0, ref.buffer.dtype))
 
     def _reverse_if(self, op: If, scope: Scope) -> None:

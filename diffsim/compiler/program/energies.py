@@ -8,9 +8,8 @@ is written to hidden Scratches, and has its adjoint in others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NoReturn
 
 from diffsim.compiler.autodiff.activity import active_values
@@ -19,10 +18,10 @@ from diffsim.compiler.autodiff.liveness import drop_unused
 from diffsim.compiler.autodiff.reverse import Reverser
 from diffsim.compiler.autodiff.simplify import simplify
 from diffsim.compiler.builder import Builder
-from diffsim.compiler.checks.diagnostics import refuse
+from diffsim.compiler.checks.diagnostics import raise_all, refuse
+from diffsim.compiler.checks.findings import told
 from diffsim.compiler.checks.touching import Access, accesses_of, may_follow
 from diffsim.compiler.ir import (
-    NEWEST,
     Accumulate,
     Block,
     Buffer,
@@ -32,8 +31,9 @@ from diffsim.compiler.ir import (
     Stage,
     Store,
     blocks_of,
-    walk,
 )
+from diffsim.compiler.program.dependence import Dependence, Slot, accesses_in
+from diffsim.compiler.program.keeping import keep_overwritten
 from diffsim.compiler.program.records import record_tapes
 from diffsim.compiler.reading.context import Buffers
 from diffsim.errors import Diagnostic
@@ -41,8 +41,6 @@ from diffsim.language.derivatives import EnergyGradient
 from diffsim.language.fields import Field, Scratch
 
 __all__ = ["Setting", "energy_stages"]
-
-Slot = tuple[Buffer, "int | None"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,7 @@ class _Energy:
         self.inner: list[Buffer] = []  # Scratches that the kernels write and read
         self.adjoints: dict[Buffer, Buffer] = {}
         self.hidden: set[Buffer] = set()
+        self.zeroed: set[Buffer] = set()  # those of them that are stored more than once
 
     # ---- what is asked for ----
 
@@ -108,7 +107,7 @@ class _Energy:
                     f"must differentiate the kernel, got {stage.name} with an adjoint of its own, which is "
                     "not differentiated again; take a kernel without one",
                 )
-            for op in _accesses(stage.body):
+            for op in accesses_in(stage.body):
                 if isinstance(op, Load):
                     if op.claim:
                         self._refuse(op.where, "must get kernels without done, got one that sets it")
@@ -129,7 +128,7 @@ class _Energy:
 
     def find(self) -> None:
         """Find the energy among what the kernels write, and what it is differentiated by."""
-        ops = [op for stage in self.stages for op in _accesses(stage.body)]
+        ops = [op for stage in self.stages for op in accesses_in(stage.body)]
         written = {op.ref.buffer: op.where for op in ops if not isinstance(op, Load)}
         read = {op.ref.buffer: op.where for op in ops if isinstance(op, Load)}
         wanted = self._of()
@@ -194,29 +193,24 @@ class _Energy:
 
     def check_held(self) -> None:
         """Refuse an energy that reads what other kernels have made of what it is differentiated by."""
-        times = Times(self.setting.before)
-        made: set[Slot] = {slot for target in self.targets for slot in times.read(len(times), *target)}
-        for number, stage in enumerate(self.setting.before):
-            at = partial(times.read, number)
-            active = active_values(stage.body, lambda op, at=at: not made.isdisjoint(at(*_slot(op))))  # type: ignore[misc]
-            for op in _accesses(stage.body):
-                if not isinstance(op, Load) and op.value in active:
-                    made.add(times.written(*_slot(op)))
+        dependence = Dependence(self.setting.before, self.targets)
         own = {stage.where for stage in self.stages}
         held = {self._buffer(declared) for declared in self.gradient.hold}
         held |= {buffer for buffer, _ in self.targets if self.gradient.at is not None}
-        for op in (op for stage in self.stages for op in _accesses(stage.body) if isinstance(op, Load)):
-            if _slot(op) in self.targets or op.ref.buffer in [*held, *self.inner]:
+        loads = [op for stage in self.stages for op in accesses_in(stage.body) if isinstance(op, Load)]
+        for load in loads:
+            buffer = load.ref.buffer
+            if (buffer, load.ref.time) in self.targets or buffer in [*held, *self.inner]:
                 continue
-            if not made.isdisjoint(times.read(len(times), *_slot(op))):
+            if dependence.reaches(load):
                 self._refuse(
-                    op.where,
-                    f"must see all that the energy is made of, got a read of {op.ref.buffer.label}, which "
+                    load.where,
+                    f"must see all that the energy is made of, got a read of {buffer.label}, which "
                     "another kernel of the step makes of what it is differentiated by; give that kernel too, "
                     "gradient_of((first, energy), ...), or let the field count as constant by hold=...",
                 )
         for stage in self.setting.before:
-            for op in _accesses(stage.body):
+            for op in accesses_in(stage.body):
                 if not isinstance(op, Load) and op.ref.buffer in self.inner and stage.where not in own:
                     self._refuse(
                         op.where,
@@ -230,39 +224,37 @@ class _Energy:
         """Let the kernels write hidden Scratches in place of those that they read again."""
         copies = {buffer: self._hidden(buffer, "copy") for buffer in self.inner}
         self.hidden = set(copies.values())
-        for op in (op for stage in self.stages for op in _accesses(stage.body)):
+        for op in (op for stage in self.stages for op in accesses_in(stage.body)):
             if op.ref.buffer in copies:
                 op.ref = replace(op.ref, buffer=copies[op.ref.buffer])
-        self.inner = list(copies.values())
         for (buffer, _, _), accesses in accesses_of(self.stages).items():
-            if buffer in self.hidden:
-                self._check_once(buffer, accesses, reads=True)
-            elif buffer is self.buffer:
-                self._check_once(buffer, accesses, reads=False)
-
-    def _check_once(self, buffer: Buffer, accesses: list[Access], reads: bool) -> None:
-        """Refuse places that are stored after something was written there: the adjoint of that is lost."""
-        writes = [a for a in accesses if not isinstance(a.op, Load)]
-        if reads and isinstance(accesses[0].op, Load):
-            self._refuse(
-                accesses[0].op.where,
-                f"must get kernels that write {buffer.label} before they read it, got a read of what another "
-                "call has left there; declare another Scratch",
-            )
-        for later in (a for a in writes if isinstance(a.op, Store)):
-            if any(may_follow(first, later, again=True) for first in writes):
+            again = _stored_again(accesses)
+            if buffer is self.buffer and again is not None:
                 self._refuse(
-                    later.op.where,
-                    f"must get kernels that store each element of {buffer.label} once, got a store that may "
-                    "come after another write there; add with +=, or use another Scratch",
+                    again.op.where,
+                    f"must get kernels that add to {buffer.label}, got a store that may come after another "
+                    "write there; add with +=",
                 )
+            if buffer in self.hidden and isinstance(accesses[0].op, Load):
+                self._refuse(
+                    accesses[0].op.where,
+                    f"must get kernels that write {buffer.label} before they read it, got a read of what "
+                    "another call has left there; declare another Scratch",
+                )
+            if buffer in self.hidden and again is not None:
+                self.zeroed.add(buffer)
+        self.stages, seen = keep_overwritten(self.stages, self.buffers, self.setting.steps)
+        raise_all(told([finding for finding in seen.findings if finding.buffer in self.hidden]))
+        for access in (op for stage in self.stages for op in accesses_in(stage.body)):
+            if isinstance(access, Load) and access.kept is not None:
+                self.buffers.differentiate(access.kept.buffer)
+                self.hidden.add(access.kept.buffer)
 
     def differentiated(self) -> list[Stage]:
         """Return the kernels as far as the gradient needs what they store, and the gradient behind them."""
         active = self._active_inner()
-        flow = Flow(
-            lambda ref: self._place(ref, active), {self._energy_buffer: self.gradient.scale}, twice=True
-        )
+        seeds = {self._energy_buffer: self.gradient.scale}
+        flow = Flow(lambda ref: self._place(ref, active), seeds, twice=True, zeroed=self.zeroed)
         backward: list[Stage] = []
         for stage in reversed(self.stages):
             values = active_values(stage.body, lambda op: self._place(op.ref, active) is not None)
@@ -312,7 +304,7 @@ class _Energy:
                 values = active_values(stage.body, begins)
                 active |= {
                     op.ref.buffer
-                    for op in _accesses(stage.body)
+                    for op in accesses_in(stage.body)
                     if not isinstance(op, Load) and op.ref.buffer in self.hidden and op.value in values
                 }
             if len(active) == before:
@@ -326,7 +318,7 @@ class _Energy:
     def _drop_unread(self, stages: list[Stage]) -> None:
         """Drop what is added to adjoints that nothing reads, with the adjoints."""
         while True:
-            read = {op.ref.buffer for s in stages for op in _accesses(s.body) if isinstance(op, Load)}
+            read = {op.ref.buffer for s in stages for op in accesses_in(s.body) if isinstance(op, Load)}
             unread = {key: b for key, b in self.adjoints.items() if b not in read}
             if not unread:
                 return
@@ -342,47 +334,15 @@ class _Energy:
         refuse(Diagnostic("ENERGY", str(place), f"gradient_of {message}"))
 
 
-class Times:
-    """Which time an access of a State without one may mean, stage by stage.
-
-    Args:
-        stages: In the order in which they run.
-    """
-
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        self._before: list[set[Buffer]] = [set()]
-        for stage in stages:
-            stores = {op.ref.buffer for op in _accesses(stage.body) if not isinstance(op, Load)}
-            self._before.append(self._before[-1] | stores)
-
-    def __len__(self) -> int:
-        """How many stages there are; so counts what comes behind them."""
-        return len(self._before) - 1
-
-    def read(self, stage: int, buffer: Buffer, time: int | None) -> set[Slot]:
-        """Return the slots that a read of a stage may mean."""
-        if time != NEWEST:
-            return {(buffer, time)}
-        if buffer in self._before[stage]:
-            return {(buffer, 1)}
-        written_here = stage < len(self) and buffer in self._before[stage + 1]
-        return {(buffer, 0), (buffer, 1)} if written_here else {(buffer, 0)}
-
-    def written(self, buffer: Buffer, time: int | None) -> Slot:
-        """Return the slot that a write means."""
-        return buffer, 1 if time == NEWEST else time
-
-
-def _slot(op: Load | Store | Accumulate) -> Slot:
-    return op.ref.buffer, op.ref.time
+def _stored_again(accesses: list[Access]) -> Access | None:
+    """Return a store that may come after another write of the same place."""
+    writes = [a for a in accesses if not isinstance(a.op, Load)]
+    stores = (a for a in writes if isinstance(a.op, Store))
+    return next((a for a in stores if any(may_follow(first, a, again=True) for first in writes)), None)
 
 
 def _is_number(buffer: Buffer) -> bool:
     return buffer.kind == "scratch" and buffer.shape == () and buffer.components == 1
-
-
-def _accesses(block: Block) -> Iterator[Load | Store | Accumulate]:
-    return (op for op in walk(block) if isinstance(op, Load | Store | Accumulate))
 
 
 def _strip(block: Block, kept: set[Buffer], dropped: set[Buffer] | None = None) -> None:

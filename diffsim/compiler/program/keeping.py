@@ -101,6 +101,8 @@ class _Keeping:
     def take(self, overwrite: Overwrite) -> None:
         """Note what to do about a read whose place is written later."""
         number = overwrite.read.nest[0]
+        if isinstance(overwrite.read.op, Load) and overwrite.read.op.kept is not None:
+            return  # it is kept already
         if overwrite.buffer.kind == "done" or overwrite.read.given:
             self.refused.append(overwrite.finding)
             return

@@ -14,7 +14,7 @@ import numpy as np
 from diffsim import _taichi
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
-from diffsim.compiler.ir import Buffer, Const, Location, Operand, Value
+from diffsim.compiler.ir import Buffer, Const, Location, Operand, Value, is_float
 from diffsim.compiler.reading.captured import Captures
 from diffsim.compiler.reading.quoting import indexed, quoted
 from diffsim.compiler.reading.sites import Sites
@@ -68,10 +68,7 @@ class Buffers:
         name = self._unique(key)
         buffer = Buffer(name, declared.kind, dtype, declared.shape, declared.type.components, declared)
         if declared.differentiable:
-            buffer.adjoint = Buffer(
-                name + "_adj", declared.kind, dtype, declared.shape, buffer.components, declared
-            )
-            buffer.adjoint.is_adjoint = True
+            self.differentiate(buffer)
         self.by_field[id(declared)] = buffer
         return buffer
 
@@ -82,6 +79,19 @@ class Buffers:
             own.kind = "derived"
             self._before[id(scratch)] = self.add(own, f"{scratch.key} before")
         return self._before[id(scratch)]
+
+    def differentiate(self, buffer: Buffer) -> None:
+        """Let gradients flow through a buffer of floats."""
+        if buffer.adjoint is None and is_float(buffer.dtype):
+            adjoint = Buffer(
+                buffer.name + "_adj",
+                buffer.kind,
+                buffer.dtype,
+                buffer.shape,
+                buffer.components,
+                buffer.source,
+            )
+            adjoint.is_adjoint, buffer.adjoint = True, adjoint
 
     def add_external(
         self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str
