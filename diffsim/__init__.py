@@ -1,9 +1,11 @@
 """Differentiable physics: write one step as Taichi kernels; diffsim plans time, memory and gradients."""
 
+import typing as _typing
+
 from diffsim import _interrupt
 
 with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
-    from diffsim import control, errors, grad, math, optim, runtime
+    from diffsim import control, errors, math, optim, runtime
     from diffsim.errors import (
         ConfigError,
         Diagnostic,
@@ -28,6 +30,11 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
     from diffsim.plan.planning import plan
     from diffsim.rollout import Rollout
     from diffsim.runtime import init
+
+    if _typing.TYPE_CHECKING:
+        from diffsim.language.derivatives import grad
+    else:
+        from diffsim import grad  # the module, which is called as that function is
 
 __version__ = "0.1.0"
 

@@ -201,8 +201,8 @@ def gradient_of(
         of: The Scratch that the energy is in, where kernels add to several. Of a Scratch with a shape it is
             the sum of all elements.
         scale: What the gradient is multiplied by: -1.0 for a force.
-        at: 0 or 1, where kernels read a State of `wrt` both at `t` and at `t + 1`: which of them is meant.
-            (The other counts as constant.)
+        at: 0 or 1 (or -1), where kernels read a State of `wrt` both at `t` and at `t + 1`: which of them is
+            meant. (The other counts as constant.)
         hold: Scratches, or States at `t + 1`, that other kernels of the step have made of `wrt`, and that
             are to count as constant. Without it, reading such a field is an error, since the derivative
             through it would be missing.
