@@ -164,7 +164,7 @@ def test_forces_are_those_written_by_hand(runtime: Any) -> None:
 def test_forces_are_slopes_of_the_energy(runtime: Any) -> None:
     """The force against differences of the energy, its own derivative against differences of a cost."""
     for sim, sign in ((Membrane("all", dt=3e-3), -1.0), (Overwriting(), 1.0)):
-        rollout = ds.Rollout(sim, steps=3)
+        rollout = ds.Rollout(sim, steps=3, mode="step")
         report = rollout.check_grad(directions=2)
         assert report.passed, report
         assert report.verdict == "right", report

@@ -159,7 +159,7 @@ WANTED = {
 @pytest.mark.parametrize("what", WANTED)
 def test_inner_gradients_and_theirs(runtime: Any, what: str) -> None:
     sim = Inner(what)
-    rollout = ds.Rollout(sim, steps=2)
+    rollout = ds.Rollout(sim, steps=2, mode="step")
     report = rollout.check_grad(wrt=[sim.x, sim.last] + [sim.w] * (what == "net"), directions=2)
     assert isinstance(report, GradientReport)
     assert report.passed, report
