@@ -39,7 +39,7 @@ def measure(simulator: Any, repeat: int) -> list[dict[str, Any]]:
     from diffsim.compiler.autodiff import adjoint
     from diffsim.compiler.ir import walk
     from diffsim.compiler.program.program import lower_program
-    from diffsim.compiler.reading.context import Buffers
+    from diffsim.compiler.reading.buffers import Buffers
     from diffsim.compiler.reading.lower import lower
     from diffsim.language.trace import trace
     from diffsim.plan.planning import adjoint_stages

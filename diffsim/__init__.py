@@ -1,5 +1,7 @@
 """Differentiable physics: write one step as Taichi kernels; diffsim plans time, memory and gradients."""
 
+import typing as _typing
+
 from diffsim import _interrupt
 
 with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
@@ -16,6 +18,7 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
     )
     from diffsim.language.adjoints import adjoint_of
     from diffsim.language.controls import Control
+    from diffsim.language.derivatives import gradient_of
     from diffsim.language.draws import randn, random
     from diffsim.language.fields import Constant, Param, Scratch, State, Workspace
     from diffsim.language.intrinsics import at_most, stop_gradient
@@ -44,6 +47,11 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
     from diffsim.rollout import Rollout
     from diffsim.runtime import init
 
+    if _typing.TYPE_CHECKING:
+        from diffsim.language.derivatives import grad
+    else:
+        from diffsim import grad  # the module, which is called as that function is
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -69,6 +77,8 @@ __all__ = [
     "at_most",
     "control",
     "errors",
+    "grad",
+    "gradient_of",
     "i32",
     "init",
     "ivec",

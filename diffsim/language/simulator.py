@@ -27,6 +27,7 @@ __all__ = [
     "fields_found",
     "fields_within",
     "holders",
+    "is_recording",
     "named_fields",
 ]
 
@@ -44,6 +45,11 @@ def recording(record: Recorder) -> Iterator[None]:
             yield
     finally:
         _recorder.reset(token)
+
+
+def is_recording() -> bool:
+    """Tell whether kernel calls are being recorded."""
+    return _recorder.get() is not None
 
 
 class BoundKernel:

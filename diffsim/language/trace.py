@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from diffsim.errors import ConfigError, TraceError
 from diffsim.language.adjoints import given_adjoint, is_method
+from diffsim.language.derivatives import EnergyCall, current_energy
 from diffsim.language.fields import Field, Valued, Workspace
 from diffsim.language.habits import untraceable
 from diffsim.language.seeds import Seeds
@@ -113,6 +114,7 @@ class KernelCall:
         function, owner, args: These.
         group: The call of a method with an adjoint of its own that it belongs to.
         repeat: The loop that it is in.
+        energy: Not the kernel is run, but the gradient of the energy that it adds to.
     """
 
     function: Callable[..., Any]
@@ -120,6 +122,7 @@ class KernelCall:
     args: tuple[Any, ...]
     group: CallGroup | None = None
     repeat: Repeat | None = None
+    energy: EnergyCall | None = None
 
     @property
     def name(self) -> str:
@@ -305,7 +308,13 @@ def _calls_of(
                 )
             calls.extend(_grouped(kernel, owner, arguments))
             return
-        calls.append(KernelCall(kernel, owner, arguments, group, scope.repeat if scope else None))
+        if scope is not None and current_energy() is not None:
+            raise TraceError(
+                f"{scope.name} must not differentiate, got ds.gradient_of: none of its kernels is "
+                "differentiated again; call it in step"
+            )
+        repeated = scope.repeat if scope else None
+        calls.append(KernelCall(kernel, owner, arguments, group, repeated, current_energy()))
         if scope is not None:
             scope.calls += 1
 

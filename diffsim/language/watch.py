@@ -47,7 +47,7 @@ class _Call(NamedTuple):
     Attributes:
         function, code, owner: The kernel; its code may be exchanged while modules are reloaded.
         args: Its arguments, frozen.
-        place: What is around it: its group and its loop, by number.
+        place: What is around it: its group and its loop, by number; the gradient that is taken of it.
         call: The call itself, for messages.
     """
 
@@ -143,7 +143,10 @@ class Watch:
             if old.args != new.args:
                 return f"{_described(new)} in place of {_described(old)}"
             if old.place != new.place:
-                return f"{new.call.name} in another ds.repeat or method with an adjoint than before"
+                return (
+                    f"{new.call.name} in another ds.repeat, method with an adjoint or ds.gradient_of than "
+                    "before"
+                )
         if len(then) != len(now):
             return f"{len(now)} kernel calls in place of {len(then)}"
         return None
@@ -155,6 +158,8 @@ class Watch:
             and self._codes[id(old)] is new.function.__code__
             and old.owner is new.owner
             and all(part is None for part in (old.group, new.group, old.repeat, new.repeat))
+            and (old.energy is None) is (new.energy is None)
+            and (old.energy is None or new.energy is None or _energy(old) == _energy(new))
             and len(old.args) == len(new.args)
             and all(map(_plainly_equal, old.args, new.args))
             for old, new in zip(then, now, strict=True)
@@ -220,8 +225,14 @@ def _outline(calls: tuple[KernelCall, ...]) -> list[_Call]:
             if id(group) not in groups:
                 queue.extend(reversed(group.adjoint))
             place = (_number(groups, group), _number(loops, loop), *_rounds(loop))
+        if call.energy is not None:
+            place = _energy(call)
         found.append(_Call(call.function, call.function.__code__, call.owner, freeze(call.args), place, call))
     return found
+
+
+def _energy(call: KernelCall) -> tuple[Any, ...]:
+    return () if call.energy is None else (len(call.energy.gradient.kernels), *call.energy.gradient.outline)
 
 
 def _number(numbers: dict[int, int], thing: CallGroup | Repeat | None) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from diffsim.compiler.autodiff.rules import differentiable
 from diffsim.compiler.ir import (
     Accumulate,
@@ -25,24 +27,36 @@ from diffsim.compiler.ir import (
 __all__ = ["active_values", "free_values", "touches"]
 
 
-def active_values(block: Block) -> set[Value]:
-    """Return the values that depend on something that gradients flow to, by iteration to a fixed point."""
-    active: set[Value] = set()
+def _has_adjoint(op: Load) -> bool:
+    return op.ref.buffer.adjoint is not None
+
+
+def active_values(
+    block: Block, begins: Callable[[Load], bool] = _has_adjoint, given: Iterable[Value] = ()
+) -> set[Value]:
+    """Return the values that depend on something that gradients flow to, by iteration to a fixed point.
+
+    Args:
+        block: Where they are computed.
+        begins: Whether gradients flow to what a load reads.
+        given: Values from outside that they flow to.
+    """
+    active = set(given)
     while True:
         before = len(active)
-        _spread(block, active)
+        _spread(block, active, begins)
         if len(active) == before:
             return active
 
 
-def _spread(block: Block, active: set[Value]) -> None:
+def _spread(block: Block, active: set[Value], begins: Callable[[Load], bool]) -> None:
     def mark(value: Value, sources: list[Operand]) -> None:
         if is_float(value.dtype) and any(s in active for s in sources if isinstance(s, Value)):
             active.add(value)
 
     for op in block.ops:
         if isinstance(op, Load):
-            if op.ref.buffer.adjoint is not None and is_float(op.result.dtype):
+            if is_float(op.result.dtype) and begins(op):
                 active.add(op.result)
         elif isinstance(op, Let):
             if differentiable(op.fn, op.result.dtype):
@@ -53,12 +67,12 @@ def _spread(block: Block, active: set[Value]) -> None:
         elif isinstance(op, For):
             for param, init, end in zip(op.params, op.inits, op.body.yields, strict=True):
                 mark(param, [init, end])
-            _spread(op.body, active)
+            _spread(op.body, active, begins)
             for result, init, end in zip(op.results, op.inits, op.body.yields, strict=True):
                 mark(result, [init, end])
         elif isinstance(op, If):
-            _spread(op.then, active)
-            _spread(op.orelse, active)
+            _spread(op.then, active, begins)
+            _spread(op.orelse, active, begins)
             for result, a, b in zip(op.results, op.then.yields, op.orelse.yields, strict=True):
                 mark(result, [a, b])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from diffsim.compiler.autodiff.activity import active_values
+from diffsim.compiler.autodiff.calls import call_again
 from diffsim.compiler.autodiff.expand import expanded
 from diffsim.compiler.autodiff.masks import masked
 from diffsim.compiler.autodiff.renaming import again, renamed, renamed_ref
@@ -34,7 +35,7 @@ from diffsim.compiler.ir import (
 )
 from diffsim.errors import GradientError
 
-__all__ = ["tangent"]
+__all__ = ["Forward", "tangent"]
 
 Names = dict[Value, Operand]
 
@@ -54,21 +55,36 @@ def tangent(stage: Stage, real: str, tangents: Mapping[Buffer, Buffer]) -> Stage
         GradientError: A function has no known derivative.
     """
     plain = expanded(stage, primitives=False)
-    forward = _Forward(plain, real, tangents)
+    forward = Forward(plain, Builder(real), tangents, active_values(plain.body))
     forward.block(plain.body, {plain.t: plain.t}, {})
     simplify(forward.builder.block)
     return Stage(plain.name, plain.t, forward.builder.block, plain.where)
 
 
-class _Forward:
-    """Builds values under their new names, and the tangents of those that depend on the direction."""
+class Forward:
+    """Builds values under their new names, and the tangents of those that depend on the direction.
 
-    def __init__(self, stage: Stage, real: str, tangents: Mapping[Buffer, Buffer]) -> None:
-        self.stage, self.tangents = stage, tangents
-        self.builder = Builder(real)
-        self.active = active_values(stage.body)
+    Args:
+        stage: What to differentiate.
+        b: Where it goes.
+        tangents: The buffer beside each buffer that gradients flow through.
+        active: The values that may depend on the direction.
+        twice: What is built is part of a step, and is differentiated again.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        b: Builder,
+        tangents: Mapping[Buffer, Buffer],
+        active: set[Value],
+        twice: bool = False,
+    ) -> None:
+        self.stage, self.builder, self.tangents, self.active = stage, b, tangents, active
+        self.twice = twice
 
     def block(self, block: Block, values: Names, dots: Names) -> None:
+        """Build a block again, with tangents; `values` and `dots` are added to."""
         for op in block.ops:
             self.builder.where = getattr(op, "where", None)
             self._op(op, values, dots)
@@ -94,7 +110,7 @@ class _Forward:
     def _let(self, op: Let, values: Names, dots: Names) -> None:
         b = self.builder
         args = tuple(renamed(values, a) for a in op.args)
-        result = values[op.result] = again(b, op, list(args))
+        result = values[op.result] = again(b, op, list(args), self.twice)
         if op.result not in self.active:
             return
         total: Operand | None = None
@@ -118,7 +134,7 @@ class _Forward:
             ) from error
         if share is None:
             return None
-        return self.builder.cast(masked(self.builder, op.fn, dot, share()), op.result.dtype)
+        return self.builder.cast(masked(self.builder, op.fn, dot, share(), self.twice), op.result.dtype)
 
     def _write(self, op: Store | Accumulate, values: Names, dots: Names) -> None:
         b = self.builder
@@ -185,9 +201,13 @@ class _Forward:
         """
         b = self.builder
         args = [renamed(values, a) for a in op.args]
-        inner: Names = {**values, **dict(zip(op.params, args, strict=True))}
-        self.block(op.body, inner, {})
-        values.update({r: renamed(inner, y) for r, y in zip(op.results, op.body.yields, strict=True)})
+        apart: Names = {}
+        if self.twice:
+            call_again(b, op, values, apart, lambda names: self.block(op.body, names, {}))
+        else:
+            inner: Names = {**values, **dict(zip(op.params, args, strict=True))}
+            self.block(op.body, inner, {})
+            values.update({r: renamed(inner, y) for r, y in zip(op.results, op.body.yields, strict=True)})
         moving = {k: dots[a] for k, a in enumerate(op.args) if isinstance(a, Value) and a in dots}
         active = [r for r in op.results if r in self.active]
         if not moving or not active:
@@ -200,7 +220,7 @@ class _Forward:
                 else None
                 for r in op.results
             ]
-            shares = op.adjoint(b, args, [values[r] for r in op.results], ones)
+            shares = op.adjoint(b, args, [apart.get(r, values[r]) for r in op.results], ones)
             total: Operand = b.const(0.0)
             for k, dot in moving.items():
                 share = shares[k]

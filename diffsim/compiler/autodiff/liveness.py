@@ -92,6 +92,8 @@ class _Needs:
 
     def _choice(self, op: If | Call) -> bool:
         kept = self.results(op)
+        if kept and isinstance(op, Call):  # its adjoint takes all of them
+            kept = list(range(len(op.results)))
         for block in blocks_of(op):
             self._use(*(block.yields[k] for k in kept))
         inside = [self.block(block) for block in blocks_of(op)]

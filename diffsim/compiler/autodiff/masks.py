@@ -13,18 +13,37 @@ from diffsim.compiler.autodiff.activity import free_values
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.ir import Block, Call, Const, For, If, Let, Op, Operand, Value, is_float, walk
 
-__all__ = ["all_zero", "hazards", "masked"]
+__all__ = ["all_zero", "hazards", "masked", "nothing_there"]
 
 _SINGULAR = frozenset("div sqrt rsqrt log pow asin acos exp tan".split())
 _FLAT_SLOPE = frozenset("add sub neg abs select min max atan2 stop replay".split())
 
 
-def masked(b: Builder, fn: str, g: Operand, share: Operand) -> Operand:
-    """Return the share of an adjoint, and 0 where the adjoint `g` that it is a multiple of is 0."""
+def masked(b: Builder, fn: str, g: Operand, share: Operand, smooth: bool = False) -> Operand:
+    """Return the share of an adjoint, and 0 where the adjoint `g` that it is a multiple of is 0.
+
+    Args:
+        b: Where operations go.
+        fn: What the share is of.
+        g: The adjoint.
+        share: Its multiple.
+        smooth: The share is differentiated again; see `nothing_there`.
+    """
     if fn in _FLAT_SLOPE or fn.startswith("cast_"):
         return share
-    zero = b.const(0.0, share.dtype)
-    return b.op("select", b.op("eq", g, b.const(0.0, g.dtype)), zero, share)
+    nothing = b.op("eq", g, b.const(0.0, g.dtype))
+    return nothing_there(b, nothing, share, smooth)
+
+
+def nothing_there(b: Builder, nothing: Operand, share: Operand, smooth: bool) -> Operand:
+    """Return a share, and 0 where a condition says that nothing comes back.
+
+    Where the share is differentiated again, a finite one stays: it is 0 as well, but its derivative need not
+    be, as that of the force of a spring at rest.
+    """
+    if smooth:
+        nothing = b.op("and", nothing, b.op("isnan", share))
+    return b.op("select", nothing, b.const(0.0, share.dtype), share)
 
 
 def all_zero(b: Builder, adjoints: list[Operand]) -> Operand:

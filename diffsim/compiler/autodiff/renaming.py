@@ -20,9 +20,16 @@ def renamed_ref(values: Mapping[Value, Operand], ref: Ref) -> Ref:
     return Ref(ref.buffer, tuple(renamed(values, i) for i in ref.indices), ref.component, ref.time)
 
 
-def again(b: Builder, op: Let, args: list[Operand]) -> Operand:
-    """Build the same operation on other operands; `replay` gives what it holds for this case."""
-    if op.fn == "replay":
+def again(b: Builder, op: Let, args: list[Operand], twice: bool = False) -> Operand:
+    """Build the same operation on other operands; `replay` gives what it holds for this case.
+
+    Args:
+        b: Where it goes.
+        op: The operation.
+        args: Its operands.
+        twice: It is differentiated again, so that a `replay` stays one.
+    """
+    if op.fn == "replay" and not twice:
         return b.cast(args[1], op.result.dtype)
     if op.fn.startswith("cast_"):
         return b.cast(args[0], op.fn[5:])

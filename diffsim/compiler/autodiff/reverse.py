@@ -8,11 +8,14 @@ it runs backward.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from diffsim.compiler.autodiff.activity import active_values, free_values, touches
+from diffsim.compiler.autodiff.calls import call_again
 from diffsim.compiler.autodiff.expand import expanded
-from diffsim.compiler.autodiff.masks import all_zero, hazards, masked
+from diffsim.compiler.autodiff.flow import Adjoints, Flow, Scope
+from diffsim.compiler.autodiff.given import check_stores, check_zeroing
+from diffsim.compiler.autodiff.masks import all_zero, hazards, masked, nothing_there
 from diffsim.compiler.autodiff.renaming import again, renamed, renamed_ref
 from diffsim.compiler.autodiff.rules import contributions, differentiable
 from diffsim.compiler.autodiff.simplify import simplify
@@ -39,19 +42,7 @@ from diffsim.compiler.ir import (
 )
 from diffsim.errors import GradientError
 
-__all__ = ["adjoint", "adjoints", "needed_loads"]
-
-Adjoints = dict[Value, Operand]
-
-
-@dataclass
-class Scope:
-    """What is known in a block of the adjoint: recomputed values, loops that may need tapes, adjoints."""
-
-    values: dict[Value, Operand]
-    loops: dict[int, For] = field(default_factory=dict)
-    adjoints: Adjoints = field(default_factory=dict)
-    counts: dict[int, Operand] = field(default_factory=dict)
+__all__ = ["Reverser", "adjoint", "adjoints", "needed_loads"]
 
 
 def adjoint(stage: Stage, real: str, name: str, kept: Kept | None = None) -> Stage:
@@ -68,7 +59,7 @@ def adjoint(stage: Stage, real: str, name: str, kept: Kept | None = None) -> Sta
     """
     if stage.adjoint is not None:
         return _with_given_adjoint(stage, stage.adjoint(), real, name)
-    reverser = _Reverser(stage, real, name, active_values(stage.body), kept)
+    reverser = Reverser(stage, Builder(real), name, active_values(stage.body), kept)
     reverser.run()
     simplify(reverser.builder.block)
     return Stage(stage.name, stage.t, reverser.builder.block, stage.where)
@@ -86,7 +77,7 @@ def needed_loads(stage: Stage, real: str) -> set[int]:
     """
     if stage.adjoint is not None or stage.group is not None:
         return set()  # it has an adjoint of its own, which says what it needs
-    reverser = _Reverser(stage, real, "", active_values(stage.body))
+    reverser = Reverser(stage, Builder(real), "", active_values(stage.body))
     reverser.run()
     simplify(reverser.builder.block)
     left = (op.result for op in walk(reverser.builder.block) if isinstance(op, Load))
@@ -114,9 +105,9 @@ def adjoints(stages: list[Stage], real: str, name: str, kept: Kept | None = None
             start = len(found)
             found += [adjoint(s, real, f"{name}{start + k}", kept) for k, s in enumerate(members)]
             continue
-        _check_stores(members, group.name)
+        check_stores(members, group.name)
         zeroing = [zero for zero in (_zeroing(stage, real, name) for stage in members) if _stores(zero)]
-        _check_zeroing(zeroing, group.name)
+        check_zeroing(zeroing, group.name)
         made = [*zeroing, *reversed(group.adjoint())]
         found += [replace(stage, group=group) for stage in made]
     return found
@@ -131,32 +122,10 @@ def _with_given_adjoint(stage: Stage, given: Stage, real: str, name: str) -> Sta
 
 def _zeroing(stage: Stage, real: str, name: str) -> Stage:
     """Return the stage that zeroes the adjoints of what a stage stores."""
-    reverser = _Reverser(stage, real, name, set())
+    reverser = Reverser(stage, Builder(real), name, set())
     reverser.run()
     simplify(reverser.builder.block)
     return expanded(Stage(stage.name, stage.t, reverser.builder.block, stage.where))
-
-
-def _check_stores(stages: list[Stage], name: str) -> None:
-    """Refuse a method that stores fields in a loop that may end before: nobody knows then what was stored."""
-    for stage in (s for s in stages if s.loop is not None and s.loop.until is not None):
-        for op in walk(stage.body):
-            if isinstance(op, Store) and op.ref.buffer.kind != "workspace":
-                raise GradientError(
-                    f"{op.where}: {name} must store fields outside of repeat(until=...), which may end "
-                    f"before it, got a store to {op.ref.buffer.label}; store behind the loop [WORKSPACE]"
-                )
-
-
-def _check_zeroing(stages: list[Stage], name: str) -> None:
-    """Refuse a method that stores where a Workspace says: its adjoint runs when that holds other numbers."""
-    for op in (op for stage in stages for op in walk(stage.body)):
-        if isinstance(op, Load) and op.ref.buffer.kind == "workspace":
-            raise GradientError(
-                f"{op.where}: {name} must store fields at places that do not depend on a Workspace, got an "
-                f"index or a condition that reads {op.ref.buffer.label}; store everywhere, zero where none "
-                "is meant [WORKSPACE]"
-            )
 
 
 def _stores(stage: Stage) -> bool:
@@ -169,21 +138,43 @@ def _renamed(stage: Stage, t: Value) -> Stage:
     return expanded(Stage(stage.name, t, Block([call])))
 
 
-class _Reverser:
+class Reverser:
+    """Builds the adjoint of a stage.
+
+    Args:
+        stage: What to differentiate.
+        b: Where the adjoint goes.
+        name: A prefix for the names of tapes.
+        active: The values that adjoints flow to.
+        kept: Results that memory holds then.
+        flow: Where adjoints of memory are.
+    """
+
     def __init__(
-        self, stage: Stage, real: str, name: str, active: set[Value], kept: Kept | None = None
+        self,
+        stage: Stage,
+        b: Builder,
+        name: str,
+        active: set[Value],
+        kept: Kept | None = None,
+        flow: Flow | None = None,
     ) -> None:
         self.stage, self.name, self.active = stage, name, active
-        self.builder = Builder(real)
+        self.builder, self.flow = b, flow or Flow()
         self.hazards = hazards(stage.body) if active else set()
         self.kept = kept or {}
         self.origins: dict[Operand, list[Load]] = {}
         self.tapes = 0
 
     def run(self) -> None:
-        scope = Scope({self.stage.t: self.stage.t})
-        self._recompute(self.stage.body, scope)
-        self._reverse(self.stage.body, scope)
+        """Build the adjoint of the whole stage."""
+        self.block(self.stage.body, Scope({self.stage.t: self.stage.t}), {})
+
+    def block(self, block: Block, scope: Scope, seeds: Adjoints) -> None:
+        """Build the adjoint of a block; `seeds` are the adjoints of some of its values."""
+        self._recompute(block, scope)
+        scope.adjoints.update(seeds)
+        self._reverse(block, scope)
 
     # ---- the forward part ----
 
@@ -198,7 +189,7 @@ class _Reverser:
             if ref is not None and all(i in values for i in ref.indices if isinstance(i, Value)):
                 values[op.result] = b.load(renamed_ref(values, ref))
             else:
-                values[op.result] = again(b, op, [renamed(values, a) for a in op.args])
+                values[op.result] = again(b, op, [renamed(values, a) for a in op.args], self.flow.twice)
         elif isinstance(op, Load):
             b.where = op.where
             found = b.load(renamed_ref(values, op.ref if op.kept is None else op.kept))
@@ -217,6 +208,8 @@ class _Reverser:
                 values[old_result] = result
         elif isinstance(op, For):
             self._recompute_loop(op, scope)
+        elif isinstance(op, Call) and self.flow.twice:
+            call_again(b, op, values, scope.apart, lambda names: self._recompute(op.body, Scope(names)))
         elif isinstance(op, Call):
             inner = Scope(
                 {**values, **dict(zip(op.params, (renamed(values, a) for a in op.args), strict=True))}
@@ -248,7 +241,7 @@ class _Reverser:
         inits = [renamed(values, i) for i in op.inits]
         loop = For(Value("i32"), renamed(values, op.start), renamed(values, op.stop), Block(), inits)
         loop.params = [Value(p.dtype) for p in op.params]
-        loop.parallel, loop.where = op.parallel, op.where
+        loop.parallel, loop.descending, loop.where = op.parallel, op.descending, op.where
         return loop
 
     # ---- the backward part ----
@@ -260,8 +253,9 @@ class _Reverser:
                 self._reverse_let(op, scope)
             elif isinstance(op, Load):
                 g = scope.adjoints.get(op.result)
-                if g is not None and op.ref.buffer.adjoint is not None:
-                    self.builder.accumulate(_adjoint_ref(scope.values, op.ref), g)
+                place = self._place(scope.values, op.ref) if g is not None else None
+                if g is not None and place is not None:
+                    self.builder.accumulate(place, g)
             elif isinstance(op, Store | Accumulate):
                 self._reverse_write(op, scope)
             elif isinstance(op, If):
@@ -270,6 +264,10 @@ class _Reverser:
                 self._reverse_call(op, scope)
             else:
                 self._reverse_for(op, scope)
+
+    def _place(self, values: dict[Value, Operand], ref: Ref) -> Ref | None:
+        target = self.flow.place(ref)
+        return None if target is None else renamed_ref(values, target)
 
     def _add(self, adjoints: Adjoints, value: Operand, amount: Operand) -> None:
         if not isinstance(value, Value) or value not in self.active:
@@ -294,7 +292,7 @@ class _Reverser:
             if share is not None and isinstance(argument, Value) and argument in self.active:
                 amount = share()
                 if op.result in self.hazards:
-                    amount = masked(self.builder, op.fn, g, amount)
+                    amount = masked(self.builder, op.fn, g, amount, self.flow.twice)
                 self._add(scope.adjoints, argument, amount)
 
     def _reverse_call(self, op: Call, scope: Scope) -> None:
@@ -305,26 +303,27 @@ class _Reverser:
             scope.adjoints.get(r, b.const(0.0, r.dtype)) if is_float(r.dtype) else None for r in op.results
         ]
         args, results = ([renamed(values, v) for v in group] for group in (op.args, op.results))
+        results = [scope.apart.get(r, known) for r, known in zip(op.results, results, strict=True)]
         amounts = [g for g in incoming if g is not None]
         risky = not self.hazards.isdisjoint(op.results)
         nothing = all_zero(b, amounts) if risky else None
         for argument, share in zip(op.args, op.adjoint(b, args, results, incoming), strict=True):
             if share is not None and argument in self.active:
                 if nothing is not None:
-                    share = b.op("select", nothing, b.const(0.0, share.dtype), share)
+                    share = nothing_there(b, nothing, share, self.flow.twice)
                 self._add(scope.adjoints, argument, share)
 
     def _reverse_write(self, op: Store | Accumulate, scope: Scope) -> None:
-        buffer = op.ref.buffer
-        if buffer.kind == "cost":
-            self._add(scope.adjoints, op.value, self.builder.const(1.0, op.value.dtype))
+        seed = self.flow.seeds.get(op.ref.buffer, 1.0 if op.ref.buffer.kind == "cost" else None)
+        if seed is not None:
+            self._add(scope.adjoints, op.value, self.builder.const(seed, op.value.dtype))
             return
-        if buffer.adjoint is None:
+        ref = self._place(scope.values, op.ref)
+        if ref is None:
             return
-        ref = _adjoint_ref(scope.values, op.ref)
         if isinstance(op.value, Value) and op.value in self.active:
             self._add(scope.adjoints, op.value, self.builder.load(ref))
-        if isinstance(op, Store):
+        if isinstance(op, Store) and (not self.flow.twice or op.ref.buffer in self.flow.zeroed):
             self.builder.store(ref, self.builder.const(0.0, ref.buffer.dtype))
 
     def _reverse_if(self, op: If, scope: Scope) -> None:
@@ -362,7 +361,7 @@ class _Reverser:
         kept: list[Value] = [op.results[k] for k in carried] + free
         loop.inits = [scope.adjoints.get(v, b.const(0.0, v.dtype)) for v in kept]
         loop.params = [Value(v.dtype) for v in kept]
-        loop.descending = True
+        loop.descending = not op.descending
         inner = Scope({**scope.values, op.index: loop.index})
         with b.inside(loop.body, loop=True):
             self._read_tape(op, scope, loop, inner)
@@ -389,9 +388,3 @@ class _Reverser:
             recording.store(Ref(tape, (recording.op("sub", forward.index, forward.start),)), taped)
             forward.body.ops[:0] = recording.block.ops
             inner.values[param] = b.load(Ref(tape, (b.op("sub", loop.index, loop.start),)))
-
-
-def _adjoint_ref(values: dict[Value, Operand], ref: Ref) -> Ref:
-    target = ref.buffer.adjoint
-    assert target is not None  # noqa: S101  (the callers checked)
-    return Ref(target, tuple(renamed(values, i) for i in ref.indices), ref.component, ref.time)

@@ -33,6 +33,7 @@ RULES = {
     "COST": "the cost must only be added to",
     "DONE": "done must only be set, to True or to a condition",
     "ADJOINT": "an adjoint of one's own must read values, and add to adjoints only",
+    "ENERGY": "what is differentiated in a step must be one number, of functions that write no field",
     "WORKSPACE": "a Workspace must only be used by methods with an adjoint of their own",
     "TOO-LARGE": "a kernel must not unroll to too many operations",
     "CUT": "a differentiable value should not lose its gradient in an integer cast (a warning)",

@@ -141,9 +141,11 @@ def may_follow(first: Access, second: Access, again: bool = False) -> bool:
     """
     if apart(first, second):
         return False
+    around: object = None
     for (here, op), (there, _) in zip(first.path, second.path, strict=False):
-        if here != there:
-            return here < there
+        if here != there:  # of two sides of a branch, an iteration takes one
+            return here < there and not (again and isinstance(around, If))
+        around = op
         if isinstance(op, Loop) or (isinstance(op, For) and not _once(op)):
             found = shifts(first, second, op.index) if isinstance(op, For) else set()
             if len(found) > 1:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from itertools import groupby
 
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.access import check_access
@@ -13,7 +15,8 @@ from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.checks.ranges import Times
 from diffsim.compiler.ir import Accumulate, Buffer, Group, Loop, Ref, Stage, Store, Value, in_groups, walk
 from diffsim.compiler.program.clearing import clear_workspaces
-from diffsim.compiler.reading.context import Buffers
+from diffsim.compiler.program.energies import Setting, energy_stages
+from diffsim.compiler.reading.buffers import Buffers
 from diffsim.compiler.reading.lower import lower
 from diffsim.errors import Diagnostic, GradientError, TraceError
 from diffsim.language.fields import Workspace
@@ -41,6 +44,7 @@ class Lowering:
         self._groups: dict[CallGroup, Group] = {}
         self._loops: dict[Repeat, Loop] = {}
         self._flags: dict[Loop, tuple[Buffer, Buffer]] = {}
+        self._step: list[Stage] = []
 
     def stages(self, calls: Sequence[KernelCall], phase: str) -> list[Stage]:
         """Return the stages of calls, with those that zero Workspaces where a group begins.
@@ -50,17 +54,38 @@ class Lowering:
             phase: What `lower` takes.
         """
         made: list[Stage] = []
-        for call in calls:
-            try:
-                stage = lower(call, phase, self.buffers)
-            except (TraceError, GradientError) as error:
-                if not error.diagnostics:
-                    raise
-                self.found += error.diagnostics
-                continue
-            made.append(replace(stage, group=self._group(call.group, phase), loop=self._loop(call.repeat)))
+        before = self._step if phase == "running_cost" else []
+        for energy, members in groupby(calls, key=lambda call: call.energy):
+            found = len(self.found)
+            lowered = [pair for call in members for pair in self._lowered(call, phase)]
+            if energy is None:
+                for call, stage in lowered:
+                    group, loop = self._group(call.group, phase), self._loop(call.repeat)
+                    made.append(replace(stage, group=group, loop=loop))
+            elif len(self.found) == found:
+                setting = Setting(self.buffers, phase, [*before, *made], self.steps)
+                with self._finding():
+                    made += energy_stages([stage for _, stage in lowered], energy.gradient, setting)
+        if phase == "step":
+            self._step = made
         made = self._noted(made)
         return [stage for group, members in in_groups(made) for stage in self._cleared(group, members)]
+
+    def _lowered(self, call: KernelCall, phase: str) -> list[tuple[KernelCall, Stage]]:
+        """Return a call with its stage; nothing where it is refused."""
+        with self._finding():
+            return [(call, lower(call, phase, self.buffers))]
+        return []
+
+    @contextmanager
+    def _finding(self) -> Iterator[None]:
+        """Keep what is found wrong while active, and go on behind it."""
+        try:
+            yield
+        except (TraceError, GradientError) as error:
+            if not error.diagnostics:
+                raise
+            self.found += error.diagnostics
 
     def _noted(self, stages: list[Stage]) -> list[Stage]:
         """Add stages that note, between kernels, whether a loop is over: no kernel is cut short by itself."""

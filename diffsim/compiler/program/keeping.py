@@ -37,7 +37,7 @@ from diffsim.compiler.ir import (
 )
 from diffsim.compiler.program.copying import over_elements
 from diffsim.compiler.program.promotion import promoted
-from diffsim.compiler.reading.context import Buffers
+from diffsim.compiler.reading.buffers import Buffers
 from diffsim.language.fields import Scratch
 from diffsim.language.types import ElementType
 
@@ -101,6 +101,8 @@ class _Keeping:
     def take(self, overwrite: Overwrite) -> None:
         """Note what to do about a read whose place is written later."""
         number = overwrite.read.nest[0]
+        if isinstance(overwrite.read.op, Load) and overwrite.read.op.kept is not None:
+            return  # it is kept already
         if overwrite.buffer.kind == "done" or overwrite.read.given:
             self.refused.append(overwrite.finding)
             return

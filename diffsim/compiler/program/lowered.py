@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from diffsim.compiler.checks.alarms import Alarms
 from diffsim.compiler.checks.touching import Box
 from diffsim.compiler.ir import Buffer, Stage, is_float
-from diffsim.compiler.reading.context import Buffers
+from diffsim.compiler.reading.buffers import Buffers
 from diffsim.language.trace import Program
 
 __all__ = ["Clearing", "LoweredProgram"]

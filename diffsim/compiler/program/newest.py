@@ -15,7 +15,7 @@ from diffsim.compiler.checks.collecting import runs_once
 from diffsim.compiler.checks.touching import Access, accesses_of, apart, may_follow, shifts
 from diffsim.compiler.ir import NEWEST, Accumulate, Buffer, For, Load, Ref, Stage, Store, walk
 from diffsim.compiler.program.promotion import promoted
-from diffsim.compiler.reading.context import Buffers
+from diffsim.compiler.reading.buffers import Buffers
 from diffsim.errors import Diagnostic
 
 __all__ = ["with_times"]

@@ -26,7 +26,7 @@ from diffsim.compiler.program.groups import Lowering
 from diffsim.compiler.program.keeping import keep_overwritten
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
 from diffsim.compiler.program.newest import with_times
-from diffsim.compiler.reading.context import Buffers
+from diffsim.compiler.reading.buffers import Buffers
 from diffsim.errors import Diagnostic, TraceError
 from diffsim.language.fields import State
 from diffsim.language.trace import PHASES, Program

@@ -26,11 +26,13 @@ from diffsim.compiler.reading.constructors import (
     vector,
 )
 from diffsim.compiler.reading.context import Context
+from diffsim.compiler.reading.derivative import derivative_call
 from diffsim.compiler.reading.draws import DRAWS, refuse_foreign
 from diffsim.compiler.reading.foreign import SPARSE_FUNCTIONS, sparse_call
 from diffsim.compiler.reading.records import construct_record, method_of
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, Sequence, TimeIndex
 from diffsim.language import intrinsics
+from diffsim.language.derivatives import Derivative
 from diffsim.language.fields import Field
 from diffsim.language.snapshot import MISSING
 from diffsim.language.types import ElementType
@@ -80,6 +82,8 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     if special is not None:
         _check_count(ctx, node, special)
         return special(ctx, node, evaluate)
+    if isinstance(obj, Derivative):
+        return derivative_call(ctx, node, evaluate, obj)
     if _taichi.struct_members(obj):
         return construct_record(ctx, node, obj, evaluate)
     if isinstance(obj, ElementType) or _taichi.is_vector_type(obj):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -14,10 +13,9 @@ import numpy as np
 from diffsim import _taichi
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
-from diffsim.compiler.ir import Block, Buffer, Const, Location, Operand, Value
-from diffsim.compiler.reading.captured import Captures
+from diffsim.compiler.ir import Block, Const, Location, Operand, Value
+from diffsim.compiler.reading.buffers import Buffers
 from diffsim.compiler.reading.quoting import indexed, quoted
-from diffsim.compiler.reading.sites import Sites
 from diffsim.compiler.reading.source import Source
 from diffsim.compiler.reading.values import (
     POISON,
@@ -36,73 +34,9 @@ from diffsim.errors import Diagnostic, GradientError, TraceError
 from diffsim.language.fields import Field
 from diffsim.options import plain_number
 
-__all__ = ["Buffers", "Context", "Frame", "restore"]
+__all__ = ["Context", "Frame", "restore"]
 
 _ITERABLES = (tuple, list, range, np.ndarray, zip, enumerate)
-
-
-class Buffers:
-    """The memory of a program: a buffer for each declared field and each Taichi field that kernels read."""
-
-    def __init__(self, fields: dict[str, Field], real: str) -> None:
-        self.real = real
-        self.by_field: dict[int, Buffer] = {}
-        self.external: dict[int, Buffer] = {}
-        self.captured = Captures()
-        self.warnings: list[Diagnostic] = []
-        self.acknowledged: set[Buffer] = set()  # States that a comment says are meant to be stored in part
-        self.handed_on: set[Buffer] = set()  # States that kernels write without the time, as if in place
-        self.cost_stores: list[Location] = []  # where the cost is stored, once per run
-        self._names: set[str] = set()
-        self._before: dict[int, Buffer] = {}
-        self.key: Buffer | None = None  # what random numbers start from, where kernels draw any
-        self.sites = Sites()
-        self.fields = fields
-        for key, declared in fields.items():
-            self.add(declared, key)
-
-    def add(self, declared: Field, key: str) -> Buffer:
-        """Make the buffer of a declared field."""
-        dtype = (
-            "i32" if getattr(declared, "integer", False) else "f64" if declared.kind == "cost" else self.real
-        )
-        name = self._unique(key)
-        buffer = Buffer(name, declared.kind, dtype, declared.shape, declared.type.components, declared)
-        if declared.differentiable:
-            buffer.adjoint = Buffer(
-                name + "_adj", declared.kind, dtype, declared.shape, buffer.components, declared
-            )
-            buffer.adjoint.is_adjoint = True
-        self.by_field[id(declared)] = buffer
-        return buffer
-
-    def before_steps(self, scratch: Field) -> Buffer:
-        """Return the memory that a Scratch has in `reset`, apart from that of the steps."""
-        if id(scratch) not in self._before:
-            own = copy.copy(scratch)
-            own.kind = "derived"
-            self._before[id(scratch)] = self.add(own, f"{scratch.key} before")
-        return self._before[id(scratch)]
-
-    def add_external(
-        self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str
-    ) -> Buffer:
-        """Make the buffer of a Taichi field that the user allocated: read only, without gradient."""
-        if id(obj) not in self.external:
-            self.external[id(obj)] = Buffer(self._unique(name), "external", dtype, shape, components, obj)
-        return self.external[id(obj)]
-
-    def _unique(self, key: str) -> str:
-        base = "f_" + "".join(c if c.isalnum() else "_" for c in key)
-        name, k = base, 1
-        while name in self._names:
-            name, k = f"{base}_{k}", k + 1
-        self._names.add(name)
-        return name
-
-    def all(self) -> list[Buffer]:
-        """Return every buffer."""
-        return [*self.by_field.values(), *self.external.values()]
 
 
 @dataclass

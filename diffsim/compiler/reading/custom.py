@@ -25,7 +25,7 @@ from diffsim.compiler.reading.values import (
 from diffsim.compiler.reading.values import Sequence as Items
 from diffsim.language.adjoints import is_primitive
 
-__all__ = ["call_with_adjoint"]
+__all__ = ["call_with_adjoint", "scalars_of", "with_scalars"]
 
 Lower = Callable[[Context, Frame], Abstract]
 Function = tuple[Source, Any, dict[str, bool]]  # source, bound object, parameters and which are templates
@@ -58,15 +58,15 @@ def call_with_adjoint(
         value if template else _settled(ctx, value, node)
         for value, template in zip(arguments, templates, strict=True)
     ]
-    args = [e for value in given for e in _scalars(value)]
-    inside = _renamed(given, [Value(a.dtype) for a in args])
-    params = [e for value in inside for e in _scalars(value) if isinstance(e, Value)]
+    args = [e for value in given for e in scalars_of(value)]
+    inside = with_scalars(given, [Value(a.dtype) for a in args])
+    params = [e for value in inside for e in scalars_of(value) if isinstance(e, Value)]
     body = Block()
     with ctx.builder.inside(body, loop=True), ctx.undifferentiated():
         frame = Frame(source, owner, dict(zip(names, map(_variable, inside), strict=True)))
         value = lower(ctx, frame)
         value = _settled(ctx, value, node)
-        body.yields = list(_scalars(value))
+        body.yields = list(scalars_of(value))
     if any(isinstance(op, Load | Store | Accumulate) for op in walk(body)):
         ctx.error(
             node,
@@ -82,7 +82,7 @@ def call_with_adjoint(
     if "replay" in made_of.values():  # singular values or eigenvalues; what comes with them are bases
         pairs = zip(results, body.yields, strict=True)
         ctx.bases.update(r for r, y in pairs if isinstance(y, Value) and made_of.get(y) != "replay")
-    return _renamed([value], results)[0]
+    return with_scalars([value], results)[0]
 
 
 class _Adjoint:
@@ -112,10 +112,10 @@ class _Adjoint:
     ) -> list[Operand | None]:
         """Return the adjoint of each scalar argument, None for those of templates."""
         ctx = dataclasses.replace(self.ctx, builder=builder)
-        arguments = _renamed(self.arguments, list(args))
-        outcome = _parts(_renamed([self.result], list(results))[0])
+        arguments = with_scalars(self.arguments, list(args))
+        outcome = _parts(with_scalars([self.result], list(results))[0])
         filled = [builder.const(0.0) if g is None else g for g in incoming]
-        back = _parts(_renamed([self.result], filled)[0])
+        back = _parts(with_scalars([self.result], filled)[0])
         source = read_source(self.adjoint)
         names = [a.arg for a in source.node.args.args]
         values = [*arguments, *outcome, *back]
@@ -140,7 +140,7 @@ class _Adjoint:
         remaining = iter(shares)
         spread: list[Operand | None] = []
         for argument, template in zip(arguments, self.templates, strict=True):
-            scalars = list(_scalars(argument))
+            scalars = list(scalars_of(argument))
             if template:
                 spread += [None] * len(scalars)
                 continue
@@ -165,15 +165,16 @@ def _settled(ctx: Context, value: Abstract, node: ast.AST) -> Abstract:
     return ctx.runtime(value, node)
 
 
-def _scalars(value: Abstract) -> Iterator[Operand]:
+def scalars_of(value: Abstract) -> Iterator[Operand]:
+    """Yield the scalars that a value, or a tuple of values, is made of."""
     if isinstance(value, Items):
         for item in value.items:
-            yield from _scalars(item)
+            yield from scalars_of(item)
     elif isinstance(value, Value | Const | Matrix | Record):
         yield from entries_of(value)
 
 
-def _renamed(values: list[Abstract], scalars: Sequence[Operand]) -> list[Abstract]:
+def with_scalars(values: Sequence[Abstract], scalars: Sequence[Operand]) -> list[Abstract]:
     """Return values of the same shapes made of other scalars, taken in order."""
     rest = iter(scalars)
 

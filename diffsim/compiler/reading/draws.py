@@ -11,8 +11,9 @@ import numpy as np
 
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.ir import Buffer, Const, Operand, Ref, is_float
+from diffsim.compiler.reading.buffers import Buffers
 from diffsim.compiler.reading.constructors import Evaluate, arguments_of
-from diffsim.compiler.reading.context import Buffers, Context
+from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.sites import place_of
 from diffsim.compiler.reading.values import Abstract, Matrix, TimeIndex
 from diffsim.language import draws

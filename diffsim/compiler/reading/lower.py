@@ -13,7 +13,8 @@ from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.ir import Const, Stage, Value
 from diffsim.compiler.reading.arguments import bound_arguments
-from diffsim.compiler.reading.context import Buffers, Context, Frame
+from diffsim.compiler.reading.buffers import Buffers
+from diffsim.compiler.reading.context import Context, Frame
 from diffsim.compiler.reading.custom import call_with_adjoint
 from diffsim.compiler.reading.source import read_source
 from diffsim.compiler.reading.statements import Returned, run

@@ -1,0 +1,88 @@
+"""The memory of a program: what stands behind declared fields, and behind Taichi fields made by hand."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from diffsim.compiler.ir import Buffer, Location, is_float
+from diffsim.compiler.reading.captured import Captures
+from diffsim.compiler.reading.sites import Sites
+from diffsim.errors import Diagnostic
+from diffsim.language.fields import Field
+
+__all__ = ["Buffers"]
+
+
+class Buffers:
+    """The memory of a program: a buffer for each declared field and each Taichi field that kernels read."""
+
+    def __init__(self, fields: dict[str, Field], real: str) -> None:
+        self.real = real
+        self.by_field: dict[int, Buffer] = {}
+        self.external: dict[int, Buffer] = {}
+        self.captured = Captures()
+        self.warnings: list[Diagnostic] = []
+        self.acknowledged: set[Buffer] = set()  # States that a comment says are meant to be stored in part
+        self.handed_on: set[Buffer] = set()  # States that kernels write without the time, as if in place
+        self.cost_stores: list[Location] = []  # where the cost is stored, once per run
+        self._names: set[str] = set()
+        self._before: dict[int, Buffer] = {}
+        self.key: Buffer | None = None  # what random numbers start from, where kernels draw any
+        self.sites = Sites()
+        self.fields = fields
+        for key, declared in fields.items():
+            self.add(declared, key)
+
+    def add(self, declared: Field, key: str) -> Buffer:
+        """Make the buffer of a declared field."""
+        dtype = (
+            "i32" if getattr(declared, "integer", False) else "f64" if declared.kind == "cost" else self.real
+        )
+        name = self._unique(key)
+        buffer = Buffer(name, declared.kind, dtype, declared.shape, declared.type.components, declared)
+        if declared.differentiable:
+            self.differentiate(buffer)
+        self.by_field[id(declared)] = buffer
+        return buffer
+
+    def before_steps(self, scratch: Field) -> Buffer:
+        """Return the memory that a Scratch has in `reset`, apart from that of the steps."""
+        if id(scratch) not in self._before:
+            own = copy.copy(scratch)
+            own.kind = "derived"
+            self._before[id(scratch)] = self.add(own, f"{scratch.key} before")
+        return self._before[id(scratch)]
+
+    def differentiate(self, buffer: Buffer) -> None:
+        """Let gradients flow through a buffer of floats."""
+        if buffer.adjoint is None and is_float(buffer.dtype):
+            adjoint = Buffer(
+                buffer.name + "_adj",
+                buffer.kind,
+                buffer.dtype,
+                buffer.shape,
+                buffer.components,
+                buffer.source,
+            )
+            adjoint.is_adjoint, buffer.adjoint = True, adjoint
+
+    def add_external(
+        self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str
+    ) -> Buffer:
+        """Make the buffer of a Taichi field that the user allocated: read only, without gradient."""
+        if id(obj) not in self.external:
+            self.external[id(obj)] = Buffer(self._unique(name), "external", dtype, shape, components, obj)
+        return self.external[id(obj)]
+
+    def _unique(self, key: str) -> str:
+        base = "f_" + "".join(c if c.isalnum() else "_" for c in key)
+        name, k = base, 1
+        while name in self._names:
+            name, k = f"{base}_{k}", k + 1
+        self._names.add(name)
+        return name
+
+    def all(self) -> list[Buffer]:
+        """Return every buffer."""
+        return [*self.by_field.values(), *self.external.values()]
