@@ -26,6 +26,7 @@ from diffsim.compiler.reading.values import (
     Object,
     Poison,
     Poisoned,
+    Ranges,
     Record,
     Sequence,
     TimeIndex,
@@ -38,6 +39,7 @@ from diffsim.options import plain_number
 
 __all__ = ["Buffers", "Context", "Frame", "restore"]
 
+_RANGES = "{} must have bounds known when the kernel compiles here; loop over it with `for`"
 _ITERABLES = (tuple, list, range, np.ndarray, zip, enumerate)
 
 
@@ -332,6 +334,8 @@ class Context:
             raise Poisoned
         if isinstance(value, TimeIndex):
             return self.builder.op("add", self.t, self.builder.const(value.offset))
+        if isinstance(value, Ranges):
+            self.error(node, _RANGES.format(self.text(node)), rule="PYTHON")
         if isinstance(value, Sequence):
             return self._stacked([self.runtime(item, node) for item in value.items], node)
         obj = plain_number(value.value)
@@ -375,6 +379,8 @@ class Context:
             return [Matrix(row, (len(row),)) for row in value.rows]
         if isinstance(value, Object) and isinstance(value.value, _ITERABLES):
             return [Object(item) for item in value.value]
+        if isinstance(value, Ranges):
+            self.error(node, _RANGES.format(self.text(node)), rule="PYTHON")
         self.error(node, f"{self.text(node)} must be a tuple or a vector to be unpacked", rule="SHAPE")
 
     def _stacked(self, rows: list[Abstract], node: ast.AST) -> Matrix:
