@@ -96,7 +96,8 @@ SAME = {
     """,
     (3,): """
     ti.zero(V) + ti.one(V) * A ; ti.Vector.unit(3, 1) ; ti.Vector.unit(3, 2, ti.f64) * A
-    ti.Matrix.cross(V, W) ; ti.Vector.normalized(V) ; ti.Vector.zero(dt=ti.f64, n=3) + V ; ti.Vector.one(float, 3) * A
+    ti.Matrix.cross(V, W) ; ti.Vector.normalized(V) ; ti.Vector.zero(dt=ti.f64, n=3) + V
+    ti.Vector.one(float, 3) * A
     ti.Vector([V[i] * W[j] for i in range(2) for j in range(2) if i <= j])
     ti.Vector([0.0] * 2 + [A])
     ti.Vector([1, 2, 3]).cast(float) * A ; ti.floor(V * 3, ti.i32) * A ; ti.round(W * 2, int) / 4 * B

@@ -44,10 +44,18 @@ _ITERABLES = (tuple, list, range, np.ndarray, zip, enumerate)
 
 
 class Buffers:
-    """The memory of a program: a buffer for each declared field and each Taichi field that kernels read."""
+    """The memory of a program: a buffer for each declared field and each Taichi field that kernels read.
 
-    def __init__(self, fields: dict[str, Field], real: str) -> None:
+    Args:
+        fields: The declared fields.
+        real: The working precision.
+        bare: Surrogate adjoints are passed over: what they belong to is differentiated like all else. Their
+            names, and whether they are functions or kernels, are in `surrogates` either way.
+    """
+
+    def __init__(self, fields: dict[str, Field], real: str, bare: bool = False) -> None:
         self.real = real
+        self.bare, self.surrogates = bare, dict[str, str]()
         self.by_field: dict[int, Buffer] = {}
         self.external: dict[int, Buffer] = {}
         self.captured = Captures()

@@ -27,7 +27,7 @@ from diffsim.compiler.reading.values import (
     entries_of,
 )
 from diffsim.errors import TraceError
-from diffsim.language.adjoints import given_adjoint
+from diffsim.language.adjoints import given_adjoint, is_surrogate
 from diffsim.language.trace import KernelCall
 
 __all__ = ["lower"]
@@ -59,7 +59,7 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     with contextlib.suppress(Returned, Poisoned):  # a bare `return` at the end of a kernel
         run(ctx, source.node.body)
     raise_all(ctx.found)
-    adjoint = given_adjoint(call.function)
+    adjoint = _adjoint_of(call.function, buffers, "kernel")
     if adjoint is None:
         return Stage(call.name, t, builder.block, where, notes=tuple(ctx.notes))
     back, when = KernelCall(adjoint, call.owner, call.args), "reset adjoint" if ctx.in_reset else "adjoint"
@@ -97,7 +97,7 @@ def _inline(
     for name, parameter in signature.parameters.items():
         if name not in bound.arguments:
             bound.arguments[name] = Object(parameter.default)
-    adjoint = given_adjoint(function)
+    adjoint = _adjoint_of(function, ctx.buffers, "func")
     if adjoint is not None:
         values = [bound.arguments[name] for name in signature.parameters]
         templates = {n: _by_reference(p.annotation) for n, p in signature.parameters.items()}
@@ -111,6 +111,15 @@ def _inline(
         else:
             frame.variables[name] = _copied(ctx, node, value, _by_reference(parameter.annotation))
     return _body(ctx, frame)
+
+
+def _adjoint_of(function: Callable[..., Any], buffers: Buffers, kind: str) -> Callable[..., Any] | None:
+    """Return the adjoint that a user gave and that counts here."""
+    adjoint = given_adjoint(function)
+    if adjoint is not None and is_surrogate(adjoint):
+        buffers.surrogates[function.__name__] = kind
+        return None if buffers.bare else adjoint
+    return adjoint
 
 
 def _body(ctx: Context, frame: Frame) -> Abstract:
