@@ -153,6 +153,6 @@ class Straight(Spiking):
 
 def test_a_method_has_no_surrogate():
     with pytest.raises(
-        ConfigError, match="a surrogate must be the adjoint of a .*, got the method step; leave"
+        ConfigError, match=r"a surrogate must be the adjoint of a .*, got the method step; leave"
     ):
         ds.adjoint_of(Spiking.step, surrogate=True)
