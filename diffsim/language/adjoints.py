@@ -105,8 +105,8 @@ def adjoint_of(
     kind, function = known
     if surrogate and kind == _METHOD:
         raise ConfigError(
-            f"a surrogate must be the adjoint of a @ti.func or @ti.kernel, got the method "
-            f"{function.__name__}; leave surrogate=True out, or put the part that is meant into a function of its own"
+            "a surrogate must be the adjoint of a @ti.func or @ti.kernel, got the method "
+            f"{function.__name__}; leave surrogate=True out, or put what is meant into a function of its own"
         )
     wanted = f"a @ti.{kind}" if kind != _METHOD else "a method"
     remedy = f"write @ti.{kind}" if kind != _METHOD else "write a def without decorators"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffsim import _taichi
 from diffsim.compiler.builder import Builder
@@ -22,6 +23,7 @@ from diffsim.compiler.reading.source import Source
 from diffsim.compiler.reading.values import (
     POISON,
     Abstract,
+    FieldPlace,
     Matrix,
     Object,
     Poison,
@@ -34,7 +36,7 @@ from diffsim.compiler.reading.values import (
     Variable,
 )
 from diffsim.errors import Diagnostic, GradientError, TraceError
-from diffsim.language.fields import Field
+from diffsim.language.fields import Constant, Field
 from diffsim.options import plain_number
 
 __all__ = ["Buffers", "Context", "Frame", "restore"]
@@ -56,6 +58,8 @@ class Buffers:
     def __init__(self, fields: dict[str, Field], real: str, bare: bool = False) -> None:
         self.real = real
         self.bare, self.surrogates = bare, dict[str, str]()
+        self.results: dict[int, FieldPlace] = {}  # where what kernels return is, by id
+        self.arrays: dict[int, tuple[NDArray[Any], Constant]] = {}  # that kernels index while they run
         self.by_field: dict[int, Buffer] = {}
         self.external: dict[int, Buffer] = {}
         self.captured = Captures()
@@ -93,6 +97,20 @@ class Buffers:
             own.kind = "derived"
             self._before[id(scratch)] = self.add(own, f"{scratch.key} before")
         return self._before[id(scratch)]
+
+    def array(self, values: NDArray[Any], label: str) -> Constant:
+        """Return the Constant that a NumPy array is for kernels.
+
+        Raises:
+            ConfigError: It does not hold numbers.
+        """
+        if id(values) not in self.arrays:
+            made = Constant(values)
+            made.key, made.hidden = label, True
+            self.add(made, label)
+            self.arrays[id(values)] = values, made  # holds the array, whose id stays its own
+            self.captured.add(values, "values", label, values, lambda held: held, False)
+        return self.arrays[id(values)][1]
 
     def add_external(
         self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str
@@ -159,6 +177,7 @@ class Context:
         given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
         grouped: The kernel is called by a method with an adjoint of its own, or by that adjoint.
         choices: Components that indices chose among so far which are known only when the kernel runs.
+        returns: The kernel returns a value.
         checked: An `assert` is looked at while the statement runs.
         changed: The indices of the places that atomics of the outermost loop's body changed so far.
         ordered: They may be the same in several iterations, which must run in order therefore.
@@ -183,6 +202,7 @@ class Context:
     given: bool = False
     grouped: bool = False
     choices: int = 0
+    returns: bool = False
     checked: bool = True
     changed: list[tuple[Operand, ...]] = field(default_factory=list)
     ordered: bool = False

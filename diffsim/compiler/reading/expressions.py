@@ -9,6 +9,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from diffsim import _taichi
 from diffsim.compiler.builder import common_type
 from diffsim.compiler.ir import Block, Const, Operand
@@ -128,6 +130,10 @@ def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
         base = evaluate(ctx, node.value)
         if isinstance(base, Object) and _is_field(base.value):
             return places.field_place(ctx, node, base.value, evaluate)
+        array = base.value if isinstance(base, Object) else None
+        if isinstance(array, np.ndarray) and not _is_known(evaluate(ctx, node.slice)):
+            made = ctx.buffers.array(array, ctx.text(node.value))
+            return places.field_place(ctx, node, made, evaluate)
         return None
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Subscript):
         inner = place_of(ctx, node.value)
@@ -155,6 +161,11 @@ def chosen_component(ctx: Context, node: ast.expr) -> tuple[FieldPlace, Operand]
 
 def _component(place: FieldPlace, shape: tuple[int, ...], positions: list[int]) -> FieldPlace:
     return dataclasses.replace(place, shape=shape, components=tuple(place.components[p] for p in positions))
+
+
+def _is_known(index: Abstract) -> bool:
+    items = index.items if isinstance(index, Sequence) else (index,)
+    return all(isinstance(item, Object | Const) for item in items)
 
 
 def _is_field(obj: Any) -> bool:

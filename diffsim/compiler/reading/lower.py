@@ -15,6 +15,7 @@ from diffsim.compiler.ir import Const, Stage, Value
 from diffsim.compiler.reading.arguments import bound_arguments
 from diffsim.compiler.reading.context import Buffers, Context, Frame
 from diffsim.compiler.reading.custom import call_with_adjoint
+from diffsim.compiler.reading.returned import keep_result
 from diffsim.compiler.reading.source import read_source
 from diffsim.compiler.reading.statements import Returned, run
 from diffsim.compiler.reading.values import (
@@ -52,12 +53,16 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     t = Value("i32")
     site = buffers.sites.name(call, phase)
     ctx = Context(builder, buffers, _inline, run, phase, t, grouped=call.group is not None, site=site)
+    ctx.returns = call.result is not None
     frame = Frame(source, call.owner)
     ctx.frames.append(frame)
     frame.variables = {name: Variable(value) for name, value in bound_arguments(ctx, call).items()}
     where = source.at(source.node)
-    with contextlib.suppress(Returned, Poisoned):  # a bare `return` at the end of a kernel
-        run(ctx, source.node.body)
+    with contextlib.suppress(Poisoned):
+        try:
+            run(ctx, source.node.body)
+        except Returned as returned:
+            keep_result(ctx, call, returned.value)
     raise_all(ctx.found)
     adjoint = _adjoint_of(call.function, buffers, "kernel")
     if adjoint is None:
