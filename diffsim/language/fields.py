@@ -26,10 +26,7 @@ __all__ = [
 
 
 class Field(Fillable):
-    """Base of all declarations: an element type, a shape and, for most, values.
-
-    The values live on the host until a rollout's device copy is newer; whoever asks gets the newest.
-    """
+    """Base of all declarations: an element type, a shape and, for most, values: the newest, wherever they are."""
 
     kind = "field"
     integer = False

@@ -50,7 +50,7 @@ class Fillable:
             record(filled, None, (me, number))
         elif record is not None:
             raise TraceError(
-                f"{self.label} must not be filled in a step, got fill({number!r}); call .set(...) before a run"
+                f"{self.label} must not be filled in a step, got fill({number!r}); call .set(...) before"
             )
         elif hasattr(me, "set"):
             me.set(number)

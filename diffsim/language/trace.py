@@ -313,6 +313,11 @@ def _calls_of(
             return None
         if (refused := taichis_own(kernel)) is not None:
             raise refused
+        if kernel is filled and scope is None and arguments[0].kind == "workspace":
+            raise TraceError(
+                f"{arguments[0].label} must be filled by a method with an adjoint of its own, got another "
+                "place; it is zero where such a method begins"
+            )
         if kernel is filled and not calls and arguments[0].kind == "scratch" and arguments[1] == 0:
             return None  # it is zero there anyway
         call = KernelCall(kernel, owner, arguments, group, scope.repeat if scope else None)
