@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Field(Fillable):
-    """Base of all declarations: an element type, a shape and, for most, values: the newest, wherever they are."""
+    """Base of all declarations: an element type, a shape and, for most, values."""
 
     kind = "field"
     integer = False
