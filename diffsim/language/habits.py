@@ -112,7 +112,7 @@ def untraceable(name: str, function: Callable[..., Any], error: Exception) -> Ex
     if isinstance(error, AttributeError) and (
         isinstance(error.obj, Field) or type(error.obj).__name__ == "BoundKernel"
     ):
-        label = error.obj.label if isinstance(error.obj, Field) else error.obj.__name__
+        label = error.obj.label if isinstance(error.obj, Field) else str(getattr(error.obj, "__name__", ""))
         return TraceError(f"{place}: {missing_attribute(error.obj, error.name or '', label)}")
     if any(inner.f_code.co_filename.endswith(os.path.join("taichi", "ad", "_ad.py")) for inner, _ in frames):
         return TraceError(f"{place}: a step must be made of kernels, got ti.ad.Tape; {_GRADIENTS}")

@@ -124,6 +124,10 @@ class Misused(Passing):
             self.f[t, i] += 1.0
 
     @ti.kernel
+    def move2(self, t: ti.i32, m: float):
+        self.f[t, 0] += m
+
+    @ti.kernel
     def writes(self, t: ti.i32, b: ti.types.ndarray()):
         for i in range(N):
             b[i] = 1.0
@@ -131,6 +135,16 @@ class Misused(Passing):
     @ti.kernel
     def untyped(self, t: ti.i32):
         return self.x[t, 0]
+
+    @ti.kernel
+    def derived(self, t: ti.i32, m: float) -> float:
+        self.f[t, 0] += m
+        return m
+
+    @ds.adjoint_of(derived)
+    @ti.kernel
+    def derived_adjoint(self, t: ti.i32, m: float):
+        self.k.grad[None] += m * self.f.grad[t, 0]
 
     def step(self, t):
         self.misuse(self, t)
@@ -153,6 +167,11 @@ class Misused(Passing):
         ),
         (lambda self, t: self.takes(t, self.mean(t)), "argument n of Misused.takes must be an integer"),
         (lambda self, t: self.takes(t, self.first(t)), r"argument n of Misused.takes must have shape \(\)"),
+        (lambda self, t: self.derived(t, self.mean(t)), "derived must not take a value that is passed on"),
+        (
+            lambda self, t: self.move2(t, self.derived(t, 1.0)),
+            "derived must not return a value that is passed",
+        ),
         (lambda self, t: self.writes(t, self.table), "Constant b must not be written by kernels"),
         (lambda self, t: self.untyped(t), "a kernel that returns a value must name its type"),
         (lambda self, t: self.x.fill("a"), "State x must be filled with a number, got 'a'; pass one"),

@@ -17,6 +17,7 @@ from diffsim.compiler.reading.values import (
     entries_of,
     like,
 )
+from diffsim.language.adjoints import given_adjoint
 from diffsim.language.fields import Scratch
 from diffsim.language.results import Result
 from diffsim.language.trace import KernelCall
@@ -35,6 +36,7 @@ def keep_result(ctx: Context, call: KernelCall, value: Abstract) -> None:
     if call.result is None or not call.result.used:
         return
     value = ctx.runtime(value, node)
+    _check_derived(ctx, call, "return", [e.dtype for e in entries_of(value)])
     if isinstance(value, Record):
         ctx.error(
             node,
@@ -58,6 +60,21 @@ def keep_result(ctx: Context, call: KernelCall, value: Abstract) -> None:
     ctx.buffers.results[id(call.result)] = place
 
 
+def _check_derived(ctx: Context, call: KernelCall, verb: str, dtypes: list[str]) -> None:
+    """Refuse a result that gradients flow through where a user's own adjoint would have to know of it.
+
+    Raises:
+        TraceError: The kernel has such an adjoint.
+    """
+    if given_adjoint(call.function) is not None and any(map(is_float, dtypes)):
+        ctx.error(
+            ctx.frame.source.node,
+            f"kernel {call.name} must not {verb} a value that is passed on in step, since it has an adjoint "
+            "of its own, which cannot know of it; let a Scratch hold the value",
+            rule="ADJOINT",
+        )
+
+
 def taken(ctx: Context, call: KernelCall, name: str, annotation: Any, argument: Result) -> Abstract:
     """Return what another kernel returned, as the type that an argument is annotated with.
 
@@ -68,9 +85,11 @@ def taken(ctx: Context, call: KernelCall, name: str, annotation: Any, argument: 
     place = ctx.buffers.results.get(id(argument))
     if place is None:  # the other kernel was refused
         return POISON
+    _check_derived(ctx, call, "take", [place.buffer.dtype])
     loaded = [ctx.builder.load(ref) for ref in place.refs]
     value: Abstract = Matrix(tuple(loaded), place.shape) if place.shape else loaded[0]
-    kind, wanted = annotation, ()
+    kind: Any = annotation
+    wanted: tuple[int, ...] = ()
     if _taichi.is_vector_type(annotation):
         wanted = (annotation.n,) if annotation.ndim == 1 else (annotation.n, annotation.m)
         kind = annotation.dtype
