@@ -120,3 +120,4 @@ def test_taichis_own_ways_in_a_step(runtime):
     ):
         with pytest.raises(TraceError, match=words):
             ds.plan(Base(slip), steps=2)
+    assert ti.field(ti.f32, 3).shape == (3,)  # as ever, once the step is traced
