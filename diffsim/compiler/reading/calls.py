@@ -60,7 +60,6 @@ for _name in ("sin", "cos", "tanh", "exp", "log", "sqrt", "floor", "ceil", "abs"
     FUNCTIONS[id(getattr(np, _name))] = (_name, 1)
 
 
-
 def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     """Return what a call means.
 

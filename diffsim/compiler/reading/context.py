@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim import _taichi
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
 from diffsim.compiler.ir import Block, Buffer, Const, Location, Operand, Value
 from diffsim.compiler.reading.captured import Captures
+from diffsim.compiler.reading.known import matrix_entries
 from diffsim.compiler.reading.quoting import indexed, quoted
 from diffsim.compiler.reading.sites import Sites
 from diffsim.compiler.reading.source import Source
@@ -375,7 +375,7 @@ class Context:
                     rule="SHAPE",
                 )
             return self.builder.const(obj)
-        entries = _matrix_entries(obj)
+        entries = matrix_entries(obj)
         if entries is not None:
             numbers, shape = entries
             return Matrix(tuple(self.builder.const(x) for x in numbers), shape)
@@ -430,23 +430,3 @@ def restore(variables: list[Variable], values: list[Abstract]) -> None:
 def _example(declared: Field) -> str:
     timed = declared.kind in ("state", "scratch", "control")
     return indexed(f"self.{declared.key or 'field'}", len(declared.shape), "t" if timed else "")
-
-
-def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:
-    """Return the numbers and the shape of a small vector or matrix made in Python."""
-    if _holds_fields(obj):  # which NumPy would read the values of
-        return None
-    sized = isinstance(obj, list | tuple) or (isinstance(obj, np.ndarray) and obj.ndim > 0)
-    if isinstance(obj, _taichi.ti.Matrix) or (sized and len(obj) <= 16):
-        try:
-            array = np.array(obj.to_numpy() if isinstance(obj, _taichi.ti.Matrix) else obj)
-        except ValueError:  # rows of different lengths: a plain tuple of tuples
-            return None
-        if array.dtype.kind in "iufb" and array.ndim in (1, 2) and array.size <= 64:
-            return [x.item() for x in array.reshape(-1)], array.shape
-    return None
-
-
-def _holds_fields(obj: Any) -> bool:
-    """Tell whether an object is a field, or a list or tuple with one in it, at any depth."""
-    return isinstance(obj, Field) or (isinstance(obj, list | tuple) and any(map(_holds_fields, obj)))
