@@ -92,13 +92,22 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
             + count_remedy(node, base, timed, first),
             rule="INDEX",
         )
-    for index, n in zip(scalars, buffer.shape, strict=not last):
+    _check_inside(ctx, node, scalars, buffer.shape)
+    meant = last or shape
+    return FieldPlace(buffer, (*step, *scalars), time, meant, tuple(range(prod(meant))), last)
+
+
+def _check_inside(ctx: Context, node: ast.Subscript, scalars: list[Operand], shape: tuple[int, ...]) -> None:
+    """Refuse a literal index outside of its axis.
+
+    Raises:
+        TraceError: There is one.
+    """
+    for index, n in zip(scalars, shape, strict=False):
         if isinstance(index, Const) and not 0 <= index.value < n:
             ctx.error(
                 node, f"index must lie in 0 .. {n - 1}, got {index.value} in {ctx.text(node)}", rule="INDEX"
             )
-    meant = last or shape
-    return FieldPlace(buffer, (*step, *scalars), time, meant, tuple(range(prod(meant))), last)
 
 
 def _rows(buffer: Buffer, shape: tuple[int, ...], count: int) -> tuple[int, ...]:
