@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import taichi as ti
+from taichi._snode.fields_builder import FieldsBuilder
 from taichi.lang import impl, kernel_impl
 from taichi.lang.ast import ast_transformer_utils
 
@@ -28,6 +29,9 @@ __all__ = [
     "unrecorded",
 ]
 
+_PLACING = ("dense", "pointer", "dynamic", "bitmasked", "quant_array", "place", "deactivate_all")
+_ONCE = "an assignment to an element of a Taichi field, which would be done only once"
+_PLACED = "a Taichi field made or placed (ti.root), where fields are declared in __init__"
 _finds_class = kernel_impl._inside_class
 
 
@@ -48,8 +52,10 @@ _sources = itertools.count()  # each text needs a file name of its own
 
 
 @contextlib.contextmanager
-def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]) -> Iterator[None]:
+def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], Any]) -> Iterator[None]:
     """While active, hand each call of a Taichi kernel to `record(function, owner, args)`; launch nothing.
+
+    A call returns what `record` does.
 
     This thread's calls: other threads launch as ever, and wait with recordings of their own. Elements of
     Taichi fields are not assigned then either: that would happen once, not at each launch.
@@ -66,28 +72,33 @@ def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
             names = [argument.name for argument in self.arguments]
             rest = list(args[1:] if self.classkernel else args)
             rest += [kwargs[name] for name in names[len(args) :] if name in kwargs]
-            record(self.func, owner, tuple(rest))
-            return None
+            return record(self.func, owner, tuple(rest))
 
-        def refusing(assign: Callable[..., None]) -> Callable[..., None]:
-            def assign_or_refuse(*args: Any) -> None:
-                if threading.get_ident() == thread:
-                    raise TypeError(
-                        "an assignment to an element of a Taichi field, which would be done only once"
-                    )
-                assign(*args)
+        def refusing(act: Callable[..., Any], told: str) -> Callable[..., Any]:
+            def act_or_refuse(*args: Any, **kwargs: Any) -> Any:
+                if threading.get_ident() == thread and getattr(_aside, "depth", 0) == 0:
+                    raise TypeError(told)
+                return act(*args, **kwargs)
 
-            return assign_or_refuse
+            return act_or_refuse
 
+        placing = {name: getattr(FieldsBuilder, name) for name in _PLACING}
+        made = impl.create_field_member
         try:
             kernel_impl.Kernel.__call__ = intercept
             for kind, assign in zip(kinds, assigned, strict=True):
-                kind.__setitem__ = refusing(assign)
+                kind.__setitem__ = refusing(assign, _ONCE)
+            for name, act in placing.items():
+                setattr(FieldsBuilder, name, refusing(act, _PLACED))
+            impl.create_field_member = refusing(made, _PLACED)
             yield
         finally:
             kernel_impl.Kernel.__call__ = launch
             for kind, assign in zip(kinds, assigned, strict=True):
                 kind.__setitem__ = assign
+            for name, act in placing.items():
+                setattr(FieldsBuilder, name, act)
+            impl.create_field_member = made
 
 
 @contextlib.contextmanager

@@ -28,10 +28,12 @@ NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i32": np.int32, 
 
 
 def dtype_name(dtype: Any) -> str | None:
-    """Return our name for a Taichi (or Python) scalar type, or None where it is not one."""
+    """Return our name for a scalar type of Taichi, Python or NumPy, or None where it is not one."""
     if dtype is float or dtype is int:
         defaults = impl.get_runtime()
         dtype = defaults.default_fp if dtype is float else defaults.default_ip
+    if isinstance(dtype, type) and issubclass(dtype, np.generic):
+        return next((name for name, known in NUMPY.items() if known is dtype), None)
     for name, known in DTYPES.items():
         if dtype is known or dtype == known:
             return name

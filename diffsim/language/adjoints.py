@@ -9,16 +9,19 @@ from typing import Any, TypeVar
 from diffsim import _taichi
 from diffsim.errors import ConfigError
 
-__all__ = ["adjoint_of", "given_adjoint", "is_method", "is_primitive"]
+__all__ = ["adjoint_of", "given_adjoint", "is_method", "is_primitive", "is_surrogate"]
 
 _ATTRIBUTE = "_diffsim_adjoint"
 _PRIMITIVE = "_diffsim_primitive"
+_SURROGATE = "_diffsim_surrogate"
 _KIND = "_diffsim_kind"
 _METHOD = "method"
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def adjoint_of(target: Callable[..., Any], primitive: bool = False) -> Callable[[Decorated], Decorated]:
+def adjoint_of(
+    target: Callable[..., Any], primitive: bool = False, surrogate: bool = False
+) -> Callable[[Decorated], Decorated]:
     """Say that the decorated function or kernel is the adjoint of another one, in place of the derived one.
 
     The adjoint of a `@ti.func` takes the function's arguments, then its results, then the adjoints of the
@@ -67,13 +70,31 @@ def adjoint_of(target: Callable[..., Any], primitive: bool = False) -> Callable[
             object.
         primitive: For a `@ti.func` whose body has no derivative of use, as that of an iteration: forward mode
             takes it from the adjoint too. `check_grad` then tests the adjoint by differences only.
+        surrogate: For a `@ti.func` or `@ti.kernel` whose adjoint is meant to be another one than that of its
+            values: the slope of a spike, of a rounding, a clipped one. `check_grad` leaves it out where it
+            compares with differences (`GradientReport.surrogates`), and forward mode takes it as it is.
+
+            @ti.func
+            def spike(v):
+                return ti.select(v > 0.0, 1.0, 0.0)
+
+            @ds.adjoint_of(spike, surrogate=True)
+            @ti.func
+            def spike_adjoint(v, y, y_adj):
+                return y_adj / (1.0 + ti.abs(v)) ** 2
 
     Returns:
         A decorator that returns what it decorates.
 
     Raises:
         ConfigError: The two are not both functions or both kernels of Taichi or both methods, or there is an
-            adjoint already.
+            adjoint already, or that of a method is called a surrogate.
+
+    Differentiability: The gradient of a program is that of its adjoints. With a surrogate it is no derivative
+        of the cost, and does not pretend to be.
+
+    Source: Surrogate gradients: Neftci, Mostafa and Zenke (2019); the straight-through estimator: Bengio,
+        Leonard and Courville (2013).
     """
     known = _python_function(target)
     if known is None:
@@ -82,6 +103,11 @@ def adjoint_of(target: Callable[..., Any], primitive: bool = False) -> Callable[
             "method of a Part that calls kernels)"
         )
     kind, function = known
+    if surrogate and kind == _METHOD:
+        raise ConfigError(
+            "a surrogate must be the adjoint of a @ti.func or @ti.kernel, got the method "
+            f"{function.__name__}; leave surrogate=True out, or put what is meant into a function of its own"
+        )
     wanted = f"a @ti.{kind}" if kind != _METHOD else "a method"
     remedy = f"write @ti.{kind}" if kind != _METHOD else "write a def without decorators"
 
@@ -99,7 +125,8 @@ def adjoint_of(target: Callable[..., Any], primitive: bool = False) -> Callable[
             )
         setattr(function, _ATTRIBUTE, given[1])
         setattr(function, _KIND, kind)
-        setattr(given[1], _PRIMITIVE, primitive)
+        setattr(given[1], _PRIMITIVE, primitive or surrogate)
+        setattr(given[1], _SURROGATE, surrogate)
         return adjoint
 
     return decorate
@@ -114,6 +141,11 @@ def given_adjoint(function: Callable[..., Any]) -> Callable[..., Any] | None:
 def is_primitive(adjoint: Callable[..., Any]) -> bool:
     """Tell whether forward mode uses a given adjoint too."""
     return bool(getattr(adjoint, _PRIMITIVE, False))
+
+
+def is_surrogate(adjoint: Callable[..., Any]) -> bool:
+    """Tell whether a given adjoint is meant to be another one than that of the values."""
+    return bool(getattr(adjoint, _SURROGATE, False))
 
 
 def is_method(function: Callable[..., Any]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError, StateError
+from diffsim.language.filling import Fillable
 from diffsim.language.types import ElementType, checked_shape, checked_type, type_and_shape
 from diffsim.language.values import checked_integers, checked_values, extent, named_shape
 from diffsim.options import plain_number
@@ -24,11 +25,8 @@ __all__ = [
 ]
 
 
-class Field:
-    """Base of all declarations: an element type, a shape and, for most, values.
-
-    The values live on the host until a rollout's device copy is newer; whoever asks gets the newest.
-    """
+class Field(Fillable):
+    """Base of all declarations: an element type, a shape and, for most, values."""
 
     kind = "field"
     integer = False

@@ -16,17 +16,8 @@ from diffsim.errors import DiffsimError, TraceError
 from diffsim.language.fields import Field
 from diffsim.options import near_miss
 
-__all__ = ["attribute_instead", "missing_attribute", "untraceable"]
+__all__ = ["attribute_instead", "missing_attribute", "taichis_own", "untraceable"]
 
-_FILL = {
-    "scratch": "it is zero at the start of each step already: leave the line out, or store another number "
-    "in a kernel",
-    "workspace": "it is zero where its method begins already: leave the line out; to zero it once more, "
-    "store 0.0 in a kernel",
-    "state": "store the number in a kernel, at t + 1; what a run starts with is told by init= or .set()",
-    "cost": "it is zero at the start already: leave the line out",
-    "done": "it is not set at the start: leave the line out",
-}
 _SET = "call .set(...) before the run"
 _READ = "call .numpy() outside of step, or rollout.trajectory(field) for what a run computed"
 _FIELDS = re.compile(r"'(State|Scratch|Workspace|Param|Constant|Control|Cost|Done)'")
@@ -34,10 +25,44 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARIES = tuple(os.path.dirname(m.__file__ or "") + os.sep for m in (np, _taichi.ti))
 
 
+_GRADIENTS = "rollout.value_and_grad() runs all adjoints: step says what happens, forward alone"
+_SPARSE = "declared fields are dense: keep a mask of zeros and ones, or indices, in a field of their own"
+_TAICHIS_OWN = {  # kernels of Taichi's own, and what launches them
+    "clear_gradients": ("ti.ad.Tape or clear_all_gradients", _GRADIENTS),
+    "fill": ("fill() of a Taichi field", "declare it as ds.Scratch or ds.State, whose fill() is a kernel"),
+    "to": ("to_numpy() of a Taichi field", _READ),
+    "from": ("from_numpy() of a Taichi field", "call it before the run, or declare the field as ds.Constant"),
+}
+
+
+def taichis_own(kernel: Callable[..., Any]) -> TraceError | None:
+    """Return the error of a kernel of Taichi's own that a method launches; None for others."""
+    if not str(kernel.__module__).startswith("taichi."):
+        return None
+    name = kernel.__name__
+    kind = "to" if name.endswith("_to_ext_arr") else "from" if name.startswith("ext_arr_to") else name
+    kind = "fill" if name.startswith("fill") else kind
+    told, remedy = _TAICHIS_OWN.get(kind, (f"Taichi's own kernel {name}", "do it outside of the simulator"))
+    return TraceError(f"a step must be made of kernels of the simulator's, got {told}; {remedy}")
+
+
 def attribute_instead(field: Field, name: str) -> str | None:
     """Say what there is instead of an attribute of Taichi's fields; None for one that those do not have."""
-    if name == "fill":
-        return _FILL.get(field.kind, _SET)
+    if name in ("grad", "dual", "needs_grad", "adjoint"):
+        return _GRADIENTS
+    if name in (
+        "snode",
+        "parent",
+        "deactivate_all",
+        "is_active",
+        "activate",
+        "deactivate",
+        "append",
+        "length",
+    ):
+        return _SPARSE
+    if name in ("n", "m", "dtype"):
+        return "shape and type are what they were declared as: see .shape, and .type.shape for components"
     if name in ("from_numpy", "copy_from", "from_torch"):
         return _SET
     return _READ if name in ("to_numpy", "to_torch") else None
@@ -49,6 +74,8 @@ def missing_attribute(owner: Any, name: str, text: str) -> str:
         remedy = attribute_instead(owner, name)
         if remedy is not None:
             return f"{owner.label} must be used as declared fields are, got .{name} of Taichi's own; {remedy}"
+    if type(owner).__name__ == "BoundKernel" and name in ("grad", "adjoint", "forward"):
+        return f"kernel {owner.__name__} must be called as it is, got .{name} of Taichi's own; {_GRADIENTS}"
     meant = near_miss(name, [n for n in dir(owner) if not n.startswith("_")])
     advice = f"did you mean {meant}?" if meant is not None else "assign it in __init__"
     return f"{text} must have an attribute {name!r}, got none; {advice}"
@@ -82,8 +109,13 @@ def untraceable(name: str, function: Callable[..., Any], error: Exception) -> Ex
         return TraceError(f"{place}: {error}")
     if _is_element_access(error):
         return TraceError(_elements(name, frames[-1][0], frame, place))
-    if isinstance(error, AttributeError) and isinstance(error.obj, Field):
-        return TraceError(f"{place}: {missing_attribute(error.obj, error.name or '', error.obj.label)}")
+    if isinstance(error, AttributeError) and (
+        isinstance(error.obj, Field) or type(error.obj).__name__ == "BoundKernel"
+    ):
+        label = error.obj.label if isinstance(error.obj, Field) else str(getattr(error.obj, "__name__", ""))
+        return TraceError(f"{place}: {missing_attribute(error.obj, error.name or '', label)}")
+    if any(inner.f_code.co_filename.endswith(os.path.join("taichi", "ad", "_ad.py")) for inner, _ in frames):
+        return TraceError(f"{place}: a step must be made of kernels, got ti.ad.Tape; {_GRADIENTS}")
     remedy = "it may only call kernels and parts, with t passed on"
     if isinstance(error, TypeError) and _FIELDS.search(str(error)):
         remedy = "fields have values only in kernels: compute there, as in self.k[None] or self.x[t, i]"

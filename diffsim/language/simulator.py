@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import inspect
 import types
@@ -14,6 +13,7 @@ import numpy as np
 
 from diffsim import _taichi
 from diffsim.errors import StateError, TraceError
+from diffsim.language import recorder
 from diffsim.language.adjoints import is_method
 from diffsim.language.fields import Field, Valued
 from diffsim.language.outcome import Cost, Done
@@ -32,24 +32,22 @@ __all__ = [
 ]
 
 _MOST_NAMES = 6  # of one kind of field that a repr lists
-Recorder = Callable[[Callable[..., Any], Any, tuple[Any, ...]], None]
-_recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar("diffsim_recorder", default=None)
 
 
 @contextlib.contextmanager
-def recording(record: Recorder) -> Iterator[None]:
+def recording(record: recorder.Recorder) -> Iterator[None]:
     """While active, hand every kernel call, of a part or plain Taichi, to `record(function, owner, args)`."""
-    token = _recorder.set(record)
+    token = recorder.current.set(record)
     try:
         with _taichi.recording(record):
             yield
     finally:
-        _recorder.reset(token)
+        recorder.current.reset(token)
 
 
 def is_recording() -> bool:
     """Tell whether kernel calls are being recorded."""
-    return _recorder.get() is not None
+    return recorder.current.get() is not None
 
 
 class BoundKernel:
@@ -59,21 +57,24 @@ class BoundKernel:
         self.function, self.owner = function, owner
         self.__name__ = function.__name__
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Record the call; kernels run only as part of a rollout.
+
+        Returns:
+            What stands for the value of a kernel that returns one, to be passed on to other kernels.
 
         Raises:
             StateError: No step is being traced.
             TraceError: The arguments do not fit.
         """
-        record = _recorder.get()
+        record = recorder.current.get()
         if record is None:
             raise StateError(
                 f"kernel {type(self.owner).__name__}.{self.__name__} must be called from step, reset, "
                 "running_cost or terminal_cost, got a call by hand; make ds.Rollout(simulator, "
                 "steps=...) and call its value()"
             )
-        record(self.function, self.owner, self._positional(args, kwargs) if kwargs else args)
+        return record(self.function, self.owner, self._positional(args, kwargs) if kwargs else args)
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Return all arguments by position, defaults included."""

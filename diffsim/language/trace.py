@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from diffsim.errors import ConfigError, TraceError
 from diffsim.language.adjoints import given_adjoint, is_method
 from diffsim.language.derivatives import EnergyCall, current_energy
 from diffsim.language.fields import Field, Valued, Workspace
-from diffsim.language.habits import untraceable
+from diffsim.language.filling import filled
+from diffsim.language.habits import taichis_own, untraceable
+from diffsim.language.results import Result, result_of
 from diffsim.language.seeds import Seeds
 from diffsim.language.simulator import Simulator, named_fields, recording
 from diffsim.options import plain_number
@@ -115,6 +117,7 @@ class KernelCall:
         group: The call of a method with an adjoint of its own that it belongs to.
         repeat: The loop that it is in.
         energy: Not the kernel is run, but the gradient of the energy that it adds to.
+        result: What stands for the value that it returns, if it does.
     """
 
     function: Callable[..., Any]
@@ -123,10 +126,13 @@ class KernelCall:
     group: CallGroup | None = None
     repeat: Repeat | None = None
     energy: EnergyCall | None = None
+    result: Result | None = None
 
     @property
     def name(self) -> str:
         """Name the kernel in messages and plans."""
+        if self.function is filled:
+            return f"{self.args[0].label}.fill"
         owner = f"{type(self.owner).__name__}." if self.owner is not None else ""
         return owner + self.function.__name__
 
@@ -205,7 +211,7 @@ def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, 
         return ()
     name = f"{type(simulator).__name__}.{method}"
     try:
-        return _calls_of(function, args, None)
+        return _calls_of(function, args, None, method)
     except Exception as error:
         told = untraceable(name, function, error)
         if told is error:
@@ -293,12 +299,12 @@ def repeat(count: int, until: Workspace | None = None) -> Iterator[None]:
 
 
 def _calls_of(
-    function: Callable[..., Any], args: tuple[Any, ...], group: CallGroup | None
+    function: Callable[..., Any], args: tuple[Any, ...], group: CallGroup | None, phase: str = ""
 ) -> tuple[KernelCall, ...]:
     """Run a method and return the kernel calls that it makes."""
     calls: list[KernelCall] = []
 
-    def record(kernel: Callable[..., Any], owner: Any, arguments: tuple[Any, ...]) -> None:
+    def record(kernel: Callable[..., Any], owner: Any, arguments: tuple[Any, ...]) -> Result | None:
         scope = _scope.get()
         if is_method(kernel):
             if scope is not None:
@@ -307,20 +313,50 @@ def _calls_of(
                     f"{type(owner).__name__}.{kernel.__name__}; move what they share to a method without one"
                 )
             calls.extend(_grouped(kernel, owner, arguments))
-            return
+            return None
+        if (refused := taichis_own(kernel)) is not None:
+            raise refused
         if scope is not None and current_energy() is not None:
             raise TraceError(
                 f"{scope.name} must not differentiate, got ds.gradient_of: none of its kernels is "
                 "differentiated again; call it in step"
             )
+        if kernel is filled and scope is None and arguments[0].kind == "workspace":
+            raise TraceError(
+                f"{arguments[0].label} must be filled by a method with an adjoint of its own, got another "
+                "place; it is zero where such a method begins"
+            )
+        if kernel is filled and not calls and arguments[0].kind == "scratch" and arguments[1] == 0:
+            return None  # it is zero there anyway
         repeated = scope.repeat if scope else None
-        calls.append(KernelCall(kernel, owner, arguments, group, repeated, current_energy()))
+        call = KernelCall(kernel, owner, arguments, group, repeated, current_energy())
+        call = replace(call, result=result_of(kernel, call.name, len(calls), phase))
+        _take(call, calls, phase)
+        calls.append(call)
         if scope is not None:
             scope.calls += 1
+        return call.result
 
     with recording(record):
         function(*args)
     return tuple(calls)
+
+
+def _take(call: KernelCall, before: Sequence[KernelCall], phase: str) -> None:
+    """Note which results of other kernels a call takes.
+
+    Raises:
+        TraceError: One belongs to another method, or the call or the other kernel is not differentiated.
+    """
+    for given in call.args:
+        if not isinstance(given, Result):
+            continue
+        if not any(other.result is given for other in before) or not phase or phase == "reset":
+            raise TraceError(
+                f"{call.name} must get what a kernel of the same step, running_cost or terminal_cost gave, "
+                f"got {given!r}; let that kernel store it in a Scratch or State, and read it there"
+            )
+        given.used = True
 
 
 def _grouped(method: Callable[..., Any], owner: Any, args: tuple[Any, ...]) -> tuple[KernelCall, ...]:

@@ -113,6 +113,12 @@ def _facts(
         _keep(first, engine, script, lowered.buffers.key)
     alarms = lowered.alarms
     board = alarms.buffer
+    for _, made in lowered.buffers.arrays.values():
+        buffer = inputs.buffer(made)
+        memory = engine.storage.memory(buffer)
+        first.update(
+            (script.place(buffer, c), np.ascontiguousarray(a).tobytes()) for c, a in enumerate(memory)
+        )
     rules = [f"{alarm.where}: {alarm.rule}".removesuffix(", got") for alarm in alarms.all]
     return {
         "name": name,

@@ -35,7 +35,8 @@ class Inputs:
         self._seen: dict[int, int] = {}
         self._token = object()
         self._runtime_program = runtime.current_program()
-        fields = engine.lowered.program.fields.values()
+        arrays = engine.lowered.buffers.arrays.values()
+        fields = [*engine.lowered.program.fields.values(), *(made for _, made in arrays)]
         self._pairs = [(field, self._buffer_of(field)) for field in fields if isinstance(field, Valued)]
         self._buffers = {id(field): buffer for field, buffer in self._pairs}
         self._watch = Watch(engine.lowered.program)

@@ -470,10 +470,10 @@ REFUSED = [
     ("FUNCTION", "out = divmod(i, 2)[0]"),
     ("RANDOM", "out = np.random.rand()"),
     ("RANDOM", "out = np.random.default_rng(0).normal()"),
-    ("SYNTAX", "out = (lambda y: y)(self.b[i])"),
+    ("SYNTAX", "out = (lambda *y: y)(self.b[i])"),
     ("SYNTAX", "out = 'a' < 1"),
     ("SYNTAX", "out = [1, 2] < 3"),
-    ("SYNTAX", "out = {1: 2}[1]"),
+    ("PYTHON", "out = {1: self.b[i]}[1]"),
 ]
 
 

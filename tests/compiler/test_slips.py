@@ -18,8 +18,14 @@ class Typed(ds.Simulator):
         self.k, self.s, self.u = ds.Param([1.0, 2.0, 3.0]), ds.Param(2.0), ds.Control(ds.real)
         self.line, self.n = line, 3
 
-    def helper(self, x):
-        return 2.0 * x
+    def mover(self, v):
+        v[0] = 1.0
+
+    def starred(self, *v):
+        return v[0]
+
+    def counting(self, n):
+        yield n
 
     @ti.kernel
     def other(self, t: ti.i32):
@@ -63,34 +69,45 @@ class Typed(ds.Simulator):
         ("= sped", "sped must be defined before it is used, got none; did you mean speed?"),
         ("= gravity", "gravity must be defined before it is used, got none; assign it"),
         (
-            "self.v[t + 1, i] = self.hlper(1.0)",
-            "must have an attribute 'hlper', got none; did you mean helper?",
+            "self.v[t + 1, i] = self.mvoer(1.0)",
+            "must have an attribute 'mvoer', got none; did you mean mover?",
         ),
         # functions
-        ("ti.static_assert(self.n == 3)", "got one of Taichi's that has no derivative here; write it"),
         (
-            "self.x[t + 1, i] = np.clip(self.x[t, i], 0, 1)",
-            "got one of NumPy; write ti.math.clamp(x, low, high)",
+            "ti.static_assert(2 == 3, 'no')",
+            "ti.static_assert(2 == 3, 'no') must hold, got False (no); correct",
+        ),
+        ("= ti.frexp(self.v[t, i])[0]", "ti.frexp must stay out of kernels that are differentiated, got"),
+        ("= ti.stop_grad(self.v)", "got ti.stop_grad(self.v); write ds.stop_gradient(...) around the values"),
+        ("f'{i}'; self.v[t + 1, i] = 0.0", "an f-string must be made of what is known when the kernel"),
+        (
+            "self.v[t + 1, i] = 1.0 if i and (k := i) else k",
+            "`:=` must stand where it is always reached, got",
         ),
         ("= np.linalg.norm(self.x[t, i])", "got one of NumPy; write v.norm()"),
         ("self.x[t + 1, i] = np.fft.fft(self.x[t, i])", "got one of NumPy; write it as a @ti.func"),
         (
-            "self.x[t + 1, i] = self.helper(self.x[t, i])",
-            "put @ti.func before it, to pass values that change",
+            "self.mover(self.x[t, i])",
+            "self.mover must not change its arguments, got v[0] assigned in it, which",
+        ),
+        (
+            "self.v[t + 1, i] = self.starred(i)",
+            "self.starred must have plain parameters to be inlined, got one",
+        ),
+        (
+            "self.v[t + 1, i] = self.counting(i)[0]",
+            "self.counting must return a value to be inlined, got a gen",
         ),
         (
             "self.other(t)",
             "kernels must not call kernels, got self.other(t); make it a @ti.func, or",
         ),
-        (
-            "self.v[t + 1, i] = sum([self.k[0], self.k[1]])",
-            "got one of Python's own; write v.sum(), or a loop",
-        ),
+        ("self.v[t + 1, i] = round(self.v[t, i])", "got one of Python's own; write ti.round(x)"),
         (
             "a = [1.0]; a.append(self.v[t, i])",
             "got a method of a list, which is fixed when the kernel",
         ),
-        ("f = lambda a: a; self.v[t + 1, i] = f(1.0)", "got lambda a: a; write it as a @ti.func"),
+        ("f = lambda *a: a[0]; self.v[t + 1, i] = f(1.0)", "a lambda in a kernel must have plain parameters"),
     ],
 )
 def test_a_slip_is_told_with_what_to_write(runtime, line, told):

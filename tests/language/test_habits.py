@@ -60,10 +60,16 @@ def test_methods_that_are_no_kernels(runtime, method, line, element, verb):
 @pytest.mark.parametrize(
     ("slip", "words"),
     [
-        (lambda self, t: self.f.fill(0), r"Scratch f .* got .fill .* zero at the start of each step"),
-        (lambda self, t: self.x.fill(0), r"State x .* got .fill .* store the number .* at t \+ 1"),
-        (lambda self, t: self.k.fill(0), r"Param k .* got .fill .* call .set\(...\) before"),
-        (lambda self, t: self.w.fill(0), r"Workspace w .* zero where its method begins"),
+        (lambda self, t: self.k.fill(0), r"Param k .* in a step, got fill\(0\); call .set\(...\) before"),
+        (lambda self, t: self.w.fill(0), r"Workspace w .* zero where such a method begins"),
+        (
+            lambda self, t: self.good.grad(t),
+            r"kernel good .* got .grad .*; rollout.value_and_grad\(\) runs all",
+        ),
+        (lambda self, t: self.x.grad, r"State x .* got .grad of Taichi's own; rollout.value_and_grad\(\)"),
+        (lambda self, t: ti.field(ti.f32, 3), r"a Taichi field made or placed .* declared in __init__"),
+        (lambda self, t: ti.root.dense(ti.i, 3), r"a Taichi field made or placed .* declared in __init__"),
+        (lambda self, t: self.x.snode, r"got .snode of Taichi's own; declared fields are dense"),
         (lambda self, t: self.u.from_numpy(0), r"got .from_numpy .* call .set\(...\)"),
         (lambda self, t: self.x.to_numpy(), r"got .to_numpy .* rollout.trajectory"),
         (lambda self, t: float(self.k), r"got TypeError.* fields have values only in kernels"),
@@ -100,19 +106,18 @@ def test_elements_in_step_itself(runtime):
         ds.plan(NoTime(), steps=2)
 
 
-def test_fill_in_a_kernel(runtime):
-    class Filling(Base):
-        @ti.kernel
-        def good(self, t: ti.i32):
-            self.f.fill(0)
-            for i in range(3):
-                self.x[t + 1, i] = self.x[t, i] * self.slipp
+def test_taichis_own_ways_in_a_step(runtime):
+    loss, hand = ti.field(ti.f64, (), needs_grad=True), ti.field(ti.f64, 3)
 
-    with pytest.raises(TraceError) as caught:
-        ds.plan(Filling(), steps=2)
-    first, second = caught.value.diagnostics
-    assert (
-        "Scratch f must be used as declared fields are, got .fill of Taichi's own; it is zero"
-        in first.message
-    )
-    assert "self must have an attribute 'slipp', got none; did you mean slip?" in second.message
+    def taped(self, t):
+        with ti.ad.Tape(loss):
+            self.good(t)
+
+    for slip, words in (
+        (taped, r"got ti.ad.Tape or clear_all_gradients; rollout.value_and_grad\(\) runs all adjoints"),
+        (lambda self, t: hand.fill(1.0), r"got fill\(\) of a Taichi field; declare it as ds.Scratch"),
+        (lambda self, t: hand.to_numpy(), r"got to_numpy\(\) of a Taichi field; call .numpy\(\) outside"),
+    ):
+        with pytest.raises(TraceError, match=words):
+            ds.plan(Base(slip), steps=2)
+    assert ti.field(ti.f32, 3).shape == (3,)  # as ever, once the step is traced

@@ -87,7 +87,6 @@ REFUSED = [  # name, body, the code at the end of the message, what the message 
         "FUNCTION",
         "bit_cast",
     ),
-    ("D-raw-mod", "self.f[t, i] = ti.raw_mod(self.x[t, i], self.b[i])", "FUNCTION", "raw_mod"),
 ]
 
 

@@ -34,14 +34,20 @@ from diffsim.language.trace import PHASES, Program
 __all__ = ["lower_program"]
 
 
-def lower_program(program: Program, real: str, steps: int) -> LoweredProgram:
+def lower_program(program: Program, real: str, steps: int, bare: bool = False) -> LoweredProgram:
     """Lower every kernel call of a program and check its data accesses.
+
+    Args:
+        program: The trace.
+        real: The working precision, `f32` or `f64`.
+        steps: The horizon.
+        bare: Pass over surrogate adjoints.
 
     Raises:
         TraceError: A kernel cannot be lowered, no cost is added to anywhere, or there is no State.
         GradientError: A value is overwritten after it was read.
     """
-    buffers = Buffers(program.fields, real)
+    buffers = Buffers(program.fields, real, bare)
     buffers.add(program.simulator.cost, "cost")
     ended = buffers.add(program.simulator.done, "done")
     states = [f for f in program.fields.values() if isinstance(f, State)]

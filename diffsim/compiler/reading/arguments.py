@@ -8,9 +8,11 @@ from typing import Any
 from diffsim import _taichi
 from diffsim.compiler.ir import Const, is_float
 from diffsim.compiler.reading.context import Context
+from diffsim.compiler.reading.returned import taken
 from diffsim.compiler.reading.values import POISON, Abstract, Matrix, Object, TimeIndex, entries_of
 from diffsim.errors import Diagnostic, TraceError
 from diffsim.language.fields import Field
+from diffsim.language.results import Result
 from diffsim.language.trace import KernelCall, Time
 from diffsim.options import plain_number
 
@@ -46,6 +48,8 @@ def bound_arguments(ctx: Context, call: KernelCall) -> dict[str, Abstract]:
 def _bound(ctx: Context, call: KernelCall, name: str, annotation: Any, argument: Any) -> Abstract:
     if isinstance(argument, Time):
         return TimeIndex(argument.offset)
+    if isinstance(argument, Result):
+        return taken(ctx, call, name, annotation, argument)
     argument = plain_number(argument)
     if _taichi.is_vector_type(annotation):
         return _vector(ctx, call, name, annotation, argument)

@@ -5,20 +5,33 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from numpy.typing import NDArray
+
 from diffsim.compiler.ir import Buffer, Location, is_float
 from diffsim.compiler.reading.captured import Captures
 from diffsim.compiler.reading.sites import Sites
+from diffsim.compiler.reading.values import FieldPlace
 from diffsim.errors import Diagnostic
-from diffsim.language.fields import Field
+from diffsim.language.fields import Constant, Field
 
 __all__ = ["Buffers"]
 
 
 class Buffers:
-    """The memory of a program: a buffer for each declared field and each Taichi field that kernels read."""
+    """The memory of a program: a buffer for each declared field and each Taichi field that kernels read.
 
-    def __init__(self, fields: dict[str, Field], real: str) -> None:
+    Args:
+        fields: The declared fields.
+        real: The working precision.
+        bare: Surrogate adjoints are passed over: what they belong to is differentiated like all else. Their
+            names, and whether they are functions or kernels, are in `surrogates` either way.
+    """
+
+    def __init__(self, fields: dict[str, Field], real: str, bare: bool = False) -> None:
         self.real = real
+        self.bare, self.surrogates = bare, dict[str, str]()
+        self.results: dict[int, FieldPlace] = {}  # where what kernels return is, by id
+        self.arrays: dict[int, tuple[NDArray[Any], Constant]] = {}  # that kernels index while they run
         self.by_field: dict[int, Buffer] = {}
         self.external: dict[int, Buffer] = {}
         self.captured = Captures()
@@ -66,6 +79,20 @@ class Buffers:
                 buffer.source,
             )
             adjoint.is_adjoint, buffer.adjoint = True, adjoint
+
+    def array(self, values: NDArray[Any], label: str) -> Constant:
+        """Return the Constant that a NumPy array is for kernels.
+
+        Raises:
+            ConfigError: It does not hold numbers.
+        """
+        if id(values) not in self.arrays:
+            made = Constant(values)
+            made.key, made.hidden = label, True
+            self.add(made, label)
+            self.arrays[id(values)] = values, made  # holds the array, whose id stays its own
+            self.captured.add(values, "values", label, values, lambda held: held, False)
+        return self.arrays[id(values)][1]
 
     def add_external(
         self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str

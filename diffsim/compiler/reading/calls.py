@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from diffsim import _taichi
-from diffsim.compiler.ir import Const, Value
-from diffsim.compiler.reading import algebra, hints, iterables, matrices
+from diffsim.compiler.reading import algebra, hints, iterables, matrices, names
 from diffsim.compiler.reading.captured import recallable
+from diffsim.compiler.reading.compound import Closure, call_closure
 from diffsim.compiler.reading.constructors import (
     Evaluate,
     arguments_of,
@@ -29,8 +29,10 @@ from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.derivative import derivative_call
 from diffsim.compiler.reading.draws import DRAWS, refuse_foreign
 from diffsim.compiler.reading.foreign import SPARSE_FUNCTIONS, sparse_call
-from diffsim.compiler.reading.records import construct_record, method_of
-from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, Sequence, TimeIndex
+from diffsim.compiler.reading.methods import UNBOUND, method_call, unbound
+from diffsim.compiler.reading.plain import inlined, reads_fields
+from diffsim.compiler.reading.records import construct_record
+from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, TimeIndex
 from diffsim.language import intrinsics
 from diffsim.language.derivatives import Derivative
 from diffsim.language.fields import Field
@@ -43,11 +45,11 @@ __all__ = ["FUNCTIONS", "evaluate_call"]
 ti = _taichi.ti
 
 _NAMES = (
-    "sin cos asin acos tanh exp log sqrt rsqrt floor ceil round abs pow atan2 max min select raw_div "
+    "sin cos asin acos tanh exp log sqrt rsqrt floor ceil round abs pow atan2 max min select "
     "isnan isinf popcnt"
 ).split()
 FUNCTIONS: dict[int, tuple[str, int]] = {}
-_ARITY = {"pow": 2, "atan2": 2, "max": 2, "min": 2, "select": 3, "raw_div": 2}
+_ARITY = {"pow": 2, "atan2": 2, "max": 2, "min": 2, "select": 3}
 for _name in _NAMES:
     for _module in (ti, ti.math):
         if hasattr(_module, _name):
@@ -59,10 +61,6 @@ for _name in ("sin", "cos", "asin", "acos", "tanh", "exp", "log", "sqrt", "floor
 for _name in ("sin", "cos", "tanh", "exp", "log", "sqrt", "floor", "ceil", "abs"):
     FUNCTIONS[id(getattr(np, _name))] = (_name, 1)
 
-_REFUSED = {
-    "sync": "kernels must not synchronise; the library orders the kernels of a step",
-}
-
 
 def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     """Return what a call means.
@@ -71,13 +69,15 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
         TraceError: The function is not one that kernels can differentiate.
     """
     if isinstance(node.func, ast.Attribute):
-        method = _method_call(ctx, node, evaluate)
+        method = method_call(ctx, node, evaluate)
         if method is not None:
             return method
     function = evaluate(ctx, node.func)
     if not isinstance(function, Object):
         ctx.error(node, f"{ctx.text(node.func)} must be a function", rule="FUNCTION")
     obj = function.value
+    if isinstance(obj, Closure):
+        return call_closure(ctx, node, obj, evaluate)
     special = _SPECIAL.get(_key(obj))
     if special is not None:
         _check_count(ctx, node, special)
@@ -90,7 +90,7 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
         return construct(ctx, node, obj, evaluate)
     dtype = (
         _taichi.dtype_name(obj)
-        if not callable(obj) or obj in (int, float) or _taichi.is_scalar_type(obj)
+        if not callable(obj) or isinstance(obj, type) or _taichi.is_scalar_type(obj)
         else None
     )
     if dtype is not None:
@@ -101,6 +101,8 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
         return cast(ctx, node, value, dtype)
     if id(obj) in algebra.DECOMPOSITIONS:
         return algebra.decomposition(ctx, node, evaluate, id(obj))
+    if id(obj) in names.NAMES:
+        return names.NAMES[id(obj)](ctx, node, evaluate)
     if id(obj) in FUNCTIONS:
         return _scalar_function(ctx, node, evaluate, *FUNCTIONS[id(obj)])
     taichi = _taichi.taichi_function(obj)
@@ -112,7 +114,7 @@ def evaluate_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
 def _check_count(ctx: Context, node: ast.Call, form: Callable[..., Abstract]) -> None:
     none = (_ignored, _loop_config, _print, sparse_call, algebra.working_epsilon, *DRAWS.values())
     wanted = 0 if form in none else 2 if form is _at_most else 1
-    if len(node.args) < wanted:
+    if len(node.args) + len(node.keywords) < wanted:
         ctx.error(node, f"{ctx.text(node)} must get {wanted} argument(s), got {len(node.args)}", rule="SHAPE")
 
 
@@ -120,54 +122,12 @@ def _key(obj: Any) -> int:
     return id(getattr(obj, "__func__", obj))
 
 
-# ---- methods of vectors ----
-
-
-def _method_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract | None:
-    """Evaluate `v.norm()` and the like; None where the base is not a vector."""
-    assert isinstance(node.func, ast.Attribute)  # noqa: S101  (the caller checked)
-    base = evaluate(ctx, node.func.value)
-    if isinstance(base, Object) and isinstance(base.value, ti.Matrix):
-        base = ctx.runtime(base, node)
-    name = node.func.attr
-    if isinstance(base, Value | Const) and name == "cast":
-        return cast(ctx, node, base, dtype_argument(ctx, node, evaluate, 0))
-    if isinstance(base, Record):
-        return _struct_method(ctx, node, evaluate, base, name)
-    if not isinstance(base, Matrix):
-        return None
-    if name == "cast":
-        return cast(ctx, node, base, dtype_argument(ctx, node, evaluate, 0))
-    method = matrices.METHODS.get(name)
-    if method is None:
-        ctx.error(
-            node,
-            f"vectors have no method {name!r} that can be differentiated; known are "
-            f"{', '.join(sorted(matrices.METHODS))}",
-            rule="FUNCTION",
-        )
-    arguments = [ctx.runtime(a, node) for a in arguments_of(ctx, node, evaluate)]
-    arguments += [ctx.runtime(evaluate(ctx, k.value), node) for k in node.keywords]
-    try:
-        if name in algebra.METHODS and not ctx.given:
-            return algebra.METHODS[name](ctx, node, base, *arguments)
-        return method(ctx.builder, base, *arguments)
-    except (ValueError, TypeError) as error:
-        ctx.error(node, f"{ctx.text(node)} must get arguments that fit: {error}", rule="SHAPE")
-
-
-def _struct_method(ctx: Context, node: ast.Call, evaluate: Evaluate, base: Record, name: str) -> Abstract:
-    function = method_of(base, name)
-    if function is None:
-        ctx.error(node, f"a struct must have the method {name}, got {ctx.text(node)}", rule="FUNCTION")
-    keywords = {k.arg: evaluate(ctx, k.value) for k in node.keywords if k.arg}
-    return ctx.call(ctx, node, function, None, [base, *arguments_of(ctx, node, evaluate)], keywords, {})
-
-
 # ---- functions ----
 
 
 def _scalar_function(ctx: Context, node: ast.Call, evaluate: Evaluate, fn: str, arity: int) -> Abstract:
+    if fn in ("floor", "ceil", "round") and len(node.args) + len(node.keywords) > 1:
+        return names.round_to(ctx, node, evaluate, fn)
     arguments = arguments_of(ctx, node, evaluate)
     if node.keywords:
         ctx.error(node, f"{ctx.text(node)} must get its arguments by position", rule="SHAPE")
@@ -183,7 +143,7 @@ def _scalar_function(ctx: Context, node: ast.Call, evaluate: Evaluate, fn: str, 
     try:
         if fn in ("max", "min"):
             return reduce(lambda a, b: matrices.elementwise(ctx.builder, fn, a, b), operands)
-        return matrices.elementwise(ctx.builder, "div" if fn == "raw_div" else fn, *operands)
+        return matrices.elementwise(ctx.builder, fn, *operands)
     except ValueError as error:
         ctx.error(node, f"{ctx.text(node)} must get arguments that fit: {error}", rule="SHAPE")
 
@@ -222,23 +182,28 @@ def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> 
     """Call a Python function now, where all its arguments are known now."""
     name = getattr(obj, "__name__", ctx.text(node.func)).lstrip("_")
     refuse_foreign(ctx, node, obj, name)
-    if name in _REFUSED:
-        ctx.error(node, _REFUSED[name], rule="FUNCTION")
     arguments = arguments_of(ctx, node, evaluate)
     keywords = {k.arg: evaluate(ctx, k.value) for k in node.keywords if k.arg}
     known = [*arguments, *keywords.values()]
-    if callable(obj) and not _taichi.kernel_function(obj) and all(isinstance(a, Object) for a in known):
+    own = callable(obj) and not _taichi.kernel_function(obj)
+    if own and all(isinstance(a, Object) for a in known):
         if not str(getattr(obj, "__module__", "")).startswith("taichi"):
             try:
                 positional = [a.value for a in arguments]  # type: ignore[union-attr]
                 return _called(ctx, node, obj, positional, {k: v.value for k, v in keywords.items()})  # type: ignore[union-attr]
             except Exception as error:  # noqa: BLE001  (it is the user's function: it may raise anything)
+                result = inlined(ctx, node, obj, arguments, keywords) if reads_fields(error) else None
+                if result is not None:
+                    return result
                 ctx.error(
                     node,
                     f"{ctx.text(node)} must run when the kernel compiles, "
                     f"got {type(error).__name__}: {error}",
                     rule="PYTHON",
                 )
+    result = inlined(ctx, node, obj, arguments, keywords) if own else None
+    if result is not None:
+        return result
     if any(isinstance(a, TimeIndex) for a in known) or callable(obj):
         ctx.error(node, hints.unknown_function(ctx, node, obj), rule="FUNCTION")
     ctx.error(node, f"{ctx.text(node.func)} must be a function, got {type(obj).__name__}", rule="FUNCTION")
@@ -356,7 +321,6 @@ _SPECIAL: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
     id(ti.loop_config): _loop_config,
     **{id(function): sparse_call for function in SPARSE_FUNCTIONS},
     id(ti.block_local): _ignored,
-    id(ti.static_print): _ignored,
     id(len): _length,
     id(any): _quantifier("any"),
     id(all): _quantifier("all"),
@@ -380,6 +344,8 @@ for _owner in (ti.Vector, ti.Matrix):
     ):
         if hasattr(_owner, _name):
             _SPECIAL[_key(getattr(_owner, _name))] = filled(_fill)
+    for _key_of, _name in UNBOUND.items():
+        _SPECIAL[_key_of] = unbound(_name)
     for _name, _rows in (("rows", True), ("cols", False)):
         if hasattr(_owner, _name):
             _SPECIAL[_key(getattr(_owner, _name))] = assembled(_rows)

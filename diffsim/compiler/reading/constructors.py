@@ -16,7 +16,18 @@ from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, entries_of, like
 from diffsim.language.types import ElementType, real
 
-__all__ = ["Evaluate", "arguments_of", "assembled", "cast", "construct", "dtype_argument", "filled", "vector"]
+__all__ = [
+    "Evaluate",
+    "arguments_of",
+    "assembled",
+    "cast",
+    "construct",
+    "dtype_argument",
+    "filled",
+    "named_arguments",
+    "named_dtype",
+    "vector",
+]
 
 Evaluate = Callable[[Context, ast.expr], Abstract]
 
@@ -66,17 +77,18 @@ def filled(fill: Callable[[int, int], float]) -> Callable[[Context, ast.Call, Ev
     """Return what evaluates `ti.Matrix.zero(dt, n, m)` and the like, from an entry's row and column."""
 
     def make(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
-        arguments = [a.value if isinstance(a, Object) else None for a in arguments_of(ctx, node, evaluate)]
-        dtype = _taichi.dtype_name(arguments[0]) if arguments else None
-        dims = [n for n in arguments[1:] if isinstance(n, int)]
-        if dtype is None or not dims or len(dims) != len(arguments) - 1:
+        identity = isinstance(node.func, ast.Attribute) and node.func.attr == "identity"
+        given = named_arguments(ctx, node, evaluate, ("dt", "n"), () if identity else ("m",))
+        dtype = named_dtype(ctx, node, given.pop("dt"))
+        found = [a.value if isinstance(a, Object) else "" for a in given.values()]
+        dims = tuple(n for n in found if isinstance(n, int) and n > 0)
+        if not dims or len(dims) != len([n for n in found if n is not None]):
             ctx.error(
                 node,
                 f"{ctx.text(node)} must get a type and sizes known when the kernel compiles",
                 rule="SHAPE",
             )
-        identity = isinstance(node.func, ast.Attribute) and node.func.attr == "identity"
-        shape = (dims[0], dims[0]) if identity else tuple(dims)
+        shape = (dims[0], dims[0]) if identity else dims
         columns = shape[1] if len(shape) == 2 else 1
         entries = [fill(i, j) for i in range(shape[0]) for j in range(columns)]
         return Matrix(tuple(ctx.builder.cast(ctx.builder.const(float(x)), dtype) for x in entries), shape)
@@ -104,7 +116,15 @@ def dtype_argument(ctx: Context, node: ast.Call, evaluate: Evaluate, position: i
     """
     named: list[ast.expr] = [k.value for k in node.keywords if k.arg in ("dt", "dtype")]
     given = named or node.args[position : position + 1]
-    value = evaluate(ctx, given[0]) if given else None
+    return named_dtype(ctx, node, evaluate(ctx, given[0]) if given else Object(None))
+
+
+def named_dtype(ctx: Context, node: ast.Call, value: Abstract) -> str:
+    """Return our name of the scalar type that an argument of a call is.
+
+    Raises:
+        TraceError: It is none.
+    """
     if isinstance(value, Object) and value.value == real:
         return ctx.builder.real
     dtype = _taichi.dtype_name(value.value) if isinstance(value, Object) else None
@@ -116,6 +136,31 @@ def dtype_argument(ctx: Context, node: ast.Call, evaluate: Evaluate, position: i
             rule="SHAPE",
         )
     return dtype
+
+
+def named_arguments(
+    ctx: Context, node: ast.Call, evaluate: Evaluate, names: tuple[str, ...], more: tuple[str, ...] = ()
+) -> dict[str, Abstract]:
+    """Return the arguments of a call by name, however they were given.
+
+    Args:
+        ctx: The state of lowering.
+        node: The call.
+        evaluate: Evaluates an expression.
+        names: The parameters, in order.
+        more: Further ones that may be left out.
+
+    Raises:
+        TraceError: One is missing, or there are others.
+    """
+    every = (*names, *more)
+    given = dict(zip(every, arguments := arguments_of(ctx, node, evaluate), strict=False))
+    twice = {k.arg for k in node.keywords if k.arg in given}
+    given |= {k.arg: evaluate(ctx, k.value) for k in node.keywords if k.arg}
+    if len(arguments) > len(every) or twice or not set(names) <= set(given) <= set(every):
+        wanted = ", ".join([*names, *(f"{name} (optional)" for name in more)])
+        ctx.error(node, f"{ctx.text(node)} must get the argument(s) {wanted}, got others", rule="SHAPE")
+    return given
 
 
 def cast(ctx: Context, node: ast.Call, value: Abstract, dtype: str) -> Abstract:

@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from diffsim import _taichi
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
 from diffsim.compiler.ir import Block, Const, Location, Operand, Value
 from diffsim.compiler.reading.buffers import Buffers
+from diffsim.compiler.reading.known import matrix_entries
 from diffsim.compiler.reading.quoting import indexed, quoted
 from diffsim.compiler.reading.source import Source
 from diffsim.compiler.reading.values import (
@@ -24,6 +24,7 @@ from diffsim.compiler.reading.values import (
     Object,
     Poison,
     Poisoned,
+    Ranges,
     Record,
     Sequence,
     TimeIndex,
@@ -36,6 +37,7 @@ from diffsim.options import plain_number
 
 __all__ = ["Context", "Frame", "restore"]
 
+_RANGES = "{} must have bounds known when the kernel compiles here; loop over it with `for`"
 _ITERABLES = (tuple, list, range, np.ndarray, zip, enumerate)
 
 
@@ -83,6 +85,7 @@ class Context:
         given: A function whose adjoint is given surrounds the statement, so nothing here is differentiated.
         grouped: The kernel is called by a method with an adjoint of its own, or by that adjoint.
         choices: Components that indices chose among so far which are known only when the kernel runs.
+        returns: The kernel returns a value.
         checked: An `assert` is looked at while the statement runs.
         changed: The indices of the places that atomics of the outermost loop's body changed so far.
         ordered: They may be the same in several iterations, which must run in order therefore.
@@ -107,6 +110,7 @@ class Context:
     given: bool = False
     grouped: bool = False
     choices: int = 0
+    returns: bool = False
     checked: bool = True
     changed: list[tuple[Operand, ...]] = field(default_factory=list)
     ordered: bool = False
@@ -266,6 +270,8 @@ class Context:
             raise Poisoned
         if isinstance(value, TimeIndex):
             return self.builder.op("add", self.t, self.builder.const(value.offset))
+        if isinstance(value, Ranges):
+            self.error(node, _RANGES.format(self.text(node)), rule="PYTHON")
         if isinstance(value, Sequence):
             return self._stacked([self.runtime(item, node) for item in value.items], node)
         obj = plain_number(value.value)
@@ -277,7 +283,7 @@ class Context:
                     rule="SHAPE",
                 )
             return self.builder.const(obj)
-        entries = _matrix_entries(obj)
+        entries = matrix_entries(obj)
         if entries is not None:
             numbers, shape = entries
             return Matrix(tuple(self.builder.const(x) for x in numbers), shape)
@@ -309,6 +315,8 @@ class Context:
             return [Matrix(row, (len(row),)) for row in value.rows]
         if isinstance(value, Object) and isinstance(value.value, _ITERABLES):
             return [Object(item) for item in value.value]
+        if isinstance(value, Ranges):
+            self.error(node, _RANGES.format(self.text(node)), rule="PYTHON")
         self.error(node, f"{self.text(node)} must be a tuple or a vector to be unpacked", rule="SHAPE")
 
     def _stacked(self, rows: list[Abstract], node: ast.AST) -> Matrix:
@@ -330,23 +338,3 @@ def restore(variables: list[Variable], values: list[Abstract]) -> None:
 def _example(declared: Field) -> str:
     timed = declared.kind in ("state", "scratch", "control")
     return indexed(f"self.{declared.key or 'field'}", len(declared.shape), "t" if timed else "")
-
-
-def _matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:
-    """Return the numbers and the shape of a small vector or matrix made in Python."""
-    if _holds_fields(obj):  # which NumPy would read the values of
-        return None
-    sized = isinstance(obj, list | tuple) or (isinstance(obj, np.ndarray) and obj.ndim > 0)
-    if isinstance(obj, _taichi.ti.Matrix) or (sized and len(obj) <= 16):
-        try:
-            array = np.array(obj.to_numpy() if isinstance(obj, _taichi.ti.Matrix) else obj)
-        except ValueError:  # rows of different lengths: a plain tuple of tuples
-            return None
-        if array.dtype.kind in "iufb" and array.ndim in (1, 2) and array.size <= 64:
-            return [x.item() for x in array.reshape(-1)], array.shape
-    return None
-
-
-def _holds_fields(obj: Any) -> bool:
-    """Tell whether an object is a field, or a list or tuple with one in it, at any depth."""
-    return isinstance(obj, Field) or (isinstance(obj, list | tuple) and any(map(_holds_fields, obj)))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from diffsim import _taichi
 from diffsim.compiler.builder import common_type
 from diffsim.compiler.ir import Block, Const, Operand
-from diffsim.compiler.reading import hints, matrices, places
+from diffsim.compiler.reading import compound, hints, matrices, places
 from diffsim.compiler.reading.atomics import ATOMICS, atomic_call
 from diffsim.compiler.reading.calls import evaluate_call
 from diffsim.compiler.reading.context import Context
-from diffsim.compiler.reading.operators import binary, compare, either, unary
+from diffsim.compiler.reading.operators import binary, compare, either, listed, unary
 from diffsim.compiler.reading.values import (
     POISON,
     Abstract,
@@ -26,7 +29,6 @@ from diffsim.compiler.reading.values import (
     Poisoned,
     Record,
     Sequence,
-    Variable,
     entries_of,
     like,
     same_shape,
@@ -48,8 +50,7 @@ def evaluate(ctx: Context, node: ast.expr) -> Abstract:
     if handler is None:
         ctx.error(
             node,
-            f"kernels must not use {type(node).__name__}, got {ctx.text(node)}; "
-            + ("write it as a @ti.func" if isinstance(node, ast.Lambda) else "move it out of the kernel"),
+            f"kernels must not use {type(node).__name__}, got {ctx.text(node)}; move it out of the kernel",
         )
     return handler(ctx, node)
 
@@ -129,6 +130,10 @@ def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
         base = evaluate(ctx, node.value)
         if isinstance(base, Object) and _is_field(base.value):
             return places.field_place(ctx, node, base.value, evaluate)
+        array = base.value if isinstance(base, Object) else None
+        if isinstance(array, np.ndarray) and not _is_known(evaluate(ctx, node.slice)):
+            made = ctx.buffers.array(array, ctx.text(node.value))
+            return places.field_place(ctx, node, made, evaluate)
         return None
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Subscript):
         inner = place_of(ctx, node.value)
@@ -155,9 +160,12 @@ def chosen_component(ctx: Context, node: ast.expr) -> tuple[FieldPlace, Operand]
 
 
 def _component(place: FieldPlace, shape: tuple[int, ...], positions: list[int]) -> FieldPlace:
-    return FieldPlace(
-        place.buffer, place.indices, place.time, shape, tuple(place.components[p] for p in positions)
-    )
+    return dataclasses.replace(place, shape=shape, components=tuple(place.components[p] for p in positions))
+
+
+def _is_known(index: Abstract) -> bool:
+    items = index.items if isinstance(index, Sequence) else (index,)
+    return all(isinstance(item, Object | Const) for item in items)
 
 
 def _is_field(obj: Any) -> bool:
@@ -256,7 +264,9 @@ def _binop(ctx: Context, node: ast.BinOp) -> Abstract:
         chain.append(chain[-1].left)
     value = evaluate(ctx, chain[-1].left)
     for part in reversed(chain):
-        value = binary(ctx, part, part.op, value, evaluate(ctx, part.right))
+        right = evaluate(ctx, part.right)
+        joined = listed(ctx, part, value, right)
+        value = binary(ctx, part, part.op, value, right) if joined is None else joined
     return value
 
 
@@ -267,6 +277,7 @@ def _unary(ctx: Context, node: ast.UnaryOp) -> Abstract:
 def _boolop(ctx: Context, node: ast.BoolOp) -> Abstract:
     """Evaluate `and` and `or`, whose value is that of the part that decides, as in Python."""
     is_and = isinstance(node.op, ast.And)
+    compound.refuse_inside(ctx, *node.values[1:])
     result: Abstract = Object(is_and)
     for part in node.values:
         if isinstance(result, Object | Const) and bool(result.value) != is_and:
@@ -307,6 +318,7 @@ def _ifexp(ctx: Context, node: ast.IfExp) -> Abstract:
     cond = ctx.builder.truth(ctx.number(test, node.test))
     if isinstance(cond, Const):  # it depends on the index of a loop that is unrolled
         return _known_side(ctx, *((node.body, node.orelse) if cond.value else (node.orelse, node.body)))
+    compound.refuse_inside(ctx, node.body, node.orelse)
     then, orelse = Block(), Block()
     with ctx.deeper():
         with ctx.builder.inside(then):
@@ -342,34 +354,6 @@ def join(ctx: Context, then: Block, a: tuple[Operand, ...], orelse: Block, b: tu
             orelse.yields.append(ctx.builder.cast(q, common))
 
 
-def _comprehension(ctx: Context, node: ast.ListComp | ast.GeneratorExp) -> Abstract:
-    if len(node.generators) != 1 or not isinstance(node.generators[0].target, ast.Name):
-        ctx.error(node, "comprehensions in kernels must have one `for` with one name")
-    generator = node.generators[0]
-    name = generator.target.id  # type: ignore[attr-defined]
-    items = ctx.unpacked(evaluate(ctx, generator.iter), generator.iter)
-    variables = ctx.frame.variables
-    saved = variables.get(name)
-    results = []
-    for item in ctx.unrolled(items):
-        variables[name] = Variable(item)
-        tests = [evaluate(ctx, test) for test in generator.ifs]
-        if not all(isinstance(test, Object) for test in tests):
-            ctx.error(
-                node, "conditions of a comprehension must be known when the kernel compiles", rule="PYTHON"
-            )
-        if all(test.value for test in tests):  # type: ignore[union-attr]
-            results.append(evaluate(ctx, node.elt))
-    variables.pop(name, None)
-    if saved is not None:
-        variables[name] = saved
-    return Sequence(tuple(results))
-
-
-def _joined(ctx: Context, node: ast.JoinedStr) -> Abstract:
-    return Object("")
-
-
 def _call(ctx: Context, node: ast.Call) -> Abstract:
     fn = ATOMICS.get(id(known_object(ctx, node.func)))
     if fn is not None:
@@ -390,8 +374,11 @@ _HANDLERS: dict[type[ast.AST], Callable[[Context, Any], Abstract]] = {
     ast.BoolOp: _boolop,
     ast.Compare: _compare,
     ast.IfExp: _ifexp,
-    ast.ListComp: _comprehension,
-    ast.GeneratorExp: _comprehension,
-    ast.JoinedStr: _joined,
+    ast.ListComp: lambda ctx, node: compound.comprehension(ctx, node, evaluate),
+    ast.GeneratorExp: lambda ctx, node: compound.comprehension(ctx, node, evaluate),
+    ast.JoinedStr: lambda ctx, node: compound.formatted(ctx, node, evaluate),
+    ast.Dict: lambda ctx, node: compound.known_dict(ctx, node, evaluate),
+    ast.Lambda: compound.closure,
+    ast.NamedExpr: lambda ctx, node: compound.walrus(ctx, node, evaluate),
     ast.Call: _call,
 }

@@ -38,7 +38,17 @@ _NUMPY = {  # what kernels have instead
     "square": "x ** 2",
     "outer": "a.outer_product(b)",
 }
-_BUILTINS = {"sum": "v.sum(), or a loop that adds to a variable", "divmod": "a // b and a % b"}
+_TAICHI = {  # by a part of where the function is and what it is called
+    "taichi.ad.": "rollout.value_and_grad() runs all adjoints: a kernel says what happens, forward alone",
+    "FieldsBuilder.": "declare fields in __init__, as ds.State, ds.Scratch, ds.Param or ds.Constant",
+    "deactivate_all": "declared fields are dense: store zeros instead, by field.fill(0)",
+    "snode.": "declared fields are dense: declare them in __init__",
+    "Field.fill": "declare the field as ds.Scratch or ds.State, whose fill() kernels know",
+    ".to_numpy": "call rollout.trajectory(field) for what a run computed",
+    ".from_numpy": "give values before the run, by field.set(...)",
+    "impl.field": "declare fields in __init__, as ds.State, ds.Scratch, ds.Param or ds.Constant",
+}
+_BUILTINS = {"divmod": "a // b and a % b", "round": "ti.round(x)"}
 
 
 def undefined(ctx: Context, name: str) -> str:
@@ -135,6 +145,9 @@ def unknown_function(ctx: Context, node: ast.Call, obj: Callable[..., Any]) -> s
             else (f"{must}one of NumPy; write it as a @ti.func, with ti.math and operators")
         )
     if module.startswith("taichi"):
+        for part, remedy in _TAICHI.items():
+            if part in f"{module}.{type(getattr(obj, '__self__', None)).__name__}.{name}":
+                return f"{must}{ctx.text(node)}; {remedy}"
         return f"{must}one of Taichi's that has no derivative here; write it as a @ti.func of known functions"
     if isinstance(getattr(obj, "__self__", None), list):
         return (

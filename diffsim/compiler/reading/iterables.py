@@ -8,21 +8,16 @@ from typing import Any
 
 from diffsim.compiler.reading.constructors import Evaluate, arguments_of
 from diffsim.compiler.reading.context import Context
-from diffsim.compiler.reading.values import Abstract, Object, Sequence
+from diffsim.compiler.reading.values import Abstract, Object, Ranges, Sequence
 
 __all__ = ["enumerate_items", "ndrange_items", "range_items", "zip_items"]
 
 
 def range_items(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
-    """Evaluate `range(...)` of known bounds."""
-    bounds: list[Any] = [
-        a.value if isinstance(a, Object) else None for a in arguments_of(ctx, node, evaluate)
-    ]
-    if None in bounds:
-        ctx.error(
-            node, f"{ctx.text(node)} must have bounds known when the kernel compiles here", rule="PYTHON"
-        )
-    return Object(range(*bounds))
+    """Evaluate `range(...)`, which a function may return for a loop where its bounds change."""
+    given = arguments_of(ctx, node, evaluate)
+    bounds: list[Any] = [a.value for a in given if isinstance(a, Object)]
+    return Object(range(*bounds)) if len(bounds) == len(given) else Ranges(((*given,),))
 
 
 def zip_items(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
@@ -38,9 +33,10 @@ def enumerate_items(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstrac
 
 
 def ndrange_items(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
-    """Evaluate `ti.ndrange(...)` of known bounds, inside `ti.static`."""
-    ranges = []
-    for argument in arguments_of(ctx, node, evaluate):
+    """Evaluate `ti.ndrange(...)`, inside `ti.static` or for a loop elsewhere."""
+    ranges: list[range] = []
+    given = arguments_of(ctx, node, evaluate)
+    for argument in given:
         if isinstance(argument, Sequence) and all(isinstance(i, Object) for i in argument.items):
             bounds: list[Any] = [i.value for i in argument.items]  # type: ignore[union-attr]
             ranges.append(range(*bounds))
@@ -49,7 +45,5 @@ def ndrange_items(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
                 range(*argument.value) if isinstance(argument.value, tuple) else range(argument.value)
             )
         else:
-            ctx.error(
-                node, f"{ctx.text(node)} must have bounds known when the kernel compiles here", rule="PYTHON"
-            )
+            return Ranges(tuple(a.items if isinstance(a, Sequence) else (a,) for a in given))
     return Object(list(itertools.product(*ranges)))

@@ -20,6 +20,7 @@ from diffsim.compiler.reading.values import (
     Abstract,
     Matrix,
     Object,
+    Ranges,
     Sequence,
     Variable,
     completed,
@@ -162,6 +163,9 @@ def _field_for(ctx: Context, node: ast.For) -> None:
         known = isinstance(over, Field)
         shape = tuple(over.shape) if known else foreign_axes(ctx, node, ctx.text(looped), over)
         _range_for(ctx, node, [(Object(n),) for n in shape], grouped)
+        return
+    if isinstance(value, Ranges):
+        _range_for(ctx, node, list(value.axes), grouped)
         return
     bounds = _python_ranges(over)
     if bounds is not None:

@@ -16,6 +16,7 @@ from diffsim.compiler.reading.arguments import bound_arguments
 from diffsim.compiler.reading.buffers import Buffers
 from diffsim.compiler.reading.context import Context, Frame
 from diffsim.compiler.reading.custom import call_with_adjoint
+from diffsim.compiler.reading.returned import keep_result
 from diffsim.compiler.reading.source import read_source
 from diffsim.compiler.reading.statements import Returned, run
 from diffsim.compiler.reading.values import (
@@ -28,7 +29,7 @@ from diffsim.compiler.reading.values import (
     entries_of,
 )
 from diffsim.errors import TraceError
-from diffsim.language.adjoints import given_adjoint
+from diffsim.language.adjoints import given_adjoint, is_surrogate
 from diffsim.language.trace import KernelCall
 
 __all__ = ["lower"]
@@ -53,14 +54,18 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     t = Value("i32")
     site = buffers.sites.name(call, phase)
     ctx = Context(builder, buffers, _inline, run, phase, t, grouped=call.group is not None, site=site)
+    ctx.returns = call.result is not None
     frame = Frame(source, call.owner)
     ctx.frames.append(frame)
     frame.variables = {name: Variable(value) for name, value in bound_arguments(ctx, call).items()}
     where = source.at(source.node)
-    with contextlib.suppress(Returned, Poisoned):  # a bare `return` at the end of a kernel
-        run(ctx, source.node.body)
+    with contextlib.suppress(Poisoned):
+        try:
+            run(ctx, source.node.body)
+        except Returned as returned:
+            keep_result(ctx, call, returned.value)
     raise_all(ctx.found)
-    adjoint = given_adjoint(call.function)
+    adjoint = _adjoint_of(call.function, buffers, "kernel")
     if adjoint is None:
         return Stage(call.name, t, builder.block, where, notes=tuple(ctx.notes))
     back, when = KernelCall(adjoint, call.owner, call.args), "reset adjoint" if ctx.in_reset else "adjoint"
@@ -98,7 +103,7 @@ def _inline(
     for name, parameter in signature.parameters.items():
         if name not in bound.arguments:
             bound.arguments[name] = Object(parameter.default)
-    adjoint = given_adjoint(function)
+    adjoint = _adjoint_of(function, ctx.buffers, "func")
     if adjoint is not None:
         values = [bound.arguments[name] for name in signature.parameters]
         templates = {n: _by_reference(p.annotation) for n, p in signature.parameters.items()}
@@ -112,6 +117,15 @@ def _inline(
         else:
             frame.variables[name] = _copied(ctx, node, value, _by_reference(parameter.annotation))
     return _body(ctx, frame)
+
+
+def _adjoint_of(function: Callable[..., Any], buffers: Buffers, kind: str) -> Callable[..., Any] | None:
+    """Return the adjoint that a user gave and that counts here."""
+    adjoint = given_adjoint(function)
+    if adjoint is not None and is_surrogate(adjoint):
+        buffers.surrogates[function.__name__] = kind
+        return None if buffers.bare else adjoint
+    return adjoint
 
 
 def _body(ctx: Context, frame: Frame) -> Abstract:

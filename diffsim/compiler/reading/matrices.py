@@ -9,7 +9,7 @@ from diffsim.compiler.builder import Builder
 from diffsim.compiler.ir import Operand
 from diffsim.compiler.reading.values import Abstract, Matrix, Record
 
-__all__ = ["METHODS", "PROPERTIES", "determinant", "elementwise", "inverse", "matmul"]
+__all__ = ["METHODS", "PROPERTIES", "determinant", "elementwise", "inverse", "matmul", "paired"]
 
 Scalars = Abstract  # a scalar operand or a Matrix
 
@@ -31,6 +31,19 @@ def elementwise(b: Builder, fn: str, *args: Scalars) -> Scalars:
     size = reduce(lambda n, m: n * m, shape)
     columns = [a.entries if isinstance(a, Matrix) else (a,) * size for a in args]
     return Matrix(tuple(b.op(fn, *entries) for entries in zip(*columns, strict=True)), shape)
+
+
+def paired(x: Scalars, y: Scalars) -> list[tuple[Operand, Operand]]:
+    """Return the components of two vectors side by side; a number is repeated.
+
+    Raises:
+        ValueError: Their shapes differ.
+    """
+    if isinstance(x, Matrix) and isinstance(y, Matrix) and x.shape != y.shape:
+        raise ValueError(f"shapes {x.shape} and {y.shape} do not fit together")
+    size = max(len(v.entries) if isinstance(v, Matrix) else 1 for v in (x, y))
+    p, q = (v.entries if isinstance(v, Matrix) else (v,) * size for v in (x, y))
+    return list(zip(p, q, strict=True))  # type: ignore[arg-type]
 
 
 def total(b: Builder, entries: tuple[Operand, ...]) -> Operand:

@@ -14,9 +14,9 @@ from diffsim.compiler.builder import Builder, common_type
 from diffsim.compiler.ir import Block, Load, Operand, walk
 from diffsim.compiler.reading import matrices
 from diffsim.compiler.reading.context import Context
-from diffsim.compiler.reading.values import Abstract, Matrix, Object, TimeIndex, entries_of
+from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, TimeIndex, entries_of
 
-__all__ = ["BINARY", "COMPARE", "UNARY", "binary", "compare", "either", "unary"]
+__all__ = ["BINARY", "COMPARE", "UNARY", "binary", "compare", "either", "listed", "unary"]
 
 BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Add: ("add", operator.add),
@@ -83,6 +83,22 @@ def binary(ctx: Context, node: ast.AST, op: ast.operator, left: Abstract, right:
         ctx.error(node, f"{ctx.text(node)} must combine values that fit: {error}", rule="SHAPE")
 
 
+def listed(ctx: Context, node: ast.BinOp, left: Abstract, right: Abstract) -> Abstract | None:
+    """Return what `[0.0] * 3` and `[a] + [b]` are: longer lists, as in Python and Taichi; None for numbers.
+
+    A list of numbers that was made outside of the kernel is a vector, as it is everywhere else here.
+    """
+    parts = ((node.left, left), (node.right, right))
+    written = [isinstance(n, ast.List | ast.Tuple) or isinstance(v, Sequence) for n, v in parts]
+    if isinstance(node.op, ast.Add) and all(written):
+        return Sequence((*ctx.unpacked(left, node.left), *ctx.unpacked(right, node.right)))
+    if isinstance(node.op, ast.Mult) and any(written):
+        items, count = (left, right) if written[0] else (right, left)
+        if isinstance(count, Object) and type(count.value) is int:
+            return Sequence(tuple(ctx.unpacked(items, node)) * count.value)
+    return None
+
+
 def _arithmetic(ctx: Context, name: str, x: Abstract, y: Abstract) -> Abstract:
     b = ctx.builder
     if name in ("mod", "floordiv") and any(e.dtype in ("f32", "f64") for v in (x, y) for e in entries_of(v)):
@@ -134,6 +150,8 @@ def compare(ctx: Context, node: ast.AST, op: ast.cmpop, left: Abstract, right: A
     name, python = COMPARE[type(op)]
     if isinstance(left, Object) and isinstance(right, Object):
         return Object(bool(python(left.value, right.value)))
+    if name in ("is", "is not") and any(isinstance(v, Object) and v.value is None for v in (left, right)):
+        return Object(name == "is not")  # what a kernel computes is never None
     if " " in name or name in ("is", "in"):
         ctx.error(
             node,

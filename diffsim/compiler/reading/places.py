@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from diffsim.compiler.ir import NEWEST, Buffer, Const, Operand, Ref, is_float
+from diffsim.compiler.ir import NEWEST, Buffer, Const, Operand, is_float
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import has_ended
 from diffsim.compiler.reading.foreign import foreign_place
@@ -27,7 +27,8 @@ from diffsim.language.fields import Field
 __all__ = ["components_of", "field_place", "load", "pick"]
 
 _CHOICES = 10_000  # of a kernel; each is an operation, and several of its adjoint
-SWIZZLES = ({c: i for i, c in enumerate("xyzw")}, {c: i for i, c in enumerate("rgba")})
+SWIZZLES = tuple({c: i for i, c in enumerate(names)} for names in ("xyzw", "rgba", "stpq"))
+_LARGEST_ROW = 16  # numbers that are read as one vector or matrix
 Evaluate = Callable[[Context, ast.expr], Abstract]
 
 
@@ -80,7 +81,8 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
     first = first if time is None else None
     time = time if buffer.timed else None  # what is computed before step 0 is the same at all times
     scalars = [_integer(ctx, node, index) for index in indices]
-    if len(scalars) != len(buffer.shape):
+    last = () if timed else _rows(buffer, shape, len(scalars))
+    if len(scalars) + len(last) != len(buffer.shape):
         axes = f"{len(buffer.shape)} index(es)" + (" after t" if timed else "")
         axes = "None" if not buffer.shape and not timed else axes
         label = base.label if isinstance(base, Field) else buffer.name
@@ -90,12 +92,32 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
             + count_remedy(node, base, timed, first),
             rule="INDEX",
         )
-    for index, n in zip(scalars, buffer.shape, strict=True):
+    _check_inside(ctx, node, scalars, buffer.shape)
+    meant = last or shape
+    return FieldPlace(buffer, (*step, *scalars), time, meant, tuple(range(prod(meant))), last)
+
+
+def _check_inside(ctx: Context, node: ast.Subscript, scalars: list[Operand], shape: tuple[int, ...]) -> None:
+    """Refuse a literal index outside of its axis.
+
+    Raises:
+        TraceError: There is one.
+    """
+    for index, n in zip(scalars, shape, strict=False):
         if isinstance(index, Const) and not 0 <= index.value < n:
             ctx.error(
                 node, f"index must lie in 0 .. {n - 1}, got {index.value} in {ctx.text(node)}", rule="INDEX"
             )
-    return FieldPlace(buffer, (*step, *scalars), time, shape, tuple(range(prod(shape))))
+
+
+def _rows(buffer: Buffer, shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Return the last axes of a field of numbers with too few indices, where they make a small vector.
+
+    `triangles[i]` of a Constant of shape (m, 3) is a vector of three integers, as a row is in NumPy.
+    """
+    last = buffer.shape[count:]
+    readable = buffer.kind in ("constant", "param", "external") and not shape
+    return last if readable and 0 < len(last) <= 2 and prod(last) <= _LARGEST_ROW else ()
 
 
 def _adjoint_buffer(ctx: Context, node: ast.Subscript, buffer: Buffer) -> Buffer:
@@ -245,7 +267,7 @@ def load(ctx: Context, place: FieldPlace, node: ast.AST) -> Abstract:
     if buffer.kind == "done":
         return has_ended(ctx, buffer, node)
     ctx.builder.where = ctx.at(node)
-    entries = tuple(ctx.builder.load(Ref(buffer, place.indices, c, place.time)) for c in place.components)
+    entries = tuple(ctx.builder.load(ref) for ref in place.refs)
     return Matrix(entries, place.shape) if place.shape else entries[0]
 
 

@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import textwrap
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,8 @@ def read_source(function: Callable[..., Any]) -> Source:
 
 @functools.lru_cache(maxsize=1024)
 def _parsed(function: Callable[..., Any]) -> tuple[ast.FunctionDef, str, int, int, dict[int, frozenset[str]]]:
+    if function.__name__ == "<lambda>":
+        return _parsed_lambda(function)
     lines, start, file = source_of(function)
     text = "".join(lines)
     tree = ast.parse(textwrap.dedent(text))
@@ -88,13 +91,63 @@ def _parsed(function: Callable[..., Any]) -> tuple[ast.FunctionDef, str, int, in
             f"kernel {function.__name__} must be a plain function definition, got {type(node).__name__}"
         )
     node.body = structured(node.body)
+    _note_what_is_looked_into(node)
+    return node, _shown(file), start - 1, len(lines[0]) - len(lines[0].lstrip()), _allowances(lines)
+
+
+def _shown(file: str) -> str:
+    relative = os.path.relpath(file) if os.path.isabs(file) else file
+    return file if relative.startswith("..") else relative
+
+
+def _parsed_lambda(
+    function: Callable[..., Any],
+) -> tuple[ast.FunctionDef, str, int, int, dict[int, frozenset[str]]]:
+    """Return a lambda as the definition of a function, found in the text around it.
+
+    Raises:
+        TraceError: Several on one line look alike.
+    """
+    _, _, file = source_of(function)
+    lines = inspect.findsource(function)[0]
+    found = {ast.dump(n): n for n in _lambdas_at(lines, function)}
+    if len(found) != 1:
+        raise TraceError(
+            f"a lambda must be told from others on its line to be inlined, got {len(found)} that may be "
+            f"meant ({file}:{function.__code__.co_firstlineno}); write it as a def of its own"
+        )
+    given = next(iter(found.values()))
+    body = ast.copy_location(ast.Return(given.body), given.body)
+    node = ast.FunctionDef("lambda", given.args, [body], [])
+    _note_what_is_looked_into(node)
+    return ast.copy_location(node, given), _shown(file), 0, 0, _allowances(lines)
+
+
+def _lambdas_at(lines: list[str], function: Callable[..., Any]) -> list[ast.Lambda]:
+    """Return the lambdas that begin on a function's line and compile to what it is."""
+    code = function.__code__
+    tree = ast.parse("".join(lines))
+    begun = (n for n in ast.walk(tree) if isinstance(n, ast.Lambda) and n.lineno == code.co_firstlineno)
+    return [node for node in begun if _outline(_compiled(node, code.co_freevars)) == _outline(code)]
+
+
+def _compiled(node: ast.Lambda, free: tuple[str, ...]) -> types.CodeType:
+    """Return the code of a lambda that sees some names from a function around it."""
+    around = ast.parse(f"def around({', '.join(free)}): return lambda: 0")
+    around.body[0].body[0].value = node  # type: ignore[attr-defined]
+    outer = next(c for c in compile(around, "text", "exec").co_consts if isinstance(c, types.CodeType))
+    return next(c for c in outer.co_consts if isinstance(c, types.CodeType))
+
+
+def _outline(code: types.CodeType) -> tuple[Any, ...]:
+    known = tuple(repr(c) for c in code.co_consts if not isinstance(c, types.CodeType | str))
+    return code.co_code, code.co_names, code.co_varnames, code.co_freevars, known
+
+
+def _note_what_is_looked_into(node: ast.AST) -> None:
     for inner in ast.walk(node):
         if isinstance(inner, ast.Attribute | ast.Subscript):
             vars(inner.value)["looked_into"] = True  # see Captures
-    if os.path.isabs(file):
-        relative = os.path.relpath(file)
-        file = file if relative.startswith("..") else relative
-    return node, file, start - 1, len(lines[0]) - len(lines[0].lstrip()), _allowances(lines)
 
 
 def _allowances(lines: list[str]) -> dict[int, frozenset[str]]:

@@ -18,6 +18,7 @@ from diffsim.compiler.reading.further import UNFORESEEN, read_on
 from diffsim.compiler.reading.loops import MOST, lower_for, too_large
 from diffsim.compiler.reading.values import (
     Abstract,
+    Matrix,
     Object,
     Poisoned,
     Record,
@@ -31,6 +32,7 @@ from diffsim.compiler.reading.values import (
 )
 from diffsim.compiler.reading.whiles import Again, lower_again, lower_while
 from diffsim.errors import Diagnostic, DiffsimError, GradientError, TraceError
+from diffsim.language.fields import Field
 
 __all__ = ["Returned", "run"]
 
@@ -82,7 +84,9 @@ def _lower(ctx: Context, statement: ast.stmt) -> None:
     if handler is None:
         name = type(statement).__name__.lower()
         rule = "CONTROL-FLOW" if isinstance(statement, ast.Break | ast.Continue) else "SYNTAX"
-        ctx.error(statement, f"kernels must not use `{name}`; move it out of the kernel", rule=rule)
+        taped = isinstance(statement, ast.With) and "Tape" in ast.unparse(statement.items[0])
+        remedy = "rollout.value_and_grad() runs all adjoints" if taped else "move it out of the kernel"
+        ctx.error(statement, f"kernels must not use `{name}`; {remedy}", rule=rule)
     if ctx.builder.count > MOST:
         too_large(ctx, statement)
     ctx.builder.where = ctx.at(statement)
@@ -101,7 +105,37 @@ def _expression(ctx: Context, node: ast.Expr) -> None:
             same = ast.AugAssign(call.args[0], op, call.args[1])  # type: ignore[arg-type]
             lower_augmented(ctx, ast.copy_location(same, node))
             return
+    if _fill(ctx, node):
+        return
     evaluate(ctx, node.value)
+
+
+def _fill(ctx: Context, node: ast.Expr) -> bool:
+    """Lower `field.fill(value)` and `v.fill(value)` of a local vector; tell whether it is one of them."""
+    call = node.value
+    is_fill = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "fill"
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or not is_fill:
+        return False
+    place, base = call.func.value, evaluate(ctx, call.func.value)
+    fills_field = isinstance(base, Object) and isinstance(base.value, Field)
+    if len(call.args) != 1 or call.keywords or not (fills_field or isinstance(base, Matrix)):
+        return False
+    if isinstance(base, Object):
+        axes = len(base.value.shape)
+        names = [ast.Name(f"_axis{k}_", ast.Load()) for k in range(axes)]
+        index = ast.Tuple(list(names), ast.Load()) if axes > 1 else names[0] if axes else ast.Constant(None)
+        target = ast.Subscript(place, index, ast.Store())
+        body: ast.stmt = ast.Assign([target], call.args[0])
+        if axes:
+            over = ast.Tuple([ast.Name(n.id, ast.Store()) for n in names], ast.Store())
+            body = ast.For(over if axes > 1 else over.elts[0], place, [body], [])
+    else:
+        body = ast.Assign([place], call.args[0])
+    for part in ast.walk(body):
+        if not hasattr(part, "lineno"):
+            ast.copy_location(part, node)
+    ctx.run(ctx, [body])
+    return True
 
 
 # ---- branches ----
@@ -239,9 +273,12 @@ def _joined(ctx: Context, node: ast.If, then: Block, a: Abstract, orelse: Block,
 
 
 def _return(ctx: Context, node: ast.Return) -> None:
-    if len(ctx.frames) == 1 and node.value is not None:
+    if len(ctx.frames) == 1 and node.value is not None and not ctx.returns:
         ctx.error(
-            node, "kernels must not return values; add to self.cost or write a field", rule="CONTROL-FLOW"
+            node,
+            "a kernel that returns a value must name its type, as in `def total(self, t: ti.i32) -> float:`, "
+            f"got {ctx.text(node)}; or add to self.cost, or write a field",
+            rule="CONTROL-FLOW",
         )
     value = Object(None) if node.value is None else evaluate(ctx, node.value)
     raise Returned(Sequence(value.items) if isinstance(value, Record) and value.kind is Sequence else value)

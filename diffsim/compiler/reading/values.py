@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Union
 
-from diffsim.compiler.ir import Buffer, Const, Operand, Value, is_float
+import numpy as np
+
+from diffsim.compiler.ir import Buffer, Const, Operand, Ref, Value, is_float
 from diffsim.errors import TraceError
 from diffsim.language.fields import Field
 
@@ -20,6 +22,7 @@ __all__ = [
     "Object",
     "Poison",
     "Poisoned",
+    "Ranges",
     "Record",
     "Sequence",
     "TimeIndex",
@@ -96,13 +99,29 @@ class Record:
 
 @dataclass(frozen=True)
 class FieldPlace:
-    """An element of a field, or some of its components, that can be read and written."""
+    """An element of a field, or some of its components, that can be read and written.
+
+    Attributes:
+        shape: The shape of the components meant: () for one scalar.
+        components: Their positions.
+        last: The axes that they run along: () for components, else the last axes of the field.
+    """
 
     buffer: Buffer
     indices: tuple[Operand, ...]
     time: int | None
-    shape: tuple[int, ...]  # the shape of the components meant: () for one scalar
+    shape: tuple[int, ...]
     components: tuple[int, ...]
+    last: tuple[int, ...] = ()
+
+    @property
+    def refs(self) -> list[Ref]:
+        """The scalars in memory that are meant, in order."""
+        found = []
+        for k in self.components:
+            more = [Const(int(i), "i32") for i in np.unravel_index(k, self.last)] if self.last else []
+            found.append(Ref(self.buffer, (*self.indices, *more), 0 if self.last else k, self.time))
+        return found
 
 
 @dataclass
@@ -120,7 +139,18 @@ class Sequence:
     items: tuple[Abstract, ...]
 
 
-Abstract = Union[Object, TimeIndex, Matrix, Record, Sequence, Value, Const, Poison, Unset]
+@dataclass(frozen=True)
+class Ranges:
+    """A `range` or `ti.ndrange` whose bounds are known only when the kernel runs: what a loop may run over.
+
+    Attributes:
+        axes: The bounds of each axis.
+    """
+
+    axes: tuple[tuple[Abstract, ...], ...]
+
+
+Abstract = Union[Object, TimeIndex, Matrix, Record, Sequence, Ranges, Value, Const, Poison, Unset]
 
 
 def entries_of(value: Abstract) -> tuple[Operand, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 
-from diffsim.compiler.ir import NEWEST, Block, Buffer, Const, Operand, Ref, Value, is_float
+from diffsim.compiler.ir import NEWEST, Block, Buffer, Const, Operand, Value, is_float
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import end_world
 from diffsim.compiler.reading.quoting import indexed
@@ -31,8 +32,8 @@ def store(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> No
         ctx.buffers.acknowledged.add(place.buffer)
     ctx.builder.where = ctx.at(node)
     _warn_of_bases(ctx, place, value, node)
-    for component, entry in zip(place.components, fitted(ctx, place, value, node), strict=True):
-        ctx.builder.store(Ref(place.buffer, place.indices, component, place.time), entry)
+    for ref, entry in zip(place.refs, fitted(ctx, place, value, node), strict=True):
+        ctx.builder.store(ref, entry)
 
 
 def _warn_of_bases(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> None:
@@ -54,9 +55,9 @@ def accumulate(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST, 
     """
     check_writable(ctx, place, node, adds=True)
     ctx.builder.where = ctx.at(node)
-    for component, entry in zip(place.components, fitted(ctx, place, value, node), strict=True):
+    for ref, entry in zip(place.refs, fitted(ctx, place, value, node), strict=True):
         amount = entry if sign > 0 else ctx.builder.op("neg", entry)
-        ctx.builder.accumulate(Ref(place.buffer, place.indices, component, place.time), amount)
+        ctx.builder.accumulate(ref, amount)
 
 
 def write_any(
@@ -73,7 +74,7 @@ def write_any(
         sign: 0 stores, 1 adds, -1 subtracts.
     """
     for k, component in enumerate(place.components):
-        one = FieldPlace(place.buffer, place.indices, place.time, (), (component,))
+        one = dataclasses.replace(place, shape=(), components=(component,))
         then = Block()
         with ctx.builder.inside(then):
             if sign:

@@ -36,19 +36,27 @@ class Case:
         gradient: The gradient there, in f64.
         tolerance: The relative error that passes.
         tangents: Forward mode of the same program, None to leave it out.
+        meant: The gradient with surrogates, where the program has some and is looked at without them.
     """
 
     def __init__(
-        self, probe: Probe, values: Arrays, gradient: Arrays, tolerance: float, tangents: Tangents | None
+        self,
+        probe: Probe,
+        values: Arrays,
+        gradient: Arrays,
+        tolerance: float,
+        tangents: Tangents | None,
+        meant: Arrays | None = None,
     ) -> None:
         self.probe, self.gradient, self.tolerance, self.tangents = probe, gradient, tolerance, tangents
+        self.meant = gradient if meant is None else meant
         self.values = {key: np.asarray(array, dtype=np.float64) for key, array in values.items()}
         self.scales = {key: size_of(array) for key, array in self.values.items()}
         self.here = probe.cost(self.values)
 
     def effects(self) -> dict[str, str]:
         """Find out what lies behind the elements of the gradient that are exactly zero."""
-        return effects_of_zeros(self.probe, self.values, self.gradient, _EPSILON)
+        return effects_of_zeros(self.probe, self.values, self.meant, _EPSILON)
 
     def random(self, rng: np.random.Generator) -> Arrays:
         """Draw a direction: normal numbers of the size of each field's values."""

@@ -16,6 +16,7 @@ from diffsim.errors import ConfigError, GradientError
 from diffsim.rollout.grad.case import Case, Place
 from diffsim.rollout.grad.probe import Arrays, Probe, other_precision
 from diffsim.rollout.grad.report import Direction, GradientReport, Worst
+from diffsim.rollout.grad.surrogates import bare_probe, compared_in_single, with_surrogates
 from diffsim.rollout.grad.tangent import Tangents
 from diffsim.rollout.grad.verdict import VERDICTS
 
@@ -78,17 +79,30 @@ def check_grad(
         places = _places(values, components, seed)
         notes: list[str] = []
         probe, info, exact = own, rollout._info, gradient
+        fields = [leaf.field for leaf in leaves]
         if real == "f32":
             info = dataclasses.replace(rollout._info, precision=64)
-            fields = [leaf.field for leaf in leaves]
             probe = other_precision(rollout._program, info, engine.plan, engine.mode, fields)
             stack.callback(probe.close)
             exact = probe.gradient(values)
-        tangents = stack.enter_context(_tangents(rollout, info, notes)) if forward else None
-        case = Case(probe, values, exact, _TOLERANCE["f64"] if real == "f32" else allowed, tangents)
-        report = _report(case, directions, seed, places, notes, _features(engine.lowered))
+        meant, single = exact, gradient
+        surrogates = bool(engine.lowered.buffers.surrogates)
+        if surrogates:  # differences know nothing of them
+            probe = bare_probe(rollout, info, fields, stack)
+            exact = single = probe.gradient(values)
+            if real == "f32":
+                single = bare_probe(rollout, rollout._info, fields, stack).gradient(values)
+        tangents = stack.enter_context(_tangents(rollout, info, notes, surrogates)) if forward else None
+        allowed_in_double = _TOLERANCE["f64"] if real == "f32" else allowed
+        case = Case(probe, values, exact, allowed_in_double, tangents, meant)
+        report = _report(case, directions, seed, places, notes, _features(probe.engine.lowered))
+        if surrogates:
+            rng = np.random.default_rng(seed)
+            drawn = [case.random(rng) for _ in range(directions if forward else 0)]
+            report = with_surrogates(report, rollout, info, case, drawn)
         if real == "f32":
-            report = _single(report, case, gradient, directions, seed, allowed)
+            report = _single(report, case, single, directions, seed, allowed)
+            report = compared_in_single(report, meant, gradient, allowed) if surrogates else report
         if modes:
             report = _with_modes(report, own, values, gradient, real)
         return report
@@ -134,11 +148,13 @@ def _places(values: Arrays, components: bool | int, seed: int) -> list[Place]:
 
 
 @contextmanager
-def _tangents(rollout: Any, info: runtime.RuntimeInfo, notes: list[str]) -> Iterator[Tangents | None]:
+def _tangents(
+    rollout: Any, info: runtime.RuntimeInfo, notes: list[str], bare: bool
+) -> Iterator[Tangents | None]:
     """Make forward mode, or note why there is none."""
     engine = rollout._engine
     try:
-        made = Tangents(rollout._program, info, engine.plan, engine.mode)
+        made = Tangents(rollout._program, info, engine.plan, engine.mode, bare)
     except GradientError as error:
         notes.append(f"forward mode ({error})")
         yield None
@@ -197,7 +213,7 @@ def _report(
             verdict = "unsure"
     effects = case.effects()
     stairs = tuple(key for key, word in effects.items() if word == "staircase")
-    dead = (key for key, word in effects.items() if word == "dead" and not np.any(case.gradient[key]))
+    dead = (key for key, word in effects.items() if word == "dead" and not np.any(case.meant[key]))
     if stairs and verdict == "right":
         verdict = "staircase"
     report = GradientReport(

@@ -94,7 +94,7 @@ class Probe:
 
 
 def other_precision(
-    program: Program, info: RuntimeInfo, plan: Plan, mode: str, fields: Sequence[Valued]
+    program: Program, info: RuntimeInfo, plan: Plan, mode: str, fields: Sequence[Valued], bare: bool = False
 ) -> Probe:
     """Make a probe of a program in another precision than the runtime's, with memory of its own.
 
@@ -104,9 +104,10 @@ def other_precision(
         plan: How the program is run; its windows, lanes and checkpoints are kept.
         mode: `step` or `fused`.
         fields: What to vary.
+        bare: Pass over surrogate adjoints.
     """
     with _taichi.default_real(info.real):
-        lowered = lower_program(program, info.real, plan.steps)
+        lowered = lower_program(program, info.real, plan.steps, bare)
         stages = adjoint_stages(lowered, info.real, plan.steps, "")
     engine = Engine(lowered, stages, dataclasses.replace(plan, mode=mode), info, verify=False)
     inputs = Inputs(engine)

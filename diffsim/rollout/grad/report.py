@@ -96,6 +96,8 @@ class GradientReport:
         double: For a rollout in f32, the report of the same program in f64.
         notes: What was skipped, and why.
         stairs: Fields with elements whose gradient is exactly zero, while the cost moves in jumps with them.
+        surrogates: Functions and kernels whose adjoint is a surrogate. Slopes and differences are then those
+            of the program without surrogates, in which these are differentiated like all else.
         dead: Fields whose gradient is exactly zero, and which moved the cost at no step, however large.
     """
 
@@ -112,6 +114,7 @@ class GradientReport:
     notes: tuple[str, ...] = field(default=())
     stairs: tuple[str, ...] = ()
     dead: tuple[str, ...] = ()
+    surrogates: tuple[str, ...] = ()
 
     @property
     def error(self) -> float:
@@ -136,6 +139,8 @@ class GradientReport:
                 text += ": single precision is too coarse for this program, use precision=64"
         else:
             text = _SENTENCES[self.verdict].format(error=self.error, step=step, stairs=", ".join(self.stairs))
+        if self.surrogates and self.verdict == "right":
+            text = f"but for the surrogate gradient of {', '.join(self.surrogates)}, {text}"
         if self.verdict == "kink" and self.passed:
             text = "the cost has a kink at this point; the gradient agrees with central differences across it"
         return "; ".join([text, *self._others()])

@@ -93,14 +93,17 @@ class Tangents:
         info: How the runtime was started, with the precision to compute in.
         plan: How the rollout is run; its window and layout are kept.
         mode: `step` or `fused`.
+        bare: Pass over surrogate adjoints.
 
     Raises:
         GradientError: A function has no known derivative.
     """
 
-    def __init__(self, program: Program, info: RuntimeInfo, plan: Plan, mode: str) -> None:
+    def __init__(
+        self, program: Program, info: RuntimeInfo, plan: Plan, mode: str, bare: bool = False
+    ) -> None:
         with _taichi.default_real(info.real):
-            lowered = lower_program(program, info.real, plan.steps)
+            lowered = lower_program(program, info.real, plan.steps, bare)
         made, self._beside = tangent_program(lowered, info.real)
         layout = dataclasses.replace(plan.layout, checkpoints=0, windows=0)
         chosen = dataclasses.replace(plan, mode=mode, layout=layout)
