@@ -7,7 +7,7 @@ import sys
 
 NAMES = (
     *("mass_spring", "wave", "mpm", "training", "long", "memory", "overhead", "worlds", "gpu"),
-    *("analysis", "smoke", "functions", "compilers", "first", "versions", "once"),
+    *("analysis", "smoke", "functions", "compilers", "first", "versions", "once", "estimates"),
 )
 BY_NAME = ("learning",)  # an hour or more: run only when it is named
 

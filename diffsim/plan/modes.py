@@ -235,7 +235,9 @@ def mode_rows(plan: _Chosen) -> list[tuple[str, str]]:
 
 
 def show_seconds(seconds: float) -> str:
-    """Return a time for people: `7.1 ms`."""
+    """Return a time for people: `7.1 ms`, `2.4 min`."""
+    if seconds >= 100.0:
+        return f"{seconds / 60.0:.3g} min"
     for unit, factor in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= factor:
             return f"{seconds / factor:.3g} {unit}"
