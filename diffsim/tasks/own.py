@@ -151,7 +151,8 @@ class OwnTask(Task):
             ConfigError: An option names no such field, or there is nothing to optimise.
             StateError: The simulator has no cost.
         """
-        from diffsim.language.fields import Control, Param
+        from diffsim.language.controls import Control
+        from diffsim.language.fields import Param
 
         fields = rollout._program.fields.values()
         if not self.config.wrt and not any(isinstance(field, Param | Control) for field in fields):
