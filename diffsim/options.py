@@ -40,6 +40,7 @@ class _Rule:
     maximum: float | None = None
     above: float | None = None
     choices: tuple[Any, ...] = ()
+    repeated: bool = False
 
 
 def option(
@@ -50,6 +51,7 @@ def option(
     maximum: float | None = None,
     above: float | None = None,
     choices: tuple[Any, ...] = (),
+    repeated: bool = False,
 ) -> Any:
     """Declare a field of an `Options` dataclass.
 
@@ -60,11 +62,12 @@ def option(
         maximum: The largest number allowed.
         above: A number that the value must be greater than.
         choices: The only values allowed.
+        repeated: Of a tuple: the command line gives each item by itself, `--set a --set b`, not `a,b`.
 
     Returns:
         A dataclass field.
     """
-    rule = _Rule(help, minimum, maximum, above, tuple(choices))
+    rule = _Rule(help, minimum, maximum, above, tuple(choices), repeated)
     return field(default=default, metadata={_RULE: rule})
 
 
@@ -99,7 +102,7 @@ class OptionInfo:
         if self.rule.choices:
             return "|".join(str(choice) for choice in self.rule.choices)
         word = {int: "INT", float: "FLOAT", bool: "BOOL", str: "TEXT"}[self.kind]
-        if self.length is None:
+        if self.length is None or self.rule.repeated:
             return word
         return ",".join([word] * self.length) if self.length else f"{word},..."
 
@@ -169,14 +172,15 @@ class OptionInfo:
         Raises:
             ConfigError: The text does not stand for such a value, or the value breaks a limit.
         """
-        words = [text] if self.length is None else [word.strip() for word in text.split(",")]
+        one = self.length is None or self.rule.repeated
+        words = [text] if one else [word.strip() for word in text.split(",")]
         try:
             values = tuple(self.kind(word) for word in words)
         except ValueError:
             raise self.refuse(text, label) from None
         if len(values) != (self.length or len(values)) or not all(map(self._fits, values)):
             raise self.refuse(text, label)
-        return values[0] if self.length is None else values
+        return values[0] if one else values
 
     def refuse(self, value: object, label: str) -> ConfigError:
         """Make the error of a value that is not allowed."""

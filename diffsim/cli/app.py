@@ -1,4 +1,4 @@
-"""The command line: `diffsim list | train | resume | render | plan | explain | check`.
+"""The command line: `diffsim list | train | resume | render | plan | bench | explain | check`.
 
 Whatever a user gets wrong ends in one line on standard error and exit status 2. Taichi and Matplotlib are
 imported only by the commands that need them.
@@ -14,11 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffsim.cli.commands import CheckOptions, ResumeOptions, SurveyOptions, TaskCommand, flags_of
+from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
 from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
+from diffsim.cli.words import (
+    EVERY,
+    FOLDER,
+    NO_PICTURES,
+    QUIET,
+    TRAIN,
+    bench_options,
+    check_options,
+    explain_options,
+    plan_options,
+    train_options,
+)
 from diffsim.errors import ConfigError, DiffsimError
 from diffsim.tasks.registry import load_task, simulator_names, simulator_target, task_names
+from diffsim.tasks.targets import called
 
 if TYPE_CHECKING:
     from diffsim.cli.survey import Work
@@ -117,15 +130,6 @@ def _table(title: str, rows: dict[str, str]) -> str:
     return "\n".join([f"{title}:", *(lines or ["  none"])])
 
 
-_NAME = click.Argument(["name"], metavar="NAME")
-_NAME_OR_ALL = click.Argument(["name"], metavar="NAME", required=False)
-_MEASURE = click.Option(["--measure"], is_flag=True, help="compile every mode and time it on a few steps")
-_QUIET = click.Option(["--quiet"], is_flag=True, help="show nothing but errors")
-_NO_PICTURES = click.Option(
-    ["--no-pictures", "no_pictures"], is_flag=True, help="draw nothing; diffsim render FOLDER does later"
-)
-
-
 def _train(
     name: str | None, out: str | None, quiet: bool, jobs: int | None, no_pictures: bool, **given: Any
 ) -> int:
@@ -142,7 +146,7 @@ def _train(
     if name is None:
         return _train_all(out, quiet, jobs, given | {"no_pictures": no_pictures})
     _check_jobs(jobs)
-    path = Path(out) if out is not None else free_folder(name)
+    path = Path(out) if out is not None else free_folder(called(name))
     check_new(path)
     settings, _ = resolve(name, given)
     progress = make_progress(quiet)
@@ -263,6 +267,11 @@ def _plan(name: str, measure: bool, **given: Any) -> int:
     return 0
 
 
+def _bench(name: str, **given: Any) -> int:
+    """Compile NAME in every mode, time each on a few steps and print a table; the same as plan --measure."""
+    return _plan(name, True, **given)
+
+
 def _measure_modes(simulator: Any, settings: Settings, task: Task) -> int:
     """Show what each mode costs."""
     from diffsim.rollout import Rollout
@@ -280,6 +289,9 @@ def _explain(name: str, **given: Any) -> int:
     """Say what was made of each kernel of NAME: rewrites, tapes, guards, and why; nothing is compiled."""
     from diffsim.plan.planning import explanation
 
+    kind = load_task(name)
+    if given["steps"] is None and "steps" not in kind.sizes():
+        given["steps"] = kind.check_steps
     settings, task = resolve(name, given)
     simulator = start(settings, task)
     click.echo(str(explanation(simulator, steps=settings.run.steps)))
@@ -305,72 +317,6 @@ def _check(name: str | None, jobs: int | None, quiet: bool = False, **given: Any
     return 0 if report.passed else 1
 
 
-_SHARED = (
-    *(
-        "steps",
-        "seed",
-        "worlds",
-        "memory",
-        "host_memory",
-        "spill",
-        "disk_memory",
-        "schedule",
-        "mode",
-        "chunk",
-    ),
-    *("arch", "precision", "threads", "guard"),
-)
-_FOLDER = click.Argument(["folder"], metavar="FOLDER")
-
-
-_ALL: list[click.Parameter] = [
-    click.Option(
-        ["--all", "all_tasks"], is_flag=True, expose_value=False, help="every task that is installed"
-    ),
-    *flags_of(SurveyOptions),
-]
-_TRAIN_ONLY: list[click.Parameter] = [
-    *_ALL,
-    click.Option(["--out"], metavar="FOLDER", help="run folder to make [runs/NAME]"),
-    click.Option(["--smoke"], is_flag=True, help="few steps and iterations, to see that all works"),
-    _NO_PICTURES,
-    _QUIET,
-]
-
-
-def _train_options(task: type[Task] | None) -> list[click.Parameter]:
-    from diffsim.tasks.runs.settings import OptimizerOptions, RunOptions
-
-    suited = dict(task.optimizer) if task else {}
-    chosen = {"optimizer": suited.pop("name", None), **suited}
-    run = flags_of(RunOptions, **_own_defaults(task))
-    return [_NAME_OR_ALL, *run, *flags_of(OptimizerOptions, **chosen)]
-
-
-def _plan_options(task: type[Task] | None) -> list[click.Parameter]:
-    from diffsim.tasks.runs.settings import RunOptions
-
-    return [_NAME, *flags_of(RunOptions, (*_SHARED, "iterations"), **_own_defaults(task)), _MEASURE]
-
-
-def _explain_options(task: type[Task] | None) -> list[click.Parameter]:
-    from diffsim.tasks.runs.settings import RunOptions
-
-    return [_NAME, *flags_of(RunOptions, _SHARED, **_own_defaults(task))]
-
-
-def _check_options(task: type[Task] | None) -> list[click.Parameter]:
-    from diffsim.tasks.runs.settings import RunOptions
-
-    steps = task.check_steps if task else None
-    suited = (task.suited() if task else {}) | {"steps": steps, "precision": 64}
-    return [_NAME_OR_ALL, *flags_of(RunOptions, _SHARED, **suited), *flags_of(CheckOptions)]
-
-
-def _own_defaults(task: type[Task] | None) -> dict[str, Any]:
-    return {"steps": task.steps, "iterations": task.iterations, **task.suited()} if task else {}
-
-
 def _add(
     name: str, function: Any, params: list[click.Parameter], shared: Any = None, small: bool = False
 ) -> None:
@@ -388,9 +334,10 @@ def _add(
     _cli.add_command(made)
 
 
-_add("train", _train, _TRAIN_ONLY, _train_options)
-_add("resume", _resume, [_FOLDER, *flags_of(ResumeOptions), _NO_PICTURES, _QUIET])
-_add("render", _render, [_FOLDER, _QUIET])
-_add("plan", _plan, [], _plan_options)
-_add("explain", _explain, [], _explain_options)
-_add("check", _check, _ALL, _check_options, small=True)
+_add("train", _train, TRAIN, train_options)
+_add("resume", _resume, [FOLDER, *flags_of(ResumeOptions), NO_PICTURES, QUIET])
+_add("render", _render, [FOLDER, QUIET])
+_add("plan", _plan, [], plan_options)
+_add("bench", _bench, [], bench_options)
+_add("explain", _explain, [], explain_options)
+_add("check", _check, EVERY, check_options, small=True)

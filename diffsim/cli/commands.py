@@ -11,6 +11,7 @@ import click
 from diffsim.errors import ConfigError
 from diffsim.options import OptionInfo, Options, flag_of, option, options_of, unknown_name
 from diffsim.tasks.registry import load_task, task_names
+from diffsim.tasks.targets import is_target
 
 if TYPE_CHECKING:
     from diffsim.tasks.task import Task
@@ -74,12 +75,23 @@ def flags_of(cls: type[Options], only: Sequence[str] | None = None, **defaults: 
             names = [info.name, f"{flag_of(info.name)}/{flag_of('no_' + info.name)}"]
             made.append(click.Option(names, default=None, help=text))
         else:
+            names, many = [info.name, flag_of(info.name)], info.rule.repeated
             made.append(
                 click.Option(
-                    [info.name, flag_of(info.name)], type=_Value(info), metavar=info.metavar, help=text
+                    names,
+                    type=_Value(info),
+                    metavar=info.metavar,
+                    help=text,
+                    multiple=many,
+                    callback=_given if many else None,
                 )
             )
     return made
+
+
+def _given(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Return None for an option that may be repeated and was left out."""
+    return value or None
 
 
 class TaskCommand(click.Command):
@@ -140,6 +152,9 @@ class TaskCommand(click.Command):
 
     def _find(self, ctx: click.Context, args: list[str]) -> str | None:
         """Find the task among the words; its own options are known only then."""
+        own = self._own(ctx, args)
+        if own is not None:
+            return own
         known, found = task_names(), None
         for word in args:
             if word not in known:
@@ -154,6 +169,20 @@ class TaskCommand(click.Command):
                     return word
         ctx.meta.pop(TASK, None)
         return found
+
+    def _own(self, ctx: click.Context, args: list[str]) -> str | None:
+        """Find a class of the user's among the words: it has a colon, and is no option's value."""
+        from diffsim.tasks.own import OwnTask
+
+        ctx.meta.pop(TASK, None)
+        taking = [
+            p for p in [*self.get_params(ctx), *flags_of(OwnTask.Config)] if isinstance(p, click.Option)
+        ]
+        with_value = {word for p in taking if not p.is_flag for word in p.opts}
+        for before, word in zip(["", *args], args, strict=False):
+            if is_target(word) and not word.startswith("-") and before not in with_value:
+                return word
+        return None
 
 
 def _no_task(args: list[str]) -> str:

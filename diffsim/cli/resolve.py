@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsim.options import Options, flag_of, options_of
 from diffsim.tasks.registry import load_task
+from diffsim.tasks.targets import is_target, lasting
 
 if TYPE_CHECKING:
     from diffsim.language.simulator import Simulator
@@ -38,10 +39,10 @@ def resolve(name: str, given: Mapping[str, Any], small: bool = False) -> tuple[S
     values = {key: value for key, value in given.items() if value is not None}
     own = [info.name for info in options_of(kind.Config)]
     shared = [info.name for info in options_of(RunOptions)]
-    run: dict[str, Any] = {"steps": kind.steps, "iterations": kind.iterations, **kind.suited()}
+    run: dict[str, Any] = {**kind.sizes(), **kind.suited()}
     smoke = values.pop("smoke", False)
     if smoke:
-        run |= {key: min(run[key], _SMOKE[key]) for key in _SMOKE}
+        run |= {key: min(run.get(key, most), most) for key, most in _SMOKE.items()}
         run |= {key: value for key, value in kind.smoke.items() if key in shared}
     config = {key: value for key, value in kind.smoke.items() if key in own and (smoke or small)}
 
@@ -52,7 +53,9 @@ def resolve(name: str, given: Mapping[str, Any], small: bool = False) -> tuple[S
     optimizer = resolve_optimizer(kind, pick(OptimizerOptions))
     settled = kind.Config.read(config | pick(kind.Config), flag_of)
     task = kind(settled)
-    return Settings(name, chosen, optimizer, settled.plain(), task.data()), task
+    return Settings(
+        lasting(name) if is_target(name) else name, chosen, optimizer, settled.plain(), task.data()
+    ), task
 
 
 def start(settings: Settings, task: Task) -> Simulator:

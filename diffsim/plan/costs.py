@@ -1,7 +1,8 @@
 """Estimating what a mode costs before anything is compiled: the seconds to compile, and those of a gradient.
 
-Coarse on purpose: compile times come out within a factor of about two on the machines they were fitted on,
-run times tell launches that matter from launches that do not. What is decided by them is measured later.
+Coarse on purpose: compile times come out within a factor of two for nine programs of ten on the machine they
+were fitted on (`python -m benchmarks estimates`), run times tell launches that matter from launches that do
+not. What is decided by them is measured later.
 """
 
 from __future__ import annotations
@@ -15,20 +16,12 @@ from diffsim.compiler.checks.ranges import Ranges
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.codegen.stepwise import PHASES, Threads, groups_of, worth_sharing
-from diffsim.compiler.ir import Accumulate, For, If, Load, Op, Stage, Store, walk
+from diffsim.compiler.ir import For, If, Op, Stage
+from diffsim.plan.compiling import Compiling
 from diffsim.runtime import RuntimeInfo
 
 __all__ = ["Costs"]
 
-# Seconds of one kernel with n operations, a accesses to memory and b loops and branches, compiled by
-# Taichi 1.7.4 on one core: a least-squares fit to the kernels of a wave, a robot and an MPM, alone, fused and
-# in chunks of 2 to 16 steps. The square is what several passes over all pairs of accesses take.
-_KERNEL, _OPERATION, _PAIR = 0.04, 1e-3, 4.5e-6
-# The same by LLVM at once, optimised and as fast as can be: of those and a smoke, within a factor of two to
-# three; what is printed in lanes takes longer.
-_NATIVE, _NATIVE_OPERATION = 0.015, 0.7e-3
-_BRIEF, _BRIEF_OPERATION = 2.5e-3, 0.06e-3
-_MOVES = 9  # kernels that move States and gradients, in every mode
 _UNKNOWN_TRIPS = 1000.0  # of a loop whose bounds are computed
 _EARLY_TRIPS = 32.0  # at most, of a loop that may be left early, whose bound is far from what it takes
 _ITERATION = 8  # operations of an iteration of a loop that a GPU shares, where a world's work is spread
@@ -48,14 +41,8 @@ class _Machine:
 
 @dataclass(frozen=True)
 class _Size:
-    """One stage: its operations, accesses and blocks as printed, those executed, and the loops it shares.
+    """One stage: the operations that a round of it runs, the loops it shares, and its rounds in a step."""
 
-    All are those of one round; `rounds` tells how often it is run in a step.
-    """
-
-    operations: int
-    accesses: int
-    blocks: int
     work: float
     tasks: int
     rounds: int = 1
@@ -73,16 +60,14 @@ class Costs:
 
     def __init__(self, stages: StageSet, info: RuntimeInfo, layout: Layout, recomputation: float) -> None:
         self._layout, self._recomputation = layout, recomputation
-        self._native = info.native
         self._machine = _machine(info)
         threads = Threads(info.threads if info.on_cpu else 0, info.native)
+        groups = {phase: groups_of(stages, phase, info.real) for phase in PHASES}
         self._groups = {
-            phase: [
-                [_measure(part, layout, threads) for part in group]
-                for group in groups_of(stages, phase, info.real)
-            ]
-            for phase in PHASES
+            phase: [[_measure(part, layout, threads) for part in group] for group in found]
+            for phase, found in groups.items()
         }
+        self._compiling = Compiling(groups, layout, threads)
 
     @property
     def work(self) -> int:
@@ -96,30 +81,17 @@ class Costs:
             mode: `step`, `chunk` or `fused`.
             chunk: Steps of one launch of mode `chunk`.
         """
-        groups = self._groups
-        if mode == "fused":
-            forward = [s for phase in PHASES[:3] for group in groups[phase] for s in group]
-            backward = [s for phase in PHASES[3:] for group in groups[phase] for s in group]
-            texts = [forward, backward]
-        elif mode == "step":
-            texts = [group for phase in PHASES for group in groups[phase]]
-        else:
-            texts = [g for phase in PHASES if not phase.startswith("step") for g in groups[phase]]
-            for phase in ("step", "step_adj"):
-                whole = [s for group in groups[phase] for s in group for _ in range(s.rounds)]
-                texts += [whole * chunk, *([whole] if self._left_over(chunk) else [])]
-        if self._native:
-            return sum(_NATIVE + _NATIVE_OPERATION * sum(s.operations for s in text) for text in texts)
-        return _MOVES * _KERNEL + sum(_text_seconds(text) for text in texts)
+        return self._compiling.seconds(mode, chunk, self._left_over(chunk))
 
     @property
     def check_seconds(self) -> float:
         """The seconds to compile mode `step` for the few steps that other modes are compared with."""
-        if not self._native:
-            return self.compile_seconds("step")
-        texts = [group for phase in PHASES for group in self._groups[phase]]
-        operations = sum(s.operations for text in texts for s in text)
-        return _BRIEF * (_MOVES + len(texts)) + _BRIEF_OPERATION * operations
+        return self._compiling.check_seconds
+
+    @property
+    def longest_kernel(self) -> tuple[str, int]:
+        """The kernel that takes longest to compile, and the operations of its text."""
+        return self._compiling.longest
 
     def run_seconds(self, mode: str, chunk: int = 0) -> float:
         """Return the seconds of one gradient in a mode.
@@ -165,12 +137,6 @@ def _machine(info: RuntimeInfo) -> _Machine:
     return _Machine(15e-6, 4e-6, 4e-9, 4e-9, 16384, 65536)
 
 
-def _text_seconds(sizes: Iterable[_Size]) -> float:
-    sizes = list(sizes)
-    places = sum(s.accesses + s.blocks for s in sizes)
-    return _KERNEL + _OPERATION * sum(s.operations for s in sizes) + _PAIR * places**2
-
-
 def _measure(stage: Stage, layout: Layout, threads: Threads) -> _Size:
     stage = expanded(stage)
     ranges = Ranges(stage.body, stage.t, layout.steps)
@@ -192,12 +158,8 @@ def _measure(stage: Stage, layout: Layout, threads: Threads) -> _Size:
                 total += 1.0
         return total
 
-    every = list(walk(stage.body))
     shared = not threads.on_cpu or worth_sharing(stage.body, layout.worlds, threads)
     return _Size(
-        len(every),
-        sum(2 if isinstance(op, Accumulate) else isinstance(op, Load | Store) for op in every),
-        sum(isinstance(op, For | If) for op in every),
         work(stage.body.ops),
         sum(isinstance(op, For) for op in stage.body.ops) if shared else 0,
         1 if stage.loop is None else stage.loop.count,

@@ -74,6 +74,7 @@ def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request:
         candidates=launched.candidates,
         tunable=launched.tunable,
         iterations=int(request.iterations),
+        remedy=launched.remedy,
     )
 
 

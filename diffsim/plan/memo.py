@@ -9,29 +9,15 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from diffsim import _taichi
 from diffsim.compiler.codegen.stages import StageSet
-from diffsim.compiler.ir import (
-    Accumulate,
-    Block,
-    Buffer,
-    Const,
-    For,
-    If,
-    Let,
-    Load,
-    Op,
-    Operand,
-    Ref,
-    Store,
-    Value,
-    blocks_of,
-)
+from diffsim.compiler.ir import Value
 from diffsim.files import cache_folder, write_atomically
+from diffsim.plan.fingerprint import lines
 from diffsim.plan.modes import Timing
 from diffsim.plan.report import Plan
 from diffsim.plan.request import MODES
@@ -125,48 +111,9 @@ def key_of(stages: StageSet, info: RuntimeInfo, plan: Plan) -> str:
             numbers[stage.t] = len(numbers)
             loop = "" if stage.loop is None else f" {stage.loop.count} {stage.loop.until}"
             digest.update(f"{phase} {numbers[stage.t]}{loop}".encode())
-            for line in _lines(stage.body, numbers):
+            for line in lines(stage.body, numbers):
                 digest.update(line.encode())
     return digest.hexdigest()[:32]
-
-
-def _lines(block: Block, numbers: dict[Value, int]) -> Iterator[str]:
-    """Tell a block's operations as text that is the same for equal programs."""
-
-    def name(operand: Operand) -> str:
-        if isinstance(operand, Const):
-            return f"{operand.value!r}:{operand.dtype}"
-        return f"%{numbers.setdefault(operand, len(numbers))}:{operand.dtype}"
-
-    def place(ref: Ref) -> str:
-        return f"{_buffer(ref.buffer)}[{' '.join(map(name, ref.indices))}].{ref.component}@{ref.time}"
-
-    def names(operands: Sequence[Operand]) -> str:
-        return " ".join(map(name, operands))
-
-    def line(op: Op) -> str:
-        if isinstance(op, Let):
-            return f"let {name(op.result)} {op.fn} {names(op.args)}"
-        if isinstance(op, Load):
-            return f"load {name(op.result)} {place(op.ref)}"
-        if isinstance(op, Store | Accumulate):
-            return f"{type(op).__name__} {place(op.ref)} {name(op.value)}"
-        if isinstance(op, For):
-            head = names([op.index, op.start, op.stop, *op.inits, *op.params, *op.results])
-            return f"for {head} {op.parallel} {op.descending}"
-        if isinstance(op, If):
-            return f"if {name(op.cond)} {names(op.results)}"
-        return f"call {names([*op.args, *op.params, *op.results])}"
-
-    for op in block.ops:
-        yield line(op) + "\n"
-        for inner in blocks_of(op):
-            yield from _lines(inner, numbers)
-    yield f"yield {names(block.yields)}\n"
-
-
-def _buffer(buffer: Buffer) -> str:
-    return f"{buffer.name} {buffer.kind} {buffer.dtype} {buffer.shape} {buffer.per_world}"
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from diffsim.runtime import RuntimeInfo
 
 __all__ = [
     "COMPILE_BUDGET",
+    "PATIENCE",
     "Candidate",
     "ModeChoice",
     "Timing",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 COMPILE_BUDGET = 10.0  # seconds that a chunk, or a mode that is only tried, may take to compile
+PATIENCE = 60.0  # seconds to compile from which on another mode is taken, whatever it costs to run
 _LONGEST_CHUNK = 64
 
 
@@ -74,6 +76,7 @@ class ModeChoice:
         compile_seconds: Expected seconds to compile it, with mode `step` that it is compared with.
         candidates: All modes.
         tunable: They may be measured, and another mode chosen.
+        remedy: What would make it compile in less than a minute; empty where it does.
     """
 
     mode: str
@@ -82,6 +85,7 @@ class ModeChoice:
     compile_seconds: float
     candidates: tuple[Candidate, ...]
     tunable: bool
+    remedy: str = ""
 
 
 def block_of(info: RuntimeInfo, worlds: int, mode: str) -> int:
@@ -142,25 +146,55 @@ def choose_mode(
         for mode, chunk in (("step", 0), ("chunk", length), ("fused", 0))
     }
 
+    def waiting(mode: str) -> float:
+        return every[mode].compile_seconds + (costs.check_seconds if mode != "step" else 0.0)
+
     def chosen(mode: str, reason: str, tunable: bool = False) -> ModeChoice:
-        seconds = every[mode].compile_seconds + (costs.check_seconds if mode != "step" else 0.0)
-        return ModeChoice(mode, reason, every[mode].chunk, seconds, tuple(every.values()), tunable)
+        remedy = _remedy(costs, info) if waiting(mode) > PATIENCE else ""
+        return ModeChoice(
+            mode, reason, every[mode].chunk, waiting(mode), tuple(every.values()), tunable, remedy
+        )
 
     if request.mode != "auto" or request.chunk is not None:
         return chosen("chunk" if request.mode == "auto" else request.mode, "asked for")
     mode, reason = _by_rule(stages.lowered, info, request)
-    if not info.tune:
-        return chosen(mode, reason)
     step, fused = every["step"], every["fused"]
-    if mode == "fused" and not pays(
-        fused.compile_seconds, step.seconds, fused.seconds, int(request.iterations)
+    if (
+        info.tune
+        and mode == "fused"
+        and not pays(fused.compile_seconds, step.seconds, fused.seconds, int(request.iterations))
     ):
         mode = "step"
         reason = (
             f"fused would compile for about {show_seconds(fused.compile_seconds)}, more than it wins in "
             f"{request.iterations:,} gradient(s)"
         )
-    return chosen(mode, reason, tunable=True)
+    if waiting(mode) > PATIENCE:
+        mode, reason = _sooner(mode, every, waiting)
+    return chosen(mode, reason, tunable=info.tune)
+
+
+def _sooner(mode: str, every: Mapping[str, Candidate], waiting: Callable[[str], float]) -> tuple[str, str]:
+    """Return a mode that compiles in less than a minute; the one that is soonest ready where none does."""
+    took = f"{mode} would compile for about {show_seconds(waiting(mode))}"
+    within = [other for other in every if waiting(other) <= PATIENCE]
+    if within:
+        best = min(within, key=lambda other: every[other].seconds)
+        return best, f"{took}, longer than anybody should wait"
+    best = min(every, key=waiting)
+    return best, "every mode compiles for more than a minute, and this one is soonest ready"
+
+
+def _remedy(costs: Costs, info: RuntimeInfo) -> str:
+    """Say what makes a program compile sooner."""
+    name, operations = costs.longest_kernel
+    text = (
+        f"most of it is {name}, {operations:,} operations as printed; let loops be loops where ti.static "
+        "unrolls them, or make several kernels of it"
+    )
+    if info.on_cpu and not info.native:
+        text += "; compiler='native' compiles ten times as fast (llvmlite must be installed)"
+    return text
 
 
 class _Chosen(Protocol):
@@ -177,6 +211,8 @@ class _Chosen(Protocol):
     @property
     def compiled(self) -> float: ...
     @property
+    def remedy(self) -> str: ...
+    @property
     def measured(self) -> tuple[Timing, ...]: ...
 
 
@@ -191,6 +227,7 @@ def mode_rows(plan: _Chosen) -> list[tuple[str, str]]:
     compiling = [f"about {show_seconds(plan.compile_seconds)} expected"] if plan.compile_seconds else []
     compiling += [f"{show_seconds(plan.compiled)} so far"] if plan.compiled else []
     rows += [("compile", ", ".join(compiling))] if compiling else []
+    rows += [("  sooner", plan.remedy)] if plan.remedy else []
     for t in plan.measured:
         text = f"{show_seconds(t.seconds)} per gradient, compiled in {show_seconds(t.compile_seconds)}"
         rows.append((f"  {t.label}", f"measured: {text}"))
@@ -198,7 +235,9 @@ def mode_rows(plan: _Chosen) -> list[tuple[str, str]]:
 
 
 def show_seconds(seconds: float) -> str:
-    """Return a time for people: `7.1 ms`."""
+    """Return a time for people: `7.1 ms`, `2.4 min`."""
+    if seconds >= 100.0:
+        return f"{seconds / 60.0:.3g} min"
     for unit, factor in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= factor:
             return f"{seconds / factor:.3g} {unit}"

@@ -46,6 +46,7 @@ class Plan:
         iterations: Gradients that the time to compile may be spread over.
         measured: What modes were found to cost, here or in an earlier run.
         compiled: Seconds spent on compiling so far.
+        remedy: What would make it compile in less than a minute; empty where it does.
     """
 
     mode: str
@@ -68,6 +69,7 @@ class Plan:
     iterations: int = 1000
     measured: tuple[Timing, ...] = ()
     compiled: float = 0.0
+    remedy: str = ""
 
     @property
     def steps(self) -> int:

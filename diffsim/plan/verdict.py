@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from diffsim.plan.modes import Timing, pays
+from diffsim.plan.modes import PATIENCE, Timing, pays
 from diffsim.plan.report import Plan
 
 __all__ = ["MARGIN", "Verdict", "decide", "decided"]
@@ -67,6 +67,7 @@ def decided(plan: Plan, verdict: Verdict, iterations: int | None = None) -> Plan
         reason=reason,
         measured=verdict.timings,
         tunable=False,
+        remedy=plan.remedy if winner.compile_seconds > PATIENCE else "",
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsim.errors import ConfigError
 from diffsim.options import unknown_name
+from diffsim.tasks.targets import is_target
 
 if TYPE_CHECKING:
     from diffsim.language.simulator import Simulator
@@ -45,13 +46,21 @@ def simulator_target(name: str) -> str:
 
 
 def load_task(name: str) -> type[Task]:
-    """Import the task of that name.
+    """Import the task of that name, or make one of a class of the user's.
+
+    Args:
+        name: Of an installed task; or `my_module:Sim`, `path/to/file.py:Sim`.
 
     Raises:
-        ConfigError: No installed package offers such a task, or it can't be imported or is not a `Task`.
+        ConfigError: No installed package offers such a task, or it can't be imported or is not a `Task`; or
+            there is no such class.
     """
     from diffsim.tasks.task import Task
 
+    if is_target(name):
+        from diffsim.tasks.own import task_of
+
+        return task_of(name)
     found = _load(_TASKS, "task", name)
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise ConfigError(

@@ -102,6 +102,11 @@ class Task(ABC):
         """Return the further options of `diffsim train` with the values that suit the task here."""
         return {**cls.run_options, **({} if runtime.would_be_native() else cls.taichi_options)}
 
+    @classmethod
+    def sizes(cls) -> dict[str, int]:
+        """Return the steps and iterations of a run; what the task leaves to who runs it is missing."""
+        return {key: getattr(cls, key) for key in ("steps", "iterations") if hasattr(cls, key)}
+
     def data(self) -> dict[str, Any]:
         """Return what the options point to outside the run folder (a user's file), as TOML can hold it.
 

@@ -5,7 +5,7 @@ import pytest
 import taichi as ti
 
 import diffsim as ds
-from diffsim.compiler.codegen import lanes, writer
+from diffsim.compiler.codegen import forms, lanes
 
 N, STEPS = 37, 3  # four groups of eight or nine of four, and a rest
 
@@ -81,7 +81,7 @@ def result(simulator, **options):
 @pytest.mark.parametrize("worlds", [1, 3])
 def test_values_and_gradients_are_the_same(smooth, monkeypatch, worlds):
     cost, grads = result(smooth, worlds=worlds)
-    monkeypatch.setattr(writer, "in_lanes", lambda stage: stage)
+    monkeypatch.setattr(forms, "in_lanes", lambda stage: stage)
     plain, want = result(smooth, worlds=worlds)
     np.testing.assert_allclose(cost, plain, rtol=1e-12)
     np.testing.assert_allclose(
@@ -106,7 +106,7 @@ def test_loops_are_split(smooth, monkeypatch):
         made.append((stage.name.rsplit(".")[-1], lanes.in_lanes(stage)))
         return made[-1][1]
 
-    monkeypatch.setattr(writer, "in_lanes", noted)
+    monkeypatch.setattr(forms, "in_lanes", noted)
     result(smooth)
     texts = {}
     for name, stage in made:  # the forward pass is printed first

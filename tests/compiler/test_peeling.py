@@ -6,7 +6,7 @@ import taichi as ti
 
 import diffsim as ds
 from diffsim.compiler.builder import Builder
-from diffsim.compiler.codegen import writer
+from diffsim.compiler.codegen import forms
 from diffsim.compiler.codegen.distribution import distributed
 from diffsim.compiler.codegen.lanes import in_lanes
 from diffsim.compiler.codegen.peeling import peeled
@@ -184,7 +184,7 @@ class Torus(ds.Simulator):
 @pytest.mark.cpu
 def test_gradients_are_those_of_mode_step(runtime, monkeypatch):
     made = []
-    monkeypatch.setattr(writer, "peeled", lambda stage: made.append(peeled(stage)) or made[-1])
+    monkeypatch.setattr(forms, "peeled", lambda stage: made.append(peeled(stage)) or made[-1])
     simulator = Torus()
     assert_fused_is_step(simulator, simulator.u, rtol=1e-12)
     bounds = {(op.start.value, op.stop.value) for s in made for op in loops_of(s)}

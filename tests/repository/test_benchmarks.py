@@ -55,6 +55,15 @@ def test_all_ways_to_run_the_robot_agree(arch: str, tmp_path: Path) -> None:
         assert len(numbers["times"]["value_and_grad"]) == 1
 
 
+@pytest.mark.cpu
+def test_estimates_are_reported(tmp_path: Path) -> None:
+    words = "estimates --compilers native --programs planets --modes fused"
+    data = results(tmp_path / "out.json", *words.split())
+    assert [(row["program"], row["mode"]) for row in data["rows"]] == [("planets", "fused")]
+    assert data["rows"][0]["measured"] > 0
+    assert data["summary"]["native"]["rows"] == 1
+
+
 def test_training_is_reported(arch: str, tmp_path: Path) -> None:
     words = f"training --robots 0 --seeds 0 3 --iterations 2 --steps 8 --arch {arch}".split()
     data = results(tmp_path / "out.json", *words)

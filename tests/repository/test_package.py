@@ -57,7 +57,10 @@ FACADE = [
     "errors.StateError",
 ]
 ELEMENT_TYPES = ["real", "vec2", "vec3", "mat2", "mat3"]
-COMMAND_LINE = ("diffsim.__main__", "diffsim.cli.app", "diffsim.cli.commands", "diffsim.cli.refusals")
+COMMAND_LINE = (
+    "diffsim.__main__",
+    *(f"diffsim.cli.{name}" for name in ("app", "commands", "refusals", "words")),
+)
 HEAVY = ["matplotlib", "PIL", "click", "torch", "jax", "scipy", "gymnasium", "imageio", "ray"]
 
 

@@ -6,16 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from diffsim.compiler.autodiff import expanded
-from diffsim.compiler.codegen.distribution import distributed
-from diffsim.compiler.codegen.lanes import in_lanes
+from diffsim.compiler.codegen.forms import ready, serial, worlds_beside
 from diffsim.compiler.codegen.layout import Layout
-from diffsim.compiler.codegen.motion import hoisted
-from diffsim.compiler.codegen.peeling import peeled
-from diffsim.compiler.codegen.places import marked
 from diffsim.compiler.codegen.printer import Lane, Printer
 from diffsim.compiler.codegen.stages import in_loops, tapes_of
-from diffsim.compiler.codegen.tanh import inlined
 from diffsim.compiler.ir import Buffer, Const, Stage
 
 __all__ = ["PER_THREAD", "KernelText", "KernelWriter"]
@@ -126,24 +120,14 @@ class KernelWriter(Printer):
 
     def ready(self, stage: Stage) -> Stage:
         """Return a stage without calls and, where the text's compiler lacks them, without slow functions."""
-        plain = expanded(stage)
-        inline = not self.native and not self.layout.world_last  # GPUs have tanh, and few units for f64
-        return inlined(plain) if inline else plain
+        return ready(stage, self.layout, self.native)
 
     def stage(self, stage: Stage, lane: Lane) -> None:
         """Print a stage with serial loops."""
         self.comes_from(stage)
         self.name(stage.t, lane.t)
         self.need_tapes(stage, self.layout.sums)
-        made = hoisted(self.ready(stage), outermost=True)
-        # Where worlds are innermost, each has a thread of its own; and a solver that repeats many kernels
-        # takes longer to compile in lanes, and as long to run.
-        if not self._worlds_beside and not lane.once:
-            made = distributed(peeled(made))
-            if self.native:
-                made = marked(made)
-            elif stage.loop is None:
-                made = in_lanes(made)
+        made = serial(stage, self.layout, self.native, lane.once)
         self.block(made.body, lane)
 
     def stages(self, stages: Sequence[Stage], lane: Lane) -> None:
@@ -170,7 +154,7 @@ class KernelWriter(Printer):
     @property
     def _worlds_beside(self) -> bool:
         """Tell whether neighbours in memory are worlds, not elements."""
-        return self.layout.world_last or self.layout.block > 1
+        return worlds_beside(self.layout)
 
     def zero(self, buffer: Buffer, leading: Sequence[str]) -> None:
         """Print loops that zero all elements of a buffer at given leading indices."""
