@@ -196,7 +196,7 @@ def gradient_of(
     Args:
         kernel: A `@ti.kernel`, or several that are run in this order with the same arguments, one storing
             in Scratches what another one reads. Each may read any field, and write Scratches only.
-        wrt: The State, Scratch, Param or Control to differentiate by, or several.
+        wrt: The State, Scratch, Param or Control to differentiate by, or several; a Control as it is at `t`.
         into: For each of them a Scratch of its type and shape that the gradient is added to, at `t`; a State
             is added to at `t + 1`.
         of: The Scratch that the energy is in, where kernels add to several. Of a Scratch with a shape it is
@@ -213,6 +213,9 @@ def gradient_of(
 
     Raises:
         ConfigError: An argument is not allowed.
+
+    An energy that draws random numbers (`ds.random`) draws others here than where its kernel is called,
+    unless the draws name a `stream`.
 
     Differentiability: The gradient of a rollout flows through the kernels that are made, as through kernels
     written by hand: to `wrt`, and to whatever else the energy depends on. At kinks, see `ds.grad`. Loops that
@@ -248,6 +251,8 @@ def _fields(name: str, given: Any, kinds: tuple[type, ...]) -> tuple[Field, ...]
         fixed = isinstance(field, Constant | Cost | Done | Workspace) or not isinstance(field, kinds)
         if fixed and not (name == "wrt" and getattr(field, "kind", "") == "control"):
             raise ConfigError(f"gradient_of {name} must be a {allowed}, got {field!r}; declare one")
+        if name != "hold" and not field.differentiable:
+            raise ConfigError(f"gradient_of {name} must hold floats, got {field!r}; declare it as ds.real")
     if not fields:
         raise ConfigError(f"gradient_of {name} must name a {allowed}, got none; name one")
     return fields

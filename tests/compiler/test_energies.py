@@ -318,7 +318,7 @@ class Many(ds.Simulator):
         self.x, self.v = ds.State(ds.vec2, 3, init=1.0), ds.State(ds.vec2, 3)
         self.f, self.U, self.W = ds.Scratch(ds.vec2, 3), ds.Scratch(ds.real), ds.Scratch(ds.real)
         self.s, self.wide = ds.Scratch(ds.real, 3), ds.Scratch(ds.vec3, 3)
-        self.fixed = ds.Constant(ds.vec2, 3)
+        self.fixed, self.u = ds.Constant(ds.vec2, 3), ds.Control(ds.vec2, 3, init=0.5)
         self.call = call
 
     @ti.func
@@ -368,6 +368,16 @@ class Many(ds.Simulator):
             self.U[t] += y
 
     @ti.kernel
+    def driven(self, t: ti.i32):
+        for i in range(3):
+            self.U[t] += self.x[t, i].dot(self.u[t, i]) + self.half_square(self.u[t, i])
+
+    @ti.kernel
+    def ahead(self, t: ti.i32):
+        for i in range(3):
+            self.U[t] += self.x[t, i].dot(self.u[t, i]) * self.u[0, i][0]
+
+    @ti.kernel
     def moving(self, t: ti.i32):
         for i in range(3):
             self.v[t + 1, i] = self.x[t, i]
@@ -408,6 +418,7 @@ REFUSED = {
     "one field for each": (ds.ConfigError, lambda s, t: G(s.energy, (s.x, s.v), s.f)(t)),
     "another field than wrt": (ds.ConfigError, lambda s, t: G(s.energy, s.x, s.x)(t)),
     "wrt must be a State": (ds.ConfigError, lambda s, t: G(s.energy, s.fixed, s.f)(t)),
+    "wrt must hold floats": (ds.ConfigError, lambda s, t: G(s.energy, ds.State(ds.i32), s.U)(t)),
     "scale must be a number": (ds.ConfigError, lambda s, t: G(s.energy, s.x, s.f, scale=float("nan"))(t)),
     "at must be 0": (ds.ConfigError, lambda s, t: G(s.energy, s.x, s.f, at=2)(t)),
     "its 1 argument": (ds.TraceError, lambda s, t: G(s.energy, s.x, s.f)(t, 3)),
@@ -422,6 +433,7 @@ REFUSED = {
     "at several times": (ds.TraceError, lambda s, t: G(s.both, s.x, s.f)(t)),
     "before they read it": (ds.TraceError, lambda s, t: G(s.backward, s.x, s.f)(t)),
     "got a store that may come after": (ds.TraceError, lambda s, t: G(s.again, s.x, s.f, of=s.s)(t)),
+    "another step": (ds.TraceError, lambda s, t: G(s.ahead, s.u, s.f)(t)),
     "name a maximum": (ds.GradientError, lambda s, t: G(s.unbounded, s.x, s.f)(t)),
 }
 
@@ -441,6 +453,7 @@ def test_what_is_meant_can_be_said(runtime: Any) -> None:
         "of": (lambda s, t: G(s.two, s.x, s.f, of=s.W)(t), (0.0, 1.0)),
         "sum": (lambda s, t: G(s.first, s.x, s.f, of=s.s)(t), (2.0, 2.0)),
         "hold": (lambda s, t: (s.first(t), G(s.second, s.x, s.f, hold=s.s)(t)), (2.0, 0.0)),
+        "control": (lambda s, t: G(s.driven, s.u, s.f)(t), (1.5, 1.5)),
         "chain": (lambda s, t: (s.first(t), G((s.first, s.second), s.x, s.f)(t)), (4.0, 2.0)),
     }
     for name, (call, force) in meant.items():

@@ -357,7 +357,8 @@ class Reverser:
         free = [v for v in free_values(op) if v in self.active]
         loop = self._loop_like(op, scope.values)
         if id(op) in scope.counts:
-            loop.stop = b.op("add", loop.start, scope.counts[id(op)])
+            ran = b.op("add", loop.start, scope.counts[id(op)])
+            loop.stop = b.op("min", loop.stop, ran) if self.flow.twice else ran  # a bound to be seen
         kept: list[Value] = [op.results[k] for k in carried] + free
         loop.inits = [scope.adjoints.get(v, b.const(0.0, v.dtype)) for v in kept]
         loop.params = [Value(v.dtype) for v in kept]

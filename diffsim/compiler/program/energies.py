@@ -52,13 +52,13 @@ class Setting:
         buffers: The program's memory.
         phase: Where it is called.
         before: The stages that run before it.
-        steps: The horizon.
+        times: The steps that it runs for.
     """
 
     buffers: Buffers
     phase: str
     before: Sequence[Stage]
-    steps: int
+    times: Times
 
 
 def energy_stages(stages: list[Stage], gradient: EnergyGradient, setting: Setting) -> list[Stage]:
@@ -159,7 +159,20 @@ class _Energy:
             slot = self._slot(self._buffer(source), {op.ref.time for op in ops if self._reads(op, source)})
             if slot[0] in written:
                 self._refuse(written[slot[0]], f"must not write what it differentiates by, {slot[0].label}")
+            if slot[0].kind == "control":
+                self._check_control(slot[0])
             self.targets[slot] = Ref(target, (), 0, time)
+
+    def _check_control(self, source: Buffer) -> None:
+        """Refuse a Control that is read at other steps: the derivative of those would be missing."""
+        for stage in self.stages:
+            for op in accesses_in(stage.body):
+                if op.ref.buffer is source and op.ref.indices[0] is not stage.t:
+                    self._refuse(
+                        op.where,
+                        f"must get an energy that reads {source.label} at t to be differentiated by it, got "
+                        "another step; take the derivative by a Scratch that the Control is copied to",
+                    )
 
     def _reads(self, op: Load | Store | Accumulate, source: Field) -> bool:
         return isinstance(op, Load) and op.ref.buffer is self._buffer(source)
@@ -244,8 +257,7 @@ class _Energy:
                 )
             if buffer in self.hidden and again is not None:
                 self.zeroed.add(buffer)
-        times = Times.of(self.setting.phase, self.setting.steps)
-        self.stages, seen = keep_overwritten(self.stages, self.buffers, times)
+        self.stages, seen = keep_overwritten(self.stages, self.buffers, self.setting.times)
         raise_all(told([finding for finding in seen.findings if finding.buffer in self.hidden]))
         for access in (op for stage in self.stages for op in accesses_in(stage.body)):
             if isinstance(access, Load) and access.kept is not None:
@@ -267,7 +279,7 @@ class _Energy:
         self._drop_unread(backward)
         for stage in backward:
             simplify(stage.body)
-            record_tapes(stage, self.buffers, self.setting.steps)
+            record_tapes(stage, self.buffers, self.setting.times)
         for stage in self.stages:
             _strip(stage.body, self.hidden)
             drop_unused(stage.body)
@@ -286,7 +298,8 @@ class _Energy:
     def _place(self, ref: Ref, active: set[Buffer]) -> Ref | None:
         target = self.targets.get((ref.buffer, ref.time))
         if target is not None:
-            return replace(ref, buffer=target.buffer, time=target.time)
+            indices = ref.indices[ref.buffer.kind == "control" :]  # whose first index is the step
+            return replace(ref, buffer=target.buffer, indices=indices, time=target.time)
         if ref.buffer not in active:
             return None
         if ref.buffer not in self.adjoints:

@@ -63,7 +63,7 @@ class Lowering:
                     group, loop = self._group(call.group, phase), self._loop(call.repeat)
                     made.append(replace(stage, group=group, loop=loop))
             elif len(self.found) == found:
-                setting = Setting(self.buffers, phase, [*before, *made], self.steps)
+                setting = Setting(self.buffers, phase, [*before, *made], Times.of(phase, self.steps))
                 with self._finding():
                     made += energy_stages([stage for _, stage in lowered], energy.gradient, setting)
         if phase == "step":

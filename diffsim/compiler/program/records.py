@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import raise_all
-from diffsim.compiler.checks.ranges import Ranges
+from diffsim.compiler.checks.ranges import Ranges, Times
 from diffsim.compiler.ir import (
     Block,
     Buffer,
@@ -33,7 +33,7 @@ __all__ = ["record_tapes"]
 Loops = tuple[For, ...]
 
 
-def record_tapes(stage: Stage, buffers: Buffers, steps: int) -> None:
+def record_tapes(stage: Stage, buffers: Buffers, times: Times) -> None:
     """Let a stage record in Scratches, in place, what it records on tapes.
 
     A tape holds what one loop carries, and is written anew in each iteration of the loops around it. A
@@ -42,12 +42,12 @@ def record_tapes(stage: Stage, buffers: Buffers, steps: int) -> None:
     Args:
         stage: What has tapes.
         buffers: The program's memory.
-        steps: The horizon, for bounds that depend on `t`.
+        times: The steps that it runs for, for bounds that depend on `t`.
 
     Raises:
         GradientError: The number of iterations of a loop is unbounded.
     """
-    recorder = _Recorder(stage, buffers, steps)
+    recorder = _Recorder(stage, buffers, times)
     recorder.find(stage.body, ())
     raise_all(recorder.found)
     if recorder.scratches:
@@ -55,9 +55,9 @@ def record_tapes(stage: Stage, buffers: Buffers, steps: int) -> None:
 
 
 class _Recorder:
-    def __init__(self, stage: Stage, buffers: Buffers, steps: int) -> None:
+    def __init__(self, stage: Stage, buffers: Buffers, times: Times) -> None:
         self.stage, self.buffers = stage, buffers
-        self.ranges = Ranges(stage.body, stage.t, steps)
+        self.ranges = Ranges(stage.body, stage.t, times)
         self.scratches: dict[Buffer, Buffer] = {}
         self.found: list[Diagnostic] = []
 
