@@ -21,6 +21,11 @@ class Typed(ds.Simulator):
     def mover(self, v):
         v[0] = 1.0
 
+    @ti.func
+    def bump(self, t, i):
+        self.f[t, i] += 1.0
+        return self.f[t, i]
+
     def starred(self, *v):
         return v[0]
 
@@ -41,6 +46,11 @@ class Typed(ds.Simulator):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
+        (
+            "= 1.0 if self.s[None] > 0.0 and self.bump(t, i) > 0.0 else 2.0",
+            "Scratch f must stand where it is",
+        ),
+        ("= self.bump(t, i) if self.s[None] > 0.0 else 2.0", "in any case and Python does not; call it in a"),
         # indices
         ("= self.v[0, i]", "0 is a number, and steps are not read by number: pass t on"),
         ("= self.x[t, i, 0]", "components stand by themselves: write self.x[t, i][0]"),

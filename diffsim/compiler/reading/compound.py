@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from diffsim.compiler.ir import Accumulate, Block, Store, walk
 from diffsim.compiler.reading.constructors import Evaluate, arguments_of
 from diffsim.compiler.reading.context import Context, Frame
 from diffsim.compiler.reading.values import Abstract, Object, Sequence, Variable
@@ -20,6 +21,7 @@ __all__ = [
     "formatted",
     "known_dict",
     "refuse_inside",
+    "refuse_writes",
     "walrus",
 ]
 
@@ -181,6 +183,22 @@ def refuse_inside(ctx: Context, *parts: ast.expr) -> None:
                     "assign it in a line before",
                     rule="NAME",
                 )
+
+
+def refuse_writes(ctx: Context, part: ast.expr, block: Block) -> None:
+    """Refuse a write to memory by what may not be reached: Python would pass it over, plain Taichi does it.
+
+    Raises:
+        TraceError: There is one.
+    """
+    for op in walk(block):
+        if isinstance(op, Store | Accumulate):
+            ctx.error(
+                part,
+                f"what writes {op.ref.buffer.label} must stand where it is always reached, got {ctx.text(part)} "
+                "behind a condition, which Taichi runs in any case and Python does not; call it in a line "
+                "before, or write an `if`",
+            )
 
 
 _CONVERSIONS: dict[int, Callable[[Any], str]] = {ord("s"): str, ord("r"): repr, ord("a"): ascii}

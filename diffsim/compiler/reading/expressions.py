@@ -291,6 +291,7 @@ def _boolop(ctx: Context, node: ast.BoolOp) -> Abstract:
             ctx.builder.block.ops += block.ops
             result = value
         else:
+            compound.refuse_writes(ctx, part, block)
             result = either(ctx.builder, is_and, ctx.number(result, part), ctx.number(value, part), block)
     return result
 
@@ -325,6 +326,8 @@ def _ifexp(ctx: Context, node: ast.IfExp) -> Abstract:
             a = ctx.runtime(evaluate(ctx, node.body), node.body)
         with ctx.builder.inside(orelse):
             b = ctx.runtime(evaluate(ctx, node.orelse), node.orelse)
+    compound.refuse_writes(ctx, node.body, then)
+    compound.refuse_writes(ctx, node.orelse, orelse)
     if not same_shape(a, b):
         ctx.error(node, f"both sides of {ctx.text(node)} must have one shape", rule="SHAPE")
     if not then.ops and not orelse.ops:
