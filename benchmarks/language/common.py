@@ -1,4 +1,4 @@
-"""What the programs share: fields with values, and a cost for simulators that are ports of plain Taichi classes."""
+"""What the programs share: fields with values, and a cost for simulators that inherit a plain class."""
 
 from typing import Any, ClassVar
 

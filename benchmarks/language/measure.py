@@ -34,6 +34,11 @@ class Found:
     changed: tuple[int, int] = (0, 0)
 
     @property
+    def taken(self) -> int:
+        """How many kernels are accepted: none where the program ends before they are read."""
+        return 0 if self.other else len(self.kernels) - len(self.refused)
+
+    @property
     def whole(self) -> bool:
         """Whether the step is accepted with no line changed but for time."""
         return not self.refused and not self.other and not self.changed[0]
@@ -147,5 +152,3 @@ def _difference(rollout: ds.Rollout, sim: Any, plain: Any, name: str) -> float:
 def _checked(rollout: ds.Rollout, wrt: list[str]) -> tuple[bool, str]:
     report = rollout.check_grad(wrt or None)
     return bool(report.passed), report.verdict
-
-

@@ -260,9 +260,7 @@ class Mpm128:
                 self.grid_v[i, j] /= self.grid_m[i, j]
                 self.grid_v[i, j] += DT * self.gravity[None] * 30
                 dist = self.attractor_pos[None] - DX * ti.Vector([i, j])
-                self.grid_v[i, j] += (
-                    dist / (0.01 + dist.norm()) * self.attractor_strength[None] * DT * 100
-                )
+                self.grid_v[i, j] += dist / (0.01 + dist.norm()) * self.attractor_strength[None] * DT * 100
                 if i < 3 and self.grid_v[i, j][0] < 0 or i > GRID - 3 and self.grid_v[i, j][0] > 0:
                     self.grid_v[i, j][0] = 0
                 if j < 3 and self.grid_v[i, j][1] < 0 or j > GRID - 3 and self.grid_v[i, j][1] > 0:
@@ -295,7 +293,7 @@ class Mpm128:
 class Mpm128Port(Mpm128, Port):
     """The same kernels, differentiable."""
 
-    steps, measured = 5, ("x", "F")
+    steps, measured = 5, ("x", "v")
 
     def __init__(self) -> None:
         self.x = ds.State(ds.vec2, N, init=block(N))

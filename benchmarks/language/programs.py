@@ -88,7 +88,7 @@ def changed_lines(pair: Pair) -> tuple[int, int]:
 
 
 def _timeless(text: str) -> list[str]:
-    """Return the lines of a text without the time in its subscripts, and without the argument of that name."""
+    """Return the lines of a text without the time, in subscripts and among arguments."""
     text = re.sub(r"\[t( [+-] 1)?, ", "[", text)
     text = re.sub(r"\[t( [+-] 1)?\]", "[None]", text)
     return re.sub(r"(, )?\bt: ti\.i32", "", text).splitlines()

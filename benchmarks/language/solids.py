@@ -156,9 +156,7 @@ class MassSpringGame:
                 if self.rest_length[i, j] != 0:
                     x_ij = self.x[i] - self.x[j]
                     d = x_ij.normalized()
-                    self.f[i] += (
-                        -self.spring_Y[None] * (x_ij.norm() / self.rest_length[i, j] - 1) * d
-                    )
+                    self.f[i] += -self.spring_Y[None] * (x_ij.norm() / self.rest_length[i, j] - 1) * d
                     v_rel = (self.v[i] - self.v[j]).dot(d)
                     self.f[i] += -self.dashpot_damping[None] * v_rel * d
         for i in range(n):

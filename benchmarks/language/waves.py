@@ -276,9 +276,7 @@ class Multigrid:
             self.r[level + 1][i, j] = 0.0
             self.z[level + 1][i, j] = 0.0
         for i, j in ti.ndrange(n, n):
-            res = self.r[level][i, j] - (
-                4.5 * self.z[level][i, j] - self.around(self.z[level], i, j, n)
-            )
+            res = self.r[level][i, j] - (4.5 * self.z[level][i, j] - self.around(self.z[level], i, j, n))
             self.r[level + 1][i // 2, j // 2] += res * 0.5
 
     @ti.kernel
