@@ -130,7 +130,7 @@ def explosion() -> np.ndarray:
 
 @ti.data_oriented
 class Euler:
-    """A finite volume method: fluxes of Rusanov, the time step from an atomic maximum, Q advanced in place."""
+    """A finite volume method: fluxes of Rusanov, a time step from an atomic maximum, Q in place."""
 
     def __init__(self) -> None:
         self.Q = given(ti.Vector.field(4, float, shape=(M, M)), explosion())

@@ -141,12 +141,12 @@ def _states(sim: Any) -> list[str]:
 
 
 def _difference(rollout: ds.Rollout, sim: Any, plain: Any, name: str) -> float:
-    """Return the largest difference of a State at the end, relative to the largest number in it."""
+    """Return the largest difference of a State at the end, relative to the largest number in it or 1e-3."""
     mine = np.asarray(rollout.trajectory(getattr(sim, name))[-1], dtype=float)
     theirs = getattr(plain, name).to_numpy().astype(float).reshape(mine.shape)
     if not np.all(np.isfinite(mine)) or not np.all(np.isfinite(theirs)):
         return np.inf
-    return float(np.max(np.abs(mine - theirs)) / max(float(np.max(np.abs(theirs))), 1e-12))
+    return float(np.max(np.abs(mine - theirs)) / max(float(np.max(np.abs(theirs))), 1e-3))
 
 
 def _checked(rollout: ds.Rollout, wrt: list[str]) -> tuple[bool, str]:

@@ -23,7 +23,7 @@ class Mpm88:
 
     def __init__(self) -> None:
         self.x = given(ti.Vector.field(2, float, N), block(N))
-        self.v = given(ti.Vector.field(2, float, N), np.tile([0.3, -1.0], (N, 1)))
+        self.v = given(ti.Vector.field(2, float, N), block(N, low=-2, high=2, seed=1))
         self.C = ti.Matrix.field(2, 2, float, N)
         self.J = given(ti.field(float, N), np.ones(N))
         self.grid_v = ti.Vector.field(2, float, (GRID, GRID))
@@ -90,7 +90,7 @@ class Mpm88Port(Mpm88, Port):
 
     def __init__(self) -> None:
         self.x = ds.State(ds.vec2, N, init=block(N))
-        self.v = ds.State(ds.vec2, N, init=np.tile([0.3, -1.0], (N, 1)))
+        self.v = ds.State(ds.vec2, N, init=block(N, low=-2, high=2, seed=1))
         self.C = ds.State(ds.mat2, N)
         self.J = ds.State(ds.real, N, init=np.ones(N))
         self.grid_v = ds.Scratch(ds.vec2, GRID, GRID)
@@ -103,7 +103,7 @@ class Mpm88Port(Mpm88, Port):
 E_0, NU = 100.0, 0.2
 MU_0, LAMBDA_0 = E_0 / (2 * (1 + NU)), E_0 * NU / ((1 + NU) * (1 - 2 * NU))
 MATERIAL = np.arange(N) % 3
-EYE = np.tile(np.eye(2), (N, 1, 1))
+STRAINED = np.eye(2) + np.stack([block(N, low=-0.1, high=0.1, seed=k) for k in (2, 3)], axis=1)
 
 
 @ti.data_oriented
@@ -114,7 +114,7 @@ class Mpm99:
         self.x = given(ti.Vector.field(2, float, N), block(N))
         self.v = given(ti.Vector.field(2, float, N), block(N, low=-3, high=3, seed=1))
         self.C = ti.Matrix.field(2, 2, float, N)
-        self.F = given(ti.Matrix.field(2, 2, float, N), EYE)
+        self.F = given(ti.Matrix.field(2, 2, float, N), STRAINED)
         self.Jp = given(ti.field(float, N), np.ones(N))
         self.material = given(ti.field(int, N), MATERIAL)
         self.grid_v = ti.Vector.field(2, float, (GRID, GRID))
@@ -201,7 +201,7 @@ class Mpm99Port(Mpm99, Port):
         self.x = ds.State(ds.vec2, N, init=block(N))
         self.v = ds.State(ds.vec2, N, init=block(N, low=-3, high=3, seed=1))
         self.C = ds.State(ds.mat2, N)
-        self.F = ds.State(ds.mat2, N, init=EYE)
+        self.F = ds.State(ds.mat2, N, init=STRAINED)
         self.Jp = ds.State(ds.real, N, init=np.ones(N))
         self.material = ds.Constant(MATERIAL)
         self.grid_v = ds.Scratch(ds.vec2, GRID, GRID)
@@ -218,9 +218,9 @@ class Mpm128:
 
     def __init__(self) -> None:
         self.x = given(ti.Vector.field(2, dtype=float, shape=N), block(N))
-        self.v = ti.Vector.field(2, dtype=float, shape=N)
+        self.v = given(ti.Vector.field(2, dtype=float, shape=N), block(N, low=-2, high=2, seed=1))
         self.C = ti.Matrix.field(2, 2, dtype=float, shape=N)
-        self.F = given(ti.Matrix.field(2, 2, dtype=float, shape=N), EYE)
+        self.F = given(ti.Matrix.field(2, 2, dtype=float, shape=N), STRAINED)
         self.grid_v = ti.Vector.field(2, dtype=float, shape=(GRID, GRID))
         self.grid_m = ti.field(dtype=float, shape=(GRID, GRID))
         self.gravity = given(ti.Vector.field(2, dtype=float, shape=()), [0.0, -1.0])
@@ -297,9 +297,9 @@ class Mpm128Port(Mpm128, Port):
 
     def __init__(self) -> None:
         self.x = ds.State(ds.vec2, N, init=block(N))
-        self.v = ds.State(ds.vec2, N)
+        self.v = ds.State(ds.vec2, N, init=block(N, low=-2, high=2, seed=1))
         self.C = ds.State(ds.mat2, N)
-        self.F = ds.State(ds.mat2, N, init=EYE)
+        self.F = ds.State(ds.mat2, N, init=STRAINED)
         self.grid_v = ds.Scratch(ds.vec2, GRID, GRID)
         self.grid_m = ds.Scratch(ds.real, GRID, GRID)
         self.gravity = ds.Param(ds.vec2, init=[0.0, -1.0])
@@ -320,7 +320,7 @@ class Mpm3D:
 
     def __init__(self) -> None:
         self.x = given(ti.Vector.field(DIM, float, N3), block(N3, DIM))
-        self.v = ti.Vector.field(DIM, float, N3)
+        self.v = given(ti.Vector.field(DIM, float, N3), block(N3, DIM, -2, 2, 1))
         self.C = ti.Matrix.field(DIM, DIM, float, N3)
         self.J = given(ti.field(float, N3), np.ones(N3))
         self.grid_v = ti.Vector.field(DIM, float, (GRID3,) * DIM)
@@ -385,7 +385,7 @@ class Mpm3DPort(Mpm3D, Port):
 
     def __init__(self) -> None:
         self.x = ds.State(ds.vec3, N3, init=block(N3, DIM))
-        self.v = ds.State(ds.vec3, N3)
+        self.v = ds.State(ds.vec3, N3, init=block(N3, DIM, -2, 2, 1))
         self.C = ds.State(ds.mat3, N3)
         self.J = ds.State(ds.real, N3, init=np.ones(N3))
         self.grid_v = ds.Scratch(ds.vec3, GRID3, GRID3, GRID3)

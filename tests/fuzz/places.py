@@ -1,6 +1,6 @@
-"""Random simulators that change their fields in place, as plain Taichi programs do: no time in subscripts.
+"""Random simulators that change their fields in place, as Taichi programs do: no time in subscripts.
 
-Places stand among the local variables that statements of `fuzz.statements` change, so that they are overwritten in
+Places stand among the local variables that statements of `fuzz.statements` change, so they are overwritten in
 branches, in loops that are left early, and by whatever else changes a number.
 """
 
@@ -28,6 +28,7 @@ class Places(Writer):
         super().__init__(seed, size)
         self.history = 1
         self.integers, self.whiles = integers, whiles
+        self.serial = False  # does the present loop run in order?
 
     # ---- what a loop may touch ----
 
@@ -69,8 +70,9 @@ class Places(Writer):
         self.loop_body(scope)
 
     def sweep(self) -> None:
-        """Write a loop in order, whose iterations read what those before wrote, and write what is read later."""
+        """Write a loop in order, whose iterations read what those before them wrote."""
         self.open_scalar = self.open_vector = ""
+        self.serial = True
         i, n = self.name("i"), self.n
         self.line("ti.loop_config(serialize=True)")
         kind = self.rng.randrange(4)
@@ -94,6 +96,7 @@ class Places(Writer):
         if self.integers and self.rng.random() < 0.4:
             self.counted_slot(scope, i)
         self.loop_body(scope)
+        self.serial = False
 
     def inner(self) -> None:
         """Write loops in order inside of a loop of one."""
@@ -189,7 +192,9 @@ class Places(Writer):
         super().atomic(plain)
 
     def call(self, scope: Scope) -> None:
-        kept, self.helpers = self.helpers, [h for h in self.helpers if not h.startswith("nudge")]
+        """Call what takes no place, and reads none that another iteration writes."""
+        barred = ("nudge",) if self.serial else ("nudge", "self.")
+        kept, self.helpers = self.helpers, [h for h in self.helpers if not h.startswith(barred)]
         if self.helpers:
             super().call(scope)
         else:
@@ -223,8 +228,13 @@ class Places(Writer):
         super().cost(phase, scope)
 
     def program(self) -> str:
-        """Write the whole module, without time in the subscripts of States and Scratches."""
-        text = TIMED.sub(r"self.\1[", super().program())
-        return text.replace(
-            "class Program(ds.Simulator):\n", "class Program(ds.Simulator):\n    in_place = True\n\n"
-        )
+        """Write the whole module, without time in the subscripts of States and Scratches where that is clear."""
+        kernels = re.split(r"(?=    @ti\.kernel\n)", super().program())
+        for k, text in enumerate(kernels):
+            if "def running(" in text:  # what it reads is behind the step
+                text = re.sub(r"self\.([xyvm])\[t, ", r"self.\1[t + 1, ", text)
+            if "def given" in text:  # an adjoint names times
+                continue
+            kernels[k] = TIMED.sub(r"self.\1[", text)
+        head = "class Program(ds.Simulator):\n"
+        return "".join(kernels).replace(head, f"{head}    in_place = True\n\n")
