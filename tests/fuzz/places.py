@@ -228,7 +228,7 @@ class Places(Writer):
         super().cost(phase, scope)
 
     def program(self) -> str:
-        """Write the whole module, without time in the subscripts of States and Scratches where that is clear."""
+        """Write the whole module, with no time in subscripts of States and Scratches where that is clear."""
         kernels = re.split(r"(?=    @ti\.kernel\n)", super().program())
         for k, text in enumerate(kernels):
             if "def running(" in text:  # what it reads is behind the step
