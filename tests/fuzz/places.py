@@ -13,7 +13,7 @@ from fuzz.programs import Writer
 
 __all__ = ["Places"]
 
-TIMED = re.compile(r"self\.([xyvmh]|[fgk]\d)\[(?:t|0), ")
+TIMED = re.compile(r"self\.([xyvmhzq]|[fgk]\d)\[(?:t|0), ")
 
 
 class Places(Writer):
@@ -36,7 +36,8 @@ class Places(Writer):
         """Write a kernel of loops one behind the other, each with places of its own."""
         self.kernel(f"stage{number}(self, t: ti.i32)")
         for _ in range(self.rng.choice([1, 2, 2, 3])):
-            self.pick(self.own, self.own, self.sweep, self.inner, self.divide, self.single)()
+            self.pick(self.own, self.own, self.in_order, self.inner, self.divide, self.single)()
+        self.fields([])
         self.end()
 
     def move(self) -> None:
@@ -69,7 +70,7 @@ class Places(Writer):
             scope.ints.append(f"self.k0[{i}]")
         self.loop_body(scope)
 
-    def sweep(self) -> None:
+    def in_order(self) -> None:
         """Write a loop in order, whose iterations read what those before them wrote."""
         self.open_scalar = self.open_vector = ""
         self.serial = True
@@ -232,7 +233,7 @@ class Places(Writer):
         kernels = re.split(r"(?=    @ti\.kernel\n)", super().program())
         for k, text in enumerate(kernels):
             if "def running(" in text:  # what it reads is behind the step
-                text = re.sub(r"self\.([xyvm])\[t, ", r"self.\1[t + 1, ", text)
+                text = re.sub(r"self\.([xyvmzq])\[t, ", r"self.\1[t + 1, ", text)
             if "def given" in text:  # an adjoint names times
                 continue
             kernels[k] = TIMED.sub(r"self.\1[", text)

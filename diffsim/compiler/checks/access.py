@@ -177,7 +177,7 @@ def _conflict(read: Access, write: Access) -> str | None:
             return "RACE" if loop.parallel else "OVERWRITE"
         if delays == {0}:
             continue
-        if len(delays) > 1:
+        if len(delays) > 1 or any(delay % 1 for delay in delays):
             return None
         if loop.parallel:
             return "RACE"
@@ -185,13 +185,20 @@ def _conflict(read: Access, write: Access) -> str | None:
     return "OVERWRITE" if write.order > read.order else None
 
 
-def _delays(read: Access, write: Access, loop: For) -> set[int]:
-    """Return, by axis, how many iterations of a loop after the read the write meets the same place."""
-    return {
-        (r.offset - w.offset) * r.sign
-        for r, w in zip(read.indices, write.indices, strict=True)
-        if r.base is loop.index and w.base is loop.index and r.sign == w.sign
-    }
+def _delays(read: Access, write: Access, loop: For) -> set[float]:
+    """Return, by axis, how many iterations of a loop after the read the write meets the same place.
+
+    A delay between whole numbers means never, and so do two that differ.
+    """
+    found: set[float] = set()
+    for r, w in zip(read.indices, write.indices, strict=True):
+        if r.base is loop.index and w.base is loop.index and r.sign == w.sign:
+            found.add((r.offset - w.offset) * r.sign)
+        elif r.strided is not None and w.strided is not None and r.strided[:2] == w.strided[:2]:
+            value, factor, number = r.strided
+            if value is loop.index:
+                found.add((number - w.strided[2]) / factor)
+    return found
 
 
 def _below(read: Access, write: Access, loop: For) -> bool:
@@ -214,7 +221,7 @@ def _race_within(read: Access, write: Access) -> str | None:
         if loop is not other or not loop.parallel:
             return None
         delays = _delays(read, write, loop)
-        if len(delays) > 1:
+        if len(delays) > 1 or any(delay % 1 for delay in delays):
             return None
         if delays != {0} and not runs_once(loop):
             return "RACE"

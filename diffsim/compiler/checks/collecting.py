@@ -36,7 +36,10 @@ __all__ = ["Access", "Collector", "Index", "runs_once"]
 
 @dataclass(frozen=True)
 class Index:
-    """An index as `sign * base + offset`; the base is a loop index, another value, or None for a number."""
+    """An index as `sign * base + offset`; the base is a loop index, another value, or None for a number.
+
+    Where it is a multiple of a value and a number, `strided` has that value, the factor and the number.
+    """
 
     base: Value | None
     offset: int
@@ -44,6 +47,7 @@ class Index:
     high: float
     exact: bool = False
     sign: int = 1
+    strided: tuple[Value, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -253,18 +257,29 @@ def _index(operand: Operand, ranges: Ranges, lets: dict[Value, Let]) -> Index:
     low, high = ranges.of(operand)
     if isinstance(operand, Const):
         return Index(None, int(operand.value), low, high)
-    offset, sign = 0, 1
-    while operand in lets and lets[operand].fn in ("add", "sub"):
+    base, sign, offset = _walked(operand, lets, ("add", "sub"))
+    value, factor, number = _walked(operand, lets, ("add", "sub", "mul"))
+    strided = (value, factor, number) if abs(factor) > 1 else None
+    return Index(base, offset, low, high, base in ranges.exact, sign, strided)
+
+
+def _walked(operand: Value, lets: dict[Value, Let], through: tuple[str, ...]) -> tuple[Value, int, int]:
+    """Return a value, a factor and a number that make up an integer, through these operations."""
+    offset, factor = 0, 1
+    while operand in lets and lets[operand].fn in through:
         let = lets[operand]
         a, b = let.args
         if isinstance(b, Const) and isinstance(a, Value):
-            offset += sign * int(b.value if let.fn == "add" else -b.value)
-            operand = a
+            known, operand, first = int(b.value), a, True
         elif isinstance(a, Const) and isinstance(b, Value):
-            offset += sign * int(a.value)
-            sign = sign if let.fn == "add" else -sign
-            operand = b
+            known, operand, first = int(a.value), b, False
         else:
             break
-    assert isinstance(operand, Value)  # noqa: S101  (the loop only walks values)
-    return Index(operand, offset, low, high, operand in ranges.exact, sign)
+        if let.fn == "mul":
+            factor *= known
+        elif let.fn == "add" or not first:
+            offset += factor * known
+            factor = factor if let.fn == "add" else -factor
+        else:
+            offset -= factor * known
+    return operand, factor, offset
