@@ -33,6 +33,10 @@ class Port(ds.Simulator):
     wrt: ClassVar[tuple[str, ...]] = ()
 
     @ti.kernel
+    def weigh_number(self, t: ti.i32, f: ti.template()):  # type: ignore[valid-type]
+        self.cost[None] += f[t] + 0.5 * f[t] ** 2
+
+    @ti.kernel
     def weigh_numbers(self, t: ti.i32, f: ti.template(), shape: ti.template()):  # type: ignore[valid-type]
         for I in ti.grouped(ti.ndrange(*shape)):
             self.cost[None] += ti.cos(1.7 * I.sum() + 0.3 * I[0]) * f[t, I] + 0.5 * f[t, I] ** 2
@@ -47,8 +51,10 @@ class Port(ds.Simulator):
         """Add up what is measured."""
         for name in self.measured:
             field = getattr(self, name)
-            weigh = self.weigh_vectors if field.type.shape else self.weigh_numbers
-            weigh(t, field, field.shape)
+            if field.shape:
+                (self.weigh_vectors if field.type.shape else self.weigh_numbers)(t, field, field.shape)
+            else:
+                self.weigh_number(t, field)
 
 
 def block(n: int, dim: int = 2, low: float = 0.3, high: float = 0.6, seed: int = 0) -> np.ndarray:

@@ -81,7 +81,7 @@ def accepted(pair: Pair) -> Found:
                     found.refused.setdefault(name, []).append((finding.rule, finding.message))
             if set(found.refused) == known:
                 if len(known) < len(texts):
-                    found.other.append(str(error).splitlines()[0])
+                    found.other += [str(d) for d in getattr(error, "diagnostics", ())] or [str(error)]
                 return found
         except Exception as error:  # noqa: BLE001  (a fault of the analysis: it counts as refused, and is told)
             found.other.append(f"{type(error).__name__}: {error}".splitlines()[0])
@@ -111,7 +111,7 @@ def _kernels_with(where: str, texts: dict[str, str], pair: Pair) -> list[str]:
             if other not in seen and re.search(rf"\.{one}\(", body):
                 seen.add(other)
                 names.append(other)
-    return [one for one in names if one in texts] or list(texts)[:1]
+    return [one for one in names if one in texts]
 
 
 def answered(pair: Pair, gradient: bool = True) -> Answer:

@@ -17,6 +17,7 @@ from compilers import compiled_by
 from fuzz import checks, plain
 from fuzz.checks import check, load
 from fuzz.hostile import BREAKS, Hostile
+from fuzz.places import Places
 from fuzz.programs import STEPS, Writer
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -66,6 +67,29 @@ def test_many_random_programs(runtime, tmp_path):
         modes = "single" if PRECISION == 32 else modes
         try:
             check(source, tmp_path, f"program_{seed}", seed, modes)
+        except Exception as error:  # noqa: BLE001  (every seed is tried, whatever goes wrong with one)
+            failed[seed] = f"{type(error).__name__}: {str(error)[:200]}"
+    assert not failed
+
+
+@FEW
+@settings(max_examples=2, phases=[Phase.generate])
+@given(seed=st.integers(0, 2**31))
+def test_random_programs_in_place(runtime, tmp_path_factory, seed):
+    source = Places(seed, size=2).program()
+    check(source, tmp_path_factory.mktemp("places"), f"places_{seed}", seed, "fused" if seed % 2 else "step")
+
+
+@MANY
+def test_many_random_programs_in_place(runtime, tmp_path):
+    failed = {}
+    for seed in range(FIRST, FIRST + FUZZ):
+        modes = {0: "fused windows", 2: "fused step", 5: "step windows"}.get(seed % 8, "step")
+        writer = Places(seed, size=9 if seed % 8 == 0 else 4)
+        source = writer.program()
+        modes = "single" if PRECISION == 32 else modes + " worlds" * writer.worlds
+        try:
+            check(source, tmp_path, f"places_{seed}", seed, modes)
         except Exception as error:  # noqa: BLE001  (every seed is tried, whatever goes wrong with one)
             failed[seed] = f"{type(error).__name__}: {str(error)[:200]}"
     assert not failed

@@ -24,7 +24,7 @@ class Places(Writer):
         whiles: Whether it has `while` loops.
     """
 
-    def __init__(self, seed: int, size: int = 6, integers: bool = True, whiles: bool = True) -> None:
+    def __init__(self, seed: int, size: int = 6, integers: bool = False, whiles: bool = False) -> None:
         super().__init__(seed, size)
         self.history = 1
         self.integers, self.whiles = integers, whiles

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from diffsim.compiler.checks.indices import Affine, Indices, defined_in
@@ -70,6 +71,7 @@ def accesses_of(stages: Sequence[Stage]) -> dict[Key, list[Access]]:
         stages: In the order in which they run, without calls.
     """
     found: dict[Key, list[Access]] = {}
+    made = functools.cache(defined_in)  # asked of a loop for each access in it
     for number, stage in enumerate(stages):
         known = Indices(stage.body)
         start: list[Step] = [(number, stage)]
@@ -78,7 +80,7 @@ def accesses_of(stages: Sequence[Stage]) -> dict[Key, list[Access]]:
             start = [(first, stage.loop), (number, stage)]
         for op, path in _walk(stage.body, start):
             key = (op.ref.buffer, op.ref.time or 0, op.ref.component)
-            found.setdefault(key, []).append(_access(op, tuple(path), known))
+            found.setdefault(key, []).append(_access(op, tuple(path), known, made))
     return found
 
 
@@ -91,11 +93,16 @@ def _walk(block: Block, above: list[Step]) -> Iterator[tuple[Load | Store | Accu
             yield from _walk(inner, [*here, (branch, inner)])
 
 
-def _access(op: Load | Store | Accumulate, path: tuple[Step, ...], known: Indices) -> Access:
+def _access(
+    op: Load | Store | Accumulate,
+    path: tuple[Step, ...],
+    known: Indices,
+    made: Callable[[For], set[Value]],
+) -> Access:
     loops = [inner for _, inner in path if isinstance(inner, For)]
     indices = tuple(known.affine(i) for i in op.ref.indices)
     bases = [base for base, _ in indices if base is not None]
-    varying = frozenset(id(loop) for loop in loops if not defined_in(loop).isdisjoint(bases))
+    varying = frozenset(id(loop) for loop in loops if not made(loop).isdisjoint(bases))
     region, exact = [], len(set(bases)) == len(bases) and all(_certain(inner) for _, inner in path)
     for (base, offset), n in zip(indices, op.ref.buffer.shape, strict=True):
         loop = next((loop for loop in loops if loop.index is base), None)
