@@ -181,7 +181,8 @@ class Ising:
                     + self.spin[i, (j - 1 + N) % N]
                 )
                 delta = 2.0 * self.spin[i, j] * near
-                if delta <= 0 or self.random(i, j) < ti.exp(-self.coupling[None] * delta):
+                draw = self.random(i, j)
+                if delta <= 0 or draw < ti.exp(-self.coupling[None] * delta):
                     self.spin[i, j] *= -1
 
     @ti.kernel
