@@ -1,4 +1,4 @@
-"""Parallel loops over every second element, red and black cells: what is told apart, what stays a race."""
+"""Loops over every second element, red and black cells: what is told apart, what stays a race."""
 
 import numpy as np
 import pytest

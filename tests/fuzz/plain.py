@@ -264,16 +264,17 @@ def trajectories(
     kind = _program(source)
     twin = kind.__new__(kind)
     twin.cost = Table(np.zeros(()))
-    states, scratches = {}, []
+    states, scratches, in_place = {}, [], getattr(kind, "in_place", False)
     for name, value in vars(sim).items():
         if isinstance(value, ds.State):
             shift = value.history - 1
             values = np.zeros((steps + 1 + shift, *value.element_shape))
             values[: shift + 1] = changed.get(name, value.numpy())
-            setattr(twin, name, Table(values, shift, len(value.shape), name in "zq"))
+            setattr(twin, name, Table(values, shift, len(value.shape), in_place or name in "zq"))
             states[name] = values[shift:]
         elif isinstance(value, ds.Scratch):
-            scratches.append(np.zeros((steps + 1, *value.element_shape)))
+            numbers = int if getattr(value, "integer", False) else float
+            scratches.append(np.zeros((steps + 1, *value.element_shape), dtype=numbers))
             setattr(twin, name, Table(scratches[-1], 0, len(value.shape)))
         elif isinstance(value, ds.Param | ds.Control | ds.Constant):
             setattr(twin, name, Table(np.array(changed.get(name, value.numpy()))))
