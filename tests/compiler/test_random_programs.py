@@ -172,6 +172,8 @@ class Program(ds.Simulator):
             setattr(self, name, ds.Param([0.5, 1.5]))
         self.x = ds.State(ds.real, 2, init=[0.3, 0.4])
         self.v = ds.State(ds.vec2, 2)
+        self.z = ds.State(ds.real, 2)
+        self.q = ds.State(ds.vec2, 2)
         self.m = ds.State(ds.mat2, 2)
         self.w = ds.Param(np.ones((2, 2)))
 
