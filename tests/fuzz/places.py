@@ -24,7 +24,7 @@ class Places(Writer):
         whiles: Whether it has `while` loops.
     """
 
-    def __init__(self, seed: int, size: int = 6, integers: bool = False, whiles: bool = False) -> None:
+    def __init__(self, seed: int, size: int = 6, integers: bool = True, whiles: bool = True) -> None:
         super().__init__(seed, size)
         self.history = 1
         self.integers, self.whiles = integers, whiles
@@ -44,6 +44,9 @@ class Places(Writer):
         """Write a kernel that ends a step: every State changes where it lies."""
         self.kernel("move(self, t: ti.i32)")
         self.own(["x", "y", "v"])
+        self.line(f"for i in range({self.n}):")
+        for name in "xy":  # or what grows in loops becomes chaotic
+            self.line(f"    self.{name}[i] = 3.0 * ti.tanh(self.{name}[i] / 3.0)")
         outer = f"self.{self.pick('v', 'g0')}[i].outer_product(self.v[i])"
         self.line(f"for i in {self.pick('self.m', f'range({self.n})')}:")
         self.line(f"    self.m[i] = 0.8 * self.m[i] + 0.1 * ti.sin({outer})")

@@ -186,9 +186,8 @@ class _Meaning(ast.NodeTransformer):
         atomic = self._atomic(node.value)
         if atomic is not None and isinstance(node.targets[0], ast.Name):  # the value before, then the new one
             target, new = atomic
-            old = ast.Name(target.id, ast.Load())
-            both = ast.Tuple([node.targets[0], ast.Name(target.id, ast.Store())], ast.Store())
-            return ast.Assign([both], ast.Tuple([old, new], ast.Load()))
+            both = ast.Tuple([node.targets[0], _stored(target)], ast.Store())
+            return ast.Assign([both], ast.Tuple([target, new], ast.Load()))
         node.value = _called("_copy", node.value)
         return node
 
@@ -197,9 +196,7 @@ class _Meaning(ast.NodeTransformer):
         atomic = self._atomic(call)
         if atomic is not None:
             target, new = atomic
-            stored = ast.parse(ast.unparse(target)).body[0].value  # type: ignore[attr-defined]
-            stored.ctx = ast.Store()
-            return ast.Assign([stored], new)
+            return ast.Assign([_stored(target)], new)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             if call.func.id in self.by_reference and isinstance(call.args[0], ast.Name):
                 return ast.Assign([ast.Name(call.args[0].id, ast.Store())], call)
@@ -221,6 +218,13 @@ class _Meaning(ast.NodeTransformer):
             return None
         make = _ATOMICS.get(call.func.attr)
         return None if make is None else (call.args[0], make(call.args[0], call.args[1]))
+
+
+def _stored(target: ast.expr) -> Any:
+    """Return the text of a place as one that is assigned."""
+    stored = ast.parse(ast.unparse(target)).body[0].value  # type: ignore[attr-defined]
+    stored.ctx = ast.Store()
+    return stored
 
 
 def _called(name: str, argument: ast.expr) -> ast.Call:

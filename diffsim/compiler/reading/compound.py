@@ -195,8 +195,8 @@ def refuse_writes(ctx: Context, part: ast.expr, block: Block) -> None:
         if isinstance(op, Store | Accumulate):
             ctx.error(
                 part,
-                f"what writes {op.ref.buffer.label} must stand where it is always reached, got {ctx.text(part)} "
-                "behind a condition, which Taichi runs in any case and Python does not; call it in a line "
+                f"what writes {op.ref.buffer.label} must stand where it is always reached, got "
+                f"{ctx.text(part)} behind a condition, which Taichi runs in any case and Python does not; call it in a line "
                 "before, or write an `if`",
             )
 
