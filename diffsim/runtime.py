@@ -372,6 +372,11 @@ def register(user: Any) -> Any:
     return _runtime.program
 
 
+def living() -> list[Any]:
+    """List what lives on the running program."""
+    return [user for user in _runtime.users if not user.closed]
+
+
 def require_running(program: Any, what: str) -> None:
     """Refuse to read memory that ended with its program.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from diffsim import runtime
 from diffsim.errors import ConfigError, DiffsimError
 from diffsim.options import near_miss
 
@@ -46,7 +49,8 @@ def find(target: str) -> Any:
         ConfigError: There is no such file, module or name, or importing it failed; the message has the line.
     """
     where, name = _parts(target)
-    module = _file(target, where) if where.endswith(".py") else _module(target, where)
+    with _closing():
+        module = _file(target, where) if where.endswith(".py") else _module(target, where)
     if not name:
         raise ConfigError(
             f"{target} must be followed by a name of it, got none; {_suggested(module, where, target)}"
@@ -90,6 +94,16 @@ def failure(error: BaseException, file: str | None = None) -> str:
     own = [f for f in frames if file is not None and _same(f.filename, file)] or list(frames)
     place = f" at {_short(own[-1].filename)}:{own[-1].lineno}" if own else ""
     return f"{kind}{place}{': ' if words else ''}{words}"
+
+
+@contextlib.contextmanager
+def _closing() -> Iterator[None]:
+    """Close the rollouts that a script leaves open: they would stand in the way of another precision."""
+    before = set(map(id, runtime.living()))
+    yield
+    for user in runtime.living():
+        if id(user) not in before:
+            user.close()
 
 
 def _parts(target: str) -> tuple[str, str]:

@@ -107,6 +107,14 @@ def stops():
 ready = Ball(4)
 number = 3
 """
+SCRIPT = """
+import diffsim as ds
+from ball_of_mine import Ball
+
+ds.init("cpu", precision=32, threads=1, seed=7)
+sim = Ball(2)
+rollout = ds.Rollout(sim, steps=3)
+"""
 BROKEN = {
     "syntax.py": "x = 1\ny = (\n",
     "missing.py": "import os\n\nimport no_such_package_here\n",
@@ -121,6 +129,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a user's files."""
     made = tmp_path_factory.mktemp("own")
     (made / "ball_of_mine.py").write_text(SOURCE)
+    (made / "script_of_mine.py").write_text(SCRIPT)
     (made / "folder.py").mkdir()
     for name, text in BROKEN.items():
         (made / name).write_text(text)
@@ -270,6 +279,13 @@ def test_a_class_is_trained_resumed_and_drawn(run, folder: Path, monkeypatch: py
     status, out, err = run(f"resume {folder / 'a'} --iterations 6 --no-pictures")
     assert (status, err) == (0, "")
     assert "of 6" in out
+
+
+def test_a_script_that_runs_something_is_checked_in_another_precision(run) -> None:
+    status, out, err = run("check script_of_mine.py:sim --steps 4 --directions 1 --no-guard")
+    assert (status, err) == (0, "")
+    assert "right: the gradient agrees" in out
+    assert sys.modules["script_of_mine"].rollout.closed
 
 
 def test_a_function_is_checked(run) -> None:
