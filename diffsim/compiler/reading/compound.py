@@ -196,8 +196,8 @@ def refuse_writes(ctx: Context, part: ast.expr, block: Block) -> None:
             ctx.error(
                 part,
                 f"what writes {op.ref.buffer.label} must stand where it is always reached, got "
-                f"{ctx.text(part)} behind a condition, which Taichi runs in any case and Python does not; call it in a line "
-                "before, or write an `if`",
+                f"{ctx.text(part)} behind a condition, which Taichi runs in any case and Python does not; "
+                "call it in a line before, or write an `if`",
             )
 
 
