@@ -54,6 +54,16 @@ class Field(Fillable):
         return (*self.shape, *self.type.shape)
 
     @property
+    def n(self) -> int:
+        """Return the length of a vector, or the rows of a matrix, as Taichi's fields do; 1 for a number."""
+        return self.type.shape[0] if self.type.shape else 1
+
+    @property
+    def m(self) -> int:
+        """Return the columns of a matrix, as Taichi's fields do; 1 for a vector or a number."""
+        return self.type.shape[1] if len(self.type.shape) > 1 else 1
+
+    @property
     def label(self) -> str:
         """Name the field in messages."""
         return f"{type(self).__name__} {self.key}" if self.key else f"a {type(self).__name__}"

@@ -13,7 +13,7 @@ import taichi as ti
 import diffsim as ds
 
 ROOT = Path(__file__).resolve().parents[2]
-REFUSED = {"fem99": {"advance"}}  # kernels that are not accepted today, by program
+REFUSED: dict[str, set[str]] = {}  # kernels that are not accepted, by program
 SLOW = {
     "mpm99",
     "mpm128",
