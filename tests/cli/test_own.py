@@ -282,24 +282,17 @@ def test_a_class_is_trained_resumed_and_drawn(run, folder: Path, monkeypatch: py
 
 
 def test_a_script_that_runs_something_is_checked_in_another_precision(run) -> None:
-    status, out, err = run("check script_of_mine.py:sim --steps 4 --directions 1 --no-guard")
+    words = "--steps 4 --directions 1 --wrt goal --show heat --no-guard"
+    status, out, err = run(f"check script_of_mine.py:sim {words}")
     assert (status, err) == (0, "")
+    assert "gradient with respect to goal" in out
     assert "right: the gradient agrees" in out
     assert sys.modules["script_of_mine"].rollout.closed
 
 
-def test_a_function_is_checked(run) -> None:
-    status, out, err = run(
-        "check ball_of_mine:make --steps 4 --directions 1 --wrt goal --show heat --no-guard"
-    )
-    assert (status, err) == (0, "")
-    assert "gradient with respect to goal" in out
-    assert "right: the gradient agrees" in out
-
-
 def test_plan_explain_and_help(run) -> None:
     assert "steps            50" in run(f"plan --steps 50 {B}:Ball")[1]
-    for name in ("Ball --set n=1", "ready", "Nested.Inner"):
+    for name in ("Ball --set n=1", "make", "ready", "Nested.Inner"):
         assert "Ball.move (ball_of_mine.py:17), step" in run(f"explain {B}:{name}")[1]
     assert "--set TEXT" in run(f"train {B}:Ball --help")[1]
     assert run("list")[1].count("Ball") == 0
