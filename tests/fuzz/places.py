@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from fuzz.expressions import Scope
-from fuzz.programs import Writer
+from fuzz.programs import STEPS, Writer
 
 __all__ = ["Places"]
 
@@ -239,6 +239,8 @@ class Places(Writer):
                 text = re.sub(r"self\.([xyvmzq])\[t, ", r"self.\1[t + 1, ", text)
             if "def given" in text:  # an adjoint names times
                 continue
+            times = [f"ti.min(t + 1, {STEPS - 1})", "ti.max(t - 2, 0)", f"(3 * t + 1) % {STEPS}", "t", "t"]
+            text = re.sub(r"self\.u\[t, ", lambda _: f"self.u[{self.pick(*times)}, ", text)
             kernels[k] = TIMED.sub(r"self.\1[", text)
         head = "class Program(ds.Simulator):\n"
         return "".join(kernels).replace(head, f"{head}    in_place = True\n\n")
