@@ -10,7 +10,6 @@ from types import MappingProxyType
 from diffsim.compiler.codegen.stages import StageSet, tapes_of
 from diffsim.compiler.codegen.vector_notes import vector_notes
 from diffsim.compiler.ir import (
-    Accumulate,
     Block,
     Buffer,
     Call,
@@ -22,6 +21,7 @@ from diffsim.compiler.ir import (
     Location,
     Stage,
     Store,
+    accesses_in,
     passes_gradients,
     walk,
 )
@@ -114,10 +114,9 @@ def _story(
 ) -> KernelStory:
     reads: dict[str, None] = {}
     writes: dict[str, None] = {}
-    for op in walk(stage.body):
-        if isinstance(op, Load | Store | Accumulate):
-            own = op.ref.buffer.kind == "alarm" or op.ref.buffer.hidden
-            (reads if isinstance(op, Load) else writes).update({} if own else {op.ref.buffer.label: None})
+    for op in accesses_in(stage.body):
+        if op.ref.buffer.kind != "alarm" and not op.ref.buffer.hidden:
+            (reads if isinstance(op, Load) else writes)[op.ref.buffer.label] = None
     counts = (len(list(walk(stage.body))), len(list(walk(adjoint.body))))
     notes = [
         *_origin(stage),

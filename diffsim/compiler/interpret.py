@@ -25,9 +25,9 @@ from diffsim.compiler.ir import (
     Stage,
     Store,
     Value,
+    accesses_in,
     blocks_of,
     is_float,
-    walk,
 )
 from diffsim.language.philox import philox
 
@@ -173,7 +173,7 @@ def find_culprit(stage: Stage, t: int, place: Place, read: Reader, whole: bool) 
 
 def rewrites(stage: Stage) -> bool:
     """Tell whether a stage writes what it reads, so that memory does not tell afterwards what it found."""
-    accesses = [op for op in walk(stage.body) if isinstance(op, Load | Store | Accumulate)]
+    accesses = list(accesses_in(stage.body))
     read = {(op.ref.buffer, op.ref.time) for op in accesses if isinstance(op, Load)}
     return any((op.ref.buffer, op.ref.time) in read for op in accesses if not isinstance(op, Load))
 

@@ -28,6 +28,7 @@ __all__ = [
     "Load",
     "Location",
     "Loop",
+    "Memory",
     "Op",
     "Operand",
     "Ref",
@@ -35,6 +36,7 @@ __all__ = [
     "Stage",
     "Store",
     "Value",
+    "accesses_in",
     "in_groups",
     "is_float",
     "passes_gradients",
@@ -248,6 +250,7 @@ class Call:
     primitive: bool = False
 
 
+Memory = Union[Load, Store, Accumulate]
 Op = Union[Let, Load, Store, Accumulate, For, If, Call]
 
 
@@ -346,7 +349,7 @@ def results_of(op: Op) -> list[Value]:
 
 def passes_gradients(stage: Stage) -> bool:
     """Tell whether a stage writes what gradients flow through: integers, for example, have none."""
-    writes = (op.ref.buffer for op in walk(stage.body) if isinstance(op, Store | Accumulate))
+    writes = (op.ref.buffer for op in accesses_in(stage.body) if not isinstance(op, Load))
     return any(buffer.adjoint is not None or buffer.kind == "cost" for buffer in writes)
 
 
@@ -356,6 +359,11 @@ def walk(block: Block) -> Iterator[Op]:
         yield op
         for inner in blocks_of(op):
             yield from walk(inner)
+
+
+def accesses_in(block: Block) -> Iterator[Memory]:
+    """Yield what reads or writes memory in a block and in those inside it, in order."""
+    return (op for op in walk(block) if isinstance(op, Load | Store | Accumulate))
 
 
 def in_groups(stages: Sequence[Stage]) -> Iterator[tuple[Group | None, list[Stage]]]:

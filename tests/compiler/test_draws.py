@@ -307,6 +307,43 @@ def test_refused(runtime, k, said):
     assert k == 9 or "[RANDOM]" in str(caught.value)
 
 
+class GivenBack(Bad):
+    """A kernel with an adjoint of its own, which draws without naming the stream."""
+
+    def __init__(self, before):
+        super().__init__()
+        self.before = before
+
+    @ti.kernel
+    def first(self, t: ti.i32):
+        self.x[t, 0, 0] = self.p[0] * ds.random(t)
+
+    @ds.adjoint_of(first)
+    @ti.kernel
+    def first_adjoint(self, t: ti.i32):
+        self.p.grad[0] += self.x.grad[t, 0, 0] * ds.random(t)
+
+    @ti.kernel
+    def stay(self):
+        self.x[0, 0] += 0.0
+
+    def reset(self):
+        if self.before:
+            self.first(0)
+
+    def step(self, t):
+        if self.before:
+            self.stay()
+        else:
+            self.first(t + 1)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_adjoints_name_their_streams(runtime, before):
+    with pytest.raises(TraceError, match=r"must name its stream in an adjoint, got ds\.random"):
+        ds.plan(GivenBack(before), steps=3)
+
+
 def test_a_bad_draw_is_located(runtime):
     """The stage is run by hand, with the integers that the draws are made of."""
     with ds.Rollout(Bad(8), steps=3, seed=2) as rollout, pytest.raises(StateError) as caught:

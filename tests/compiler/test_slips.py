@@ -68,7 +68,7 @@ class Typed(ds.Simulator):
             "Param s must be indexed before it is computed with, as in self.s[None]",
         ),
         ("= self.v", "as in self.v[t, i]"),
-        ("self.v[t, i] = 1.0", "write self.v[t + 1, i], or use a Scratch"),
+        ("self.v[t, i] = 1.0", "write self.v[t + 1, i], or self.v[i] to change it in place"),
         ("= self.deep[t]", "write self.deep[t, i0, i1, i2, i3, i4]"),
         ("= self.deep", "as in self.deep[t, i0, i1, i2, i3, i4]"),
         # shapes

@@ -22,7 +22,7 @@ from diffsim.compiler.ir import (
     walk,
 )
 
-__all__ = ["Copier", "Names", "expanded"]
+__all__ = ["Copier", "Names", "called", "expanded"]
 
 Names = dict[Value, Operand]
 
@@ -45,7 +45,7 @@ class Copier:
     def block(self, block: Block, names: Names) -> Block:
         """Return a copy of a block; `names` tells, and is told, what values are called in it."""
         ops = self.ops(block, names)
-        return Block(ops, [_new(y, names) for y in block.yields])
+        return Block(ops, [called(y, names) for y in block.yields])
 
     def ops(self, block: Block, names: Names) -> list[Op]:
         """Return copies of the operations of a block."""
@@ -55,20 +55,20 @@ class Copier:
         """Return a copy of an operation, whose results keep their names."""
         changes: dict[str, Any] = {}
         if isinstance(op, Let):
-            changes["args"] = tuple(_new(a, names) for a in op.args)
+            changes["args"] = tuple(called(a, names) for a in op.args)
         elif isinstance(op, Load):
-            changes["ref"] = _new_ref(op.ref, names)
-            changes["kept"] = None if op.kept is None else _new_ref(op.kept, names)
+            changes["ref"] = _called_ref(op.ref, names)
+            changes["kept"] = None if op.kept is None else _called_ref(op.kept, names)
         elif isinstance(op, Store | Accumulate):
-            changes.update(ref=_new_ref(op.ref, names), value=_new(op.value, names))
+            changes.update(ref=_called_ref(op.ref, names), value=called(op.value, names))
         elif isinstance(op, For):
-            changes.update(start=_new(op.start, names), stop=_new(op.stop, names))
-            changes.update(inits=[_new(i, names) for i in op.inits], body=self.block(op.body, names))
+            changes.update(start=called(op.start, names), stop=called(op.stop, names))
+            changes.update(inits=[called(i, names) for i in op.inits], body=self.block(op.body, names))
         elif isinstance(op, If):
-            changes.update(cond=_new(op.cond, names))
+            changes.update(cond=called(op.cond, names))
             changes.update(then=self.block(op.then, names), orelse=self.block(op.orelse, names))
         else:
-            changes.update(args=[_new(a, names) for a in op.args], body=self._body(op, names))
+            changes.update(args=[called(a, names) for a in op.args], body=self._body(op, names))
         return dataclasses.replace(op, **changes)
 
     def _body(self, op: Call, names: Names) -> Block:
@@ -83,9 +83,9 @@ class _Expander(Copier):
         ops: list[Op] = []
         for op in block.ops:
             if isinstance(op, Call) and (self.primitives or not op.primitive):
-                names.update(zip(op.params, [_new(a, names) for a in op.args], strict=True))
+                names.update(zip(op.params, [called(a, names) for a in op.args], strict=True))
                 ops += self.ops(op.body, names)
-                names.update(zip(op.results, [_new(y, names) for y in op.body.yields], strict=True))
+                names.update(zip(op.results, [called(y, names) for y in op.body.yields], strict=True))
             else:
                 ops.append(self.copy(op, names))
         return ops
@@ -94,9 +94,10 @@ class _Expander(Copier):
         return _Expander(True).block(op.body, names)
 
 
-def _new(operand: Operand, names: Names) -> Operand:
+def called(operand: Operand, names: Names) -> Operand:
+    """Return what an operand is called in a copy, which may be what it is called already."""
     return names.get(operand, operand) if isinstance(operand, Value) else operand
 
 
-def _new_ref(ref: Ref, names: Names) -> Ref:
-    return dataclasses.replace(ref, indices=tuple(_new(i, names) for i in ref.indices))
+def _called_ref(ref: Ref, names: Names) -> Ref:
+    return dataclasses.replace(ref, indices=tuple(called(i, names) for i in ref.indices))

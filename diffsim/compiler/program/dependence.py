@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from diffsim.compiler.autodiff.activity import active_values
-from diffsim.compiler.ir import NEWEST, Accumulate, Block, Buffer, Load, Stage, Store, walk
+from diffsim.compiler.ir import NEWEST, Buffer, Load, Stage, accesses_in
 
-__all__ = ["Dependence", "Slot", "accesses_in"]
+__all__ = ["Dependence", "Slot"]
 
 Slot = tuple[Buffer, "int | None"]
-
-
-def accesses_in(block: Block) -> Iterator[Load | Store | Accumulate]:
-    """Yield what touches memory, in order."""
-    return (op for op in walk(block) if isinstance(op, Load | Store | Accumulate))
 
 
 class Dependence:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from diffsim.compiler.checks.findings import Finding
-from diffsim.compiler.ir import Accumulate, Buffer, Load, Op, Stage, Store, walk
+from diffsim.compiler.ir import Buffer, Load, Memory, Stage, accesses_in
 from diffsim.errors import Diagnostic
 
 __all__ = ["past_of", "stored_once", "written"]
@@ -69,10 +69,9 @@ def past_of(state: Buffer, reset: Sequence[Stage]) -> tuple[set[int], list[Diagn
     return own, list(dict.fromkeys(early))
 
 
-def _of_past(op: Load | Store | Accumulate) -> bool:
+def _of_past(op: Memory) -> bool:
     return not isinstance(op, Load) and (op.ref.time or 0) < 0
 
 
-def _memory(stages: Iterable[Stage]) -> Iterator[Load | Store | Accumulate]:
-    ops: Iterator[Op] = (op for stage in stages for op in walk(stage.body))
-    return (op for op in ops if isinstance(op, Load | Store | Accumulate))
+def _memory(stages: Iterable[Stage]) -> Iterator[Memory]:
+    return (op for stage in stages for op in accesses_in(stage.body))

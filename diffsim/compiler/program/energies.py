@@ -28,12 +28,14 @@ from diffsim.compiler.ir import (
     Buffer,
     Load,
     Location,
+    Memory,
     Ref,
     Stage,
     Store,
+    accesses_in,
     blocks_of,
 )
-from diffsim.compiler.program.dependence import Dependence, Slot, accesses_in
+from diffsim.compiler.program.dependence import Dependence, Slot
 from diffsim.compiler.program.keeping import keep_overwritten
 from diffsim.compiler.program.records import record_tapes
 from diffsim.compiler.reading.buffers import Buffers
@@ -174,7 +176,7 @@ class _Energy:
                         "another step; take the derivative by a Scratch that the Control is copied to",
                     )
 
-    def _reads(self, op: Load | Store | Accumulate, source: Field) -> bool:
+    def _reads(self, op: Memory, source: Field) -> bool:
         return isinstance(op, Load) and op.ref.buffer is self._buffer(source)
 
     def _slot(self, source: Buffer, times: set[int | None]) -> Slot:

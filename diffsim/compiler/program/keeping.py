@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from diffsim.compiler.autodiff import needed_loads
 from diffsim.compiler.builder import Builder
@@ -65,7 +65,7 @@ def keep_overwritten(
     }
     if within:
         stages = [
-            promoted(stage, sorted({s for k, s in within if k == number}, key=_by_name), times)
+            promoted(stage, {slot for k, slot in within if k == number}, times)
             for number, stage in enumerate(stages)
         ]
         seen = survey(stages, times)
@@ -74,18 +74,6 @@ def keep_overwritten(
         work.take(overwrite)
     seen.findings += work.refused
     return work.done(), seen
-
-
-def _by_name(slot: tuple[Buffer, int | None, int]) -> tuple[str, int, int]:
-    buffer, time, component = slot
-    return buffer.name, time or 0, component
-
-
-@dataclass(eq=False)
-class _Copying:
-    """Reads of one component whose places are written by the same nest: one copy before it serves them."""
-
-    reads: list[Overwrite]
 
 
 class _Keeping:

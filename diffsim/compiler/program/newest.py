@@ -8,19 +8,16 @@ all reads, so that `x[i] += dt * v[i]` is the same program as `x[t + 1, i] = x[t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from diffsim.compiler.checks.collecting import runs_once
 from diffsim.compiler.checks.touching import Access, accesses_of, apart, may_follow, shifts
-from diffsim.compiler.ir import NEWEST, Accumulate, Buffer, For, Load, Ref, Stage, Store, walk
+from diffsim.compiler.ir import NEWEST, Buffer, For, Load, Memory, Ref, Stage, accesses_in
 from diffsim.compiler.program.promotion import promoted
 from diffsim.compiler.reading.buffers import Buffers
 from diffsim.errors import Diagnostic
 
 __all__ = ["with_times"]
-
-Memory = Load | Store | Accumulate
 
 
 def with_times(
@@ -36,14 +33,16 @@ def with_times(
         buffers: The program's memory.
         steps: The horizon, for bounds of indices that depend on `t`.
     """
-    if not any(op.ref.time == NEWEST for stage in step + running for op in _memory(stage)):
+    if not any(op.ref.time == NEWEST for stage in step + running for op in accesses_in(stage.body)):
         return step, running, []
     found: list[Diagnostic] = []
     written: set[Buffer] = set()
     done = []
     for stage in step:
         done.append(_resolved(stage, written, found, steps))
-        stores = [op for op in _memory(stage) if not isinstance(op, Load) and op.ref.time in (1, NEWEST)]
+        stores = [
+            op for op in accesses_in(stage.body) if not isinstance(op, Load) and op.ref.time in (1, NEWEST)
+        ]
         timeless = {op.ref.buffer: op for op in stores if op.ref.time == NEWEST}
         for buffer, op in timeless.items():
             buffers.handed_on.add(buffer)
@@ -51,17 +50,13 @@ def with_times(
                 found.append(_told(op, "be declared without keep=False where it is written without the time"))
         written |= {op.ref.buffer for op in stores}
     for stage in running:
-        for read in (op for op in _memory(stage) if op.ref.time == NEWEST):
+        for read in (op for op in accesses_in(stage.body) if op.ref.time == NEWEST):
             if read.ref.buffer in written:
                 found.append(
                     _told(read, "be read in running_cost at t (before the step) or at t + 1 (behind it)")
                 )
             read.ref = _at(read.ref, 0)
     return done, running, found
-
-
-def _memory(stage: Stage) -> Iterable[Memory]:
-    return (op for op in walk(stage.body) if isinstance(op, Load | Store | Accumulate))
 
 
 def _told(op: Memory, rule: str) -> Diagnostic:
@@ -71,14 +66,18 @@ def _told(op: Memory, rule: str) -> Diagnostic:
 
 def _resolved(stage: Stage, written: set[Buffer], found: list[Diagnostic], steps: int) -> Stage:
     """Return a stage in which accesses without a time have one; `written` were written before it."""
-    mixed = {op.ref.buffer for op in _memory(stage) if op.ref.time == 1 and op.ref.buffer.kind == "state"}
-    for op in _memory(stage):
+    mixed = {
+        op.ref.buffer for op in accesses_in(stage.body) if op.ref.time == 1 and op.ref.buffer.kind == "state"
+    }
+    for op in accesses_in(stage.body):
         if op.ref.time == NEWEST and op.ref.buffer in mixed:
             found.append(_told(op, "be indexed in one way in a kernel that writes it, with t + 1 or without"))
             mixed.discard(op.ref.buffer)
-    slots = {_slot(op) for op in _memory(stage) if op.ref.time == NEWEST}
-    changed = {_slot(op) for op in _memory(stage) if op.ref.time == NEWEST and not isinstance(op, Load)}
-    stage = promoted(stage, sorted(changed, key=lambda s: (s[0].name, s[2])), steps, whole=True)
+    slots = {_slot(op) for op in accesses_in(stage.body) if op.ref.time == NEWEST}
+    changed = {
+        _slot(op) for op in accesses_in(stage.body) if op.ref.time == NEWEST and not isinstance(op, Load)
+    }
+    stage = promoted(stage, changed, steps, whole=True)
     accesses = accesses_of([stage])
     times: dict[str, set[str]] = {}
     for buffer, _, component in slots:

@@ -8,16 +8,7 @@ from diffsim.compiler.checks.alarms import Alarms, guarded
 from diffsim.compiler.checks.diagnostics import raise_all
 from diffsim.compiler.checks.findings import told
 from diffsim.compiler.checks.ranges import Times
-from diffsim.compiler.ir import (
-    Accumulate,
-    Block,
-    Buffer,
-    Load,
-    Ref,
-    Stage,
-    Store,
-    walk,
-)
+from diffsim.compiler.ir import Accumulate, Buffer, Stage, accesses_in, walk
 from diffsim.compiler.program.clearing import clear_stage, keep_stage, plan_clearing, stored_boxes
 from diffsim.compiler.program.copying import copy_stage, fill_stage
 from diffsim.compiler.program.coverage import partly_stored
@@ -63,7 +54,9 @@ def lower_program(program: Program, real: str, steps: int, bare: bool = False) -
     history = max((b.source.history for b in held if b.kind == "state"), default=1)
     begin = _begin_stages({b: own for b, (own, _) in pasts.items()}, initial, reset, history)
     step = _kept(buffers, states, step, real)
-    may_end = any(r.buffer is ended for s in begin + step + running + terminal for r in _refs(s.body))
+    may_end = any(
+        op.ref.buffer is ended for s in begin + step + running + terminal for op in accesses_in(s.body)
+    )
     times = {phase: Times.of(phase, steps, certain=not may_end) for phase in PHASES}
     begin, step, running, terminal = _with_overwritten(buffers, times, found, begin, step, running, terminal)
     begin, step, running, terminal = (
@@ -211,7 +204,3 @@ def _initial_buffer(state: State, target: Buffer) -> Buffer:
 
 def _companion(state: Buffer, suffix: str, kind: str) -> Buffer:
     return Buffer(f"{state.name}_{suffix}", kind, state.dtype, state.shape, state.components)
-
-
-def _refs(block: Block) -> list[Ref]:
-    return [op.ref for op in walk(block) if isinstance(op, Load | Store | Accumulate)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterator
 
-from diffsim.compiler.autodiff import Copier, Names
+from diffsim.compiler.autodiff import Copier, Names, called
 from diffsim.compiler.checks.collecting import runs_once
 from diffsim.compiler.checks.indices import Indices
 from diffsim.compiler.checks.ranges import Ranges, Times
@@ -23,12 +23,14 @@ from diffsim.compiler.ir import (
     Let,
     Load,
     Location,
+    Memory,
     Op,
     Operand,
     Ref,
     Stage,
     Store,
     Value,
+    accesses_in,
     blocks_of,
     results_of,
     walk,
@@ -37,7 +39,6 @@ from diffsim.compiler.ir import (
 __all__ = ["Slot", "promoted"]
 
 Slot = tuple[Buffer, "int | None", int]
-Memory = Load | Store | Accumulate
 
 
 def promoted(stage: Stage, slots: Collection[Slot], times: Times | int, whole: bool = False) -> Stage:
@@ -50,7 +51,7 @@ def promoted(stage: Stage, slots: Collection[Slot], times: Times | int, whole: b
         whole: Make one sum, or a store in a branch, a read and a store of its own too, so that the loop
             stores all places that it runs over.
     """
-    for slot in slots:
+    for slot in sorted(slots, key=lambda s: (s[0].name, s[1] or 0, s[2])):
         pass_ = _Promotion(stage, slot, Ranges(stage.body, stage.t, times), whole)
         stage = dataclasses.replace(stage, body=pass_.visit(stage.body, (), {}))
     return stage
@@ -58,11 +59,8 @@ def promoted(stage: Stage, slots: Collection[Slot], times: Times | int, whole: b
 
 def _touches(op: Op, slot: Slot) -> list[Memory]:
     """Return the accesses of an operation, and of what is in it, to a slot."""
-    return [
-        o
-        for o in walk(Block([op]))
-        if isinstance(o, Load | Store | Accumulate) and (o.ref.buffer, o.ref.time, o.ref.component) == slot
-    ]
+    every = accesses_in(Block([op]))
+    return [o for o in every if (o.ref.buffer, o.ref.time, o.ref.component) == slot]
 
 
 class _Promotion(Copier):
@@ -80,15 +78,15 @@ class _Promotion(Copier):
         ops: list[Op] = []
         for op in block.ops:
             if isinstance(op, For) and _touches(op, self.slot):
-                start, stop = _new(op.start, names), _new(op.stop, names)
-                inits, body = [_new(i, names) for i in op.inits], self.visit(op.body, (*loops, op), names)
+                start, stop = called(op.start, names), called(op.stop, names)
+                inits, body = [called(i, names) for i in op.inits], self.visit(op.body, (*loops, op), names)
                 ops.append(dataclasses.replace(op, start=start, stop=stop, inits=inits, body=body))
             elif isinstance(op, If) and _touches(op, self.slot):
                 then, orelse = (self.visit(inner, loops, names) for inner in (op.then, op.orelse))
-                ops.append(dataclasses.replace(op, cond=_new(op.cond, names), then=then, orelse=orelse))
+                ops.append(dataclasses.replace(op, cond=called(op.cond, names), then=then, orelse=orelse))
             else:
                 ops.append(self.copy(op, names))
-        return Block(ops, [_new(y, names) for y in block.yields])
+        return Block(ops, [called(y, names) for y in block.yields])
 
     def _place(self, block: Block, loops: tuple[For, ...]) -> Ref | None:
         """Return the one place that a block touches, where it may be read before and stored behind it all."""
@@ -118,10 +116,6 @@ class _Promotion(Copier):
         """Tell whether the place certainly exists, whatever the branches around its accesses ask."""
         bounds = [self.ranges.of(i) for i in ref.indices]
         return all(low >= 0 and high < n for (low, high), n in zip(bounds, ref.buffer.shape, strict=True))
-
-
-def _new(operand: Operand, names: Names) -> Operand:
-    return names.get(operand, operand) if isinstance(operand, Value) else operand
 
 
 def _defined(ops: list[Op]) -> Iterator[Value]:
@@ -169,7 +163,7 @@ class _Rewriting(Copier):
             return [self.copy(op, names)]
         assert isinstance(op, Store | Accumulate)  # noqa: S101  (loops are not rewritten)
         self.written, self.where = True, op.where
-        value = _new(op.value, names)
+        value = called(op.value, names)
         if isinstance(op, Store):
             self.current = value
             return []

@@ -121,7 +121,7 @@ def _stream(ctx: Context, node: ast.Call, evaluate: Evaluate, name: str) -> Oper
         word = _word(ctx, node, number, "the stream")
         # streams of calls that name none have the highest bit
         return ctx.builder.op("bit_and", word, ctx.builder.const(draws.STREAMS - 1, "u32"))
-    if ctx.phase == "adjoint":
+    if ctx.in_adjoint:
         ctx.error(
             node,
             f"{name} must name its stream in an adjoint, got {ctx.text(node)}; name it in the kernel too, so "
@@ -161,7 +161,7 @@ def _example(ctx: Context, node: ast.Call, name: str) -> str:
     """Return a call with what counts at a place: the time, and the indices of the loops around."""
     times = [n for n, v in ctx.frame.variables.items() if isinstance(v.current, TimeIndex)]
     counters = [*times[:1], *_targets(ctx.frame.source.node, node)][:COUNTERS]
-    return f"{name}({', '.join(counters) or ('t' if ctx.phase != 'reset' else '0')})"
+    return f"{name}({', '.join(counters) or ('0' if ctx.in_reset else 't')})"
 
 
 def _targets(tree: ast.AST, node: ast.AST) -> list[str]:

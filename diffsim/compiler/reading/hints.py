@@ -20,33 +20,25 @@ from diffsim.options import near_miss
 __all__ = ["count_remedy", "no_part", "time_remedy", "undefined", "unknown_function"]
 
 _NUMPY = {  # what kernels have instead
-    "clip": "ti.math.clamp(x, low, high)",
     "dot": "a.dot(b)",
     "cross": "a.cross(b)",
     "norm": "v.norm()",
     "sum": "v.sum()",
     "array": "ti.Vector([...])",
     "asarray": "ti.Vector([...])",
-    "where": "ti.select(condition, a, b)",
-    "maximum": "ti.max(a, b)",
-    "minimum": "ti.min(a, b)",
-    "arctan2": "ti.atan2(y, x)",
-    "arcsin": "ti.asin(x)",
-    "arccos": "ti.acos(x)",
     "sign": "ti.math.sign(x)",
-    "power": "x ** y",
-    "square": "x ** 2",
     "outer": "a.outer_product(b)",
 }
+_DECLARE = "declare fields in __init__, as ds.State, ds.Scratch, ds.Param or ds.Constant"
 _TAICHI = {  # by a part of where the function is and what it is called
     "taichi.ad.": "rollout.value_and_grad() runs all adjoints: a kernel says what happens, forward alone",
-    "FieldsBuilder.": "declare fields in __init__, as ds.State, ds.Scratch, ds.Param or ds.Constant",
+    "FieldsBuilder.": _DECLARE,
     "deactivate_all": "declared fields are dense: store zeros instead, by field.fill(0)",
     "snode.": "declared fields are dense: declare them in __init__",
     "Field.fill": "declare the field as ds.Scratch or ds.State, whose fill() kernels know",
     ".to_numpy": "call rollout.trajectory(field) for what a run computed",
     ".from_numpy": "give values before the run, by field.set(...)",
-    "impl.field": "declare fields in __init__, as ds.State, ds.Scratch, ds.Param or ds.Constant",
+    "impl.field": _DECLARE,
 }
 _BUILTINS = {"divmod": "a // b and a % b", "round": "ti.round(x)"}
 
@@ -86,7 +78,7 @@ def no_part(ctx: Context, node: ast.Attribute, base: Abstract) -> str:
 
 
 def time_remedy(ctx: Context, node: ast.Subscript, declared: Field, index: Abstract, rest: int) -> str:
-    """Say how a field with a time axis is indexed, where its first index is not the time.
+    """Say how a State or Scratch is indexed, where its first index is neither the time nor of its axes.
 
     Args:
         ctx: The state of lowering.
@@ -95,18 +87,11 @@ def time_remedy(ctx: Context, node: ast.Subscript, declared: Field, index: Abstr
         index: The first index.
         rest: How many further ones there are.
     """
-    text, is_state = ast.unparse(node.value), declared.kind == "state"
+    text, axes = ast.unparse(node.value), len(declared.shape)
     if ctx.in_reset:
-        if declared.kind == "control":
-            return "it has values from step 0 on"
-        return f"write {indexed(text, len(declared.shape), '0')}"
-    if rest + 1 == len(declared.shape):  # the time was left out
-        others = ast.unparse(node.slice)
-        return f"write {text}[t, {others}]" + (
-            f" ({text}[t + 1, {others}] where it is written)" if is_state else ""
-        )
-    if not is_state and not declared.shape:
-        return f"write {text}[t]"
+        return f"write {indexed(text, axes, '0')}"
+    if rest != axes or (declared.kind == "scratch" and not axes):
+        return f"write {indexed(text, axes, 't')}"
     if isinstance(index, Object) and isinstance(index.value, int):
         return f"{index.value} is a number, and steps are not read by number: pass t on from step"
     return "other steps are not readable, since the library decides where time lives"
@@ -156,8 +141,6 @@ def unknown_function(ctx: Context, node: ast.Call, obj: Callable[..., Any]) -> s
     if getattr(builtins, name, None) is obj:
         return f"{must}one of Python's own; write " + _BUILTINS.get(name, "it as a @ti.func, with operators")
     if inspect.isfunction(obj) or inspect.ismethod(obj):
-        if (getattr(inspect.unwrap(obj), "__name__", "")) == "<lambda>":
-            return f"{must}a lambda; write it as a @ti.func"
-        line = inspect.unwrap(obj).__code__.co_firstlineno
-        return f"{must}plain Python (line {line}); put @ti.func before it, to pass values that change"
+        what = "one behind a decorator" if hasattr(obj, "__wrapped__") else f"one of {module.split('.')[0]}"
+        return f"{must}{what}, whose text is not read; write it as a @ti.func"
     return f"{must}one that diffsim does not know; write it as a @ti.func of known functions"

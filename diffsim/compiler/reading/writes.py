@@ -170,8 +170,8 @@ def _check_owner(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
     if buffer.kind == "state" and ctx.phase in ("step", "running_cost") and place.time not in (1, NEWEST):
         ctx.error(
             node,
-            f"{label} must be written at t + 1 in a step, got {ctx.text(node)}, where others read the "
-            f"value and its gradient would be lost; write {_at_next(place)}, or use a Scratch",
+            f"{label} must be written at t + 1 in a step, got {ctx.text(node)}, a store to what the step "
+            f"began with; write {_at(place, 't + 1')}, or {_at(place, '')} to change it in place",
             rule="WRITE-TIME",
         )
     if buffer.kind == "state" and ctx.phase in ("running_cost", "terminal_cost"):
@@ -182,8 +182,8 @@ def _check_owner(ctx: Context, place: FieldPlace, node: ast.AST) -> None:
         )
 
 
-def _at_next(place: FieldPlace) -> str:
-    return indexed(f"self.{place.buffer.source.key}", len(place.buffer.shape), "t + 1")
+def _at(place: FieldPlace, time: str) -> str:
+    return indexed(f"self.{place.buffer.source.key}", len(place.buffer.shape), time)
 
 
 def _check_adjoint(ctx: Context, buffer: Buffer, node: ast.AST) -> None:
