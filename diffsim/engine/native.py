@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diffsim import _llvm, _taichi, runtime
+from diffsim.compiler import buffer as memory
 from diffsim.compiler import builder, ir, tanh
 from diffsim.compiler import native as translation
 from diffsim.compiler.codegen import writer
@@ -25,6 +26,7 @@ from diffsim.engine.arena import Compiled, Spec
 from diffsim.engine.blocks import BlockArena
 from diffsim.engine.objects import ObjectCache
 from diffsim.engine.team import can_share, the_team
+from diffsim.language import philox
 
 __all__ = [
     "Library",
@@ -36,7 +38,7 @@ __all__ = [
     "the_library",
 ]
 
-_OUTSIDE = (_llvm, builder, ir, tanh, writer)  # what the translation takes from elsewhere
+_OUTSIDE = (_llvm, builder, ir, memory, philox, tanh, writer)  # what the translation takes from elsewhere
 _SYMBOL = "kernel"
 _OFTEN, _SELDOM, _BRIEFLY = 2, 1, 0  # levels of optimisation
 _MOST = 4096  # functions in memory

@@ -49,7 +49,8 @@ class Control(Valued):
         per_world: bool = False,
         every: int = 1,
     ) -> None:
-        super().__init__(checked_type("Control", type_), checked_shape("Control", shape), per_world)
+        kind = checked_type("Control", type_, integers=False)
+        super().__init__(kind, checked_shape("Control", shape), per_world)
         every = plain_number(every)
         if not isinstance(every, int) or isinstance(every, bool) or not 1 <= every < 2**31:
             raise ConfigError(

@@ -82,7 +82,7 @@ class Walk(ds.Simulator):
     @ti.kernel
     def move(self, t: ti.i32):
         for i in range(4):
-            self.x[t + 1, i] = self.k[0] * self.x[t, i] + self.x[t, self.place[t]]
+            self.x[t + 1, i] = self.k[0] * self.x[t, i] + self.x[t, self.place[t * (self.k[0] > 0.0)]]
 
     def step(self, t):
         self.move(t)

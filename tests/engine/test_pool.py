@@ -222,7 +222,7 @@ def test_a_plan_with_room_keeps_to_its_budget(runtime):
     assert exact.layout.slots == 101
     roomy = ds.plan(simulator, steps=100)
     assert roomy.layout.slots > 128
-    assert roomy.layout.times == 128
+    assert roomy.layout.room == 128
     assert roomy.total_bytes > exact.total_bytes
     for budget in (exact.total_bytes, exact.total_bytes + 4000, roomy.total_bytes - 1, roomy.total_bytes):
         made = ds.plan(simulator, steps=100, memory=budget)

@@ -240,7 +240,7 @@ class Places(Writer):
             if "def given" in text:  # an adjoint names times
                 continue
             times = [f"ti.min(t + 1, {STEPS - 1})", "ti.max(t - 2, 0)", f"(3 * t + 1) % {STEPS}", "t", "t"]
-            text = re.sub(r"self\.u\[t, ", lambda _: f"self.u[{self.pick(*times)}, ", text)
+            text = re.sub(r"self\.u\[t, ", lambda _, times=times: f"self.u[{self.pick(*times)}, ", text)
             kernels[k] = TIMED.sub(r"self.\1[", text)
         head = "class Program(ds.Simulator):\n"
         return "".join(kernels).replace(head, f"{head}    in_place = True\n\n")

@@ -160,31 +160,9 @@ class PythonWrite(Chain):
         self.move(t)
 
 
-class ReturnedValue(Chain):
-    @ti.kernel
-    def energy(self, t: ti.i32) -> ti.f64:
-        return self.x[t, 0] ** 2
-
-    def step(self, t):
-        self.factor = self.energy(t)
-        self.move(t)
-
-
-class ArrayArgument(Chain):
-    @ti.kernel
-    def push(self, t: ti.i32, wind: ti.types.ndarray()):
-        for i in range(self.n):
-            self.x[t + 1, i] = self.x[t, i] + wind[i]
-
-    def step(self, t):
-        self.push(t, np.ones(3))
-
-
 PYTHON = {
     "A14-field-read-in-python": (PythonRead, "k"),
     "A14-field-written-in-python": (PythonWrite, "k"),
-    "A14-value-returned-by-a-kernel": (ReturnedValue, "return"),
-    "A15-array-as-an-argument": (ArrayArgument, "wind"),
 }
 
 
