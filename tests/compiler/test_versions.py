@@ -347,3 +347,51 @@ class Root(ds.Simulator):
 def test_a_number_that_is_not_finite_is_traced_to_its_statement(runtime):
     with pytest.raises(ds.errors.StateNotFiniteError, match=r"in step 1.*which computed sqrt\(-0.14"):
         ds.Rollout(Root(), steps=4).value_and_grad(["x"], debug="nan")
+
+
+class Narrowed(ds.Simulator):
+    """Reads of one loop that branches around them leave fewer iterations than others have."""
+
+    def __init__(self):
+        self.y = ds.State(ds.real, 128, init=np.linspace(-1.0, 1.0, 128))
+
+    @ti.kernel
+    def go(self):
+        self.y[1] *= 0.9
+        for i in range(4):
+            for j in range(i, 4):
+                a = 0.5
+                if i > 2:
+                    a = ti.sin(2.0 * self.y[i + j])
+                elif i > 0:
+                    a -= self.y[i + j] * self.y[i]
+                if i == 0 or self.y[j] < 0.1 * j:
+                    a += self.y[i + 1] ** 2
+                self.y[127 - i] += ti.cos(a)
+        for i in self.y:
+            self.y[i] *= ti.cos(self.y[i])
+
+    def step(self, t):
+        self.go()
+
+    @ti.kernel
+    def pay(self):
+        for i in self.y:
+            self.cost[None] += (i + 1) * self.y[i]
+
+    def terminal_cost(self, t):
+        self.pay()
+
+
+def test_branches_that_narrow_loops_keep_records_of_their_own(runtime):
+    rollout = ds.Rollout(Narrowed(), steps=3)
+    y = np.linspace(-1.0, 1.0, 128)
+    for _ in range(3):
+        y[1] *= 0.9
+        for i, j in ((i, j) for i in range(4) for j in range(i, 4)):
+            a = np.sin(2.0 * y[i + j]) if i > 2 else 0.5 - (y[i + j] * y[i] if i > 0 else 0.0)
+            a += y[i + 1] ** 2 if i == 0 or y[j] < 0.1 * j else 0.0
+            y[127 - i] += np.cos(a)
+        y *= np.cos(y)
+    assert rollout.value() == pytest.approx(y @ np.arange(1, 129), rel=1e-12)
+    assert rollout.check_grad(["y"]).passed

@@ -231,6 +231,11 @@ class Places(Writer):
         self.scalars, self.vectors = ["x", "y"], ["v"]
         super().cost(phase, scope)
 
+    def at_another_time(self, found: re.Match[str]) -> str:
+        """Return a Control at a step, most often the present one."""
+        times = [f"ti.min(t + 1, {STEPS - 1})", "ti.max(t - 2, 0)", f"(3 * t + 1) % {STEPS}", "t", "t"]
+        return f"self.u[{self.pick(*times)}, "
+
     def program(self) -> str:
         """Write the whole module, with no time in subscripts of States and Scratches where that is clear."""
         kernels = re.split(r"(?=    @ti\.kernel\n)", super().program())
@@ -239,8 +244,7 @@ class Places(Writer):
                 text = re.sub(r"self\.([xyvmzq])\[t, ", r"self.\1[t + 1, ", text)
             if "def given" in text:  # an adjoint names times
                 continue
-            times = [f"ti.min(t + 1, {STEPS - 1})", "ti.max(t - 2, 0)", f"(3 * t + 1) % {STEPS}", "t", "t"]
-            text = re.sub(r"self\.u\[t, ", lambda _, times=times: f"self.u[{self.pick(*times)}, ", text)
+            text = re.sub(r"self\.u\[t, ", self.at_another_time, text)
             kernels[k] = TIMED.sub(r"self.\1[", text)
         head = "class Program(ds.Simulator):\n"
         return "".join(kernels).replace(head, f"{head}    in_place = True\n\n")

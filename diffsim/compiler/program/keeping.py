@@ -154,7 +154,8 @@ class _Keeping:
         """Make the records of a stage: reads in the same loops share one, as components of its elements."""
         groups: dict[tuple[object, ...], list[Overwrite]] = defaultdict(list)
         for o in reads:
-            groups[(o.buffer.dtype, *map(id, o.read.loops))].append(o)
+            # in a branch that tells of a loop's bounds it may have fewer iterations than beside it
+            groups[(o.buffer.dtype, o.read.trips, *map(id, o.read.loops))].append(o)
         found = {}
         for members in groups.values():
             unique = list({id(o.read.op): o for o in members}.values())
