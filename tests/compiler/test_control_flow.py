@@ -282,7 +282,28 @@ class Selected(Base):
         return np.sin(np.roll(g, -1)) + g**2
 
 
-CASES = [Jumps, TopLevelJumps, Returns, NamedMaximum, LocalAtomics, PrefixSum, Selected]
+class LeftAtTheEnd(Base):
+    """Branches with nothing in them: what comes behind a `return`, and a `pass`."""
+
+    @ti.kernel
+    def act(self, t: ti.i32):
+        for _ in range(1):
+            for i in range(N + 1):
+                if i >= N:
+                    return
+                self.f[t, i] = self.x[t, i] * self.w[i, i]
+                if i > 3:
+                    if self.f[t, i] > 100.0:
+                        pass
+                if self.f[t, i] > 9.0:
+                    return
+
+    @staticmethod
+    def reference(x, w):
+        return x * np.diag(w)
+
+
+CASES = [Jumps, TopLevelJumps, Returns, NamedMaximum, LocalAtomics, PrefixSum, Selected, LeftAtTheEnd]
 
 
 @pytest.mark.parametrize("kind", CASES)

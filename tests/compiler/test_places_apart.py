@@ -69,6 +69,12 @@ class Relax(ds.Simulator):
             if (i + j) % 3 != colour:
                 self.p[i, j] += self.w[None] * self.p[i - 1, j]
 
+    @ti.kernel
+    def not_two(self, colour: ti.template()):
+        for i in range(1, self.n):
+            if i % 2 != 2 + colour:  # which no remainder is
+                self.k[i] = self.k[i - 1]
+
     def step(self, t):
         for colour in range(2):
             getattr(self, self.how)(colour)
@@ -121,7 +127,14 @@ def test_iterations_that_never_meet_are_no_race(runtime, how):
 
 @pytest.mark.parametrize(
     ("how", "n"),
-    [("red_black", 5), ("diagonal", N), ("other_thirds", N), ("next_but_one", N), ("otherwise", N)],
+    [
+        ("red_black", 5),
+        ("diagonal", N),
+        ("other_thirds", N),
+        ("next_but_one", N),
+        ("otherwise", N),
+        ("not_two", N),
+    ],
 )
 def test_iterations_that_may_meet_stay_a_race(runtime, how, n):
     """An odd number of cells around a ring, neighbours of one colour, strides that fit."""

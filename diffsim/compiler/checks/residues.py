@@ -96,7 +96,7 @@ class Facts:
         modulus = _modulus(remainder)
         linear = self._linear(remainder.args[0]) if modulus > 1 else None
         equal = (let.fn == "eq") is holds
-        if linear is None or not (equal or modulus == 2):
+        if linear is None or not (equal or (modulus == 2 and 0 <= b.value < 2)):  # no remainder is another number
             return []
         terms, constant = linear
         known = int(b.value) + (0 if equal else 1) - constant

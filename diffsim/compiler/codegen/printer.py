@@ -221,13 +221,18 @@ class Printer:
         if op.early is not None:
             self.line(f"if {names[op.early]} != 0:")
             self.line("    break")
-        self.operations(op.body.ops, lane)
+        self._body(op.body.ops, names, lane)
         self._update(names, op.body.yields, lane)
-        if not op.body.ops and not names:
-            self.line("pass")
         self.indent = depth
         for result, name in zip(op.results, names, strict=True):
             self._names[result] = name
+
+    def _body(self, ops: list[Op], names: list[str], lane: Lane) -> None:
+        """Print what is in a loop or a branch that assigns `names` at its end."""
+        before = len(self.lines)
+        self.operations(ops, lane)
+        if not names and len(self.lines) == before:  # branches without anything in them leave no line
+            self.line("pass")
 
     def _update(self, names: list[str], yields: list[Operand], lane: Lane) -> None:
         """Assign the values of the next iteration, all at once."""
@@ -256,7 +261,7 @@ class Printer:
                 continue
             self.line(head)
             self.indent += 1
-            self.operations(block.ops, lane)
+            self._body(block.ops, names, lane)
             for name, y in zip(names, block.yields, strict=True):
                 self.line(f"{name} = {self.text(y, lane)}")
             self.indent -= 1
