@@ -62,7 +62,7 @@ def _items(
         if not all(isinstance(test, Object) for test in tests):
             ctx.error(
                 node,
-                "conditions of a comprehension must be known when the kernel compiles, got one that is not in "
+                "conditions of a comprehension must be known when the kernel compiles, got another one in "
                 f"{ctx.text(node)}; use a loop with an `if`",
                 rule="PYTHON",
             )
