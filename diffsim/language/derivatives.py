@@ -193,6 +193,9 @@ def gradient_of(
     `self.energy[t] += ...`. Nothing but `into` is written: the energy itself is there only if its kernel is
     called too, and what the kernel stores in other Scratches on its way has copies here.
 
+    An energy that draws random numbers (`ds.random`) draws others here than where its kernel is called,
+    unless the draws name a `stream`.
+
     Args:
         kernel: A `@ti.kernel`, or several that are run in this order with the same arguments, one storing
             in Scratches what another one reads. Each may read any field, and write Scratches only.
@@ -213,9 +216,6 @@ def gradient_of(
 
     Raises:
         ConfigError: An argument is not allowed.
-
-    An energy that draws random numbers (`ds.random`) draws others here than where its kernel is called,
-    unless the draws name a `stream`.
 
     Differentiability: The gradient of a rollout flows through the kernels that are made, as through kernels
     written by hand: to `wrt`, and to whatever else the energy depends on. At kinks, see `ds.grad`. Loops that

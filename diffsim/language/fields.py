@@ -182,6 +182,10 @@ class Valued(Field):
 class State(Valued):
     """Declare what is carried from step to step: kernels read `x[t, ...]` and write `x[t + 1, ...]`.
 
+    Without the time, `x[...]` is what was stored last, as in plain Taichi: `x[t]` until a kernel of the step
+    writes it, `x[t + 1]` from then on. A State that is written so is changed in place: what a step does not
+    store is handed on.
+
     A State that no kernel of the step writes keeps its value, and is stored once. Of one that kernels write,
     the elements that a step leaves out are zero at `t + 1`, and sums (`+=`) begin at zero; with `keep=True`
     all begin with what they are at `t`, and what is not stored stays so. `set` and `numpy` mean the initial
@@ -196,7 +200,7 @@ class State(Valued):
         history: How many past steps are readable: 2 allows `x[t - 1]`; `x[-1]` is `x[0]`, or by `reset`.
         per_world: Each world has an initial value of its own.
         keep: True to begin `x[t + 1]` as `x[t]`, False to begin it with zeros. Left out, it begins with zero,
-            and storing it in part is a warning (PARTIAL).
+            and storing it in part is a warning (PARTIAL); written without the time, it begins as `x[t]`.
 
     Raises:
         ConfigError: A type, shape, history, keep or initial value that is not allowed.
@@ -229,7 +233,7 @@ class State(Valued):
 
 
 class Scratch(Field):
-    """Declare what lives within one step, or in `reset`: zero at its start, used as `f[t, ...]`.
+    """Declare what lives within one step, or in `reset`: zero at its start, used as `f[t, ...]` or `f[...]`.
 
     Args:
         type_: `ds.real`, `ds.vec2`, ..., or `ds.i32`, `ds.ivec2`, ... for integers, which have no gradient.

@@ -248,8 +248,7 @@ def _described(call: _Call) -> str:
 
 
 def _declared(field: Field) -> tuple[Any, ...]:
-    more = getattr(field, "history", 1), getattr(field, "integer", False)
-    return field.type, field.shape, field.per_world, *more
+    return field.type, field.shape, field.per_world, getattr(field, "history", 1), field.integer
 
 
 def _at(root: Any, path: str) -> Any:

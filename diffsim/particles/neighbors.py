@@ -226,6 +226,9 @@ def neighbors(
         capacity: How many neighbours one particle has at most; more are an error that names the particle.
         skin: How much further apart listed neighbours may be, not negative.
 
+    Returns:
+        The part, with `count(t, i)` and `at(t, i, k)` for kernels.
+
     Raises:
         ConfigError: A value is not one of those named above.
 

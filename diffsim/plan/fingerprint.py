@@ -58,7 +58,7 @@ def lines(block: Block, numbers: dict[Value, int]) -> Iterator[str]:
             return f"{type(op).__name__} {place(op.ref)} {name(op.value)}"
         if isinstance(op, For):
             head = names([op.index, op.start, op.stop, *op.inits, *op.params, *op.results])
-            return f"for {head} {op.parallel} {op.descending}"
+            return f"for {head} {op.parallel} {op.descending} {op.early}"
         if isinstance(op, If):
             return f"if {name(op.cond)} {names(op.results)}"
         return f"call {names([*op.args, *op.params, *op.results])}"

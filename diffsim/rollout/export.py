@@ -114,11 +114,7 @@ def _facts(
     alarms = lowered.alarms
     board = alarms.buffer
     for _, made in lowered.buffers.arrays.values():
-        buffer = inputs.buffer(made)
-        memory = engine.storage.memory(buffer)
-        first.update(
-            (script.place(buffer, c), np.ascontiguousarray(a).tobytes()) for c, a in enumerate(memory)
-        )
+        _keep(first, engine, script, inputs.buffer(made))
     rules = [f"{alarm.where}: {alarm.rule}".removesuffix(", got") for alarm in alarms.all]
     return {
         "name": name,

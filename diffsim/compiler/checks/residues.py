@@ -96,7 +96,8 @@ class Facts:
         modulus = _modulus(remainder)
         linear = self._linear(remainder.args[0]) if modulus > 1 else None
         equal = (let.fn == "eq") is holds
-        if linear is None or not (equal or (modulus == 2 and 0 <= b.value < 2)):  # no remainder is another number
+        other = modulus == 2 and 0 <= b.value < 2  # then it is the one that is left
+        if linear is None or not (equal or other):
             return []
         terms, constant = linear
         known = int(b.value) + (0 if equal else 1) - constant

@@ -33,7 +33,7 @@ _MOST = 100_000  # pairs of accesses that are compared
 
 
 def plan_clearing(lowered: LoweredProgram) -> None:
-    """Find out what is zeroed before each step, before others stages, and before their adjoints."""
+    """Find out what is zeroed before each step, before other stages, and before their adjoints."""
     step = accesses_of(lowered.step)
     whole, terminal = accesses_of(lowered.step + lowered.running), accesses_of(lowered.terminal)
     begin = accesses_of(lowered.begin)

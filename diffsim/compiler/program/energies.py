@@ -102,7 +102,9 @@ class _Energy:
     def check_stages(self) -> None:
         """Refuse kernels that do more than add up an energy."""
         if self.setting.phase == "reset":
-            self._refuse(None, "must be called in step or in costs, got reset, before there are Scratches")
+            self._refuse(
+                None, "must be called in step or in costs, got reset; use ds.grad of a function there"
+            )
         for stage in self.stages:
             if stage.adjoint is not None:
                 self._refuse(
@@ -113,7 +115,10 @@ class _Energy:
             for op in accesses_in(stage.body):
                 if isinstance(op, Load):
                     if op.claim:
-                        self._refuse(op.where, "must get kernels without done, got one that sets it")
+                        self._refuse(
+                            op.where,
+                            "must get kernels that leave done alone, got one that sets it; set it in another",
+                        )
                     continue
                 allowed = op.ref.buffer.kind == "scratch" or op.ref.buffer is self._of()
                 if not allowed or op.ref.buffer.is_adjoint:
@@ -146,21 +151,29 @@ class _Energy:
         self.buffer = found[0]
         if self.buffer in read:
             self._refuse(
-                read[self.buffer], f"must get kernels that only add to {self.buffer.label}, got a read"
+                read[self.buffer],
+                f"must get kernels that only add to {self.buffer.label}, got a read; move it to another one",
             )
         self.inner = [b for b in written if b in read and b is not self.buffer]
         for source, into in zip(self.gradient.wrt, self.gradient.into, strict=True):
             target = self._buffer(into)
             if target in written:
                 self._refuse(
-                    written[target], f"must add to {target.label} alone, got a kernel that writes it"
+                    written[target],
+                    f"must add to {target.label} alone, got a kernel that writes it; name another into=",
                 )
             if target.kind == "state" and self.setting.phase != "step":
-                self._refuse(None, f"must add to a Scratch in {self.setting.phase}, got {target.label}")
+                self._refuse(
+                    None, f"must add to a Scratch in {self.setting.phase}, got {target.label}; declare one"
+                )
             time = 1 if target.kind == "state" else 0
             slot = self._slot(self._buffer(source), {op.ref.time for op in ops if self._reads(op, source)})
             if slot[0] in written:
-                self._refuse(written[slot[0]], f"must not write what it differentiates by, {slot[0].label}")
+                self._refuse(
+                    written[slot[0]],
+                    f"must get kernels that leave alone what it differentiates by, got a write to "
+                    f"{slot[0].label}; move it to another kernel",
+                )
             if slot[0].kind == "control":
                 self._check_control(slot[0])
             self.targets[slot] = Ref(target, (), 0, time)
@@ -186,8 +199,8 @@ class _Energy:
             got = f"none at the time at={self.gradient.at}" if times else "none"
             self._refuse(
                 self.stages[0].where,
-                f"must get an energy that reads what it is differentiated by, {source.label}, got {got}; "
-                "its gradient would be 0",
+                f"must get an energy that reads what it is differentiated by, {source.label}, got {got}, so "
+                "that its gradient would be 0; name what it reads",
             )
         if len(wanted) > 1:
             self._refuse(

@@ -36,7 +36,8 @@ def lower_program(program: Program, real: str, steps: int, bare: bool = False) -
 
     Raises:
         TraceError: A kernel cannot be lowered, no cost is added to anywhere, or there is no State.
-        GradientError: A value is overwritten after it was read.
+        GradientError: A value is overwritten after it was read and cannot be kept, or iterations that run
+            side by side disturb each other.
     """
     buffers = Buffers(program.fields, real, bare)
     buffers.add(program.simulator.cost, "cost")

@@ -26,7 +26,7 @@ from diffsim.compiler.ir import (
 from diffsim.compiler.reading.buffers import Buffers
 from diffsim.errors import Diagnostic
 from diffsim.language.fields import Scratch
-from diffsim.language.types import real
+from diffsim.language.types import i32, real
 
 __all__ = ["record_tapes"]
 
@@ -80,11 +80,11 @@ class _Recorder:
                 )
                 self.found.append(Diagnostic("UNBOUNDED", str(loop.where or self.stage.where), message))
                 return
-        declared = Scratch(real, *(max(1, int(length)) for length in lengths))
+        declared = Scratch(
+            real if is_float(tape.dtype) else i32, *(max(1, int(length)) for length in lengths)
+        )
         declared.key = f"{self.stage.name} {len(self.scratches)}"
         declared.hidden = True  # each place is written before it is read
-        if not is_float(tape.dtype):
-            declared.integer, declared.differentiable = True, False  # type: ignore[attr-defined]
         self.scratches[tape] = self.buffers.add(declared, declared.key)
 
     def replace(self, block: Block, loops: Loops) -> None:

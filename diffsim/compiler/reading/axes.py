@@ -54,7 +54,9 @@ def _stepped(ctx: Context, node: ast.For, start: Operand, stop: Operand, step: O
     b = ctx.builder
     b.where = ctx.at(node)
     if isinstance(step, Const) and step.value == 0:
-        ctx.error(node, f"the step of a loop must not be 0, got {ctx.text(node.iter)}", rule="CONTROL-FLOW")
+        ctx.error(
+            node, f"the step of a loop must not be 0, got {ctx.text(node.iter)}; use 1", rule="CONTROL-FLOW"
+        )
     way = b.op("sub", stop, start)
     if isinstance(step, Const):
         way, size = (way, step) if step.value > 0 else (b.op("sub", start, stop), b.op("neg", step))

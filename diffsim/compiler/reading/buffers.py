@@ -49,9 +49,7 @@ class Buffers:
 
     def add(self, declared: Field, key: str) -> Buffer:
         """Make the buffer of a declared field."""
-        dtype = (
-            "i32" if getattr(declared, "integer", False) else "f64" if declared.kind == "cost" else self.real
-        )
+        dtype = "i32" if declared.integer else "f64" if declared.kind == "cost" else self.real
         name = self._unique(key)
         buffer = Buffer(name, declared.kind, dtype, declared.shape, declared.type.components, declared)
         if declared.differentiable:

@@ -61,7 +61,10 @@ def _items(
         tests = [evaluate(ctx, test) for test in generator.ifs]
         if not all(isinstance(test, Object) for test in tests):
             ctx.error(
-                node, "conditions of a comprehension must be known when the kernel compiles", rule="PYTHON"
+                node,
+                "conditions of a comprehension must be known when the kernel compiles, got another one in "
+                f"{ctx.text(node)}; use a loop with an `if`",
+                rule="PYTHON",
             )
         if all(test.value for test in tests):  # type: ignore[union-attr]
             yield from _items(ctx, node, rest, evaluate)
@@ -76,7 +79,9 @@ def _bind(ctx: Context, node: ast.AST, target: ast.expr, item: Abstract) -> None
     parts = ctx.unpacked(item, node)
     if len(parts) != len(target.elts):
         ctx.error(
-            node, f"{ctx.text(target)} must have as many names as values, got {len(parts)}", rule="SHAPE"
+            node,
+            f"{ctx.text(target)} must have as many names as values, got {len(parts)}; name each",
+            rule="SHAPE",
         )
     for element, part in zip(target.elts, parts, strict=True):
         _bind(ctx, node, element, part)

@@ -45,14 +45,10 @@ def keep_result(ctx: Context, call: KernelCall, value: Abstract) -> None:
         )
     entries = entries_of(value)
     shape = value.shape if isinstance(value, Matrix) else ()
-    declared = Scratch(ElementType(f"result{list(shape)}", shape))
-    declared.key, declared.hidden = f"result of {call.name}", True
     whole = not any(is_float(e.dtype) for e in entries)
-    if whole:
-        declared.differentiable = False
+    declared = Scratch(ElementType(f"result{list(shape)}", shape, integer=whole))
+    declared.key, declared.hidden = f"result of {call.name}", True
     buffer = ctx.buffers.add(declared, declared.key)
-    if whole:
-        buffer.dtype = "i32"
     place = FieldPlace(buffer, (), 0, shape, tuple(range(prod(shape))))
     ctx.builder.where = ctx.at(node)
     for ref, entry in zip(place.refs, entries, strict=True):

@@ -10,12 +10,12 @@ import ast
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from diffsim.language.draws import STREAMS
+
 if TYPE_CHECKING:
     from diffsim.compiler.reading.context import Frame
 
 __all__ = ["Sites", "place_of"]
-
-_STREAMS = 2**31
 
 
 class Sites:
@@ -34,9 +34,9 @@ class Sites:
 
     def stream(self, place: str) -> int:
         """Return a number of 31 bits for a place, another one for each."""
-        made = int.from_bytes(hashlib.blake2s(place.encode(), digest_size=4).digest(), "little") % _STREAMS
+        made = int.from_bytes(hashlib.blake2s(place.encode(), digest_size=4).digest(), "little") % STREAMS
         while self._streams.setdefault(made, place) != place:
-            made = (made + 1) % _STREAMS
+            made = (made + 1) % STREAMS
         return made
 
 

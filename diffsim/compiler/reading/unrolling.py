@@ -22,11 +22,8 @@ __all__ = ["Span", "spelled_out"]
 Span = tuple[int, int, int]  # of one axis of a loop: the first index, how many there are, how far apart
 
 _LONGEST = 16  # iterations of one axis
-_SMALL, _LITTLE = (
-    4,
-    250,
-)  # components of a vector that is chosen from quickly, and operations to write out then
-_MOST = 4000  # operations to write out for larger ones
+_SMALL = 4  # components of a vector that is chosen from quickly
+_LITTLE, _MOST = 250, 4000  # operations to write out for such a vector, and for larger ones
 _CALL = 20  # operations of a function that is inlined
 
 
