@@ -59,18 +59,31 @@ class ElementType:
 
 
 def vec(n: int) -> ElementType:
-    """Return the type of vectors of `n` real components."""
+    """Return the type of vectors of real numbers.
+
+    Args:
+        n: Their components.
+    """
     return ElementType(f"vec{n}", (n,))
 
 
 def mat(n: int, m: int | None = None) -> ElementType:
-    """Return the type of real matrices of `n` rows and `m` columns (`n` where `m` is left out)."""
+    """Return the type of matrices of real numbers.
+
+    Args:
+        n: Their rows.
+        m: Their columns, as many as rows where left out.
+    """
     m = n if m is None else m
     return ElementType(f"mat{n}" if n == m else f"mat{n}x{m}", (n, m))
 
 
 def ivec(n: int) -> ElementType:
-    """Return the type of vectors of `n` integers."""
+    """Return the type of vectors of integers of 32 bits, which carry no gradient.
+
+    Args:
+        n: Their components.
+    """
     return ElementType(f"ivec{n}", (n,), integer=True)
 
 

@@ -305,7 +305,7 @@ class Refused(ds.Simulator):
         ("race", "RACE", "put ti.loop_config\\(serialize=True\\) before it"),
         ("mixed", "TIME-INDEX", "indexed in one way in a kernel"),
         ("endless", "OVERWRITE", "bound the loop by range"),
-        ("late", "TIME-INDEX", "be read in running_cost at t \\(before the step\\) or at t \\+ 1"),
+        ("late", "TIME-INDEX", "be read in running_cost at t \\(before the step\\) or t \\+ 1"),
         ("zeros", "TIME-INDEX", "declared without keep=False"),
         ("twice", "COST", "stored only where nothing else adds to it"),
     ],

@@ -47,20 +47,24 @@ def with_times(
         for buffer, op in timeless.items():
             buffers.handed_on.add(buffer)
             if buffer.source.keep is False:
-                found.append(_told(op, "be declared without keep=False where it is written without the time"))
+                found.append(
+                    _told(op, "be declared without keep=False where it is written without the time", "it there")
+                )
         written |= {op.ref.buffer for op in stores}
     for stage in running:
         for read in (op for op in accesses_in(stage.body) if op.ref.time == NEWEST):
             if read.ref.buffer in written:
                 found.append(
-                    _told(read, "be read in running_cost at t (before the step) or at t + 1 (behind it)")
+                    _told(
+                        read, "be read in running_cost at t (before the step) or t + 1 (behind it)", "neither"
+                    )
                 )
             read.ref = _at(read.ref, 0)
     return done, running, found
 
 
-def _told(op: Memory, rule: str) -> Diagnostic:
-    message = f"{op.ref.buffer.source.label} must {rule}, got another use; write the time that is meant"
+def _told(op: Memory, rule: str, got: str) -> Diagnostic:
+    message = f"{op.ref.buffer.source.label} must {rule}, got {got}; write the time that is meant"
     return Diagnostic("TIME-INDEX", str(op.where), message)
 
 
@@ -71,7 +75,9 @@ def _resolved(stage: Stage, written: set[Buffer], found: list[Diagnostic], steps
     }
     for op in accesses_in(stage.body):
         if op.ref.time == NEWEST and op.ref.buffer in mixed:
-            found.append(_told(op, "be indexed in one way in a kernel that writes it, with t + 1 or without"))
+            found.append(
+                _told(op, "be indexed in one way in a kernel that writes it, with t + 1 or without", "both")
+            )
             mixed.discard(op.ref.buffer)
     slots = {_slot(op) for op in accesses_in(stage.body) if op.ref.time == NEWEST}
     changed = {
