@@ -266,7 +266,7 @@ class Workspace(Field):
     not touch it. It is zero where the method begins, and where its adjoint begins.
 
     Args:
-        type_: `ds.real`, `ds.vec2`, ...
+        type_: `ds.real`, `ds.vec2`, ..., or `ds.i32`, `ds.ivec2`, ... for integers.
         shape: The spatial shape.
 
     Raises:

@@ -48,7 +48,7 @@ def with_times(
             buffers.handed_on.add(buffer)
             if buffer.source.keep is False:
                 found.append(
-                    _told(op, "be declared without keep=False where it is written without the time", "it there")
+                    _told(op, "be declared without keep=False where it is written without the time", "it")
                 )
         written |= {op.ref.buffer for op in stores}
     for stage in running:
