@@ -388,7 +388,7 @@ def test_branches_that_narrow_loops_keep_records_of_their_own(runtime):
     y = np.linspace(-1.0, 1.0, 128)
     for _ in range(3):
         y[1] *= 0.9
-        for i, j in zip(*np.triu_indices(4), strict=True):
+        for i, j in [(a, b) for a in range(4) for b in range(a, 4)]:
             a = np.sin(2.0 * y[i + j]) if i > 2 else 0.5 - (y[i + j] * y[i] if i > 0 else 0.0)
             a += y[i + 1] ** 2 if i == 0 or y[j] < 0.1 * j else 0.0
             y[127 - i] += np.cos(a)
