@@ -72,7 +72,8 @@ def keep_overwritten(
     work = _Keeping(stages, buffers, "derived" if before else "scratch")
     for overwrite in seen.overwritten:
         work.take(overwrite)
-    seen.findings += work.refused
+    ahead = [f for f in seen.findings if f.rule == "READ-AHEAD" and f.buffer in buffers.handed_on]
+    seen.findings = [f for f in seen.findings if f not in ahead] + work.refused  # x[t] is there to be read
     return work.done(), seen
 
 
