@@ -173,3 +173,59 @@ def test_an_index_that_may_leave_its_vector_is_looked_at_while_it_runs(runtime):
     with pytest.raises(StateError, match=r"indices of a local vector must lie in 0 .. 2, got -1 at step 0"):
         rollout.value()
     rollout.close()
+
+
+class Counting(ds.Simulator):
+    """Whiles whose counters bound them: what they write over is kept for as many iterations."""
+
+    def __init__(self):
+        self.x, self.m = ds.State(ds.real, 5, init=np.arange(5.0) / 3.0), 7
+
+    @ti.kernel
+    def move(self):
+        for i in self.x:
+            a = 0
+            while a < 4 and i > 1:
+                a += 1
+                b = 1
+                while b <= self.m and i % 2 == 0:
+                    b += 2
+                    for _ in range(5):
+                        self.x[i] = ti.sin(self.x[i]) * self.x[i] + 0.3
+            c = 0
+            while c < 3:  # raised in two places: as long as any
+                self.x[i] = ti.sin(self.x[i]) + 0.1 * c
+                if self.x[i] > 0.8:
+                    c += 1
+                c += 1
+
+    def step(self, t):
+        self.move()
+
+    @ti.kernel
+    def pay(self):
+        for i in self.x:
+            self.cost[None] += self.x[i] * (i + 1.0)
+
+    def terminal_cost(self, t):
+        self.pay()
+
+
+def test_counters_bound_whiles(runtime):
+    sim = Counting()
+    rollout = ds.Rollout(sim, steps=2)
+    x = sim.x.numpy()
+    for i in [*range(5)] * 2:
+        for _ in range(4 * 4 * 5 if i > 1 and i % 2 == 0 else 0):
+            x[i] = np.sin(x[i]) * x[i] + 0.3
+        c = 0
+        while c < 3:
+            x[i] = np.sin(x[i]) + 0.1 * c
+            c += 2 if x[i] > 0.8 else 1
+    np.testing.assert_allclose(rollout.value(), (x * (np.arange(5) + 1.0)).sum(), rtol=1e-13)
+    assert rollout.check_grad(["x"]).passed
+    notes = [
+        note for kernel in rollout.explain().kernels for note in kernel.notes if "while is a loop" in note
+    ]
+    assert [int(note.split(" up to ")[1].split()[0]) for note in notes] == [4, 4, 1024]
+    assert rollout.plan.total_bytes < 1 << 20
