@@ -147,6 +147,6 @@ class _Vessel:
         push = float(self.arrays["push"][k][0])
         if abs(push) > 0.05:
             arrow = {"arrowstyle": "-|>", "color": QUIET, "lw": 2.0, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (0.5 + 0.04 * push, 0.45), (0.5, 0.45), arrowprops=arrow, zorder=3)
+            axes.annotate("", (0.5 + 0.04 * push, 0.4), (0.5, 0.4), arrowprops=arrow, zorder=3)
         axes.text(0.02, 0.48, "the vessel's acceleration", fontsize=6.5, color=QUIET, va="top")
         color_bar(axes, water, "speed of the water [m/s]")

@@ -15,6 +15,9 @@ from diffsim.cli import app as cli
 from diffsim.tasks.registry import load_task
 from diffsim.tasks.runs import PICTURES, RunFolder
 
+# other tests of the process leave Taichi fields behind, which a runtime of another precision ends
+pytestmark = pytest.mark.filterwarnings("ignore:Taichi fields must be made after:RuntimeWarning")
+
 SOURCE = """
 import numpy as np
 import taichi as ti
