@@ -330,7 +330,8 @@ def _calls_of(
             return None  # it is zero there anyway
         repeated = scope.repeat if scope else None
         call = KernelCall(kernel, owner, arguments, group, repeated, current_energy())
-        call = replace(call, result=result_of(kernel, call.name, len(calls), phase))
+        result = result_of(kernel, call.name, len(calls), phase)
+        call = call if result is None else replace(call, result=result)
         _take(call, calls, phase)
         calls.append(call)
         if scope is not None:

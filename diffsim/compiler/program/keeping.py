@@ -33,12 +33,12 @@ from diffsim.compiler.ir import (
     Stage,
     Store,
     Value,
+    is_float,
     walk,
 )
 from diffsim.compiler.program.copying import over_elements
 from diffsim.compiler.program.promotion import promoted
 from diffsim.compiler.reading.buffers import Buffers
-from diffsim.language.fields import Scratch
 from diffsim.language.types import ElementType
 
 __all__ = ["keep_overwritten"]
@@ -181,12 +181,8 @@ class _Keeping:
                 )
 
     def _hidden(self, of: Buffer, shape: tuple[int, ...], components: int) -> Buffer:
-        declared = Scratch(ElementType("kept", (components,) if components > 1 else ()), shape)
-        declared.key, declared.kind = f"kept of {of.source.key}", self.kind
-        declared.differentiable, declared.hidden = False, True
-        buffer = self.buffers.add(declared, f"kept {of.source.key}")
-        buffer.dtype = of.dtype
-        return buffer
+        type_ = ElementType("kept", (components,) if components > 1 else (), not is_float(of.dtype))
+        return self.buffers.add_hidden(type_, shape, f"kept of {of.source.key}", self.kind, gradient=False)
 
 
 def _numbers(read: Access) -> float:

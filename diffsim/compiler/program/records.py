@@ -25,7 +25,6 @@ from diffsim.compiler.ir import (
 )
 from diffsim.compiler.reading.buffers import Buffers
 from diffsim.errors import Diagnostic
-from diffsim.language.fields import Scratch
 from diffsim.language.types import i32, real
 
 __all__ = ["record_tapes"]
@@ -80,12 +79,9 @@ class _Recorder:
                 )
                 self.found.append(Diagnostic("UNBOUNDED", str(loop.where or self.stage.where), message))
                 return
-        declared = Scratch(
-            real if is_float(tape.dtype) else i32, *(max(1, int(length)) for length in lengths)
-        )
-        declared.key = f"{self.stage.name} {len(self.scratches)}"
-        declared.hidden = True  # each place is written before it is read
-        self.scratches[tape] = self.buffers.add(declared, declared.key)
+        key, shape = f"{self.stage.name} {len(self.scratches)}", [max(1, int(length)) for length in lengths]
+        type_ = real if is_float(tape.dtype) else i32
+        self.scratches[tape] = self.buffers.add_hidden(type_, shape, key)
 
     def replace(self, block: Block, loops: Loops) -> None:
         """Let operations touch Scratches in place of tapes."""

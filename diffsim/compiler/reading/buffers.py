@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from diffsim.compiler.reading.captured import Captures
 from diffsim.compiler.reading.sites import Sites
 from diffsim.compiler.reading.values import FieldPlace
 from diffsim.errors import Diagnostic
-from diffsim.language.fields import Constant, Field
+from diffsim.language.fields import Constant, Field, Scratch
+from diffsim.language.types import ElementType
 
 __all__ = ["Buffers"]
 
@@ -56,6 +58,23 @@ class Buffers:
             self.differentiate(buffer)
         self.by_field[id(declared)] = buffer
         return buffer
+
+    def add_hidden(
+        self, type_: ElementType, shape: Sequence[int], key: str, kind: str = "scratch", gradient: bool = True
+    ) -> Buffer:
+        """Make a Scratch that the library needs for itself; each place is written before it is read.
+
+        Args:
+            type_: Of its elements.
+            shape: Its shape.
+            key: What messages and plans call it.
+            kind: `derived` for what is used before step 0.
+            gradient: Gradients flow through it, if it is of floats.
+        """
+        declared = Scratch(type_, tuple(shape))
+        declared.key, declared.kind, declared.hidden = key, kind, True
+        declared.differentiable = gradient and declared.differentiable
+        return self.add(declared, key)
 
     def before_steps(self, scratch: Field) -> Buffer:
         """Return the memory that a Scratch has in `reset`, apart from that of the steps."""

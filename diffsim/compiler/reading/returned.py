@@ -18,7 +18,6 @@ from diffsim.compiler.reading.values import (
     like,
 )
 from diffsim.language.adjoints import given_adjoint
-from diffsim.language.fields import Scratch
 from diffsim.language.results import Result
 from diffsim.language.trace import KernelCall
 from diffsim.language.types import ElementType
@@ -46,9 +45,8 @@ def keep_result(ctx: Context, call: KernelCall, value: Abstract) -> None:
     entries = entries_of(value)
     shape = value.shape if isinstance(value, Matrix) else ()
     whole = not any(is_float(e.dtype) for e in entries)
-    declared = Scratch(ElementType(f"result{list(shape)}", shape, integer=whole))
-    declared.key, declared.hidden = f"result of {call.name}", True
-    buffer = ctx.buffers.add(declared, declared.key)
+    type_ = ElementType(f"result{list(shape)}", shape, integer=whole)
+    buffer = ctx.buffers.add_hidden(type_, (), f"result of {call.name}")
     place = FieldPlace(buffer, (), 0, shape, tuple(range(prod(shape))))
     ctx.builder.where = ctx.at(node)
     for ref, entry in zip(place.refs, entries, strict=True):
