@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.demos.water_pictures import water_films
 from diffsim.tasks import Options, Recording, Task, option
 
 if TYPE_CHECKING:
@@ -107,19 +108,10 @@ class LiquidTask(Task):
         }
 
     def films(self, recordings: Sequence[Recording]) -> list[Film]:
-        from diffsim.view import Film, time_labels
-
         constants = self.constants()
-        speeds = np.concatenate([recording.arrays["speed"].ravel() for recording in recordings])
-        top = max(float(np.percentile(speeds, 99.0)), 1e-6)
-        films = []
-        for recording in recordings:
-            times = recording.arrays["times"]
-            pause = float(np.diff(times[:2]).sum()) or 0.01
-            scene = _Aquarium(recording.arrays, constants, top)
-            rate = min(1.0 / (_PLAYBACK * pause), 25.0)
-            films.append(Film(scene.draw, time_labels(times), fps=rate, aspect=_HEIGHT / _WIDTH, bar=True))
-        return films
+        return water_films(
+            recordings, lambda a, top: _Aquarium(a, constants, top), _PLAYBACK, _HEIGHT / _WIDTH
+        )
 
 
 class _Aquarium:

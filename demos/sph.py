@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.demos.water_pictures import water_films
 from diffsim.tasks import Options, Recording, Task, option
 
 if TYPE_CHECKING:
@@ -101,18 +102,10 @@ class SPHTask(Task):
         return {"distance from the target [% of the width]": 100.0 * off}
 
     def films(self, recordings: Sequence[Recording]) -> list[Film]:
-        from diffsim.view import Film, time_labels
-
-        speeds = np.concatenate([recording.arrays["speed"].ravel() for recording in recordings])
-        top = max(float(np.percentile(speeds, 99.0)), 1e-6)
-        films = []
-        for recording in recordings:
-            times = recording.arrays["times"]
-            pause = float(np.diff(times[:2]).sum()) or 0.01
-            scene = _Vessel(recording.arrays, self.config.spacing, self.config.target, top)
-            rate = min(1.0 / (_PLAYBACK * pause), 25.0)
-            films.append(Film(scene.draw, time_labels(times), fps=rate, aspect=_HEIGHT / _WIDTH, bar=True))
-        return films
+        spacing, target = self.config.spacing, self.config.target
+        return water_films(
+            recordings, lambda a, top: _Vessel(a, spacing, target, top), _PLAYBACK, _HEIGHT / _WIDTH
+        )
 
 
 class _Vessel:
