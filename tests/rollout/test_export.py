@@ -19,7 +19,7 @@ _NEEDS_CC = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C com
 
 
 class Chain(ds.Simulator):
-    """Masses on springs, pushed, with an index table and a rule to keep."""
+    """Masses on springs, pushed, with an index table, a rule, integers, draws and a place written over."""
 
     def __init__(self, n=5):
         self.n = n
@@ -28,17 +28,29 @@ class Chain(ds.Simulator):
         self.push = ds.Control(ds.vec2)
         self.stiffness = ds.Param(ds.real, n)
         self.after = ds.Constant(np.roll(np.arange(n), -1))
+        self.count, self.slots = ds.Scratch(ds.i32), ds.Scratch(ds.i32, n)
+        self.wear = ds.Scratch(ds.real, n)
+
+    @ti.kernel
+    def age(self, t: ti.i32):
+        for i in range(self.n):
+            self.slots[t, ti.atomic_add(self.count[t], 1) % self.n] = i
+        for i in range(self.n):
+            self.wear[t, i] = self.x[t, self.slots[t, i] % self.n].norm_sqr()
+            for _ in range(2):
+                self.wear[t, i] = ti.sin(self.wear[t, i]) * self.wear[t, i] + 0.1 * ds.random(t, i)
 
     @ti.kernel
     def move(self, t: ti.i32):
         for i in range(self.n):
             d = self.x[t, self.after[i]] - self.x[t, i]
             assert d.norm() < 50.0, "torn"
-            f = self.stiffness[i] * ti.tanh(d) + self.push[t]
+            f = self.stiffness[i] * ti.tanh(d) * (1.0 - 0.1 * self.wear[t, i]) + self.push[t]
             self.v[t + 1, i] = 0.99 * self.v[t, i] + 0.05 * f
             self.x[t + 1, i] = self.x[t, i] + 0.05 * (0.99 * self.v[t, i] + 0.05 * f)
 
     def step(self, t):
+        self.age(t)
         self.move(t)
 
     @ti.kernel
