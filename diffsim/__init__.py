@@ -46,6 +46,9 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
     from diffsim.plan.planning import plan
     from diffsim.rollout import Rollout
     from diffsim.runtime import init
+    from diffsim.view import scene
+    from diffsim.view.scene import Scene
+    from diffsim.view.trajectory import Signal, Trajectory
 
     if _typing.TYPE_CHECKING:
         from diffsim.language.derivatives import grad
@@ -67,11 +70,14 @@ __all__ = [
     "Plan",
     "PlanWarning",
     "Rollout",
+    "Scene",
     "Scratch",
+    "Signal",
     "Simulator",
     "State",
     "StateError",
     "TraceError",
+    "Trajectory",
     "Workspace",
     "adjoint_of",
     "at_most",
@@ -100,6 +106,7 @@ __all__ = [
     "real",
     "repeat",
     "runtime",
+    "scene",
     "stop_gradient",
     "vec",
     "vec2",

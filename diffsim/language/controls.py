@@ -34,9 +34,10 @@ class Control(Valued):
         init: The initial values as `set` takes them, or a scalar; zero where left out.
         per_world: Each world has values of its own.
         every: How many steps each value is held for.
+        unit: What its numbers are in, for pictures and reports.
 
     Raises:
-        ConfigError: Values, a type, a shape or a number of steps that are not allowed.
+        ConfigError: Values, a type, a shape, a unit or a number of steps that are not allowed.
     """
 
     kind = "control"
@@ -48,9 +49,10 @@ class Control(Valued):
         init: ArrayLike | None = None,
         per_world: bool = False,
         every: int = 1,
+        unit: str = "",
     ) -> None:
         kind = checked_type("Control", type_, integers=False)
-        super().__init__(kind, checked_shape("Control", shape), per_world)
+        super().__init__(kind, checked_shape("Control", shape), per_world, unit)
         every = plain_number(every)
         if not isinstance(every, int) or isinstance(every, bool) or not 1 <= every < 2**31:
             raise ConfigError(

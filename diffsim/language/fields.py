@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from diffsim.errors import ConfigError, StateError
 from diffsim.language.filling import Fillable
 from diffsim.language.types import ElementType, checked_shape, checked_type, type_and_shape
-from diffsim.language.values import checked_integers, checked_values, extent, named_shape
+from diffsim.language.values import checked_integers, checked_unit, checked_values, extent, named_shape
 from diffsim.options import plain_number
 
 __all__ = [
@@ -32,7 +32,9 @@ class Field(Fillable):
     integer = False
     hidden = False  # made by the library, for itself
 
-    def __init__(self, type_: ElementType, shape: tuple[int, ...], per_world: bool = False) -> None:
+    def __init__(
+        self, type_: ElementType, shape: tuple[int, ...], per_world: bool = False, unit: str = ""
+    ) -> None:
         per_world = plain_number(per_world)
         if not isinstance(per_world, bool):
             raise ConfigError(
@@ -40,6 +42,7 @@ class Field(Fillable):
                 "there are is told to ds.Rollout"
             )
         self.type, self.shape, self.per_world = type_, shape, per_world
+        self.unit = checked_unit(type(self).__name__, unit)
         self.integer = type_.integer
         self.differentiable = not self.integer and self.kind not in ("constant", "workspace", "done", "key")
         self.key = ""
@@ -201,9 +204,10 @@ class State(Valued):
         per_world: Each world has an initial value of its own.
         keep: True to begin `x[t + 1]` as `x[t]`, False to begin it with zeros. Left out, it begins with zero,
             and storing it in part is a warning (PARTIAL); written without the time, it begins as `x[t]`.
+        unit: What its numbers are in, as "m/s", for pictures and files.
 
     Raises:
-        ConfigError: A type, shape, history, keep or initial value that is not allowed.
+        ConfigError: A type, shape, history, keep, unit or initial value that is not allowed.
     """
 
     kind = "state"
@@ -216,8 +220,9 @@ class State(Valued):
         history: int = 1,
         per_world: bool = False,
         keep: bool | None = None,
+        unit: str = "",
     ) -> None:
-        super().__init__(checked_type("State", type_), checked_shape("State", shape), per_world)
+        super().__init__(checked_type("State", type_), checked_shape("State", shape), per_world, unit)
         history = plain_number(history)
         if not isinstance(history, int) or isinstance(history, bool) or history < 1:
             raise ConfigError(
@@ -238,15 +243,16 @@ class Scratch(Field):
     Args:
         type_: `ds.real`, `ds.vec2`, ..., or `ds.i32`, `ds.ivec2`, ... for integers, which have no gradient.
         shape: The spatial shape.
+        unit: What its numbers are in, for pictures and files.
 
     Raises:
-        ConfigError: A type or shape that is not allowed.
+        ConfigError: A type, shape or unit that is not allowed.
     """
 
     kind = "scratch"
 
-    def __init__(self, type_: ElementType, *shape: Any) -> None:
-        super().__init__(checked_type("Scratch", type_), checked_shape("Scratch", shape))
+    def __init__(self, type_: ElementType, *shape: Any, unit: str = "") -> None:
+        super().__init__(checked_type("Scratch", type_), checked_shape("Scratch", shape), unit=unit)
 
     def numpy(self) -> NDArray[Any]:
         """Refuse: a Scratch has no value outside a step.
@@ -287,18 +293,24 @@ class Param(Valued):
         shape: The spatial shape, after an element type.
         init: The initial values, zero where left out.
         per_world: Each world has its own values; else all share them, and gradients are summed over worlds.
+        unit: What its numbers are in, for pictures and reports.
 
     Raises:
-        ConfigError: Values, a type or a shape that are not allowed.
+        ConfigError: Values, a type, a shape or a unit that are not allowed.
     """
 
     kind = "param"
 
     def __init__(
-        self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
+        self,
+        type_or_array: Any,
+        *shape: Any,
+        init: ArrayLike | None = None,
+        per_world: bool = False,
+        unit: str = "",
     ) -> None:
         type_, dims, values = type_and_shape(type(self).__name__, type_or_array, shape, init)
-        super().__init__(type_, dims, per_world)
+        super().__init__(type_, dims, per_world, unit)
         self.set(0.0 if values is None else values)
 
 
@@ -310,17 +322,23 @@ class Constant(Valued):
         shape: The spatial shape, after an element type.
         init: The values, zero where left out.
         per_world: Each world has values of its own.
+        unit: What its numbers are in, for pictures and files.
 
     Raises:
-        ConfigError: Values, a type or a shape that are not allowed.
+        ConfigError: Values, a type, a shape or a unit that are not allowed.
     """
 
     kind = "constant"
 
     def __init__(
-        self, type_or_array: Any, *shape: Any, init: ArrayLike | None = None, per_world: bool = False
+        self,
+        type_or_array: Any,
+        *shape: Any,
+        init: ArrayLike | None = None,
+        per_world: bool = False,
+        unit: str = "",
     ) -> None:
         type_, dims, values = type_and_shape("Constant", type_or_array, shape, init)
-        super().__init__(type_, dims, per_world)
+        super().__init__(type_, dims, per_world, unit)
         self.integer |= values is not None and np.asarray(values).dtype.kind in "iub"
         self.set(0.0 if values is None else values)

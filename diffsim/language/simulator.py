@@ -157,7 +157,8 @@ class Simulator(Part):
     `running_cost(self, t)` and `terminal_cost(self, t)` are optional. All four are traced once into a list of
     kernel calls, so that Python in them runs once, whatever the horizon. Before each run they are traced
     again, to see that what they read has not changed, so they must come out alike each time. Kernels add to
-    `cost`, and may set `done` to end a world early.
+    `cost`, and may set `done` to end a world early. `scene(self)`, optional as well, returns what there is to
+    see of it as parts of `ds.scene`; pictures are chosen by the shapes of the States where it is left out.
 
     `reset` runs before step 0, at time 0: it writes `x[0, ...]`, reads initial values and Params, and may use
     Scratches and parts (`self.net(0)`), which step 0 finds as if nobody had. What it leaves in a State that

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
 
-__all__ = ["checked_integers", "checked_values", "extent", "named_shape"]
+__all__ = ["checked_integers", "checked_unit", "checked_values", "extent", "named_shape"]
 
 Fits = Callable[[tuple[int, ...]], bool]
+_LONGEST_UNIT = 40
 
 
 def checked_values(label: str, array: ArrayLike, allowed: Fits, wanted: str, worlds: Fits) -> NDArray[Any]:
@@ -70,6 +71,19 @@ def checked_integers(label: str, values: NDArray[Any]) -> NDArray[Any]:
             "array, or ds.real)"
         )
     return values.astype(np.int32)
+
+
+def checked_unit(kind: str, unit: str) -> str:
+    """Return a unit as it is shown: a few characters on one line.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(unit, str) or len(unit) > _LONGEST_UNIT or not (unit == "" or unit.isprintable()):
+        raise ConfigError(
+            f"{kind} unit must be a short text such as 'm/s', got {unit!r}; leave it out for a plain number"
+        )
+    return unit.strip()
 
 
 def extent(values: NDArray[Any]) -> str:

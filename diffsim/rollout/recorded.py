@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
@@ -14,6 +13,8 @@ from diffsim.language.fields import Field, State
 from diffsim.language.trace import Program
 from diffsim.options import plain_number
 from diffsim.rollout.frames import Ending, Names, collect_frames, named_buffers, states_of
+from diffsim.rollout.seen import labels_of, scene_of
+from diffsim.view.trajectory import Trajectory, labelled
 
 __all__ = ["Recorded"]
 
@@ -52,32 +53,42 @@ class Recorded(ABC):
             raise StateError("lengths must be read after a run, got none yet; call value() first")
         return int(lengths[0]) if self.worlds == 1 else lengths.copy()
 
-    def trajectory(self, field: Field | str, every: int = 1) -> NDArray[Any]:
-        """Return what a field held over time.
+    def trajectory(self, field: Names | Field | str | None = None, every: int = 1) -> Any:
+        """Return what fields held over time.
 
         Args:
-            field: A State, Scratch or Control of the simulator, or its key: `"x"`, `"policy.hidden"`.
+            field: A State, Scratch or Control of the simulator, or its key: `"x"`, `"policy.hidden"`. Several
+                of them as `trajectories` takes them. None: all States, and what `Simulator.scene` names.
             every: Steps between frames.
 
         Returns:
-            Frames at t = 0, every, 2 every, ... (a State up to and including `steps`, others below it), shape
-            `(frames, *shape, *components)`; with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see
-            `lengths`) a world's States stay as they were then, and its Scratches are zero.
+            For one field a `Signal`, an ndarray with its times and unit: frames at t = 0, every, 2 every, ...
+            (a State up to and including `steps`, others below it), shape `(frames, *shape, *components)`;
+            with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see `lengths`) a world's States stay
+            as they were then, and its Scratches are zero. Else a `Trajectory` of such arrays, by key.
 
         Raises:
-            ConfigError: The field has no time axis or is not of this simulator.
+            ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
         """
-        return self.trajectories({"field": field}, every)["field"]
+        if isinstance(field, str | Field):
+            return next(iter(self.trajectories([field], every).values()))
+        title = type(self._program.simulator).__name__
+        if field is not None:
+            return Trajectory(self.trajectories(field, every), title=title)
+        scene, stills, named = scene_of(self._program)
+        states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
+        found = self.trajectories(list(dict.fromkeys([*states, *named])), every)
+        return Trajectory(found, stills=stills, scene=scene, title=title)
 
-    def trajectories(self, fields: Names, every: int = 1) -> dict[str, NDArray[Any]]:
-        """Return the trajectories of several fields from one run; see `trajectory`.
+    def trajectories(self, fields: Names, every: int = 1) -> dict[str, Any]:
+        """Return the trajectories of several fields from one run, as a dict; see `trajectory`.
 
         Args:
             fields: Fields or their keys, as a list, or as a dict under names of your own.
             every: Steps between frames.
 
         Returns:
-            Arrays under the fields' keys, or under the names of the dict.
+            Signals under the fields' keys, or under the names of the dict.
 
         Raises:
             ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
@@ -88,7 +99,9 @@ class Recorded(ABC):
         buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
         self._prepare()
         with self._ending.run(at_end=True):
-            return collect_frames(self._engine, buffers, every)
+            found = collect_frames(self._engine, buffers, every)
+        label = labels_of(self._program.simulator, every, self.worlds)
+        return {name: labelled(a, label(name, buffers[name].source, len(a))) for name, a in found.items()}
 
     def final(self, field: State | str | None = None) -> Any:
         """Return what States hold at the end of the last run, in the form that `State.set` takes.

@@ -26,15 +26,15 @@ from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_fi
 from diffsim.rollout.frames import Ending
 from diffsim.rollout.inputs import Inputs
 from diffsim.rollout.leaves import Leaf, Wrt, require_cost, resolve
-from diffsim.rollout.recorded import Recorded
 from diffsim.rollout.seeded import Seeded
+from diffsim.rollout.shown import Shown
 
 __all__ = ["Rollout"]
 
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Recorded, Seeded):
+class Rollout(Shown, Seeded):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`

@@ -5,16 +5,20 @@ Matplotlib and Pillow are imported when a picture is made, not before.
 
 from diffsim.view.curves import cost_png
 from diffsim.view.film import Film, color_bar, compare_png, film_gif, time_labels
+from diffsim.view.look import animate, plot, show
 from diffsim.view.planar import robot_gif, robot_limits, robot_png
 
 __all__ = [
     "Film",
+    "animate",
     "color_bar",
     "compare_png",
     "cost_png",
     "film_gif",
+    "plot",
     "robot_gif",
     "robot_limits",
     "robot_png",
+    "show",
     "time_labels",
 ]

@@ -14,7 +14,7 @@ from diffsim.errors import ConfigError
 from diffsim.files import replacing
 from diffsim.view.gif import write_gif
 from diffsim.view.motion import Floats, Limits, Motion, Place, check_motion, robot_limits
-from diffsim.view.scene import Scene
+from diffsim.view.robot import Stage
 from diffsim.view.stage import (
     Layers,
     add_color_bar,
@@ -79,7 +79,7 @@ def robot_gif(
     motion = check_motion(positions, springs, actuation, head, times, active)
     rate = _rate(fps, motion.times)
     place = _from_start(Place.around(motion.positions, goal, ground, limits), motion, way)
-    scene = Scene.of(motion, place, title)
+    scene = Stage.of(motion, place, title)
     write_gif(path, scene.frames(motion, progress), rate, keep=palette())
 
 

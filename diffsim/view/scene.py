@@ -1,152 +1,334 @@
-"""A planar robot in motion: what stands still is drawn once, the rest for each frame."""
+"""What there is to see of a simulator, described: parts that name fields. Nothing is drawn here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.view.brush import Brush
-from diffsim.view.label import Label
-from diffsim.view.motion import Motion, Place
-from diffsim.view.stage import (
-    Layers,
-    Way,
-    add_color_bar,
-    add_springs,
-    add_way,
-    draw_place,
-    fit,
-    line_thickness,
-    set_way,
-)
-from diffsim.view.style import BONE, GOAL, HEAD, INK, heading, new_figure
+from diffsim.errors import ConfigError
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.text import Annotation, Text
+__all__ = [
+    "Boxes",
+    "Camera",
+    "Curves",
+    "Grid",
+    "Lines",
+    "Part",
+    "Points",
+    "Scene",
+    "Text",
+    "Triangles",
+    "Vectors",
+    "bound",
+    "from_plain",
+    "names_in",
+    "to_plain",
+]
 
-__all__ = ["Scene"]
+# What a part refers to: a field of the simulator, the name of an array, or an array that stays as it is. In a
+# trajectory's scene it is a name alone.
+Ref: TypeAlias = Any
 
 
-@dataclass
-class Scene:
-    """A figure whose still parts are drawn once and whose moving parts are drawn per frame.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Part:
+    """What all parts have.
 
     Attributes:
-        figure: The figure.
-        axes: The stage in it.
-        place: What the stage shows of the world.
-        thickness: Of lines, as `line_thickness` gives it.
-        layers: Springs without places: their widths and colours.
-        way: How far the head has come.
-        name: The head's name.
-        clock: The line above the stage.
+        label: What it shows, for the legend; empty for nothing.
+        color: A colour as `"#1b5fc1"`; empty for the palette's next one.
+        values: Numbers that colour it, one for each element (of vectors their length); None for one colour.
+        center: The number that is the middle of a map of two hues; None for a map of one.
+        limits: The numbers at the ends of the colour map; None for the smallest and largest of all frames.
     """
 
-    figure: Figure
-    axes: Axes
-    place: Place
-    thickness: float
-    layers: Layers
-    way: Way
-    name: Annotation
-    clock: Text
+    label: str = ""
+    color: str = ""
+    values: Ref = None
+    center: float | None = None
+    limits: tuple[float, float] | None = None
 
-    @classmethod
-    def of(cls, motion: Motion, place: Place, title: str) -> Scene:
-        """Lay out the figure: heading and colour bar above, the stage below."""
-        wide, dpi = 7.6, 90
-        left, right, below, above = 0.62, 0.15, 0.48, 0.72  # [inch] around the stage
-        stage = wide - left - right
-        place, tall = fit(place, stage, 1.6, 5.0)
-        height = round((tall + below + above) * dpi) / dpi
-        figure = new_figure(wide, height, dpi)
-        axes = figure.add_axes((left / wide, below / height, stage / wide, tall / height))
-        thickness = line_thickness(motion, place, stage)
-        draw_place(axes, place, 3.2 * thickness + 3)
-        axes.set_xlabel("x [m]", color=INK, fontsize=9, labelpad=1)
-        axes.set_ylabel("height [m]", color=INK, fontsize=9)
-        layers = add_springs(axes, motion, thickness)
-        if motion.active.any():
-            add_color_bar(figure, layers[2], (1 - 3.0 / wide, 1 - 0.42 / height, 2.8 / wide, 0.09 / height))
-        heading(figure, left / wide, 1 - 0.14 / height, title, 12)
-        # Beside the body, not on it: a head that is a foot is named below, in the ground.
-        side = -1 if motion.head_is_low() else 1
-        name = axes.annotate(
-            "head",
-            (0, 0),
-            (0, side * (1.5 * thickness + 4)),
-            textcoords="offset points",
-            fontsize=9,
-            color=INK,
-            ha="center",
-            va="bottom" if side > 0 else "top",
-            zorder=8,
+
+@dataclass(frozen=True, eq=False)
+class Points(Part):
+    """Particles, masses, joints: discs in the plane, balls in space.
+
+    Attributes:
+        positions: Shape (n, 2) or (n, 3), or (2,) or (3,) for one.
+        radius: In the unit of the positions, a number or one for each; None for a size that suits.
+        only: The numbers of those to draw; None for all.
+        trail: Whether the way that each came is drawn behind it.
+    """
+
+    positions: Ref
+    radius: Ref = None
+    only: Sequence[int] | None = None
+    trail: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Lines(Part):
+    """Springs, rods, wires.
+
+    Attributes:
+        positions: Of their ends, shape (n, 2) or (n, 3).
+        pairs: The two positions that each joins, shape (m, 2); None for a line through all in their order.
+        closed: Whether a line through all comes back to the first.
+        width: In points of a picture.
+    """
+
+    positions: Ref
+    pairs: Ref = None
+    closed: bool = False
+    width: float = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Triangles(Part):
+    """A mesh of triangles, filled.
+
+    Attributes:
+        positions: Of its corners, shape (n, 2) or (n, 3).
+        faces: The three corners of each, shape (k, 3).
+        edges: Whether their edges are drawn.
+    """
+
+    positions: Ref
+    faces: Ref
+    edges: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes(Part):
+    """Rigid boxes.
+
+    Attributes:
+        centers: Shape (n, 2) or (n, 3), or (2,) or (3,) for one.
+        sizes: Their whole lengths, shape (n, d), or (d,) for all.
+        angles: In the plane: how far each is turned to the left [rad], shape (n,). None: not at all.
+        rotations: In space: quaternions with the real part first, shape (n, 4), or matrices (n, 3, 3).
+        round: Whether they are balls and ellipses that fill the boxes.
+    """
+
+    centers: Ref
+    sizes: Ref
+    angles: Ref = None
+    rotations: Ref = None
+    round: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Grid(Part):
+    """Numbers on a grid: an image in the plane, slices or a surface of one level in space.
+
+    Attributes:
+        values: Shape (nx, ny) or (nx, ny, nz).
+        origin: Where the sample with all indices 0 is; None for zeros.
+        spacing: From sample to sample, a number or one for each axis.
+        contours: How many lines of equal value are drawn, 0 for none.
+        level: In space: the value at which a surface is drawn; None for slices through the middle.
+    """
+
+    values: Ref
+    origin: tuple[float, ...] | None = None
+    spacing: float | tuple[float, ...] = 1.0
+    contours: int = 0
+    level: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors(Part):
+    """Arrows: velocities, forces, gradients.
+
+    Attributes:
+        vectors: Shape (n, d), or (nx, ny, 2) on a grid.
+        positions: Where they begin, shape (n, d); None for a grid from `origin` with `spacing`.
+        origin: As a grid's.
+        spacing: As a grid's.
+        scale: The length of an arrow in the unit of space for one unit of its vector; None for one at which
+            long ones just keep clear of each other.
+    """
+
+    vectors: Ref
+    positions: Ref = None
+    origin: tuple[float, ...] | None = None
+    spacing: float | tuple[float, ...] = 1.0
+    scale: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Text(Part):
+    """Words, with numbers of the frame in them.
+
+    Attributes:
+        text: As for `str.format`, with the arrays of the frame by name: `"head at {x[3][0]:.2f} m"`.
+        at: Where it stands in space; None for a line above the picture.
+    """
+
+    text: str = ""
+    at: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Curves(Part):
+    """Signals over time, below what is in space.
+
+    Attributes:
+        values: Any shape: one curve for each number, the first ones where there are many.
+        names: What the elements are called in the legend; empty for their numbers.
+    """
+
+    values: Ref
+    names: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Camera:
+    """From where space is looked at.
+
+    Attributes:
+        toward: The direction of looking.
+        up: What is up in the picture.
+    """
+
+    toward: tuple[float, float, float] = (-0.6, -0.45, -0.65)
+    up: tuple[float, float, float] = (0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What there is to see, and from where.
+
+    Attributes:
+        parts: What is drawn, the hindmost first.
+        camera: In space; None for one that suits.
+        limits: What is shown of space, a pair for each axis; None for all that the positions reach.
+        unit: Of space; empty for that of the positions.
+        ground: The height below which there is ground (y in the plane, along `up` in space); None for none.
+    """
+
+    parts: tuple[Part, ...]
+    camera: Camera | None = None
+    limits: tuple[tuple[float, float], ...] | None = None
+    unit: str = ""
+    ground: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the parts, and make a tuple of them."""
+        parts = (self.parts,) if isinstance(self.parts, Part) else tuple(self.parts)
+        wrong = [part for part in parts if not isinstance(part, Part)]
+        if wrong:
+            raise ConfigError(
+                f"a scene must consist of parts such as ds.scene.Points(self.x), got {wrong[0]!r}; wrap it"
+            )
+        object.__setattr__(self, "parts", parts)
+
+
+_REFS = {
+    Points: ("positions", "radius", "values"),
+    Lines: ("positions", "pairs", "values"),
+    Triangles: ("positions", "faces", "values"),
+    Boxes: ("centers", "sizes", "angles", "rotations", "values"),
+    Grid: ("values",),
+    Vectors: ("vectors", "positions", "values"),
+    Text: (),
+    Curves: ("values",),
+}
+_KINDS = {kind.__name__: kind for kind in _REFS}
+_NEEDED = {(kind, f.name) for kind in _REFS for f in dataclasses.fields(kind) if f.default is MISSING}
+
+
+def bound(scene: Any, name_of: Callable[[Any], str | None]) -> tuple[Scene, dict[str, NDArray[Any]]]:
+    """Put names in the place of fields and arrays.
+
+    Args:
+        scene: A scene, a part or a list of parts.
+        name_of: Returns the name of a field, or of one that a text means; None for what is no field.
+
+    Returns:
+        The scene, whose references are names, and the arrays that were given as they are, by their names.
+
+    Raises:
+        ConfigError: A reference is neither a field nor an array.
+    """
+    whole = scene if isinstance(scene, Scene) else Scene(scene)
+    stills: dict[str, NDArray[Any]] = {}
+    parts = []
+    for number, part in enumerate(whole.parts):
+        changes: dict[str, Any] = {}
+        for attribute in _REFS.get(type(part), ()):
+            ref = getattr(part, attribute)
+            if ref is None and (type(part), attribute) not in _NEEDED:
+                continue
+            name = name_of(ref)
+            if name is None:
+                name = f"scene.{number}.{attribute}"
+                stills[name] = _array(ref, f"{type(part).__name__}.{attribute}")
+            changes[attribute] = name
+        parts.append(dataclasses.replace(part, **changes))
+    return dataclasses.replace(whole, parts=tuple(parts)), stills
+
+
+def _array(ref: Any, what: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(ref)
+    except (ValueError, TypeError):
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(
+            f"{what} must be a field of the simulator or an array of numbers, got {ref!r}; name a field, as "
+            "self.x"
         )
-        clock = figure.text(
-            left / wide, 1 - 0.62 / height, "", fontsize=10, color=INK, va="baseline", family="monospace"
+    return array
+
+
+def names_in(scene: Scene) -> list[str]:
+    """List the names that a bound scene refers to, each once."""
+    found = [getattr(p, a) for p in scene.parts for a in _REFS.get(type(p), ()) if getattr(p, a) is not None]
+    return list(dict.fromkeys(found))
+
+
+def to_plain(scene: Scene) -> dict[str, Any]:
+    """Write a bound scene as JSON can hold it; what is as it is where nothing is told is left out."""
+    return {**_told(scene), "parts": [{"kind": type(part).__name__, **_told(part)} for part in scene.parts]}
+
+
+def _told(value: Any) -> dict[str, Any]:
+    given = {f.name: (getattr(value, f.name), f.default) for f in dataclasses.fields(value)}
+    return {name: _json(v) for name, (v, usual) in given.items() if name != "parts" and v is not usual}
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Camera):
+        return _told(value)
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_json(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def from_plain(plain: Mapping[str, Any]) -> Scene:
+    """Read what `to_plain` wrote, from JSON.
+
+    Raises:
+        ConfigError: It is nothing that it wrote.
+    """
+    try:
+        given = {k: _tuples(v) for k, v in plain.items() if k not in ("parts", "camera")}
+        parts = tuple(
+            _KINDS[part["kind"]](**{k: _tuples(v) for k, v in part.items() if k != "kind"})
+            for part in plain["parts"]
         )
-        return cls(figure, axes, place, thickness, layers, add_way(axes, place), name, clock)
+        camera = plain.get("camera")
+        view = None if camera is None else Camera(**{k: _tuples(v) for k, v in camera.items()})
+        return Scene(parts=parts, camera=view, **given)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"a scene must have known parts, got {error!r}; make it anew") from None
 
-    def frames(
-        self, motion: Motion, progress: Callable[[int, int], object] | None = None
-    ) -> list[NDArray[Any]]:
-        """Draw every frame: restore the still picture, then the moving parts over it."""
-        canvas: Any = self.figure.canvas
-        for artist in (*self.layers, *self.way, self.name, self.clock):
-            artist.set_animated(True)
-        self.layers[2].set_snap(False)  # as the brush
-        canvas.draw()
-        still = canvas.copy_from_bbox(self.figure.bbox)
-        brush = Brush(self.axes)
-        way, clock = Label(self.way[1]), Label(self.clock)
-        images = []
-        for frame in range(len(motion.positions)):
-            canvas.restore_region(still)
-            self._pose(motion, frame)
-            self._draw(brush, motion, frame)
-            picture = brush.picture()
-            for label in (way, clock):
-                label.put(picture)
-            images.append(picture)
-            if progress is not None:
-                progress(frame + 1, len(motion.positions))
-        return images
 
-    def _pose(self, motion: Motion, frame: int) -> None:
-        """Set the texts as one frame has them."""
-        text = "" if motion.times is None else f"t = {motion.times[frame]:.2f} s"
-        # the bar names the head too, where its name would stand
-        self.name.set_visible(
-            motion.head is not None and (self.place.start is None or not motion.head_is_low())
-        )
-        if motion.head is not None:
-            head = motion.positions[frame, motion.head]
-            self.name.xy = tuple(head)
-            text += f"   head at x = {head[0]:.2f} m"
-            if self.place.start is not None:
-                set_way(self.way, self.place, head[0])
-        self.clock.set_text(text.strip())
-
-    def _draw(self, brush: Brush, motion: Motion, frame: int) -> None:
-        """Draw the robot."""
-        x, active = motion.positions[frame], motion.active
-        ends = motion.segments(frame)
-        bones, outlines, muscles = self.layers
-        brush.lines(ends[~active], BONE, float(np.ravel(bones.get_linewidth())[0]))
-        brush.lines(ends[active], INK, float(np.ravel(outlines.get_linewidth())[0]))
-        if active.any():  # each has a colour of its own: one artist is quicker than many lines
-            muscles.set_segments(list(ends[active]))
-            muscles.set_array(motion.actuation[frame][active])
-            self.figure.draw_artist(muscles)
-        bar = self.way[0]
-        brush.lines(np.reshape(bar.get_xydata(), (-1, 2, 2)), GOAL, bar.get_linewidth(), cap="butt")
-        brush.dots(x, 1.3 * self.thickness, INK, INK)
-        if motion.head is not None:
-            brush.dots(x[[motion.head]], 3.0 * self.thickness, HEAD, INK)
-        self.figure.draw_artist(self.name)
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

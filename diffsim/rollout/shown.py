@@ -1,0 +1,66 @@
+"""Looking at a rollout: recorded, then drawn by what its simulator declares or describes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from diffsim.language.fields import Field
+from diffsim.rollout.frames import Names
+from diffsim.rollout.recorded import Recorded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Shown"]
+
+_FRAMES = 120  # of a film, about, unless told otherwise
+_SAMPLES = 2000  # of a curve
+
+
+class Shown(Recorded):
+    """The part of `Rollout` that draws what it did; every call runs the rollout once."""
+
+    steps: int
+
+    def show(self, every: int | None = None, **options: Any) -> Any:
+        """Show the rollout: in a notebook as a film in the page, else in a window.
+
+        Args:
+            every: Steps between frames; None for about 120 frames.
+            options: As for `Trajectory.show`.
+
+        Raises:
+            StateError: There is no display.
+        """
+        return self.trajectory(None, every or max(1, self.steps // _FRAMES)).show(**options)
+
+    def plot(
+        self,
+        fields: Names | Field | str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        every: int | None = None,
+        **options: Any,
+    ) -> Figure:
+        """Plot fields over time.
+
+        Args:
+            fields: States, Scratches and Controls; None for the States.
+            path: The picture to write; None to return the figure alone.
+            every: Steps between samples; None for about 2000 samples.
+            options: As for `Trajectory.plot`.
+        """
+        chosen: Any = [fields] if isinstance(fields, str | Field) else fields
+        return self.trajectory(chosen, every or max(1, self.steps // _SAMPLES)).plot(path, **options)
+
+    def animate(
+        self, path: str | os.PathLike[str] | None = None, every: int | None = None, **options: Any
+    ) -> Any:
+        """Film the rollout.
+
+        Args:
+            path: The film to write: `x.gif`, `x.mp4` or `x.webm` (extra `video`); None for a notebook.
+            every: Steps between frames; None for about 120 frames.
+            options: As for `Trajectory.animate`.
+        """
+        return self.trajectory(None, every or max(1, self.steps // _FRAMES)).animate(path, **options)
