@@ -75,10 +75,10 @@ class Recorded(ABC):
         title = type(self._program.simulator).__name__
         if field is not None:
             return Trajectory(self.trajectories(field, every), title=title)
-        scene, stills, named = scene_of(self._program)
+        seen = scene_of(self._program)
         states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
-        found = self.trajectories(list(dict.fromkeys([*states, *named])), every)
-        return Trajectory(found, stills=stills, scene=scene, title=title)
+        found = seen.complete(self.trajectories(list(dict.fromkeys([*states, *seen.timed])), every))
+        return Trajectory(found, stills=seen.stills, scene=seen.scene, title=title)
 
     def trajectories(self, fields: Names, every: int = 1) -> dict[str, Any]:
         """Return the trajectories of several fields from one run, as a dict; see `trajectory`.

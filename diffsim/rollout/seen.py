@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from diffsim.errors import ConfigError
 from diffsim.language.controls import Control
 from diffsim.language.fields import Constant, Field, Param, Scratch, State, Valued
 from diffsim.language.trace import Program
-from diffsim.view.scene import Scene, bound, names_in
-from diffsim.view.trajectory import Label
+from diffsim.view.scene import Derived, Scene, bound, vectors_in
+from diffsim.view.trajectory import Label, Signal, labelled
 
-__all__ = ["labels_of", "scene_of", "time_step"]
+__all__ = ["Seen", "labels_of", "scene_of", "time_step"]
 
 
 def time_step(simulator: Any) -> float | None:
@@ -45,45 +46,131 @@ def labels_of(simulator: Any, every: int, worlds: int) -> Callable[[str, Field, 
     return label
 
 
-def scene_of(program: Program) -> tuple[Scene | None, dict[str, NDArray[Any]], list[str]]:
-    """Ask a simulator for its scene.
+@dataclass
+class Seen:
+    """A simulator's scene, and what must be known to draw it.
 
-    Returns:
-        The scene in names, or None where the simulator describes none; the arrays that it refers to and that
-        have no time, by name; and the keys of the fields that have.
+    Attributes:
+        scene: In names; None where the simulator describes none.
+        stills: The arrays without time that it refers to, by name.
+        timed: The keys of the fields to be recorded for it.
+        per_world: The values of fields that do not change with time, but from world to world, by key.
+        derived: What is computed of fields, by name.
+    """
+
+    scene: Scene | None
+    program: Program
+    stills: dict[str, NDArray[Any]] = field(default_factory=dict)
+    timed: dict[str, None] = field(default_factory=dict)
+    per_world: dict[str, Valued] = field(default_factory=dict)
+    derived: dict[str, Derived] = field(default_factory=dict)
+
+    def name(self, ref: Any) -> str | None:
+        """Return what a part's reference is called, and note what it needs; None for an array.
+
+        Raises:
+            ConfigError: It names no field that can be drawn.
+        """
+        if isinstance(ref, Derived):
+            known = next((name for name, one in self.derived.items() if one is ref), None)
+            return known or self._derive(ref)
+        found = self._field(ref)
+        if isinstance(found, State | Scratch | Control):
+            self.timed[found.key] = None
+        elif isinstance(found, Valued) and _in_worlds(found):
+            self.per_world[found.key] = found
+        elif isinstance(found, Valued):
+            self.stills[found.key] = found.numpy()
+        return None if found is None else found.key
+
+    def _derive(self, ref: Derived) -> str:
+        for item in ref.fields:
+            found = self._field(item)
+            if found is None:
+                raise ConfigError(f"Derived must be of fields, got {item!r}; let the function read others")
+            if isinstance(found, State | Scratch | Control):
+                self.timed[found.key] = None
+        name, number = ref.name, 2
+        while name in self.program.fields or name in self.derived:
+            name, number = f"{ref.name}_{number}", number + 1
+        self.derived[name] = ref
+        return name
+
+    def _field(self, ref: Any) -> Field | None:
+        fields = self.program.fields
+        found = fields.get(ref) if isinstance(ref, str) else ref
+        kinds = State | Scratch | Control | Param | Constant
+        if isinstance(found, kinds) and any(found is known for known in fields.values()):
+            return found
+        if isinstance(found, Field) or isinstance(ref, str):
+            owner = type(self.program.simulator).__name__
+            listed = ", ".join(fields) or "none"
+            raise ConfigError(f"scene must name fields of {owner}, got {ref!r}; it has {listed}")
+        return None
+
+    def complete(self, signals: dict[str, Any]) -> dict[str, Any]:
+        """Return the recorded signals with those that are derived, and those that differ by world alone.
+
+        Raises:
+            ConfigError: A function returned something that is not over time as its fields are.
+        """
+        whole = dict(signals)
+        longest: Signal | None = max(signals.values(), key=len, default=None)
+        for key, valued in self.per_world.items():
+            if longest is not None:
+                values = valued.numpy()
+                shown = np.broadcast_to(values, (len(longest), *values.shape))
+                told = longest.label
+                label = Label(key, told.times, told.time_unit, valued.unit, valued.type.shape, len(values))
+                whole[key] = labelled(shown, label)
+        for name, one in self.derived.items():
+            found = [self._field(item) for item in one.fields]
+            vectors = self.scene is not None and name in vectors_in(self.scene)
+            made = _computed(name, one, [f for f in found if f is not None], signals, vectors)
+            if isinstance(made, Signal):
+                whole[name] = made
+            else:
+                self.stills[name] = made
+        return whole
+
+
+def scene_of(program: Program) -> Seen:
+    """Ask a simulator for its scene.
 
     Raises:
         ConfigError: A part refers to something that is neither a field nor an array.
     """
     described = getattr(program.simulator, "scene", None)
-    if not callable(described):
-        return None, {}, []
-    scene, stills = bound(described(), lambda ref: _name(program, ref))
-    named = []
-    for name in names_in(scene):
-        field = program.fields.get(name)
-        if isinstance(field, State | Scratch | Control):
-            named.append(name)
-        elif isinstance(field, Param | Constant):
-            stills[name] = _first_world(field)
-    return scene, stills, named
+    seen = Seen(None, program)
+    if callable(described):
+        seen.scene, stills = bound(described(), seen.name)
+        seen.stills |= stills
+    return seen
 
 
-def _name(program: Program, ref: Any) -> str | None:
-    """Return the key of a field that can be drawn."""
-    field = program.fields.get(ref) if isinstance(ref, str) else ref
-    if isinstance(field, State | Scratch | Control | Param | Constant) and any(
-        field is known for known in program.fields.values()
-    ):
-        return field.key
-    if isinstance(field, Field) or isinstance(ref, str):
-        listed = ", ".join(program.fields) or "none"
+def _computed(name: str, one: Derived, fields: list[Field], signals: Mapping[str, Any], vectors: bool) -> Any:
+    """Call a function with what fields held: a signal, or an array where none is over time."""
+    timed: list[Signal] = [signals[f.key] for f in fields if f.key in signals]
+    shortest = min(timed, key=len, default=None)
+    frames = 0 if shortest is None else len(shortest)
+    arrays = [
+        np.asarray(signals[f.key])[:frames] if f.key in signals else np.asarray(f)  # type: ignore[call-overload]
+        for f in fields
+    ]
+    made = np.asarray(one.function(*arrays))
+    if shortest is None:
+        return made
+    told = shortest.label
+    front = (frames, told.worlds) if told.worlds else (frames,)
+    if made.shape[: len(front)] != front or made.dtype.kind not in "biuf":
         raise ConfigError(
-            f"scene must name fields of {type(program.simulator).__name__}, got {ref!r}; it has {listed}"
+            f"{one.name} must return numbers of shape {front} and more, got {made.dtype} of {made.shape}; "
+            "write x[..., 0] for the first of each frame"
         )
-    return None
+    components = made.shape[-1:] if vectors and made.ndim > len(front) else ()
+    return labelled(made, Label(name, told.times, told.time_unit, one.unit, components, told.worlds))
 
 
-def _first_world(field: Valued) -> NDArray[Any]:
-    values = field.numpy()
-    return values[0] if values.ndim > len(field.element_shape) else values
+def _in_worlds(field: Valued) -> bool:
+    """Tell whether a field has values for each world."""
+    return field.host_values().ndim > len(field.element_shape)

@@ -16,6 +16,7 @@ __all__ = [
     "Boxes",
     "Camera",
     "Curves",
+    "Derived",
     "Grid",
     "Lines",
     "Part",
@@ -28,11 +29,44 @@ __all__ = [
     "from_plain",
     "names_in",
     "to_plain",
+    "vectors_in",
 ]
 
-# What a part refers to: a field of the simulator, the name of an array, or an array that stays as it is. In a
-# trajectory's scene it is a name alone.
+# What a part refers to: a field of the simulator, the name of an array, what is derived of fields, or an
+# array that stays as it is. In a trajectory's scene it is a name alone.
 Ref: TypeAlias = Any
+
+
+class Derived:
+    """What is computed of fields when they are recorded; it may stand where a field may in a part.
+
+    `ds.scene.Points(ds.scene.Derived(self.places, self.angle))` with `places(angle)` in NumPy draws what is
+    no field, and costs a rollout nothing. In the trajectory it is an array like others, called by the
+    function's name.
+
+    Args:
+        function: Takes the fields' arrays and returns one. Those over time have axes for frames, and for
+            worlds where there are several, in front: write `angle[..., 0]`, not `angle[0]`.
+        fields: Fields, or their names.
+        unit: What the numbers are in.
+
+    Raises:
+        ConfigError: The function can't be called, or no field is named.
+    """
+
+    def __init__(self, function: Callable[..., Any], *fields: Any, unit: str = "") -> None:
+        if not callable(function) or not fields or not isinstance(unit, str):
+            raise ConfigError(
+                f"Derived must get a function, fields and a text for unit, got {function!r}, {len(fields)} "
+                f"fields and {unit!r}; write Derived(function, self.x, unit='m')"
+            )
+        self.function, self.fields, self.unit = function, fields, unit
+
+    @property
+    def name(self) -> str:
+        """Return what the array is called."""
+        name = str(getattr(self.function, "__name__", "")).strip("_")
+        return name if name.isidentifier() else "derived"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,7 +95,7 @@ class Points(Part):
     Attributes:
         positions: Shape (n, 2) or (n, 3), or (2,) or (3,) for one.
         radius: In the unit of the positions, a number or one for each; None for a size that suits.
-        only: The numbers of those to draw; None for all.
+        only: The numbers of those to draw, with their radius and values; None for all.
         trail: Whether the way that each came is drawn behind it.
     """
 
@@ -131,7 +165,9 @@ class Grid(Part):
         origin: Where the sample with all indices 0 is; None for zeros.
         spacing: From sample to sample, a number or one for each axis.
         contours: How many lines of equal value are drawn, 0 for none.
-        level: In space: the value at which a surface is drawn; None for slices through the middle.
+        level: In space: the value at which a surface is drawn; None for slices through the middle. In the
+            plane: what is as high or higher is filled with the colour; None for an image.
+        rgb: Whether values are colours, shape (nx, ny, 3), red, green and blue in 0 .. 1.
     """
 
     values: Ref
@@ -139,6 +175,7 @@ class Grid(Part):
     spacing: float | tuple[float, ...] = 1.0
     contours: int = 0
     level: float | None = None
+    rgb: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +285,8 @@ def bound(scene: Any, name_of: Callable[[Any], str | None]) -> tuple[Scene, dict
 
     Args:
         scene: A scene, a part or a list of parts.
-        name_of: Returns the name of a field, or of one that a text means; None for what is no field.
+        name_of: Returns the name of a field, of one that a text means, or of what is derived; None for
+            others.
 
     Returns:
         The scene, whose references are names, and the arrays that were given as they are, by their names.
@@ -285,6 +323,13 @@ def _array(ref: Any, what: str) -> NDArray[Any]:
             "self.x"
         )
     return array
+
+
+def vectors_in(scene: Scene) -> set[str]:
+    """List the names that a bound scene refers to for places, ways and colours: the last axis has those."""
+    attributes = ("positions", "centers", "sizes", "vectors")
+    found = {getattr(part, a, None) for part in scene.parts for a in attributes}
+    return {name for name in found if name} | {p.values for p in scene.parts if isinstance(p, Grid) and p.rgb}
 
 
 def names_in(scene: Scene) -> list[str]:
