@@ -65,7 +65,7 @@ class _SoftBody(Task):
             **found,
             "x": (found["x"] - origin).astype(np.float32),
             "center": np.einsum("p,fpd->fd", share, found["x"]) - origin,
-            "length": np.array(sim.scene.room[1][0] - sim.scene.room[0][0]),
+            "length": np.array(sim.setup.room[1][0] - sim.setup.room[0][0]),
             "end": share @ end - origin,
             "muscle": sim.mpm.particles.muscle,
             "times": every * sim.dt * np.arange(len(found["x"])),

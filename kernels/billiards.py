@@ -163,14 +163,14 @@ class Billiards(ds.Simulator):
         self.high = (c.width - c.radius, c.height - c.radius)
         self.goal_x, self.goal_y = self.table.goal
         self.target, self.near = self.table.target, c.near**2
-        self.x = ds.State(ds.vec2, n, init=balls)
-        self.v = ds.State(ds.vec2, n)
-        self.angle = ds.Param(ds.real, per_world=True)
-        self.speed = ds.Param(ds.real, per_world=True)
-        self.when = ds.Scratch(ds.real, self.n_events)
+        self.x = ds.State(ds.vec2, n, init=balls, unit="m")
+        self.v = ds.State(ds.vec2, n, unit="m/s")
+        self.angle = ds.Param(ds.real, per_world=True, unit="rad")
+        self.speed = ds.Param(ds.real, per_world=True, unit="m/s")
+        self.when = ds.Scratch(ds.real, self.n_events, unit="s")
         self.first = ds.Scratch(ds.real, n)
-        self.change = ds.Scratch(ds.vec2, n)
-        self.shift = ds.Scratch(ds.vec2, n)
+        self.change = ds.Scratch(ds.vec2, n, unit="m/s")
+        self.shift = ds.Scratch(ds.vec2, n, unit="m")
 
     @ti.kernel
     def push(self):
@@ -286,6 +286,29 @@ class Billiards(ds.Simulator):
     def terminal_cost(self, t: int) -> None:
         """Want the target at the goal."""
         self.miss(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the table, the goal on it, and the balls with the ways of the first and of the target."""
+        see, c = ds.scene, self.config
+        edge = np.array([[0.0, 0.0], [c.width, 0.0], [c.width, c.height], [0.0, c.height]])
+        rest = [i for i in range(1, self.n_balls) if i != self.target]
+        balls = [
+            ("cue ball", [0], "#f4f1e8"),
+            ("other balls", rest, see.BONE),
+            ("target", [self.target], see.HEAD),
+        ]
+        parts: list[ds.scene.Part] = [
+            see.Lines(edge, closed=True, color="#6b4a2f", width=4.0),
+            see.Points(np.array(self.table.goal), radius=1.3 * c.radius, color=see.GOAL, label="goal"),
+        ]
+        parts += [
+            see.Points(
+                self.x, radius=c.radius, only=only, color=color, label=label, trail=label != "other balls"
+            )
+            for label, only, color in balls
+            if only
+        ]
+        return ds.Scene(parts)
 
 
 def _checked(table: Table, config: BilliardsConfig) -> NDArray[np.float64]:

@@ -163,14 +163,14 @@ class Electric(ds.Simulator):
         start = _points("position", [[0.5 * c.side] * 2] if position is None else position)
         places = _points("electrodes", border_electrodes(c.side) if electrodes is None else electrodes)
         self.n, self.m = len(start), len(places)
-        self.x = ds.State(ds.vec2, self.n, init=start, per_world=True)
-        self.v = ds.State(ds.vec2, self.n, init=velocity, per_world=True)
-        self.charge = ds.Param(ds.real, self.n, init=charge)
-        self.electrodes = ds.Param(ds.vec2, self.m, init=places)
-        self.bias = ds.Param(ds.real, self.m)
-        self.middle = ds.Scratch(ds.vec2, self.n)
-        self.force = ds.Scratch(ds.vec2, self.n)
-        self.electrode = ds.Scratch(ds.real, self.m)
+        self.x = ds.State(ds.vec2, self.n, init=start, per_world=True, unit="m")
+        self.v = ds.State(ds.vec2, self.n, init=velocity, per_world=True, unit="m/s")
+        self.charge = ds.Param(ds.real, self.n, init=charge, unit="uC")
+        self.electrodes = ds.Param(ds.vec2, self.m, init=places, unit="m")
+        self.bias = ds.Param(ds.real, self.m, unit="uC")
+        self.middle = ds.Scratch(ds.vec2, self.n, unit="m")
+        self.force = ds.Scratch(ds.vec2, self.n, unit="N")
+        self.electrode = ds.Scratch(ds.real, self.m, unit="uC")
         self._kicks(mass)
         self._target(draw_paths(0) if path is None else path)
         self._controller()
@@ -188,14 +188,15 @@ class Electric(ds.Simulator):
         decay = self.config.friction * self.config.dt / masses
         self.kept = ds.Constant(np.exp(-decay))
         shortened = np.divide(-np.expm1(-decay), decay, out=np.ones(self.n), where=decay > 0.0)
-        self.kick = ds.Constant(self.config.dt * shortened / masses)  # [s/kg] velocity gained per force
+        # velocity gained per force
+        self.kick = ds.Constant(self.config.dt * shortened / masses, unit="s/kg")
 
     def _target(self, path: TargetPath) -> None:
         """Declare the target's path and the weight of following it."""
         self.waves = path.amplitude.shape[-2]
-        self.amplitude = ds.Constant(ds.vec2, self.waves, init=path.amplitude, per_world=True)
-        self.rate = ds.Constant(ds.vec2, self.waves, init=path.rate, per_world=True)
-        self.phase = ds.Constant(ds.vec2, self.waves, init=path.phase, per_world=True)
+        self.amplitude = ds.Constant(ds.vec2, self.waves, init=path.amplitude, per_world=True, unit="m")
+        self.rate = ds.Constant(ds.vec2, self.waves, init=path.rate, per_world=True, unit="rad/s")
+        self.phase = ds.Constant(ds.vec2, self.waves, init=path.phase, per_world=True, unit="rad")
         self.weight = ds.Constant(np.array(1.0), per_world=True)
         self.goal = ds.Scratch(ds.vec2, 2)
 
@@ -317,6 +318,22 @@ class Electric(ds.Simulator):
     def running_cost(self, t: Any) -> None:
         """Punish distance from the target."""
         self.miss(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the arena, its electrodes and charges, coloured by their charge, and the target."""
+        see, s = ds.scene, self.side
+        edge = np.array([[0.0, 0.0], [s, 0.0], [s, s], [0.0, s]])
+        told: dict[str, Any] = {"center": 0.0, "radius": 0.03 * s}
+        return ds.Scene(
+            [
+                see.Lines(edge, closed=True, color=see.BONE),
+                see.Points(self.goal, only=[0], radius=0.025 * s, color=see.GOAL, trail=True, label="target"),
+                see.Points(self.electrodes, values=self.electrode, label="electrodes", **told),
+                see.Points(self.x, radius=0.02 * s, color=see.HEAD, trail=True, label="charges"),
+                see.Vectors(self.force, positions=self.x, color=see.INK, label="force"),
+            ],
+            unit="m",
+        )
 
 
 def _points(name: str, given: ArrayLike) -> NDArray[np.float64]:

@@ -261,6 +261,7 @@ class Liquid(ds.Simulator):
         scene: What there is at the start; None for `swimmer`.
 
     Attributes:
+        setup: what there is at the start.
         mpm: the particles and their grid.
         x: positions [m], `State(vec2, n)`; bodies first.
         v: velocities [m/s], `State(vec2, n)`.
@@ -279,18 +280,18 @@ class Liquid(ds.Simulator):
     def __init__(self, config: LiquidConfig | None = None, scene: Scene | None = None) -> None:
         """Declare the fields; nothing is allocated before a rollout."""
         self.config = c = config or LiquidConfig()
-        self.scene = scene or swimmer(c)
-        cloud = self.scene.particles
+        self.setup = scene or swimmer(c)
+        self.dt, cloud = c.dt, self.setup.particles
         self.mpm = MPM(
             cloud, c.grid, c.dx, c.dt, (0.0, -c.gravity),
             walls="slip", rim=_RIM, viscosity=c.viscosity, gamma=c.stiffening,
         )  # fmt: skip
         self.x, self.v = self.mpm.x, self.mpm.v
         if self.mpm.J is not None:
-            self.mpm.J.set(self.scene.J)
+            self.mpm.J.set(self.setup.J)
         self.followed = cloud.solids or cloud.count
         self.share = 1.0 / (self.followed * c.width)
-        self.start = ds.Constant(cloud.x[: self.followed])
+        self.start = ds.Constant(cloud.x[: self.followed], unit="m")
         if self.mpm.actuation is not None:
             omega = 2.0 * np.pi * c.frequency
             self.waves = ds.Scratch(ds.real, c.sines)
@@ -313,3 +314,15 @@ class Liquid(ds.Simulator):
     def terminal_cost(self, t: Any) -> None:
         """Reward the way travelled."""
         self.travel(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe water and bodies between the walls, and the way that their middle goes."""
+        see, (low, high) = ds.scene, self.config.room
+
+        def middle(x: Array) -> Array:
+            return x[..., : self.followed, :].mean(axis=-2)
+
+        walls = np.array([low, [high[0], low[1]], high, [low[0], high[1]]])
+        way = see.Points(see.Derived(middle, self.x, unit="m"), color=see.INK, trail=True, label="middle")
+        parts = [*self.mpm.parts(), see.Lines(walls, closed=True, color=see.INK), way]
+        return ds.Scene(parts, limits=tuple((0.0, n * self.config.dx) for n in self.config.grid))

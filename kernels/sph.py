@@ -146,9 +146,12 @@ class SPH(ds.Simulator):
                 f"x must have shape (n, 2), got {start.shape}; pass a position for each particle"
             )
         self.n, self.h, self.mass, self.alpha = len(start), c.smoothing, c.mass, c.height_of_kernel
-        self.x, self.v = ds.State(ds.vec2, self.n, init=start), ds.State(ds.vec2, self.n)
-        self.rho, self.pressure = ds.Scratch(ds.real, self.n), ds.Scratch(ds.real, self.n)
-        self.push, self.middle = ds.Control(ds.vec2), ds.Scratch(ds.real)
+        self.dt = c.dt
+        self.x = ds.State(ds.vec2, self.n, init=start, unit="m")
+        self.v = ds.State(ds.vec2, self.n, unit="m/s")
+        self.rho = ds.Scratch(ds.real, self.n, unit="kg/m^3")
+        self.pressure = ds.Scratch(ds.real, self.n, unit="Pa")
+        self.push, self.middle = ds.Control(ds.vec2, unit="m/s^2"), ds.Scratch(ds.real, unit="m")
         self.near = ds.neighbors(
             self.x, 2.0 * self.h, low=0.0, high=(c.width, c.height), capacity=48, skin=c.skin * c.spacing
         )
@@ -227,3 +230,26 @@ class SPH(ds.Simulator):
         """Ask for the water to be at its target, and at rest."""
         self.average(t)
         self.miss(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the water coloured by its speed, the vessel, and where its middle is and should be."""
+        see, c = ds.scene, self.config
+
+        def middle_of_water(x: Array) -> Array:
+            return x.mean(axis=-2)
+
+        vessel = np.array([[0.0, c.height], [0.0, 0.0], [c.width, 0.0], [c.width, c.height]])
+        target = np.array([[c.target * c.width, 0.0], [c.target * c.width, c.height]])
+        water = see.Points(self.x, radius=0.5 * c.spacing, values=self.v, label="speed")
+        mean = see.Points(
+            see.Derived(middle_of_water, self.x, unit="m"), color=see.INK, label="middle of the water"
+        )
+        return ds.Scene(
+            [
+                see.Lines(target, color=see.GOAL, width=2.0, label="wanted there"),
+                water,
+                mean,
+                see.Lines(vessel, color=see.INK, width=2.5),
+                see.Curves(self.push, names=("x", "y"), label="acceleration of the vessel"),
+            ]
+        )

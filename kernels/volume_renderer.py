@@ -131,7 +131,7 @@ class VolumeRenderer(ds.Simulator):
         self._constants(c)
         self.raw = ds.Param(ds.real, (c.n, c.n, c.n))
         self.colours = ds.Param(ds.vec3, 2, init=[c.low, c.high])
-        self.density = ds.State(ds.real, (c.n, c.n, c.n))
+        self.density = ds.State(ds.real, (c.n, c.n, c.n), unit="1/m")
         self.picture = ds.Scratch(ds.vec3, c.pixels, c.pixels)
         self.transmittance = ds.Scratch(ds.real, c.pixels, c.pixels)
         self.cameras = ds.Constant(c.axes())
@@ -225,6 +225,15 @@ class VolumeRenderer(ds.Simulator):
     def running_cost(self, t: Any) -> None:
         """Compare it with what it should be."""
         self.compare(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the cloud by the surface on which its density is `scale`."""
+        see, cell = ds.scene, self.config.size / self.n
+        first = 0.5 * cell - self.half
+        cloud = see.Grid(
+            self.density, origin=(first, first, first), spacing=cell, level=self.scale, label="density"
+        )
+        return ds.Scene([cloud], camera=see.Camera(up=(0.0, 0.0, 1.0)), unit="m")
 
 
 def cell_centres(config: VolumeConfig) -> NDArray[np.float64]:

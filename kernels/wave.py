@@ -237,9 +237,9 @@ class Wave(ds.Simulator):
         c = self.config
         self.n, self.dt, self.boundary = c.n, c.time_step, c.boundary
         shape = (self.n, self.n)
-        self.u = ds.State(ds.real, shape, history=2, keep=False)  # fixed walls stay at zero
-        self.height: Any = ds.Param(ds.real, shape, init=height)
-        self.target: Any = ds.Constant(ds.real, shape, init=target)
+        self.u = ds.State(ds.real, shape, history=2, keep=False, unit="mm")  # fixed walls stay at zero
+        self.height: Any = ds.Param(ds.real, shape, init=height, unit="mm")
+        self.target: Any = ds.Constant(ds.real, shape, init=target, unit="mm")
         self.rim = 1 if c.boundary == "fixed" else 0  # points on a wall that are held
         loss = 0.5 * c.damping * self.dt
         self.kept = (1.0 - loss) / (1.0 + loss)
@@ -296,3 +296,16 @@ class Wave(ds.Simulator):
     def terminal_cost(self, t: Any) -> None:
         """Compare with the target."""
         self.misfit(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the height, and beside it the target where there is one."""
+        parts = [self._beside(0, self.u, label="height", center=0.0)]
+        if self.target.numpy().any():
+            parts.append(self._beside(1, self.target, label="target", center=0.0))
+        return ds.Scene(parts, unit="m")
+
+    def _beside(self, place: int, values: Any, **told: Any) -> ds.scene.Grid:
+        """Describe a grid on the square at a place in a row of squares."""
+        c: Any = self.config
+        first = float(c.axis()[0])
+        return ds.scene.Grid(values, origin=(1.06 * c.size * place + first, first), spacing=c.dx, **told)

@@ -77,7 +77,7 @@ class Recorded(ABC):
             return Trajectory(self.trajectories(field, every), title=title)
         seen = scene_of(self._program)
         states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
-        found = seen.complete(self.trajectories(list(dict.fromkeys([*states, *seen.timed])), every))
+        found = seen.complete(self.trajectories(list(dict.fromkeys([*states, *seen.timed])), every), every)
         return Trajectory(found, stills=seen.stills, scene=seen.scene, title=title)
 
     def trajectories(self, fields: Names, every: int = 1) -> dict[str, Any]:

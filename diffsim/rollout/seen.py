@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,8 +85,8 @@ class Seen:
 
     def _derive(self, ref: Derived) -> str:
         for item in ref.fields:
-            found = self._field(item)
-            if found is None:
+            found = None if item == "t" else self._field(item)
+            if found is None and item != "t":
                 raise ConfigError(f"Derived must be of fields, got {item!r}; let the function read others")
             if isinstance(found, State | Scratch | Control):
                 self.timed[found.key] = None
@@ -108,29 +108,40 @@ class Seen:
             raise ConfigError(f"scene must name fields of {owner}, got {ref!r}; it has {listed}")
         return None
 
-    def complete(self, signals: dict[str, Any]) -> dict[str, Any]:
+    def complete(self, signals: dict[str, Any], every: int) -> dict[str, Any]:
         """Return the recorded signals with those that are derived, and those that differ by world alone.
+
+        Args:
+            signals: What was recorded, by key.
+            every: Steps between frames.
 
         Raises:
             ConfigError: A function returned something that is not over time as its fields are.
         """
         whole = dict(signals)
         longest: Signal | None = max(signals.values(), key=len, default=None)
+        if longest is None:
+            return whole
+        told = longest.label
         for key, valued in self.per_world.items():
-            if longest is not None:
-                values = valued.numpy()
-                shown = np.broadcast_to(values, (len(longest), *values.shape))
-                told = longest.label
-                label = Label(key, told.times, told.time_unit, valued.unit, valued.type.shape, len(values))
-                whole[key] = labelled(shown, label)
+            values = valued.numpy()
+            shown = np.broadcast_to(values, (len(longest), *values.shape))
+            label = Label(key, told.times, told.time_unit, valued.unit, valued.type.shape, len(values))
+            whole[key] = labelled(shown, label)
+        vectors = set() if self.scene is None else vectors_in(self.scene)
         for name, one in self.derived.items():
-            found = [self._field(item) for item in one.fields]
-            vectors = self.scene is not None and name in vectors_in(self.scene)
-            made = _computed(name, one, [f for f in found if f is not None], signals, vectors)
-            if isinstance(made, Signal):
-                whole[name] = made
-            else:
+            found = [None if item == "t" else self._field(item) for item in one.fields]
+            over_time = [signals[f.key] for f in found if f is not None and f.key in signals]
+            lead: Signal = min(over_time, key=len, default=longest)
+            steps = every * np.arange(len(lead)).reshape(-1, *(1,) * bool(lead.worlds))
+            arrays = [
+                steps if f is None else signals[f.key][: len(lead)] if f.key in signals else f for f in found
+            ]
+            made = np.asarray(one.function(*(np.asarray(array) for array in arrays)))
+            if not over_time and "t" not in one.fields:
                 self.stills[name] = made
+            else:
+                whole[name] = _over_time(name, one, made, lead.label, name in vectors)
         return whole
 
 
@@ -148,27 +159,18 @@ def scene_of(program: Program) -> Seen:
     return seen
 
 
-def _computed(name: str, one: Derived, fields: list[Field], signals: Mapping[str, Any], vectors: bool) -> Any:
-    """Call a function with what fields held: a signal, or an array where none is over time."""
-    timed: list[Signal] = [signals[f.key] for f in fields if f.key in signals]
-    shortest = min(timed, key=len, default=None)
-    frames = 0 if shortest is None else len(shortest)
-    arrays = [
-        np.asarray(signals[f.key])[:frames] if f.key in signals else np.asarray(f)  # type: ignore[call-overload]
-        for f in fields
-    ]
-    made = np.asarray(one.function(*arrays))
-    if shortest is None:
-        return made
-    told = shortest.label
-    front = (frames, told.worlds) if told.worlds else (frames,)
-    if made.shape[: len(front)] != front or made.dtype.kind not in "biuf":
+def _over_time(name: str, one: Derived, made: NDArray[Any], told: Label, vectors: bool) -> Signal:
+    """Return what a function made as a signal with the times and worlds of its fields."""
+    front = (len(told.times), told.worlds) if told.worlds else (len(told.times),)
+    shape = made.shape[: len(front)]
+    if (shape != front and shape != (*front[:-1], 1)) or made.dtype.kind not in "biuf":
         raise ConfigError(
             f"{one.name} must return numbers of shape {front} and more, got {made.dtype} of {made.shape}; "
             "write x[..., 0] for the first of each frame"
         )
+    whole = np.broadcast_to(made, front + made.shape[len(front) :])
     components = made.shape[-1:] if vectors and made.ndim > len(front) else ()
-    return labelled(made, Label(name, told.times, told.time_unit, one.unit, components, told.worlds))
+    return labelled(whole, Label(name, told.times, told.time_unit, one.unit, components, told.worlds))
 
 
 def _in_worlds(field: Valued) -> bool:

@@ -11,8 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
+from diffsim.view.style import BONE, GOAL, HEAD, INK
 
 __all__ = [
+    "BONE",
+    "GOAL",
+    "HEAD",
+    "INK",
     "Boxes",
     "Camera",
     "Curves",
@@ -47,7 +52,7 @@ class Derived:
     Args:
         function: Takes the fields' arrays and returns one. Those over time have axes for frames, and for
             worlds where there are several, in front: write `angle[..., 0]`, not `angle[0]`.
-        fields: Fields, or their names.
+        fields: Fields, or their names; `"t"` for the numbers of the steps, shape (frames,).
         unit: What the numbers are in.
 
     Raises:
@@ -101,7 +106,7 @@ class Points(Part):
 
     positions: Ref
     radius: Ref = None
-    only: Sequence[int] | None = None
+    only: Sequence[int] | NDArray[Any] | None = None
     trail: bool = False
 
 
@@ -249,7 +254,7 @@ class Scene:
         ground: The height below which there is ground (y in the plane, along `up` in space); None for none.
     """
 
-    parts: tuple[Part, ...]
+    parts: Sequence[Part]
     camera: Camera | None = None
     limits: tuple[tuple[float, float], ...] | None = None
     unit: str = ""

@@ -173,21 +173,23 @@ class Cloth(ds.Simulator):
         self.every, self.n_frames = every, 0 if recording is None else len(frames)
         self.share = 1.0 / (n * len(frames))
 
-        self.x = ds.State(ds.vec3, n, init=mesh.vertices if start is None else start)
-        self.v = ds.State(ds.vec3, n)
+        self.x = ds.State(ds.vec3, n, init=mesh.vertices if start is None else start, unit="m")
+        self.v = ds.State(ds.vec3, n, unit="m/s")
         self.material = ds.State(ds.real, 3)
-        self.force = ds.Scratch(ds.vec3, n)
+        self.force = ds.Scratch(ds.vec3, n, unit="N")
         self.logs = ds.Param(_logs(self.config))
-        self.wind = ds.Param(ds.vec3, 1, init=[self.config.wind])
+        self.wind = ds.Param(ds.vec3, 1, init=[self.config.wind], unit="m/s")
         self.triangles = ds.Constant(mesh.triangles)
-        self.inverse_frames = ds.Constant(ds.mat2, m, init=mesh.inverse_frames)
-        self.areas = ds.Constant(mesh.areas)
-        self.mobility = ds.Constant(np.where(self.pinned, 0.0, 1.0 / (self.config.mass * mesh.shares)))
-        self.recording = ds.Constant(ds.vec3, frames.shape[:2], init=frames)
+        self.inverse_frames = ds.Constant(ds.mat2, m, init=mesh.inverse_frames, unit="1/m")
+        self.areas = ds.Constant(mesh.areas, unit="m^2")
+        self.mobility = ds.Constant(
+            np.where(self.pinned, 0.0, 1.0 / (self.config.mass * mesh.shares)), unit="1/kg"
+        )
+        self.recording = ds.Constant(ds.vec3, frames.shape[:2], init=frames, unit="m")
         if h:
             angles, weights = mesh.folds()
             self.hinges = ds.Constant(mesh.hinges)
-            self.rest_angles, self.weights = ds.Constant(angles), ds.Constant(weights)
+            self.rest_angles, self.weights = ds.Constant(angles, unit="rad"), ds.Constant(weights)
         self._check_step()
 
     def _constants(self, c: ClothConfig) -> None:
@@ -335,6 +337,23 @@ class Cloth(ds.Simulator):
     def running_cost(self, t: Any) -> None:
         """Compare with the recording."""
         self.compare(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the cloth, the sphere in its way, and beside it the recording where there is one."""
+        see = ds.scene
+        parts: list[ds.scene.Part] = [see.Triangles(self.x, self.triangles, color="#7fa7cf", label="cloth")]
+        if self.radius > 0.0:
+            parts.append(see.Points(np.array(self.sphere), radius=self.radius, color=see.BONE))
+        if self.n_frames:
+            beside = see.Derived(self._recorded, "t", unit="m")
+            parts.append(see.Triangles(beside, self.triangles, color=see.GOAL, label="recording"))
+        return ds.Scene(parts, camera=see.Camera(toward=(-0.5, 0.75, -0.35), up=(0.0, 0.0, 1.0)))
+
+    def _recorded(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the recording at steps, moved aside along y by one and a half times the cloth's width."""
+        frames = self.recording.numpy()[np.clip(t // self.every - 1, 0, self.n_frames - 1)]
+        aside = 1.5 * float(np.ptp(self.mesh.vertices[:, 1]))
+        return np.asarray(frames + np.array([0.0, aside, 0.0]))
 
 
 def _logs(c: ClothConfig) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ Jiang, Schroeder, Selle, Teran, Stomakhin, "The affine particle-in-cell method" 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import taichi as ti
 
 import diffsim as ds
@@ -151,12 +152,12 @@ class MPM(ds.Part):
     def _declare(self) -> None:
         p, n, dim = self.particles, self.n, self.dim
         vector, matrix = ds.vec(dim), ds.mat(dim)
-        self.x = ds.State(vector, n, init=p.x)
-        self.v = ds.State(vector, n, init=p.v)
-        self.C = ds.State(matrix, n)
-        self.affine = ds.Scratch(matrix, n)
-        self.point_mass, self.volume = ds.Constant(p.mass), ds.Constant(p.volume)
-        self.mu, self.la = ds.Constant(p.mu), ds.Constant(p.la)
+        self.x = ds.State(vector, n, init=p.x, unit="m")
+        self.v = ds.State(vector, n, init=p.v, unit="m/s")
+        self.C = ds.State(matrix, n, unit="1/s")
+        self.affine = ds.Scratch(matrix, n, unit="kg/s")
+        self.point_mass, self.volume = ds.Constant(p.mass, unit="kg"), ds.Constant(p.volume, unit=f"m^{dim}")
+        self.mu, self.la = ds.Constant(p.mu, unit="Pa"), ds.Constant(p.la, unit="Pa")
         self.F: Any = None  # a field where there is what it tells of
         self.J: Any = None
         self.actuation: Any = None
@@ -168,10 +169,10 @@ class MPM(ds.Part):
             self.actuation = ds.Scratch(ds.real, p.muscles)
             self.muscle = ds.Constant(p.muscle.clip(0))  # of no effect where the strength is 0
             self.fibre = ds.Constant(vector, n, init=p.fibre)
-            self.strength = ds.Constant((p.muscle >= 0) * p.strength)
-        self.momentum = ds.Scratch(vector, *self.grid)
-        self.mass = ds.Scratch(ds.real, *self.grid)
-        self.velocity = ds.Scratch(vector, *self.grid)
+            self.strength = ds.Constant((p.muscle >= 0) * p.strength, unit="Pa")
+        self.momentum = ds.Scratch(vector, *self.grid, unit="kg m/s")
+        self.mass = ds.Scratch(ds.real, *self.grid, unit="kg")
+        self.velocity = ds.Scratch(vector, *self.grid, unit="m/s")
 
     @ti.func
     def _index(self, i, j, k):
@@ -282,6 +283,38 @@ class MPM(ds.Part):
         """Move the points."""
         for p in range(self.n):
             self.x[t + 1, p] = self.x[t, p] + self.dt * self.v[t + 1, p]
+
+    def parts(self) -> list[ds.scene.Part]:
+        """Describe water, flesh, and muscles coloured by their commands, for `Simulator.scene`."""
+        p, see = self.particles, ds.scene
+        radius = 0.5 * p.volume ** (1.0 / self.dim)
+        found: list[ds.scene.Part] = []
+
+        def command(actuation: Any) -> Any:
+            return actuation[..., p.muscle.clip(0)]
+
+        for label, color, chosen in (
+            ("liquid", "#5b9bd5", p.liquid),
+            ("flesh", "#c9b8a3", ~p.liquid & (p.muscle < 0)),
+        ):
+            if chosen.any():
+                only = np.flatnonzero(chosen)
+                found.append(see.Points(self.x, radius=radius, only=only, color=color, label=label))
+        if self.actuation is not None:
+            told = see.Derived(command, self.actuation)
+            only = np.flatnonzero(p.muscle >= 0)
+            found.append(
+                see.Points(
+                    self.x,
+                    radius=radius,
+                    only=only,
+                    values=told,
+                    center=0.0,
+                    limits=(-1.0, 1.0),
+                    label="muscles' commands",
+                )
+            )
+        return found
 
     def __call__(self, t: int) -> None:
         """Take one step: strain the matter, scatter to the grid, move it, gather from it."""

@@ -3,7 +3,9 @@
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
 import math
 
+import numpy as np
 import taichi as ti
+from numpy.typing import NDArray
 
 import diffsim as ds
 from diffsim.kernels.common.mpm import MPM
@@ -31,6 +33,7 @@ class Elastic(ds.Simulator):
         scene: the body and its room; a block in the plane unless given.
 
     Attributes:
+        setup: the body and its room.
         mpm: the particles and their grid.
         x: positions [m], `State(vec, n)`; `origin` is what to subtract for the scene's coordinates.
         v: velocities [m/s], `State(vec, n)`.
@@ -51,14 +54,14 @@ class Elastic(ds.Simulator):
 
     def __init__(self, scene: Scene | None = None) -> None:
         """Declare the fields; nothing is allocated before a rollout."""
-        self.scene = scene or block()
-        self.config = c = self.scene.config
-        self.dim, self.n = self.scene.dim, self.scene.particles.count
-        low, high = self.scene.room
+        self.setup = scene or block()
+        self.config = c = self.setup.config
+        self.dim, self.n = self.setup.dim, self.setup.particles.count
+        low, high = self.setup.room
         self.origin = tuple(_RIM * c.cell - a for a in low)
         cells = tuple(math.ceil((b - a) / c.cell - 1e-9) + 2 * _RIM for a, b in zip(low, high, strict=True))
         self.mpm = MPM(
-            self.scene.particles.moved(self.origin),
+            self.setup.particles.moved(self.origin),
             cells,
             dx=c.cell,
             dt=c.dt,
@@ -69,16 +72,16 @@ class Elastic(ds.Simulator):
         )
         self.dt = c.dt
         self.x, self.v, self.C, self.F = self.mpm.x, self.mpm.v, self.mpm.C, self.mpm.F
-        mass = self.scene.particles.mass
+        mass = self.setup.particles.mass
         self.share = ds.Constant(mass / mass.sum())
         start = self.share.numpy() @ self.mpm.particles.x
         self.start = tuple(float(a) for a in start)
-        self.center = ds.Scratch(ds.vec(self.dim), 1)
-        self.has_goal, self.has_muscles = self.scene.goal is not None, self.mpm.actuation is not None
-        if self.scene.goal is not None:
-            self.goal = tuple(a + b for a, b in zip(self.scene.goal, self.origin, strict=True))
-            self.spin = self.scene.spin
-            self.throw = ds.Param(ds.vec(self.dim), 1)
+        self.center = ds.Scratch(ds.vec(self.dim), 1, unit="m")
+        self.has_goal, self.has_muscles = self.setup.goal is not None, self.mpm.actuation is not None
+        if self.setup.goal is not None:
+            self.goal = tuple(a + b for a, b in zip(self.setup.goal, self.origin, strict=True))
+            self.spin = self.setup.spin
+            self.throw = ds.Param(ds.vec(self.dim), 1, unit="m/s")
         if self.has_muscles:
             self.waves = ds.Scratch(ds.real, c.waves)
             self.clock = ds.control.Sinusoids(outputs=self.waves, count=c.waves, omega=c.omega, dt=c.dt)
@@ -142,3 +145,19 @@ class Elastic(ds.Simulator):
             self.miss(t)
         else:
             self.reach(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the body, the way of its centre of mass, the goal and the room on the ground."""
+        see = ds.scene
+
+        def center_of_mass(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.einsum("p,...pd->...d", self.share.numpy(), x)
+
+        center = see.Derived(center_of_mass, self.x, unit="m")
+        parts = [*self.mpm.parts(), see.Points(center, color=see.INK, trail=True, label="centre of mass")]
+        if self.has_goal:
+            parts.append(see.Points(np.array(self.goal), color=see.GOAL, label="goal"))
+        low, high = (np.array(corner) + self.origin for corner in self.setup.room)
+        camera = see.Camera(toward=(-0.4, 0.8, -0.4), up=(0.0, 0.0, 1.0)) if self.dim == 3 else None
+        room = tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
+        return ds.Scene(parts, camera=camera, limits=room, ground=float(low[-1]))

@@ -155,9 +155,9 @@ class LatticeBoltzmann(ds.Simulator):
         # what nothing sends back in from the rim is zero, and nobody reads it
         self.f = ds.State(ds.real, 9, c.nx + 2, c.ny + 2, init=self.populations(start), keep=False)
         self.solid = ds.State(ds.real, c.nx, c.ny, init=solid)
-        self.inflow = ds.State(ds.real, c.ny, init=inflow)
+        self.inflow = ds.State(ds.real, c.ny, init=inflow, unit="dx/dt")
         self.density = ds.Scratch(ds.real, c.nx, c.ny)
-        self.velocity = ds.Scratch(ds.vec2, c.nx, c.ny)
+        self.velocity = ds.Scratch(ds.vec2, c.nx, c.ny, unit="dx/dt")
 
     def populations(self, velocity: ArrayLike, density: ArrayLike = 1.0) -> NDArray[np.float64]:
         """Return the equilibrium of a velocity field, for `f.set`: where a flow starts.
@@ -308,6 +308,20 @@ class LatticeBoltzmann(ds.Simulator):
         for q in range(1, 9, 2):
             self.collide(t, q)
         self.bound(t + 1, t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the fluid by its speed, and the body in it."""
+
+        def speed(velocity: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.linalg.norm(velocity, axis=-1)
+
+        fluid = ds.scene.Derived(speed, self.velocity, unit="dx/dt")
+        return self._seen(ds.scene.Grid(fluid, origin=(0.5, 0.5), label="speed"))
+
+    def _seen(self, fluid: ds.scene.Grid) -> ds.Scene:
+        """Describe the body on top of a picture of the fluid."""
+        body = ds.scene.Grid(self.solid, origin=(0.5, 0.5), level=0.5, color=ds.scene.INK, label="body")
+        return ds.Scene([fluid, body], unit="dx")
 
 
 def _within(

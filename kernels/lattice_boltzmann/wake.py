@@ -165,7 +165,9 @@ class Wake(LatticeBoltzmann):
             )
         self.n_probes = len(cells)
         self.probes = ds.Constant(cells.astype(np.int32))
-        self.readings = ds.Control(ds.vec2, self.n_probes, init=0.0 if readings is None else readings)
+        self.readings = ds.Control(
+            ds.vec2, self.n_probes, init=0.0 if readings is None else readings, unit="dx/dt"
+        )
         self.share = 1.0 / (self.n_probes * self.speed**2)
 
     def profile_of(self, amplitudes: ArrayLike) -> NDArray[np.float64]:
@@ -210,6 +212,25 @@ class Wake(LatticeBoltzmann):
     def running_cost(self, t: int) -> None:
         """Compare with the readings."""
         self.misfit(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the fluid by its vorticity, the body in it, and the probes."""
+        see, most = ds.scene, 4.0 * self.speed / (2.0 * self.body.radius)
+        fluid = see.Grid(
+            see.Derived(_vorticity, self.velocity, unit="1/dt"),
+            origin=(0.5, 0.5),
+            label="vorticity",
+            center=0.0,
+            limits=(-most, most),
+        )
+        probes = see.Points(self.probes.numpy() + 0.5, color=see.INK, label="probes")
+        return ds.Scene((*self._seen(fluid).parts, probes), unit="dx")
+
+
+def _vorticity(velocity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the curl of velocities, shape (..., nx, ny), by central differences [1/dt]."""
+    across, along = velocity[..., 0], velocity[..., 1]
+    return np.asarray(np.gradient(along, axis=-2) - np.gradient(across, axis=-1))
 
 
 def _default_probes(config: WakeConfig) -> NDArray[np.int64]:

@@ -8,8 +8,11 @@ Every kernel of a step is a perfect nest (one chain of loops, all arithmetic inn
 import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import taichi as ti
+from numpy.typing import NDArray
 
 import diffsim as ds
 from diffsim.kernels.common import Config
@@ -17,6 +20,8 @@ from diffsim.kernels.mass_spring.robots import Robot, load_robot
 from diffsim.options import option
 
 __all__ = ["GoalMassSpring", "MassSpring", "MassSpringConfig"]
+
+Array = NDArray[np.float64]
 
 _TINY = 1e-20  # [m^2] under the root of a length: smooth at zero length, below rounding at any other
 # [m/s] A point that falls slower than this is not taken to hit the ground: 1 / speed stays bounded.
@@ -105,15 +110,15 @@ class MassSpring(ds.Simulator):
         self._constants()
         n, m = self.robot.n_points, self.robot.n_springs
         self.n_points, self.n_springs, self.head = n, m, self.robot.head
-        self.x = ds.State(ds.vec2, n, init=self.robot.points)
-        self.v = ds.State(ds.vec2, n)
-        self.impulse = ds.Scratch(ds.vec2, n)
-        self.centroid = ds.Scratch(ds.vec2, 1)
+        self.x = ds.State(ds.vec2, n, init=self.robot.points, unit="m")
+        self.v = ds.State(ds.vec2, n, unit="m/s")
+        self.impulse = ds.Scratch(ds.vec2, n, unit="kg m/s")
+        self.centroid = ds.Scratch(ds.vec2, 1, unit="m")
         self.observation = ds.Scratch(ds.real, self.n_sines + 4 * n + 2)
         self.actuation = ds.Scratch(ds.real, m)
-        self.stiffness = ds.Param(self.robot.stiffness)
+        self.stiffness = ds.Param(self.robot.stiffness, unit="N/m")
         self.edges = ds.Constant(self.robot.springs)
-        self.rest_length = ds.Constant(self.robot.rest_length)
+        self.rest_length = ds.Constant(self.robot.rest_length, unit="m")
         self.actuation_limit = ds.Constant(self.robot.actuation)
         c = self.config
         self.clock = ds.control.Sinusoids(
@@ -220,6 +225,37 @@ class MassSpring(ds.Simulator):
         """Reward the head for being far to the right."""
         self.head_position(t)
 
+    def scene(self) -> ds.Scene:
+        """Describe bones, muscles coloured by their commands, the head, the goal and the ground."""
+        muscles = np.flatnonzero(self.robot.actuation)
+        bones = np.flatnonzero(self.robot.actuation == 0.0)
+
+        def command(actuation: Array) -> Array:
+            return actuation[..., muscles]
+
+        commands = ds.scene.Derived(command, self.actuation)
+        see, edges = ds.scene, self.robot.springs
+        parts: list[ds.scene.Part] = [see.Points(self._goal(), color=see.GOAL, label="goal")]
+        if len(bones):
+            parts.append(see.Lines(self.x, edges[bones], color=see.BONE))
+        if len(muscles):
+            parts.append(
+                see.Lines(
+                    self.x,
+                    edges[muscles],
+                    values=commands,
+                    center=0.0,
+                    limits=(-1.0, 1.0),
+                    width=3.0,
+                    label="muscles' commands",
+                )
+            )
+        parts.append(see.Points(self.x, only=[self.head], color=see.HEAD, trail=True, label="head"))
+        return ds.Scene(parts, ground=self.ground)
+
+    def _goal(self) -> Any:
+        return np.array(self.config.goal)
+
 
 class GoalMassSpring(MassSpring):
     """A planar mass-spring robot that should run to a goal, which may lie on either side.
@@ -243,7 +279,7 @@ class GoalMassSpring(MassSpring):
     ) -> None:
         """Declare the fields; nothing is allocated before a rollout."""
         super().__init__(robot, config)
-        self.goal = ds.Constant(ds.real, 2, init=self.config.goal, per_world=True)
+        self.goal = ds.Constant(ds.real, 2, init=self.config.goal, per_world=True, unit="m")
 
     @ti.kernel
     def aim(self, t: ti.i32):
@@ -263,3 +299,6 @@ class GoalMassSpring(MassSpring):
     def terminal_cost(self, t: int) -> None:
         """Reward the centroid for being near the goal."""
         self.distance(t)
+
+    def _goal(self) -> Any:
+        return self.goal

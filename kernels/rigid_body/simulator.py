@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import taichi as ti
+from numpy.typing import NDArray
 
 import diffsim as ds
 from diffsim.kernels.common import Config
@@ -151,17 +152,20 @@ class RigidBody(ds.Simulator):
         """Declare what boxes are and what happens to them."""
         boxes = self.assembly.boxes
         n = self.n_boxes = len(boxes)
-        self.x = ds.State(ds.vec2, n, init=[box.center for box in boxes])
-        self.angle = ds.State(ds.real, n, init=[box.angle for box in boxes])
-        self.v = ds.State(ds.vec2, n)
-        self.spin = ds.State(ds.real, n)
-        self.impulse = ds.Scratch(ds.vec2, n)
-        self.twist = ds.Scratch(ds.real, n)
-        self.half = ds.Constant(ds.vec2, n, init=[box.half for box in boxes])
+        self.x = ds.State(ds.vec2, n, init=[box.center for box in boxes], unit="m")
+        self.angle = ds.State(ds.real, n, init=[box.angle for box in boxes], unit="rad")
+        self.v = ds.State(ds.vec2, n, unit="m/s")
+        self.spin = ds.State(ds.real, n, unit="rad/s")
+        self.impulse = ds.Scratch(ds.vec2, n, unit="kg m/s")
+        self.twist = ds.Scratch(ds.real, n, unit="kg m^2/s")
+        self.half = ds.Constant(ds.vec2, n, init=[box.half for box in boxes], unit="m")
         self.movable = ds.Constant(np.array([0.0 if box.fixed else 1.0 for box in boxes]))
-        self.inverse_mass = ds.Constant(np.array([0.0 if box.fixed else 1.0 / box.mass for box in boxes]))
+        self.inverse_mass = ds.Constant(
+            np.array([0.0 if box.fixed else 1.0 / box.mass for box in boxes]), unit="1/kg"
+        )
         self.inverse_inertia = ds.Constant(
-            np.array([0.0 if box.fixed else 1.0 / box.inertia for box in boxes])
+            np.array([0.0 if box.fixed else 1.0 / box.inertia for box in boxes]),
+            unit="1/(kg m^2)",
         )
 
     def _springs(self) -> None:
@@ -172,11 +176,17 @@ class RigidBody(ds.Simulator):
             return
         rest = np.array([self.assembly.rest_length(spring) for spring in springs])
         self.ends = ds.Constant(np.array([spring.ends for spring in springs], dtype=np.int32))
-        self.anchors = ds.Constant(ds.vec2, len(springs), 2, init=[spring.anchors for spring in springs])
-        self.rest = ds.Constant(rest)
+        self.anchors = ds.Constant(
+            ds.vec2, len(springs), 2, init=[spring.anchors for spring in springs], unit="m"
+        )
+        self.rest = ds.Constant(rest, unit="m")
         self.joint = ds.Constant(np.where(rest > 0.0, 0.0, 1.0))
-        self.stiffness = ds.Constant(np.array([spring.stiffness for spring in springs], dtype=np.float64))
-        self.dashpot = ds.Constant(np.array([spring.damping for spring in springs], dtype=np.float64))
+        self.stiffness = ds.Constant(
+            np.array([spring.stiffness for spring in springs], dtype=np.float64), unit="N/m"
+        )
+        self.dashpot = ds.Constant(
+            np.array([spring.damping for spring in springs], dtype=np.float64), unit="N s/m"
+        )
         self.limit = ds.Constant(np.array([spring.actuation for spring in springs], dtype=np.float64))
         self.actuation = ds.Scratch(ds.real, len(springs))
 
@@ -301,3 +311,44 @@ class RigidBody(ds.Simulator):
     def terminal_cost(self, t: int) -> None:
         """Reward the first box for being far to the right."""
         self.way(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the boxes on the ground, their joints and springs, muscles coloured by their commands."""
+        see, springs = ds.scene, self.assembly.springs
+        boxes = see.Boxes(self.x, 2.0 * self.half.numpy(), angles=self.angle, color="#8fa9c4")
+        parts: list[ds.scene.Part] = [boxes]
+        if springs:
+            ends = see.Derived(self._spring_ends, self.x, self.angle, unit="m")
+            pairs = np.arange(2 * len(springs)).reshape(-1, 2)
+            joints = self.rest.numpy() == 0.0
+            muscles = self.limit.numpy() > 0.0
+
+            def command(actuation: NDArray[np.float64]) -> NDArray[np.float64]:
+                return actuation[..., muscles]
+
+            if (~joints & ~muscles).any():
+                parts.append(see.Lines(ends, pairs[~joints & ~muscles], color=see.BONE, width=2.0))
+            if muscles.any():
+                told = see.Derived(command, self.actuation)
+                parts.append(
+                    see.Lines(
+                        ends,
+                        pairs[muscles],
+                        values=told,
+                        center=0.0,
+                        limits=(-1.0, 1.0),
+                        width=3.0,
+                        label="muscles' commands",
+                    )
+                )
+            if joints.any():
+                parts.append(see.Points(ends, only=pairs[joints, 0], color=see.INK, label="joints"))
+        return ds.Scene(parts, ground=self.ground)
+
+    def _spring_ends(self, x: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where springs are tied to boxes, one spring after the other, (..., 2 m, 2)."""
+        box = self.ends.numpy().reshape(-1)
+        along = self.anchors.numpy().reshape(-1, 2)
+        c, s = np.cos(angle[..., box]), np.sin(angle[..., box])
+        turned = np.stack([c * along[:, 0] - s * along[:, 1], s * along[:, 0] + c * along[:, 1]], axis=-1)
+        return np.asarray(x[..., box, :] + turned)

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
 from dataclasses import dataclass
 
+import numpy as np
 import taichi as ti
 from numpy.typing import ArrayLike
 
@@ -124,6 +125,16 @@ class ReachPosture(Articulated):
         """Be there, at rest."""
         self.end(t)
 
+    def scene(self) -> ds.Scene:
+        """Describe the posture to reach as well, and the track of what slides."""
+        see, seen = ds.scene, super().scene()
+        posture = self._ends(np.array(self.posture))
+        goal = see.Lines(posture, self._rods(), color=see.GOAL, width=2.0, label="posture to reach")
+        if all(self.turns):
+            return ds.Scene((goal, *seen.parts))
+        track = np.array([[-self.track, 0.0], [self.track, 0.0]])
+        return ds.Scene((see.Lines(track, color=see.INK, width=1.0, label="track"), goal, *seen.parts))
+
 
 @dataclass(frozen=True)
 class PathConfig(Config):
@@ -172,14 +183,14 @@ class FollowPath(Articulated):
         """Declare the fields; nothing is allocated before a rollout."""
         super().__init__(mechanism, config, per_world)
         self.objective = objective or PathConfig()
-        self.path = ds.Constant(path)
+        self.path = ds.Constant(path, unit="m")
         if self.path.shape[1:] != (2,):
             raise ConfigError(
                 f"FollowPath path must have shape (points, 2), got {self.path.shape}; "
                 "give x and y for each step"
             )
         self.points = self.path.shape[0]
-        self.hand = ds.Scratch(ds.vec2, 1)
+        self.hand = ds.Scratch(ds.vec2, 1, unit="m")
         self.share, self.effort_weight = 1.0 / self.points, self.objective.effort
 
     @ti.kernel
@@ -206,3 +217,10 @@ class FollowPath(Articulated):
     def running_cost(self, t: int) -> None:
         """Stay on the path."""
         self.stray(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the path and the hand as well."""
+        see = ds.scene
+        path = see.Lines(self.path, color=see.GOAL, width=2.0, label="path")
+        hand = see.Points(self.hand, color=see.HEAD, trail=True, label="hand")
+        return ds.Scene((path, *super().scene().parts, hand))

@@ -7,7 +7,9 @@ would have in common is left out. Row 0 of the kinematic tables is the world, ro
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
 from dataclasses import dataclass
 
+import numpy as np
 import taichi as ti
+from numpy.typing import NDArray
 
 import diffsim as ds
 from diffsim.errors import ConfigError
@@ -122,9 +124,10 @@ class Articulated(ds.Simulator):
         )  # [kg] each link with all beyond it
         motors = self.mechanism.motors
         self.motors = tuple(motors.index(i) if i in motors else -1 for i in range(n))
-        self.q = ds.State(ds.real, n)
-        self.v = ds.State(ds.real, n)
-        self.effort = ds.Scratch(ds.real, n)
+        place, rate, effort = _units(self.turns)
+        self.q = ds.State(ds.real, n, unit=place)
+        self.v = ds.State(ds.real, n, unit=rate)
+        self.effort = ds.Scratch(ds.real, n, unit=effort)
         self.command = ds.Control(ds.real, max(1, len(motors)), per_world=per_world)
 
     @ti.kernel
@@ -278,6 +281,40 @@ class Articulated(ds.Simulator):
         """Drive the motors, move."""
         self.drive(t)
         self.advance(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the rods from joint to tip, what slides as boxes, and the joints."""
+        see, size = ds.scene, max(0.2, *(float(np.hypot(*tip)) for tip in self.tips))
+        ends = see.Derived(self._ends, self.q, unit="m")
+        turning = np.flatnonzero(self.turns)
+        sliding = np.flatnonzero(np.logical_not(self.turns))
+        parts: list[ds.scene.Part] = [see.Lines(ends, self._rods(), color="#5a7da0", width=5.0, label="rods")]
+        if len(sliding):
+
+            def sliders(q: NDArray[np.float64]) -> NDArray[np.float64]:
+                return self.mechanism.places(q)[0][..., sliding, :]
+
+            middles = see.Derived(sliders, self.q, unit="m")
+            parts.append(see.Boxes(middles, np.array([0.3, 0.16]) * size, color=see.BONE))
+        parts.append(see.Points(ends, only=turning, radius=0.03 * size, color=see.INK, label="joints"))
+        return ds.Scene(parts)
+
+    def _ends(self, q: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where joints and behind them tips are, (..., 2 n, 2)."""
+        return np.concatenate(self.mechanism.places(q), axis=-2)
+
+    def _rods(self) -> NDArray[np.int64]:
+        """Return which joint and tip in `_ends` are those of a rod."""
+        rods = np.flatnonzero([tip != (0.0, 0.0) for tip in self.tips])
+        return np.stack([rods, rods + self.n], axis=1)
+
+
+def _units(turns: tuple[bool, ...]) -> tuple[str, str, str]:
+    """Return what joint coordinates, their rates and efforts are in; both where there are both kinds."""
+    kinds = {True: ("rad", "rad/s", "N m"), False: ("m", "m/s", "N")}
+    several = [kinds[kind] for kind in dict.fromkeys(sorted(turns, reverse=True))]
+    place, rate, effort = (" or ".join(names) for names in zip(*several, strict=True))
+    return place, rate, effort
 
 
 def _ancestors(mechanism: Mechanism) -> tuple[tuple[bool, ...], ...]:

@@ -120,12 +120,12 @@ class Smoke(ds.Simulator):
         self.stride = config.dt / config.dx  # spacings that a velocity of 1 m/s carries in a step
         self.lift = 0.5 * config.dt * config.buoyancy
         u, v = (None, None) if velocity is None else velocity
-        self.u = ds.State(ds.real, n + 1, n, init=_shaped("velocity[0]", u, (n + 1, n)))
-        self.v = ds.State(ds.real, n, n + 1, init=_shaped("velocity[1]", v, (n, n + 1)))
+        self.u = ds.State(ds.real, n + 1, n, init=_shaped("velocity[0]", u, (n + 1, n)), unit="m/s")
+        self.v = ds.State(ds.real, n, n + 1, init=_shaped("velocity[1]", v, (n, n + 1)), unit="m/s")
         self.density = ds.State(ds.real, n, n, init=_shaped("density", density, (n, n)))
         self.target = ds.Constant(ds.real, n, n, init=_shaped("target", target, (n, n)))
-        self.u_free = ds.Scratch(ds.real, n + 1, n)
-        self.v_free = ds.Scratch(ds.real, n, n + 1)
+        self.u_free = ds.Scratch(ds.real, n + 1, n, unit="m/s")
+        self.v_free = ds.Scratch(ds.real, n, n + 1, unit="m/s")
         fields = self.u, self.v, self.u_free, self.v_free
         self.project: Any
         if config.pressure == "multigrid":
@@ -133,8 +133,8 @@ class Smoke(ds.Simulator):
         else:
             self.project = JacobiProjection(*fields, config.sweeps)
         if config.advection == "maccormack":
-            self.u_early = ds.Scratch(ds.real, n + 1, n)
-            self.v_early = ds.Scratch(ds.real, n, n + 1)
+            self.u_early = ds.Scratch(ds.real, n + 1, n, unit="m/s")
+            self.v_early = ds.Scratch(ds.real, n, n + 1, unit="m/s")
             self.density_early = ds.Scratch(ds.real, n, n)
 
     @ti.func
@@ -231,6 +231,26 @@ class Smoke(ds.Simulator):
     def terminal_cost(self, t: Any) -> None:
         """Compare the last density with the target."""
         self.compare(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the smoke, the velocity that carries it, and beside them the target where there is one."""
+        see, half = ds.scene, 0.5 * self.dx
+        grid: dict[str, Any] = {"origin": (half, half), "spacing": self.dx}
+        flow = see.Derived(_at_centers, self.u_free, self.v_free, unit="m/s")
+        parts = [
+            see.Grid(self.density, label="smoke", **grid),
+            see.Vectors(flow, label="velocity", color=see.INK, **grid),
+        ]
+        if self.target.numpy().any():
+            aside = (1.06 * self.config.size + half, half)
+            parts.append(see.Grid(self.target, label="target", origin=aside, spacing=self.dx))
+        return ds.Scene(parts, unit="m")
+
+
+def _at_centers(u: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
+    """Return the velocity at the centres of cells from that at their faces."""
+    across, along = u[..., 1:, :] + u[..., :-1, :], v[..., 1:] + v[..., :-1]
+    return 0.5 * np.stack([across, along], axis=-1)
 
 
 def _shaped(name: str, array: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:

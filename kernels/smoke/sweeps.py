@@ -34,9 +34,9 @@ class JacobiProjection(ds.Part):
         joined = np.ones(n + 1)
         joined[[0, -1]] = 0.0  # nothing goes through walls
         self.joined = ds.Constant(joined)
-        self.divergence = ds.Scratch(ds.real, n, n)
+        self.divergence = ds.Scratch(ds.real, n, n, unit="m/s")
         self.pressure = ds.Scratch(
-            ds.real, sweeps + 1, n + 2, n + 2
+            ds.real, sweeps + 1, n + 2, n + 2, unit="m/s"
         )  # times dt / dx and over the mass density
 
     def __call__(self, t: Any) -> None:

@@ -121,7 +121,7 @@ class WaterRenderer(Wave):
         """Declare the fields; nothing is allocated before a rollout."""
         c = config or WaterRendererConfig()
         super().__init__(c)
-        self.height = ds.Param(ds.real, (c.controls, c.controls), init=height)
+        self.height = ds.Param(ds.real, (c.controls, c.controls), init=height, unit="mm")
         self.floor = ds.Constant(ds.vec3, (c.n, c.n), init=tiles(c.n) if floor is None else floor)
         self.target = ds.Constant(ds.vec3, (c.n, c.n), init=target)
         support, weights = spline(c, c.controls)
@@ -189,6 +189,15 @@ class WaterRenderer(Wave):
         if self.filmed:
             self.expose(t)
         super().step(t)
+
+    def scene(self) -> ds.Scene:
+        """Describe the height; beside it the picture where it is filmed, and the target if there is one."""
+        parts = [self._beside(0, self.u, label="height", center=0.0)]
+        if self.filmed:
+            parts.append(self._beside(len(parts), self.picture, label="picture", rgb=True))
+        if self.target.numpy().any():
+            parts.append(self._beside(len(parts), self.target, label="target", rgb=True))
+        return ds.Scene(parts, unit="m")
 
     def still(self, colour: ArrayLike) -> NDArray[np.float64]:
         """Return how a floor of one colour looks through still water, (red, green, blue)."""
