@@ -9,12 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from diffsim.errors import ConfigError
+
 __all__ = [
     "LockFile",
     "cache_folder",
     "provide_home",
     "remove_stale",
     "replacing",
+    "require_writable",
     "why_not_writable",
     "write_atomically",
 ]
@@ -91,6 +94,28 @@ def why_not_writable(folder: str | os.PathLike[str]) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Make sure that a file can be written, ahead of the work that it takes to know what to write.
+
+    Args:
+        path: The file; nothing is left of trying.
+
+    Raises:
+        ConfigError: Its folder is missing or can't be written to, or there is a folder of that name.
+    """
+    target = Path(path)
+    folder = target.parent
+    reason = "there is no such folder" if not folder.is_dir() else ""
+    if target.is_dir():
+        reason = "that is a folder"
+    reason = reason or why_not_writable(os.path.abspath(folder))
+    if reason:
+        raise ConfigError(
+            f"{target} must be a file in a folder that can be written to, got {str(folder)!r}: {reason}; "
+            "make the folder, or choose another"
+        )
 
 
 class LockFile:

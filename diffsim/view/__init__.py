@@ -5,7 +5,15 @@ Matplotlib and Pillow are imported when a picture is made, not before.
 
 from diffsim.view.brush import Brush, brushwork
 from diffsim.view.curves import cost_png
-from diffsim.view.film import Film, color_bar, compare_png, film_gif, time_labels
+from diffsim.view.film import (
+    Film,
+    color_bar,
+    compare_png,
+    film_file,
+    film_gif,
+    film_video,
+    time_labels,
+)
 from diffsim.view.look import animate, plot, show
 from diffsim.view.planar import robot_gif, robot_limits, robot_png
 from diffsim.view.shades import Shades
@@ -19,7 +27,9 @@ __all__ = [
     "color_bar",
     "compare_png",
     "cost_png",
+    "film_file",
     "film_gif",
+    "film_video",
     "plot",
     "robot_gif",
     "robot_limits",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.view.shades import Shades
+from diffsim.view.style import color_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,8 +169,6 @@ class Brush:
             high: The number that has its last; None for the largest one.
             smooth: Whether to blend between the middles of cells.
         """
-        import matplotlib
-
         array = np.asarray(values, dtype=np.float32).T
         finite = np.isfinite(array)
         if not finite.any():
@@ -178,7 +177,7 @@ class Brush:
         high = float(array[finite].max(initial=-np.inf)) if high is None else high
         span = high - low if high > low else 1.0
         share = ((np.where(finite, array, low) - low) / span).astype(np.float32)
-        map_ = matplotlib.colormaps[colormap] if isinstance(colormap, str) else colormap
+        map_ = color_map(colormap)
         table = np.asarray(map_(np.linspace(0.0, 1.0, 256), bytes=True))
 
         def paint(height: int, width: int) -> NDArray[np.uint8]:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
-from diffsim.files import replacing
+from diffsim.files import replacing, require_writable
 from diffsim.view.gif import write_gif
 from diffsim.view.reel import BAR_NAME, Reel, color_bar, dress
 from diffsim.view.style import INK, heading, new_figure
+from diffsim.view.video import write_video
+from diffsim.view.writer import VIDEOS, check_film_path, is_gif, write_film
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Film", "color_bar", "compare_png", "film_gif", "time_labels"]
+__all__ = [
+    "Film",
+    "color_bar",
+    "compare_png",
+    "film_file",
+    "film_frames",
+    "film_gif",
+    "film_video",
+    "time_labels",
+]
 
 # [inch] around axes: room for their numbers and label on the left and below, for a heading above.
 _LEFT, _RIGHT, _BELOW, _ABOVE, _GAP = 0.66, 0.22, 0.52, 0.62, 0.3
@@ -27,6 +38,7 @@ _BAR = 0.72  # [inch] for a colour bar
 _WIDE = 5.2  # [inch] an animation's axes
 _STILL = 2.35  # [inch] a still's axes
 _STILLS = 4
+_DPI, _VIDEO_DPI = 84, 126  # of a GIF, and of a video, which stays small with more
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +110,31 @@ def time_labels(times: ArrayLike, unit: str = "s") -> list[str]:
     return [f"t = {value:.{decimals}f} {unit}" for value in array]
 
 
+def film_file(
+    path: str | os.PathLike[str],
+    film: Film,
+    title: str = "",
+    *,
+    progress: Callable[[int, int], object] | None = None,
+) -> None:
+    """Animate a film as what its file's name ends in: .gif, .mp4 or .webm.
+
+    Args:
+        path: The file to write; replaced only when it is complete.
+        film: What to draw.
+        title: Heading; the caption and the label of the frame are set below it.
+        progress: Called after each frame with the frames drawn and those of the film; None for nobody.
+
+    Raises:
+        ConfigError: The name ends in something else, or its folder can't be written to; nothing was drawn.
+        MissingExtraError: A video is asked for, and what encodes it is not installed; nothing was drawn.
+        OSError: The file can't be written.
+    """
+    check_film_path(path)
+    dpi = _DPI if is_gif(path) else _VIDEO_DPI
+    write_film(path, film_frames(film, title, dpi=dpi, progress=progress), film.fps)
+
+
 def film_gif(
     path: str | os.PathLike[str],
     film: Film,
@@ -105,20 +142,54 @@ def film_gif(
     *,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
-    """Animate a film.
-
-    Args:
-        path: The GIF to write; replaced only when it is complete.
-        film: What to draw.
-        title: Heading; the caption and the label of the frame are set below it.
-        progress: Called after each frame with the frames drawn and those of the film; None for nobody.
+    """Animate a film as a GIF, whatever the file's name ends in; otherwise as `film_file`.
 
     Raises:
+        ConfigError: The folder can't be written to; nothing was drawn.
         OSError: The file can't be written.
+    """
+    require_writable(path)
+    write_gif(path, film_frames(film, title, progress=progress), film.fps)
+
+
+def film_video(
+    path: str | os.PathLike[str],
+    film: Film,
+    title: str = "",
+    *,
+    progress: Callable[[int, int], object] | None = None,
+) -> None:
+    """Animate a film as a video, .mp4 (H.264) or .webm (VP9); otherwise as `film_file`.
+
+    Raises:
+        ConfigError: The name ends in something else, or its folder can't be written to; nothing was drawn.
+        MissingExtraError: What encodes it is not installed; nothing was drawn.
+        OSError: The file can't be written.
+    """
+    check_film_path(path, VIDEOS)
+    write_video(path, film_frames(film, title, dpi=_VIDEO_DPI, progress=progress), film.fps)
+
+
+def film_frames(
+    film: Film,
+    title: str = "",
+    *,
+    dpi: int = _DPI,
+    progress: Callable[[int, int], object] | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Draw the frames of a film, one when it is asked for.
+
+    Args:
+        film: What to draw.
+        title: Heading.
+        dpi: Pixels per inch; axes are 5.2 inches wide.
+        progress: Called after each frame with the frames drawn and those of the film; None for nobody.
+
+    Yields:
+        RGBA, shape (height, width, 4).
     """
     tall = _WIDE * film.aspect
     wide, high = _WIDE + _LEFT + _RIGHT + film.bar * _BAR, tall + _BELOW + _ABOVE
-    dpi = 84
     figure = new_figure(round(wide * dpi) / dpi, round(high * dpi) / dpi, dpi)
     axes = figure.add_axes((_LEFT / wide, _BELOW / high, _WIDE / wide, tall / high))
     heading(figure, _LEFT / wide, 1 - 0.1 / high, title, 12)
@@ -126,12 +197,10 @@ def film_gif(
     figure.text(edge, 1 - 0.53 / high, film.caption, fontsize=10, color=INK, ha="right", parse_math=False)
     clock = figure.text(_LEFT / wide, 1 - 0.53 / high, "", fontsize=10, color=INK, family="monospace")
     reel = Reel(figure, axes, clock)
-    frames = []
     for frame, label in enumerate(film.labels):
-        frames.append(reel.frame(film.draw, frame, label))
+        yield reel.frame(film.draw, frame, label)
         if progress is not None:
             progress(frame + 1, len(film.labels))
-    write_gif(path, frames, film.fps)
 
 
 def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str = "") -> None:
@@ -143,11 +212,12 @@ def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str 
         title: Heading.
 
     Raises:
-        ConfigError: There is no film.
+        ConfigError: There is no film, or the folder can't be written to; nothing was drawn.
         OSError: The file can't be written.
     """
     if not films:
         raise ConfigError("compare_png must get one film or more, got none; pass [before, after]")
+    require_writable(path)
     columns = max(len(film.shown) for film in films)
     gap, room = _LEFT * 0.8, 0.55  # [inch] left of a still; above a row
     heights = [_STILL * film.aspect for film in films]

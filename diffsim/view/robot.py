@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +95,8 @@ class Stage:
 
     def frames(
         self, motion: Motion, progress: Callable[[int, int], object] | None = None
-    ) -> list[NDArray[Any]]:
-        """Draw every frame: restore the still picture, then the moving parts over it."""
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Draw every frame when it is asked for: restore the still picture, then the moving parts over it."""
         canvas: Any = self.figure.canvas
         for artist in (*self.layers, *self.way, self.name, self.clock):
             artist.set_animated(True)
@@ -105,7 +105,6 @@ class Stage:
         still = canvas.copy_from_bbox(self.figure.bbox)
         brush = Brush(self.axes)
         way, clock = Label(self.way[1]), Label(self.clock)
-        images = []
         for frame in range(len(motion.positions)):
             canvas.restore_region(still)
             self._pose(motion, frame)
@@ -113,10 +112,9 @@ class Stage:
             picture = brush.picture()
             for label in (way, clock):
                 label.put(picture)
-            images.append(picture)
+            yield picture
             if progress is not None:
                 progress(frame + 1, len(motion.positions))
-        return images
 
     def _pose(self, motion: Motion, frame: int) -> None:
         """Set the texts as one frame has them."""

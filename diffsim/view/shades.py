@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
-from diffsim.view.style import BONE
+from diffsim.view.style import BONE, color_map
 
 __all__ = ["Shades"]
 
@@ -50,7 +50,6 @@ class Shades:
         Raises:
             ConfigError: `levels` is not from 1 to 256.
         """
-        import matplotlib
         from matplotlib.colors import to_rgba
 
         if not 1 <= levels <= 256:
@@ -62,7 +61,7 @@ class Shades:
         span = high - low if high > low else 1.0
         share = (np.where(finite, numbers, low) - low) / span if finite.any() else np.zeros(len(numbers))
         level = np.clip(np.nan_to_num(share) * levels, 0, levels - 1).astype(np.intp)
-        map_ = matplotlib.colormaps[colormap] if isinstance(colormap, str) else colormap
+        map_ = color_map(colormap)
         colors = np.array([*map_((np.arange(levels) + 0.5) / levels), to_rgba(BONE)], dtype=np.float64)
         return cls(np.where(finite, level, levels), colors)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ __all__ = [
     "HEAD",
     "INK",
     "QUIET",
+    "color_map",
     "get_ready",
     "heading",
     "muscle_colors",
@@ -46,6 +47,13 @@ def muscle_colors() -> LinearSegmentedColormap:
 def muscle_shades(count: int = 64) -> NDArray[np.uint8]:
     """Sample the muscles' colours, shape (count, 3), u8."""
     return np.rint(255.0 * muscle_colors()(np.linspace(0.0, 1.0, count))[:, :3]).astype(np.uint8)
+
+
+def color_map(given: Any) -> Any:
+    """Return a colour map of Matplotlib's, which may be given by its name."""
+    from matplotlib import colormaps
+
+    return colormaps[given] if isinstance(given, str) else given
 
 
 def palette() -> NDArray[np.uint8]:
