@@ -27,7 +27,7 @@ class Recording:
     """One motion to be drawn.
 
     Attributes:
-        path: The GIF file to write.
+        path: The film to write: .gif, .mp4 or .webm.
         caption: A few words to show in the picture.
         arrays: What `Task.record` returned.
         progress: Called with the frames drawn and those of the picture; None for nobody.
@@ -157,12 +157,12 @@ class Task(ABC):
         return {}
 
     def animate(self, recordings: Sequence[Recording]) -> None:
-        """Write one GIF for each recording."""
-        from diffsim.view import film_gif
+        """Write one film for each recording, of the kind that its path ends in."""
+        from diffsim.view import film_file
 
         for recording, film in zip(recordings, self.films(recordings), strict=True):
             captioned = dataclasses.replace(film, caption=recording.caption)
-            film_gif(recording.path, captioned, self.title(), progress=recording.progress)
+            film_file(recording.path, captioned, self.title(), progress=recording.progress)
 
     def compare(self, recordings: Sequence[Recording], path: Path) -> None:
         """Write one picture that shows all recordings, and the target, at a glance.

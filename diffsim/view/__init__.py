@@ -14,6 +14,7 @@ from diffsim.view.film import (
     film_video,
     time_labels,
 )
+from diffsim.view.finite import missing_labels
 from diffsim.view.look import animate, plot, show
 from diffsim.view.planar import robot_gif, robot_limits, robot_png
 from diffsim.view.shades import Shades
@@ -30,6 +31,7 @@ __all__ = [
     "film_file",
     "film_gif",
     "film_video",
+    "missing_labels",
     "plot",
     "robot_gif",
     "robot_limits",

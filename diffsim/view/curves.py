@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
-from diffsim.files import replacing
+from diffsim.files import replacing, require_writable
 from diffsim.view.style import GOAL, INK, QUIET, new_figure
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def cost_png(
             "pass the same iterations"
         )
 
+    require_writable(path)
     figure = new_figure(7.2, 3.4 if norms is None else 5.0, dpi=110)
     rows = 1 if norms is None else 2
     grid = figure.add_gridspec(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
+from diffsim.view.finite import count_missing
 
 __all__ = ["Floats", "Limits", "Motion", "Place", "check_motion", "robot_limits"]
 
@@ -21,12 +22,13 @@ class Motion:
     """One checked motion: what is drawn, in arrays of known shape.
 
     Args:
-        positions: [m], shape (frames, n, 2).
+        positions: [m], shape (frames, n, 2); NaN where a point is not to be drawn.
         springs: shape (m, 2).
         actuation: in [-1, 1], shape (frames, m); zero where unknown.
         active: which springs are muscles, shape (m,).
         head: the marked point, or None.
         times: [s], shape (frames,), or None.
+        missing: how many points are not drawn, shape (frames,).
     """
 
     positions: Floats
@@ -35,6 +37,7 @@ class Motion:
     active: NDArray[np.bool_]
     head: int | None
     times: Floats | None
+    missing: NDArray[np.int64]
 
     def segments(self, frame: int) -> Floats:
         """Give the springs' end points in one frame, shape (m, 2, 2)."""
@@ -43,8 +46,9 @@ class Motion:
     def head_is_low(self) -> bool:
         """Tell whether the head is mostly in the lower half of the body."""
         height = self.positions[..., 1]
-        middle = 0.5 * (height.min(axis=1) + height.max(axis=1))
-        return self.head is not None and bool((height[:, self.head] < middle).mean() > 0.5)
+        shown = self.missing < height.shape[1]
+        middle = 0.5 * (np.nanmin(height[shown], axis=1) + np.nanmax(height[shown], axis=1))
+        return self.head is not None and bool((height[shown, self.head] < middle).mean() > 0.5)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def robot_limits(positions: ArrayLike, goal: ArrayLike | None = None, ground: fl
     one scale.
 
     Args:
-        positions: [m], shape (frames, n, 2).
+        positions: [m], shape (frames, n, 2). What is not finite does not count.
         goal: (x, y) [m], kept in the frame; None: no goal.
         ground: height of the ground [m]; a strip of it is kept in the frame; None: no ground.
 
@@ -98,9 +102,10 @@ def robot_limits(positions: ArrayLike, goal: ArrayLike | None = None, ground: fl
         the limits with a margin around what was given.
 
     Raises:
-        ConfigError: a position, the goal or the ground is not finite, or a shape is another.
+        ConfigError: no position is finite, the goal or the ground is not, or a shape is another.
     """
     points = check_positions(positions).reshape(-1, 2)
+    points = points[np.isfinite(points[:, 0])]
     target, floor = _goal(goal), _ground(ground)
     if target is not None:
         points = np.concatenate([points, [target]])
@@ -130,10 +135,10 @@ def _ground(ground: float | None) -> float | None:
 
 
 def check_positions(value: ArrayLike) -> Floats:
-    """Return finite positions of shape (frames, n, 2).
+    """Return positions of shape (frames, n, 2), NaN for points with a component that is not finite.
 
     Raises:
-        ConfigError: the shape is another, or a value is not finite.
+        ConfigError: the shape is another, or no point is finite.
     """
     array = np.asarray(value, dtype=np.float64)
     if array.ndim != 3 or array.shape[2] != 2 or array.size == 0:
@@ -141,12 +146,8 @@ def check_positions(value: ArrayLike) -> Floats:
             f"positions must have the shape (frames, n, 2), got {array.shape}; "
             "pass rollout.trajectory of one world"
         )
-    if not np.isfinite(array).all():
-        frame, point, _ = (int(k) for k in np.argwhere(~np.isfinite(array))[0])
-        raise ConfigError(
-            f"positions must be finite, got {array[frame, point].tolist()} in frame {frame}, point {point}; "
-            "draw the frames before it, and look for what made the simulation diverge"
-        )
+    if count_missing(array).any():
+        return np.where(np.isfinite(array).all(axis=2, keepdims=True), array, np.nan)
     return array
 
 
@@ -198,12 +199,12 @@ def check_motion(
                 f"actuation must have the shape ({frames}, {m}) or ({frames - 1}, {m}), got {given.shape}; "
                 "record it with the positions"
             )
-        if not np.isfinite(given[:, muscles]).all():
-            raise ConfigError("actuation must be finite, got nan or inf; draw the frames before it")
+        if not np.isfinite(given[:, muscles]).any() and muscles.any():
+            raise ConfigError("actuation must be finite, got nan or inf alone; leave it out")
         commands = np.concatenate([given, given[-1:]])[:frames]
     else:
         muscles = np.zeros(m, dtype=bool)
-    return Motion(x, ends, commands, muscles, head, _times(times, frames))
+    return Motion(x, ends, commands, muscles, head, _times(times, frames), count_missing(x))
 
 
 def _times(times: ArrayLike | None, frames: int) -> Floats | None:

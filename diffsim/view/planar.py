@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
-from diffsim.files import replacing
-from diffsim.view.gif import write_gif
+from diffsim.files import replacing, require_writable
 from diffsim.view.motion import Floats, Limits, Motion, Place, check_motion, robot_limits
 from diffsim.view.robot import Stage
 from diffsim.view.stage import (
@@ -27,6 +26,7 @@ from diffsim.view.stage import (
     set_way,
 )
 from diffsim.view.style import HEAD, INK, heading, new_figure, palette
+from diffsim.view.writer import check_film_path, write_film
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,8 +55,8 @@ def robot_gif(
     """Animate a planar robot in a fixed frame that shows the whole motion.
 
     Args:
-        path: the GIF to write; replaced only when it is complete.
-        positions: [m], shape (frames, n, 2), finite.
+        path: the file to write, .gif, .mp4 or .webm; replaced only when it is complete.
+        positions: [m], shape (frames, n, 2). Points that are not finite are left out, and counted above.
         springs: the points each spring joins, shape (m, 2).
         actuation: muscle commands in [-1, 1], shape (frames, m), or (frames - 1, m): the last frame then
             repeats them. None: no muscles are shown.
@@ -73,14 +73,17 @@ def robot_gif(
         progress: called after each frame with the frames drawn and those of the picture; None for nobody.
 
     Raises:
-        ConfigError: an argument has the wrong shape, an index out of range or a value that is not finite.
+        ConfigError: the path has another ending or its folder can't be written to, an argument has the wrong
+            shape or an index out of range, or no position is finite.
+        MissingExtraError: a video is asked for, and what encodes it is not installed.
         OSError: the file can't be written.
     """
+    check_film_path(path)
     motion = check_motion(positions, springs, actuation, head, times, active)
     rate = _rate(fps, motion.times)
     place = _from_start(Place.around(motion.positions, goal, ground, limits), motion, way)
     scene = Stage.of(motion, place, title)
-    write_gif(path, scene.frames(motion, progress), rate, keep=palette())
+    write_film(path, scene.frames(motion, progress), rate, keep=palette())
 
 
 def robot_png(
@@ -103,7 +106,7 @@ def robot_png(
 
     Args:
         path: the PNG to write; replaced only when it is complete.
-        motions: label -> positions [m], shape (frames, n, 2), finite; for example before and after training.
+        motions: label -> positions [m], shape (frames, n, 2); for example before and after training.
         springs: the points each spring joins, shape (m, 2).
         actuations: label -> muscle commands in [-1, 1], shape (frames, m) or (frames - 1, m); a label may be
             missing.
@@ -119,8 +122,8 @@ def robot_png(
         way: mark where the head starts in the first motion, and show how far it has come in each.
 
     Raises:
-        ConfigError: there is no motion, or an argument has the wrong shape, an index out of range or a value
-            that is not finite.
+        ConfigError: there is no motion, the folder can't be written to, an argument has the wrong shape or an
+            index out of range, or no position of a motion is finite.
         OSError: the file can't be written.
     """
     if not motions or poses < 2:
@@ -128,6 +131,7 @@ def robot_png(
             f"robot_png must get one motion and two poses or more, got {len(motions)} and {poses}; "
             "pass {'before': positions} and poses=5"
         )
+    require_writable(path)
     commands = actuations or {}
     strips = {
         label: check_motion(positions, springs, commands.get(label), head, times, active)
@@ -155,7 +159,8 @@ def _from_start(place: Place, motion: Motion, way: bool) -> Place:
     """Mark where the head of a motion starts, if its way is to be shown."""
     if not way or motion.head is None:
         return place
-    return replace(place, start=float(motion.positions[0, motion.head, 0]))
+    start = float(motion.positions[0, motion.head, 0])
+    return replace(place, start=start) if np.isfinite(start) else place
 
 
 def _strips_figure(
@@ -237,7 +242,7 @@ def _strip(axes: Axes, motion: Motion, poses: int, thickness: float, place: Plac
     if motion.head is not None:
         path = motion.positions[:, motion.head]
         axes.plot(path[:, 0], path[:, 1], color=HEAD, lw=1.4, zorder=floor + 0.5)
-        if place.start is not None:
+        if place.start is not None and np.isfinite(path[-1, 0]):
             set_way(add_way(axes, place), place, float(path[-1, 0]))
     _label_times(axes, motion, frames)
     return layers
@@ -251,11 +256,11 @@ def _label_times(axes: Axes, motion: Motion, frames: NDArray[np.int64]) -> None:
     taken: list[float] = []
     for frame in reversed(frames.tolist()):
         x = float(
-            motion.positions[frame, :, 0].mean()
+            np.nanmean(motion.positions[frame, :, 0])
             if motion.head is None
             else motion.positions[frame, motion.head, 0]
         )
-        if all(abs(x - other) > 0.055 * (right - left) for other in taken):
+        if np.isfinite(x) and all(abs(x - other) > 0.055 * (right - left) for other in taken):
             taken.append(x)
             axes.annotate(
                 f"{motion.times[frame]:.1f} s",

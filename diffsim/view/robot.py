@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.view.brush import Brush
+from diffsim.view.finite import words_for
 from diffsim.view.label import Label
 from diffsim.view.motion import Motion, Place
 from diffsim.view.stage import (
@@ -119,17 +120,16 @@ class Stage:
     def _pose(self, motion: Motion, frame: int) -> None:
         """Set the texts as one frame has them."""
         text = "" if motion.times is None else f"t = {motion.times[frame]:.2f} s"
+        head = np.full(2, np.nan) if motion.head is None else motion.positions[frame, motion.head]
+        known = bool(np.isfinite(head).all())
         # the bar names the head too, where its name would stand
-        self.name.set_visible(
-            motion.head is not None and (self.place.start is None or not motion.head_is_low())
-        )
-        if motion.head is not None:
-            head = motion.positions[frame, motion.head]
+        self.name.set_visible(known and (self.place.start is None or not motion.head_is_low()))
+        if known:
             self.name.xy = tuple(head)
             text += f"   head at x = {head[0]:.2f} m"
             if self.place.start is not None:
                 set_way(self.way, self.place, head[0])
-        self.clock.set_text(text.strip())
+        self.clock.set_text(f"{text}   {words_for(int(motion.missing[frame]))}".strip())
 
     def _draw(self, brush: Brush, motion: Motion, frame: int) -> None:
         """Draw the robot."""
@@ -139,8 +139,9 @@ class Stage:
         brush.lines(ends[~active], BONE, float(np.ravel(bones.get_linewidth())[0]))
         brush.lines(ends[active], INK, float(np.ravel(outlines.get_linewidth())[0]))
         if active.any():  # each has a colour of its own: one artist is quicker than many lines
-            muscles.set_segments(list(ends[active]))
-            muscles.set_array(motion.actuation[frame][active])
+            shown = active & np.isfinite(ends).all(axis=(1, 2))
+            muscles.set_segments(list(ends[shown]))
+            muscles.set_array(np.ma.masked_invalid(motion.actuation[frame][shown]))
             self.figure.draw_artist(muscles)
         bar = self.way[0]
         brush.lines(np.reshape(bar.get_xydata(), (-1, 2, 2)), GOAL, bar.get_linewidth(), cap="butt")

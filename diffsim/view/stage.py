@@ -105,8 +105,10 @@ def add_way(axes: Axes, place: Place) -> Way:
 
 
 def set_way(way: Way, place: Place, head: float) -> None:
-    """Let the bar reach from the start to the head."""
+    """Let the bar reach from the start to the head; where that is not finite, it stays as it was."""
     bar, text = way
+    if not np.isfinite(head):
+        return
     start = head if place.start is None else place.start
     height = text.xy[1]
     bar.set_data([start, head], [height, height])
@@ -134,8 +136,9 @@ def add_springs(axes: Axes, motion: Motion, thickness: float) -> Layers:
 
 def line_thickness(motion: Motion, place: Place, width: float) -> float:
     """Scale lines with the robot: a fraction of its typical spring, in points, within readable bounds."""
-    first = motion.segments(0)
-    length = float(np.median(np.linalg.norm(first[:, 0] - first[:, 1], axis=1)))
+    first = motion.segments(int(motion.missing.argmin()))
+    lengths = np.linalg.norm(first[:, 0] - first[:, 1], axis=1)
+    length = float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else 0.0
     return float(np.clip(0.11 * length / (place.limits[1] - place.limits[0]) * width * 72.0, 1.2, 4.0))
 
 

@@ -102,11 +102,12 @@ def _fed(command: list[str]) -> Iterator[IO[bytes]]:
             status = process.wait()
         except BaseException:
             process.kill()
-            with contextlib.suppress(OSError):  # what was not read yet
-                pipe.close()
             process.wait()
             raise
+        finally:
+            with contextlib.suppress(OSError):  # what was not read
+                pipe.close()
         if status or broken:
             said.seek(0)
             lines = said.read().decode("utf-8", "replace").strip().splitlines() or [f"status {status}"]
-            raise OSError(f"the video could not be written: {lines[-1]}")
+            raise OSError(f"the video could not be written: {'; '.join(lines)}")

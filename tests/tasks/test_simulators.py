@@ -18,7 +18,7 @@ from diffsim.errors import MissingExtraError
 from diffsim.options import options_of
 from diffsim.tasks.registry import load_simulator, load_task, simulator_names, task_names
 from diffsim.tasks.runs import RunOptions
-from diffsim.view import Film, film_gif
+from diffsim.view import Film, film_file
 
 SHIPPED = [name for name in task_names() if load_task(name).__module__.startswith("diffsim.demos.")]
 FRAMES = 4  # of a film, beside the second and the last but one
@@ -31,7 +31,7 @@ def few_frames(path: Any, film: Film, *rest: Any, **options: Any) -> None:
     last = len(film.labels) - 1
     chosen = sorted({round(k) for k in (0, 1, *np.linspace(0, last, FRAMES), max(0, last - 1))})
     if FULL or len(chosen) > last:
-        film_gif(path, film, *rest, **options)
+        film_file(path, film, *rest, **options)
         return
     short = dataclasses.replace(
         film,
@@ -39,14 +39,14 @@ def few_frames(path: Any, film: Film, *rest: Any, **options: Any) -> None:
         labels=[film.labels[k] for k in chosen],
         stills=None,
     )
-    film_gif(path, short, *rest, **options)
+    film_file(path, short, *rest, **options)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_smoke_run_leaves_a_whole_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view, "film_gif", few_frames)
+    monkeypatch.setattr(view, "film_file", few_frames)
     given = GIVEN | {"smoke": True, "threads": 1, "guard": False, "out": str(tmp_path / "run")}
     try:
         row = train_task(name, given)

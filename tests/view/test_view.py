@@ -15,6 +15,7 @@ from PIL import GifImagePlugin, Image
 from diffsim.errors import ConfigError
 from diffsim.view import cost_png, planar, robot_gif, robot_limits, robot_png
 from diffsim.view.curves import _power
+from diffsim.view.label import Label
 
 SPRINGS = np.array([[0, 1], [1, 2], [2, 0]])
 
@@ -152,7 +153,7 @@ def test_gif_of_a_whole_walk_is_small(tmp_path: Path) -> None:
 def test_gif_keeps_the_colours_that_mean_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among thousands of blends a short bar's green is not one of the commonest colours."""
     kept: list[NDArray[np.uint8]] = []
-    monkeypatch.setattr(planar, "write_gif", lambda *args, keep: kept.append(keep))
+    monkeypatch.setattr(planar, "write_film", lambda *args, keep: kept.append(keep))
     robot_gif(tmp_path / "walk.gif", _motion(2), SPRINGS)
     goal, head, shortest, longest = (42, 157, 92), (242, 169, 0), (27, 95, 193), (200, 40, 30)
     assert {goal, head, shortest, longest} <= {tuple(color) for color in kept[0].tolist()}
@@ -163,6 +164,30 @@ def test_same_arrays_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a.gif", "b.gif"):
         robot_gif(tmp_path / name, _motion(), SPRINGS, np.zeros((6, 3)), **_options())
     assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
+
+
+def test_points_that_are_not_finite_are_left_out_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = _motion()
+    lost[3, 1, 0], lost[4, :2], lost[5] = np.nan, np.inf, np.nan
+    said: list[str] = []
+    put = Label.put
+    monkeypatch.setattr(
+        Label, "put", lambda label, picture: (said.append(label._text.get_text()), put(label, picture))
+    )
+    robot_gif(tmp_path / "a.gif", lost, SPRINGS, np.zeros((6, 3)), way=True, **_options())
+    robot_png(tmp_path / "a.png", {"lost": lost}, SPRINGS, way=True, **_options())
+    clocks = [text for text in said if text.startswith("t =")]
+    counts = [text.partition("m   ")[2].partition(" ")[0] for text in clocks[:5]]
+    assert counts == ["", "", "", "1", "2"]
+    assert clocks[5] == "t = 0.25 s   3 points not finite"
+    left = robot_limits(lost)[0]
+    assert left == pytest.approx(robot_limits(lost[:4])[0], abs=0.05)
+    frames = _frames(tmp_path / "a.gif")
+    heads = [(abs(image - (242, 169, 0)).max(axis=2) <= 3).sum() for image in frames]
+    assert min(heads[:5]) > 20, "the head is drawn while it has a place"
+    assert heads[5] == 0
 
 
 # ---- still ----
@@ -206,16 +231,10 @@ def test_cost_png(tmp_path: Path) -> None:
 # ---- refusals ----
 
 
-def _with_nan() -> NDArray[Any]:
-    x = _motion()
-    x[3, 1, 0] = np.nan
-    return x
-
-
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        ({"positions": _with_nan()}, "positions must be finite, got .* in frame 3, point 1; draw"),
+        ({"positions": np.full((6, 3, 2), np.nan)}, "positions must be finite, got nan or inf in all frames"),
         ({"positions": np.zeros((4, 3))}, r"positions must have the shape \(frames, n, 2\), got \(4, 3\)"),
         ({"positions": np.zeros((0, 3, 2))}, "positions must have the shape"),
         ({"springs": [[0, 3]]}, "springs must .* join points from 0 to 2"),
@@ -224,7 +243,7 @@ def _with_nan() -> NDArray[Any]:
             {"actuation": np.zeros((6, 2))},
             r"actuation must have the shape \(6, 3\) or \(5, 3\), got \(6, 2\)",
         ),
-        ({"actuation": np.full((6, 3), np.nan)}, "actuation must be finite"),
+        ({"actuation": np.full((6, 3), np.nan)}, "actuation must be finite, got nan or inf alone"),
         ({"head": 3}, "head must be a point's number from 0 to 2, got 3"),
         ({"times": [0.0, 1.0]}, "times must be 6 finite values"),
         ({"active": [True]}, r"active must have the shape \(3,\)"),
