@@ -44,6 +44,16 @@ class Brush:
         self._none = IdentityTransform()
         self._circle = _circle()
 
+    @property
+    def renderer(self) -> Any:
+        """Return what it draws with."""
+        return self._renderer
+
+    @property
+    def points_of_pixel(self) -> float:
+        """Return how large a pixel is [points]."""
+        return 1.0 / float(self._renderer.points_to_pixels(1.0))
+
     def size_of(self, length: float) -> float:
         """Return how long a length along x is on the canvas [points], as sizes and widths are given."""
         ends = self._to_pixels.transform(np.array([[0.0, 0.0], [length, 0.0]]))

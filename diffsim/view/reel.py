@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-__all__ = ["BAR_NAME", "Reel", "color_bar", "dress"]
+__all__ = ["BAR_NAME", "Reel", "backdrop", "color_bar", "dress"]
 
 BAR_NAME = "color bar"
-_ASKED = "_diffsim_bars"  # attribute of axes that put off their colour bars: those asked for
+_ASKED = "_diffsim_still"  # attribute of axes that put off what stands still: what was asked for
 _SAMPLES = 17  # of a colour map, to tell whether a bar is another
 
 
@@ -36,7 +36,22 @@ def color_bar(axes: Axes, mappable: Any, label: str) -> None:
     if asked is None:
         _draw_bar(axes, mappable, label)
     else:
-        asked.append((mappable, label))
+        asked.append((lambda: _bar_shows(mappable, label), lambda: _draw_bar(axes, mappable, label)))
+
+
+def backdrop(axes: Axes, key: object, draw: Callable[[], object]) -> None:
+    """Draw what stands still in a film: once, for as long as its key is the same.
+
+    Args:
+        axes: What is drawn on; all that moves is drawn over it.
+        key: What it depends on; compared by `==`.
+        draw: Adds artists to the axes, or axes to these.
+    """
+    asked = getattr(axes, _ASKED, None)
+    if asked is None:
+        draw()
+    else:
+        asked.append((lambda: [key], draw))
 
 
 def _draw_bar(axes: Axes, mappable: Any, label: str) -> None:
@@ -93,10 +108,10 @@ class Reel:
         self._canvas: Any = figure.canvas
         self._shown: Any = None  # what the still picture shows
         self._still: Any = None
-        self._bars: list[tuple[Any, str]] = []
+        self._asked: list[tuple[Callable[[], list[Any]], Callable[[], object]]] = []
         self._label = Label(clock)
         clock.set_animated(True)
-        setattr(axes, _ASKED, self._bars)
+        setattr(axes, _ASKED, self._asked)
 
     def frame(self, draw: Callable[[Axes, int], None], number: int, label: str) -> NDArray[np.uint8]:
         """Draw one frame on emptied axes.
@@ -111,7 +126,7 @@ class Reel:
         """
         axes = self._axes
         _empty(axes)
-        self._bars.clear()
+        self._asked.clear()
         draw(axes, number)
         self._clock.set_text(label)
         axes.spines[:].set_edgecolor(QUIET)
@@ -131,8 +146,8 @@ class Reel:
     def _draw_still(self, moving: list[Artist]) -> None:
         """Draw all but what moves, and keep it."""
         dress(self._axes)
-        for mappable, label in self._bars:
-            _draw_bar(self._axes, mappable, label)
+        for _, put in self._asked:
+            put()
         for artist in moving:
             artist.set_animated(True)  # left out
         self._canvas.draw()
@@ -158,7 +173,7 @@ class Reel:
             parts += [axis.get_visible(), axis.get_label_text(), axis.get_view_interval().tolist()]
             parts += [places.tolist(), texts, formatter.get_offset(), axis.get_minorticklocs().tolist()]
             parts += [axis.get_scale(), sorted(axis.get_tick_params().items())]
-        return [*parts, *(_bar_shows(mappable, label) for mappable, label in self._bars)]
+        return [*parts, *(shows() for shows, _ in self._asked)]
 
 
 def _bar_shows(mappable: Any, label: str) -> list[Any]:

@@ -1,0 +1,125 @@
+"""What to draw where a simulator describes nothing: chosen by shapes, components, names and units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffsim.errors import ConfigError
+from diffsim.view.scene import Curves, Grid, Part, Points, Scene, Vectors
+
+if TYPE_CHECKING:
+    from diffsim.view.trajectory import Signal, Trajectory
+
+__all__ = ["default_scene", "kind_of"]
+
+# What people call what they want to see, and what colours it.
+_PLACES = ("x", "pos", "position", "positions", "q", "p", "u")
+_RATES = ("v", "vel", "velocity", "velocities", "speed")
+_LENGTHS = ("m", "mm", "cm", "km", "nm", "um", "µm", "μm", "Å", "pm", "AU", "ft", "in")
+_MOST = 4  # panels of curves where nothing is in space; below a picture half of them
+
+
+def kind_of(signal: Signal) -> str:
+    """Tell what an array over time is like.
+
+    Returns:
+        `points`: vectors of the plane or space, one after the other. `arrows`: such vectors on a grid.
+        `map`: numbers on a grid. `curves`: anything else.
+    """
+    parts, size = _parted(signal)
+    if parts in ((2,), (3,)):
+        if len(size) == 1 or (len(size) < 3 and _last(signal) in _PLACES and size != ()):
+            return "points"
+        if len(size) == parts[0]:
+            return "arrows"
+        return "points" if not size and (_last(signal) in _PLACES or signal.unit in _LENGTHS) else "curves"
+    return "map" if parts == () and len(size) in (2, 3) and min(size) > 0 else "curves"
+
+
+def _parted(signal: Signal) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shape of an element, and that of the array of elements in one frame of one world."""
+    shape = signal.shape[2 if signal.worlds else 1 :]
+    parts = tuple(signal.components)
+    return parts, shape[: len(shape) - len(parts)]
+
+
+def _last(signal: Signal) -> str:
+    return str(signal.name.rpartition(".")[2])
+
+
+def _rank(signal: Signal) -> tuple[int, int, int]:
+    """Return what makes an array the one to draw: the smallest is."""
+    kinds = ("points", "map", "arrows", "curves")
+    name = _last(signal)
+    usual = _PLACES.index(name) if name in _PLACES else len(_PLACES)
+    deep = signal.name.count(".")
+    return kinds.index(kind_of(signal)), usual + (len(_PLACES) if name in _RATES else 0), deep
+
+
+def default_scene(trajectory: Trajectory) -> Scene:
+    """Choose what shows most of a trajectory.
+
+    Particles where there are vectors in a row, coloured by their speed where that is recorded; maps and arrows
+    where there are grids; and the single numbers over time below.
+
+    Args:
+        trajectory: What is drawn.
+
+    Raises:
+        ConfigError: It has no array.
+    """
+    signals = [signal for signal in trajectory.values() if signal.size]
+    if not signals:
+        raise ConfigError(
+            "a trajectory must have an array with a frame to be drawn, got "
+            f"{', '.join(f'{n} {s}' for n, s in trajectory.shapes.items()) or 'none'}; record some steps"
+        )
+    first = min(signals, key=_rank)
+    parts: list[Part] = []
+    makers: dict[str, Callable[[Any, list[Any]], list[Part]]] = {
+        "points": _points,
+        "map": _map,
+        "arrows": _arrows,
+    }
+    if kind_of(first) in makers:
+        parts += makers[kind_of(first)](first, signals)
+    shown = {getattr(part, name, None) for part in parts for name in ("positions", "values", "vectors")}
+    curves = [s for s in signals if s.name not in shown and _is_curve(s)]
+    if not parts and not curves:
+        curves = [first]
+    parts += [Curves(signal.name) for signal in sorted(curves, key=_rank)[: _MOST // (2 if parts else 1)]]
+    return Scene(tuple(parts), unit=first.unit if kind_of(first) == "points" else "")
+
+
+def _is_curve(signal: Signal) -> bool:
+    """Tell whether an array is a few numbers over time."""
+    numbers = int(np.prod(signal.shape[2 if signal.worlds else 1 :]))
+    return kind_of(signal) == "curves" and 0 < numbers <= 12
+
+
+def _points(first: Signal, signals: list[Signal]) -> list[Part]:
+    alike = [s for s in signals if s is not first and _parted(s) == _parted(first)]
+    rates = [s for s in alike if _last(s) in _RATES]
+    many = int(np.prod(_parted(first)[1])) > 1
+    parts: list[Part] = []
+    others = [s for s in alike if first.unit and s.unit == first.unit]
+    parts += [Points(s.name, label=s.name, color="#9aa5b1") for s in others[:2]]
+    colored = rates[0].name if rates and many else None
+    label = "" if not colored else ("speed" if _last(rates[0]) != "speed" else "")
+    trail = not many and not others
+    parts.append(
+        Points(first.name, values=colored, label=label if colored else first.name * bool(others), trail=trail)
+    )
+    return parts
+
+
+def _map(first: Signal, signals: list[Signal]) -> list[Part]:
+    flow = [s for s in signals if kind_of(s) == "arrows" and _parted(s)[1] == _parted(first)[1]]
+    return [Grid(first.name), *(Vectors(s.name, label=s.name, color="#1f2933") for s in flow[:1])]
+
+
+def _arrows(first: Signal, signals: list[Signal]) -> list[Part]:
+    return [Vectors(first.name, values=first.name)]

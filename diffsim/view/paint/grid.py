@@ -1,0 +1,169 @@
+"""Numbers on a grid: a map in the plane, slices or a surface of one level in space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim.errors import ConfigError
+from diffsim.view.paint.level import level_surface
+from diffsim.view.paint.painter import Painter
+from diffsim.view.paint.shot import Reach, Shot
+
+if TYPE_CHECKING:
+    from diffsim.view.brush import Brush
+    from diffsim.view.paint.space import Space
+
+__all__ = ["GridPainter", "placed_grid"]
+
+_MOST = 160  # samples along an axis of a surface, at most
+_SMOOTH = 24  # samples along the shorter side from which on a map blends between them
+_EDGE = np.array([[0.25, 0.28, 0.32]])
+
+
+def placed_grid(part: Any, dimension: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where the first sample of a grid is, and how far apart samples are, both of shape (d,).
+
+    Raises:
+        ConfigError: `origin` or `spacing` is for another dimension, or `spacing` is not positive.
+    """
+    kind = type(part).__name__
+    origin = np.zeros(dimension) if part.origin is None else np.asarray(part.origin, dtype=np.float64)
+    spacing = np.asarray(part.spacing, dtype=np.float64)
+    if origin.shape != (dimension,) or spacing.shape not in ((), (dimension,)):
+        raise ConfigError(
+            f"{kind}.origin and {kind}.spacing must have {dimension} numbers, one for each axis of the grid, "
+            f"got {part.origin} and {part.spacing}; correct them"
+        )
+    if not (np.isfinite(spacing).all() and np.all(spacing > 0.0) and np.isfinite(origin).all()):
+        raise ConfigError(f"{kind}.spacing must be positive, got {part.spacing}; leave it out for 1")
+    return origin, np.broadcast_to(spacing, (dimension,))
+
+
+class GridPainter(Painter):
+    """Draws `ds.scene.Grid`."""
+
+    place = "values"
+
+    def __init__(self, part: Any, shot: Shot) -> None:
+        super().__init__(part, shot)
+        shape, parts = self.shape("values"), self._columns("values")
+        self._size = shape[:-1] if parts > 1 else shape
+        self.dimension = len(self._size)
+        if self.dimension not in (2, 3) or not int(np.prod(self._size)):
+            raise self.wrong(
+                "values", "have shape (nx, ny) or (nx, ny, nz)", "for others use ds.scene.Curves"
+            )
+        self._origin, self._spacing = placed_grid(part, self.dimension)
+
+    def _values(self, k: int) -> NDArray[np.float64]:
+        return self.values(k).reshape(self._size)
+
+    def reach(self) -> Reach | None:
+        half = 0.5 * self._spacing
+        last = self._origin + (np.array(self._size) - 1) * self._spacing
+        return Reach(self._origin - half, last + half)
+
+    def tones(self) -> Reach | None:
+        found = super().tones()
+        if found is not None and found.missing:
+            whole = int(np.prod(self._size))
+            self.notes.append(f"not finite, left out: {found.missing:,} of {whole:,} cells")
+        return found
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Return left, right, lower and upper edge of all cells."""
+        reach = self.reach()
+        assert_low, high = (np.zeros(2), np.ones(2)) if reach is None else (reach.low, reach.high)
+        return float(assert_low[0]), float(high[0]), float(assert_low[1]), float(high[1])
+
+    def plane(self, brush: Brush, k: int) -> None:
+        values, scale = self._values(k), self.scale
+        if scale is None:
+            return
+        smooth = min(values.shape) >= _SMOOTH
+        brush.grid(values, self.extent, scale.colormap(), scale.low, scale.high, smooth=smooth)
+        if self.part.contours and min(values.shape) > 1:
+            for level in np.linspace(scale.low, scale.high, self.part.contours + 2)[1:-1]:
+                lines = _contour(values, float(level)) * self._spacing + self._origin
+                brush.lines(lines, (0.1, 0.12, 0.15, 0.75), 0.7)
+
+    def space(self, space: Space, k: int) -> None:
+        values = self._values(k)
+        if self.part.level is not None:
+            stride = max(1, -(-max(values.shape) // _MOST))
+            some = values[::stride, ::stride, ::stride]
+            corners, normals = level_surface(some, float(self.part.level))
+            corners = corners * stride * self._spacing + self._origin
+            normals = normals / self._spacing
+            normals = normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-300)
+            space.triangles(corners, np.broadcast_to(self._rgb(), (len(corners), 3)), normals)
+            return
+        for axis in range(3):
+            self._slice(space, values, axis)
+
+    def _rgb(self) -> NDArray[np.float64]:
+        from diffsim.view.paint.scale import rgb_of
+
+        return rgb_of(self.color)
+
+    def _slice(self, space: Space, values: NDArray[np.float64], axis: int) -> None:
+        """Draw the slice through the middle across an axis, with its rim."""
+        reach, scale = self.reach(), self.scale
+        if reach is None or scale is None:
+            return
+        n = values.shape[axis]
+        plane = np.take(values, [(n - 1) // 2, n // 2], axis=axis).mean(axis=axis)
+        others = [other for other in range(3) if other != axis]
+        corner, sides = reach.low.copy(), np.zeros((2, 3))
+        corner[axis] = 0.5 * (reach.low + reach.high)[axis]
+        for side, other in zip(sides, others, strict=True):
+            side[other] = (reach.high - reach.low)[other]
+
+        def paint(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+            found = _sampled(plane, a, b)
+            return scale.rgb(found), np.isfinite(found)
+
+        space.sheet(corner, sides[0], sides[1], paint)
+        rim = corner + np.array([np.zeros(3), sides[0], sides.sum(axis=0), sides[1]])
+        ends = np.stack([rim, np.roll(rim, -1, axis=0)], axis=1)
+        space.lines(ends, 0.6, np.broadcast_to(_EDGE, (4, 3)), lift=0.5)
+
+
+def _sampled(plane: NDArray[np.float64], a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Blend between the samples of a plane, for shares of its sides from 0 to 1."""
+    x, y = (np.clip(s * n - 0.5, 0.0, n - 1.0) for s, n in zip((a, b), plane.shape, strict=True))
+    if min(plane.shape) < _SMOOTH:
+        return np.asarray(plane[np.rint(x).astype(int), np.rint(y).astype(int)])
+    i = np.minimum(x.astype(int), max(0, plane.shape[0] - 2))
+    j = np.minimum(y.astype(int), max(0, plane.shape[1] - 2))
+    u, v = x - i, y - j
+    low = plane[i, j] * (1.0 - v) + plane[i, j + 1] * v
+    high = plane[i + 1, j] * (1.0 - v) + plane[i + 1, j + 1] * v
+    return np.asarray(low * (1.0 - u) + high * u)
+
+
+def _contour(values: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """Find the line of one value in samples, by marching triangles: pieces, shape (m, 2, 2)."""
+    nx, ny = values.shape
+    i, j = (g.ravel() for g in np.meshgrid(np.arange(nx - 1), np.arange(ny - 1), indexing="ij"))
+    low, high = np.stack([i, j], axis=1), np.stack([i + 1, j + 1], axis=1)
+    right, up = np.stack([i + 1, j], axis=1), np.stack([i, j + 1], axis=1)
+    corners = np.concatenate([np.stack([low, right, high], axis=1), np.stack([low, high, up], axis=1)])
+    height = values[corners[..., 0], corners[..., 1]] - level
+    crossed = np.isfinite(height).all(axis=1) & ((height >= 0.0).any(axis=1) & ~(height >= 0.0).all(axis=1))
+    corners, height = corners[crossed], height[crossed]
+    order = np.argsort(-height, axis=1)
+    corners = np.take_along_axis(corners, order[..., None], axis=1)
+    height = np.take_along_axis(height, order, axis=1)
+    alone = np.where((height >= 0.0).sum(axis=1) == 1, 0, 2)  # the corner on a side of its own
+    rows = np.arange(len(corners))
+    ends = []
+    for other in ((alone + 1) % 3, (alone + 2) % 3):
+        a, b = height[rows, alone], height[rows, other]
+        share = (a / (a - b))[:, None]
+        ends.append((1.0 - share) * corners[rows, alone] + share * corners[rows, other])
+    return np.stack(ends, axis=1)

@@ -1,0 +1,112 @@
+"""From numbers to colours: one hue after another from the least to the largest, or two hues about a middle."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diffsim.view.shades import Shades
+from diffsim.view.style import BONE
+
+__all__ = ["COLORS", "Scale", "rgb_of", "scale_of"]
+
+# Told apart by the colour-blind, and in grey by their lightness (after Okabe and Ito, 2008).
+COLORS = ("#1b5fc1", "#d55e00", "#2a9d5c", "#b0569b", "#e69f00", "#4aa8d8", "#7b5a2f", "#1f2933")
+_FLAT = 0.5  # a scale of one number reaches so much of it up and down
+_BOTH = 0.02  # of the larger side: below that the smaller one is no second sign
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Which colour a number has.
+
+    Attributes:
+        low: The number with the first colour.
+        high: The number with the last one.
+        two: Whether the map has two hues, with white in the middle.
+        full: Whether a map of one may be as bright as paper, where it fills its place.
+    """
+
+    low: float
+    high: float
+    two: bool = False
+    full: bool = False
+
+    def colormap(self) -> Any:
+        """Return Matplotlib's map."""
+        return _two_hues() if self.two else _one_hue(1.0 if self.full else 0.9)
+
+    def shades(self, values: ArrayLike) -> Shades:
+        """Colour things, for a brush."""
+        return Shades.of(values, self.colormap(), self.low, self.high)
+
+    def rgb(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Return colours from 0 to 1, shape (..., 3); what is not finite is grey."""
+        array = np.asarray(values, dtype=np.float64)
+        finite = np.isfinite(array)
+        share = (np.where(finite, array, self.low) - self.low) / (self.high - self.low)
+        found = _table(self.two, self.full)[np.rint(255.0 * np.clip(share, 0.0, 1.0)).astype(np.intp)]
+        found[~finite] = rgb_of(BONE)
+        return np.asarray(found)
+
+
+def scale_of(
+    low: float,
+    high: float,
+    center: float | None = None,
+    limits: tuple[float, float] | None = None,
+    full: bool = False,
+) -> Scale:
+    """Choose a scale for numbers.
+
+    Args:
+        low: The least number.
+        high: The largest.
+        center: The middle of a map of two hues; None for 0 where numbers have both signs, else for one hue.
+        limits: The ends, where they are given.
+        full: Whether it may be as bright as paper.
+    """
+    given = limits is not None
+    low, high = (float(v) for v in (limits or (low, high)))
+    if center is None and low < 0.0 < high and min(-low, high) > _BOTH * max(-low, high):
+        center = 0.0
+    if center is not None and not given:
+        side = max(high - center, center - low)
+        low, high = center - side, center + side
+    if not high > low:
+        half = _FLAT * abs(low) or _FLAT
+        low, high = low - half, low + half
+    return Scale(low, high, center is not None, full)
+
+
+def rgb_of(color: str) -> NDArray[np.float64]:
+    """Return a colour from 0 to 1, shape (3,)."""
+    from matplotlib.colors import to_rgb
+
+    return np.array(to_rgb(color))
+
+
+@functools.cache
+def _one_hue(bright: float) -> Any:
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, bright, 256)))
+
+
+@functools.cache
+def _two_hues() -> Any:
+    """Blue below and orange above white: told apart by the colour-blind; below gets darker than above."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    tones = ["#0b2f6b", "#1b5fc1", "#7db1ee", "#fbfbf9", "#f8b878", "#e0701a", "#a83c05"]
+    return LinearSegmentedColormap.from_list("two hues", tones)
+
+
+@functools.cache
+def _table(two: bool, full: bool) -> NDArray[np.float64]:
+    return np.asarray(Scale(0.0, 1.0, two, full).colormap()(np.linspace(0.0, 1.0, 256)))[:, :3]

@@ -1,0 +1,121 @@
+"""Arrows: velocities, forces, gradients, at places or on a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim.errors import ConfigError
+from diffsim.view.paint.grid import placed_grid
+from diffsim.view.paint.painter import Painter, counted
+from diffsim.view.paint.shot import Reach, Shot
+
+if TYPE_CHECKING:
+    from diffsim.view.brush import Brush
+    from diffsim.view.paint.space import Space
+
+__all__ = ["VectorsPainter"]
+
+_ALONG = 26  # arrows along the longer side of a grid
+_MOST = 2000  # arrows at places
+_SHORT = 0.02  # of the longest one: shorter arrows are left out, of which only a dot would be seen
+
+
+class VectorsPainter(Painter):
+    """Draws `ds.scene.Vectors`."""
+
+    place = "vectors"
+
+    def __init__(self, part: Any, shot: Shot) -> None:
+        super().__init__(part, shot)
+        self._count, self.dimension = self._placed("vectors")
+        size = self.shape("vectors")[:-1]
+        if self.has("positions"):
+            count, dimension = self._placed("positions")
+            if (count, dimension) != (self._count, self.dimension):
+                raise self.wrong(
+                    "vectors",
+                    f"have the shape of positions {part.positions!r}, {self.shape('positions')}",
+                    "name one vector for each place",
+                )
+            self._which = _some(self._count, _MOST)
+            if len(self._which) < self._count:
+                self.notes.append(f"{counted(len(self._which))} of {counted(self._count)} arrows drawn")
+        elif len(size) == self.dimension:
+            self._starts, self._which, self._gap = self._on_grid(size)
+        else:
+            shape = "(nx, ny, 2)" if self.dimension == 2 else "(nx, ny, nz, 3)"
+            raise self.wrong(
+                "vectors", f"have shape {shape} where positions are not named", "name them, or pass a grid"
+            )
+        self.check_values(self._count)
+        self._scale = self._least = 0.0
+        if part.scale is not None and not (np.isfinite(part.scale) and part.scale > 0.0):
+            raise ConfigError(f"Vectors.scale must be positive, got {part.scale}; leave it out where unsure")
+
+    def _on_grid(self, size: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
+        origin, spacing = placed_grid(self.part, len(size))
+        along = _ALONG if len(size) == 2 else _ALONG // 3
+        stride = max(1, -(-max(size) // along))
+        axes = [np.arange((n - 1) % stride // 2, n, stride) for n in size]
+        picked = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(size))
+        which = np.ravel_multi_index(tuple(picked.T), size)
+        return origin + spacing * picked, which, float(stride * spacing.min())
+
+    def reach(self) -> Reach | None:
+        longest = self.shot.reach(self.name("vectors"), self.dimension or 1, length=True)
+        if longest is None:
+            return None
+        if longest.missing:
+            self.notes.append(self.lost(longest.missing))
+        if self.has("positions"):
+            found = self.shot.reach(self.name("positions"), self.dimension or 1)
+        else:
+            found = Reach(self._starts.min(axis=0), self._starts.max(axis=0))
+        if found is None:
+            return None
+        if self.part.scale is not None:
+            self._scale = self.part.scale
+        else:
+            span = float((found.high - found.low).max()) or 1.0
+            gap = span * 0.16 if self.has("positions") else 0.95 * self._gap
+            self._scale = gap / float(longest.high[0]) if longest.high[0] > 0.0 else 1.0
+        self._least = _SHORT * float(longest.high[0])
+        return found.wider(
+            0.5 * (self._scale * float(longest.high[0]) if self.has("positions") else self._gap)
+        )
+
+    @staticmethod
+    def agree(painters: Sequence[Any]) -> None:
+        known = [painter for painter in painters if painter._scale > 0.0]
+        for painter in known:
+            painter._scale = min(other._scale for other in known)
+            painter._least = max(other._least for other in known)
+
+    def _arrows(self, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+        vectors = self.array("vectors", k).reshape(-1, self.dimension or 1)[self._which]
+        moved = self._scale * vectors
+        if self.has("positions"):
+            starts = self.array("positions", k).reshape(-1, self.dimension or 1)[self._which]
+        else:
+            starts = self._starts - 0.5 * moved  # so that the middle stands at the sample
+        values = None
+        if self.has("values"):
+            values = np.broadcast_to(self.values(k), (self._count,))[self._which]
+        long = np.linalg.norm(vectors, axis=1) > self._least
+        return starts[long], moved[long], None if values is None else values[long]
+
+    def plane(self, brush: Brush, k: int) -> None:
+        starts, moved, values = self._arrows(k)
+        brush.arrows(starts, moved, self.shades(values, len(starts)), 1.1)
+
+    def space(self, space: Space, k: int) -> None:
+        starts, moved, values = self._arrows(k)
+        space.arrows(starts, moved, 1.2, self.rgb(values, len(starts)))
+
+
+def _some(count: int, most: int) -> NDArray[np.int64]:
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)
