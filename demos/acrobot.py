@@ -85,11 +85,14 @@ class AcrobotTask(Task):
     def wrt(self, simulator: Any) -> list[Any]:
         return [simulator.command]
 
+    def world(self, rollout: Rollout) -> int:
+        return int(np.argmin(rollout.value()))
+
     def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
         sim: Any = rollout.sim
         found = rollout.trajectories({"q": sim.q, "v": sim.v, "effort": sim.effort}, every=1)
         if rollout.worlds > 1:
-            best = int(np.argmin(rollout.value()))
+            best = self.world(rollout)
             found = {key: array[:, best] for key, array in found.items()}
         joints, tips = sim.mechanism.places(found["q"])
         every = max(1, round(rollout.steps / _FRAMES))

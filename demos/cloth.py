@@ -197,7 +197,7 @@ class ClothTask(Task):
         from diffsim.view.style import GOAL, INK
 
         mesh, config, times = self.mesh, self.constants(), arrays["times"]
-        rim = _rim(mesh)
+        rim = mesh.rim
         left, right, low, high = frame
         scaled = zip(_CONSTANTS, arrays["found"], _SHOWN, strict=True)
         words = [f"{name} {factor * value:.3g} {unit}" for name, value, (factor, unit) in scaled]
@@ -221,14 +221,6 @@ class ClothTask(Task):
 def _hung(vertices: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn what lies in the plane of x and y up, into that of x and z."""
     return vertices[:, [0, 2, 1]] * [1.0, -1.0, 1.0]
-
-
-def _rim(mesh: Mesh) -> NDArray[np.int64]:
-    """Return the edges that belong to one triangle."""
-    tri = mesh.triangles
-    pairs = np.sort(np.concatenate([tri[:, [0, 1]], tri[:, [1, 2]], tri[:, [2, 0]]]), axis=1)
-    edges, counts = np.unique(pairs, axis=0, return_counts=True)
-    return np.asarray(edges[counts == 1], dtype=np.int64)
 
 
 def _axes() -> NDArray[np.float64]:

@@ -84,6 +84,9 @@ class ElectricTask(Task):
     def wrt(self, simulator: Any) -> list[Any]:
         return [simulator.policy]
 
+    def world(self, rollout: Rollout) -> int:
+        return rollout.worlds - 1  # the one that is not trained on
+
     def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
         sim: Any = rollout.sim
         fields = {"x": sim.x, "goal": sim.goal, "electrode": sim.electrode, "force": sim.force}

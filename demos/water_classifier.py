@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diffsim.kernels.water_renderer import WaterClassifier, WaterRendererConfig
     from diffsim.rollout import Rollout
     from diffsim.view import Film
+    from diffsim.view.trajectory import Trajectory
 
 __all__ = ["Network", "WaterClassifierTask", "train_network"]
 
@@ -192,7 +193,8 @@ class WaterClassifierTask(Task):
     def wrt(self, simulator: Any) -> list[Any]:
         return [simulator.height]
 
-    def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
+    def _filmed(self, rollout: Rollout) -> Rollout:
+        """Return a rollout of the same water that is filmed."""
         from diffsim.kernels.water_renderer import WaterRenderer
         from diffsim.rollout import Rollout
 
@@ -202,7 +204,16 @@ class WaterClassifierTask(Task):
             self._camera = Rollout(pool, steps=rollout.steps + 1)
         camera: Any = self._camera.sim
         camera.height.set(sim.height.numpy())
-        found = self._camera.trajectories({"u": camera.u, "picture": camera.picture})
+        return self._camera
+
+    def trajectory(self, rollout: Rollout) -> Trajectory:
+        return super().trajectory(self._filmed(rollout))
+
+    def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
+        film = self._filmed(rollout)
+        sim: Any = rollout.sim
+        camera: Any = film.sim
+        found = film.trajectories({"u": camera.u, "picture": camera.picture})
         shown = shown_steps(rollout.steps, _FRAMES)
         picture = found["picture"][shown]
         return {

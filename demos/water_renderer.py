@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from diffsim.kernels.water_renderer import WaterRenderer, WaterRendererConfig
     from diffsim.rollout import Rollout
     from diffsim.view import Film
+    from diffsim.view.trajectory import Trajectory
 
 __all__ = ["Panels", "WaterRendererTask", "shown_steps"]
 
@@ -88,8 +89,8 @@ class WaterRendererTask(Task):
         self._hidden = self._shoot(drops(sim.config, seed=self.config.scene), rollout.steps)
         sim.target.set(self._hidden["picture"][-1])
 
-    def _shoot(self, first: NDArray[Any], steps: int) -> dict[str, NDArray[Any]]:
-        """Film the water from a first height [mm] of shape (n, n) on, with a simulator for that alone."""
+    def _filmed(self, first: NDArray[Any], steps: int) -> Rollout:
+        """Return a rollout of the water that begins with a height [mm] of shape (n, n), and is filmed."""
         from diffsim.kernels.water_renderer import WaterRenderer, fit_spline, refined
         from diffsim.rollout import Rollout
 
@@ -99,9 +100,24 @@ class WaterRendererTask(Task):
             self._camera = Rollout(WaterRenderer(fine, filmed=True), steps=steps + 1)
         sim: Any = self._camera.sim
         sim.height.set(fit_spline(fine, first, fine.controls))
-        found = self._camera.trajectories({"u": sim.u, "picture": sim.picture})
+        return self._camera
+
+    def _shoot(self, first: NDArray[Any], steps: int) -> dict[str, NDArray[Any]]:
+        """Film the water from a first height [mm] of shape (n, n) on."""
+        camera = self._filmed(first, steps)
+        sim: Any = camera.sim
+        found = camera.trajectories({"u": sim.u, "picture": sim.picture})
         shown = shown_steps(steps, _FRAMES)
         return {name: frames[shown].astype(np.float32) for name, frames in found.items()}
+
+    def trajectory(self, rollout: Rollout) -> Trajectory:
+        from diffsim.kernels.water_renderer import evaluate_spline
+
+        sim: Any = rollout.sim
+        camera = self._filmed(evaluate_spline(sim.config, sim.height.numpy()), rollout.steps)
+        pool: Any = camera.sim
+        pool.target.set(sim.target.numpy())
+        return super().trajectory(camera)
 
     def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
         from diffsim.kernels.water_renderer import evaluate_spline

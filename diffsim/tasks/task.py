@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from diffsim.language.simulator import Simulator
     from diffsim.rollout import Rollout
     from diffsim.view import Film
+    from diffsim.view.trajectory import Trajectory
 
 __all__ = ["Options", "Recording", "Task", "option"]
+
+_FRAMES = 120  # of a trajectory, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +137,20 @@ class Task(ABC):
     @abstractmethod
     def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
         """Run the rollout with the parameters it has and return what `animate` needs to draw it."""
+
+    def trajectory(self, rollout: Rollout) -> Trajectory:
+        """Run the rollout with the parameters it has and return its motion, for reports and other programs.
+
+        Returns:
+            All States and what `Simulator.scene` shows, of one world, in about 120 frames.
+        """
+        every = max(1, rollout.steps // _FRAMES)
+        found: Trajectory = rollout.trajectory(None, every=every).world(self.world(rollout))
+        return found
+
+    def world(self, rollout: Rollout) -> int:
+        """Say which of several worlds is looked at; called after a run of them."""
+        return 0
 
     def films(self, recordings: Sequence[Recording]) -> list[Film]:
         """Draw each recording; they come together so that they can share one scale.

@@ -89,6 +89,13 @@ class Mesh:
         return np.linalg.inv(sides)
 
     @cached_property
+    def rim(self) -> NDArray[np.int32]:
+        """The edges that belong to one triangle, `(k, 2)`."""
+        sides = self.triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+        edges, counts = np.unique(np.sort(sides, axis=1), axis=0, return_counts=True)
+        return np.asarray(edges[counts == 1], dtype=np.int32)
+
+    @cached_property
     def hinges(self) -> NDArray[np.int32]:
         """The inner edges, `(h, 4)`: both ends of an edge `a, b`, then the far corners of its triangles.
 

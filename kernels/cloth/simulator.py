@@ -339,21 +339,22 @@ class Cloth(ds.Simulator):
         self.compare(t)
 
     def scene(self) -> ds.Scene:
-        """Describe the cloth, the sphere in its way, and beside it the recording where there is one."""
-        see = ds.scene
-        parts: list[ds.scene.Part] = [see.Triangles(self.x, self.triangles, color="#7fa7cf", label="cloth")]
+        """Describe the cloth, the sphere in its way, its pins, and the edge of the recorded one."""
+        see, pins = ds.scene, np.flatnonzero(self.pinned)
+        parts: list[ds.scene.Part] = [see.Triangles(self.x, self.triangles, color="#e0a458", label="cloth")]
         if self.radius > 0.0:
             parts.append(see.Points(np.array(self.sphere), radius=self.radius, color=see.BONE))
         if self.n_frames:
-            beside = see.Derived(self._recorded, "t", unit="m")
-            parts.append(see.Triangles(beside, self.triangles, color=see.GOAL, label="recording"))
-        return ds.Scene(parts, camera=see.Camera(toward=(-0.5, 0.75, -0.35), up=(0.0, 0.0, 1.0)))
+            recorded = see.Derived(self._recorded, "t", self.x, unit="m")
+            parts.append(see.Lines(recorded, self.mesh.rim, color=see.GOAL, label="recorded edge"))
+        if len(pins):
+            parts.append(see.Points(self.x, only=pins, color=see.INK, label="pins"))
+        return ds.Scene(parts, camera=see.Camera(toward=(-0.64, 0.71, -0.28), up=(0.0, 0.0, 1.0)))
 
-    def _recorded(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the recording at steps, moved aside along y by one and a half times the cloth's width."""
-        frames = self.recording.numpy()[np.clip(t // self.every - 1, 0, self.n_frames - 1)]
-        aside = 1.5 * float(np.ptp(self.mesh.vertices[:, 1]))
-        return np.asarray(frames + np.array([0.0, aside, 0.0]))
+    def _recorded(self, t: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the recording's frame that came last at steps; the first places before there is one."""
+        frames = np.concatenate([x[:1].reshape(-1, *x.shape[-2:])[:1], self.recording.numpy()])
+        return np.asarray(frames[np.minimum(t // self.every, self.n_frames)])
 
 
 def _logs(c: ClothConfig) -> NDArray[np.float64]:
