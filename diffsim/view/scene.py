@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, TypeAlias
 
@@ -262,7 +262,8 @@ class Scene:
 
     def __post_init__(self) -> None:
         """Check the parts, and make a tuple of them."""
-        parts = (self.parts,) if isinstance(self.parts, Part) else tuple(self.parts)
+        many = isinstance(self.parts, Iterable) and not isinstance(self.parts, str)
+        parts = tuple(self.parts) if many else (self.parts,)
         wrong = [part for part in parts if not isinstance(part, Part)]
         if wrong:
             raise ConfigError(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scene_checks import assert_drawable
 from sweeps import FULL
 
 from diffsim import runtime, view
@@ -18,7 +19,9 @@ from diffsim.errors import MissingExtraError
 from diffsim.options import options_of
 from diffsim.tasks.registry import load_simulator, load_task, simulator_names, task_names
 from diffsim.tasks.runs import RunOptions
+from diffsim.tasks.runs.problem import Problem
 from diffsim.view import Film, film_file
+from diffsim.view.trajectory import Trajectory
 
 SHIPPED = [name for name in task_names() if load_task(name).__module__.startswith("diffsim.demos.")]
 FRAMES = 4  # of a film, beside the second and the last but one
@@ -47,6 +50,14 @@ def test_a_smoke_run_leaves_a_whole_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(view, "film_file", few_frames)
+    motions: list[Trajectory] = []
+
+    def record(problem: Problem, *args: Any) -> Any:
+        motions.append(problem.task.trajectory(problem.rollout))
+        return recorded(problem, *args)
+
+    recorded = Problem.record
+    monkeypatch.setattr(Problem, "record", record)
     given = GIVEN | {"smoke": True, "threads": 1, "guard": False, "out": str(tmp_path / "run")}
     try:
         row = train_task(name, given)
@@ -63,6 +74,7 @@ def test_a_smoke_run_leaves_a_whole_folder(
             colours = image.convert("RGB").getcolors(image.width * image.height)
         assert colours is not None
         assert len(colours) > 8, f"{picture} shows something"
+    assert_drawable(motions[-1], tmp_path)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
