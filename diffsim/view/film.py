@@ -29,6 +29,7 @@ __all__ = [
     "film_frames",
     "film_gif",
     "film_video",
+    "frame_drawer",
     "time_labels",
 ]
 
@@ -188,6 +189,15 @@ def film_frames(
     Yields:
         RGBA, shape (height, width, 4).
     """
+    draw = frame_drawer(film, title, dpi=dpi)
+    for frame in range(len(film.labels)):
+        yield draw(frame)
+        if progress is not None:
+            progress(frame + 1, len(film.labels))
+
+
+def frame_drawer(film: Film, title: str = "", *, dpi: int = _DPI) -> Callable[[int], NDArray[np.uint8]]:
+    """Make a function that draws the frame of a number, shape (height, width, 4); see `film_frames`."""
     tall = _WIDE * film.aspect
     wide, high = _WIDE + _LEFT + _RIGHT + film.bar * _BAR, tall + _BELOW + _ABOVE
     figure = new_figure(round(wide * dpi) / dpi, round(high * dpi) / dpi, dpi)
@@ -197,10 +207,7 @@ def film_frames(
     figure.text(edge, 1 - 0.53 / high, film.caption, fontsize=10, color=INK, ha="right", parse_math=False)
     clock = figure.text(_LEFT / wide, 1 - 0.53 / high, "", fontsize=10, color=INK, family="monospace")
     reel = Reel(figure, axes, clock)
-    for frame, label in enumerate(film.labels):
-        yield reel.frame(film.draw, frame, label)
-        if progress is not None:
-            progress(frame + 1, len(film.labels))
+    return lambda number: reel.frame(film.draw, number, film.labels[number])
 
 
 def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str = "") -> None:

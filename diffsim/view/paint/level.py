@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,9 @@ def level_surface(
     array = np.asarray(values, dtype=np.float64)
     if min(array.shape) < 2:
         return np.zeros((0, 3, 3)), np.zeros((0, 3, 3))
-    slope = np.stack(np.gradient(array), axis=-1)
+    slope = np.stack(list(np.gradient(array)), axis=-1)
     n = tuple(size - 1 for size in array.shape)
-    at_corners = [array[x : x + n[0], y : y + n[1], z : z + n[2]] for x, y, z in _CORNERS]
+    at_corners: Any = [array[x : x + n[0], y : y + n[1], z : z + n[2]] for x, y, z in _CORNERS]
     inside: NDArray[np.bool_] = np.array([corner >= level for corner in at_corners])
     finite = np.all([np.isfinite(corner) for corner in at_corners], axis=0)
     cubes = np.argwhere(inside.any(axis=0) & ~inside.all(axis=0) & finite)
