@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from diffsim.language.fields import Field
 from diffsim.rollout.frames import Names
 from diffsim.rollout.recorded import Recorded
@@ -12,10 +14,20 @@ from diffsim.rollout.recorded import Recorded
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Shown"]
+__all__ = ["Shown", "stride_of"]
 
 _FRAMES = 120  # of a film, about, unless told otherwise
 _SAMPLES = 2000  # of a curve
+
+
+def stride_of(steps: int) -> int:
+    """Return how many steps lie between the frames of a film of about 120, the last of which is the end.
+
+    Where no such number divides the steps, the film ends a little before.
+    """
+    few, many = 0.7 * _FRAMES, 1.7 * _FRAMES
+    whole = [k for k in range(1, max(1, steps) + 1) if steps % k == 0 and few <= steps / k <= many]
+    return min(whole, key=lambda k: abs(np.log(steps / k / _FRAMES)), default=max(1, steps // _FRAMES))
 
 
 class Shown(Recorded):
@@ -33,7 +45,7 @@ class Shown(Recorded):
         Raises:
             StateError: There is no display.
         """
-        return self.trajectory(None, every or max(1, self.steps // _FRAMES)).show(**options)
+        return self.trajectory(None, every or stride_of(self.steps)).show(**options)
 
     def plot(
         self,
@@ -63,4 +75,4 @@ class Shown(Recorded):
             every: Steps between frames; None for about 120 frames.
             options: As for `Trajectory.animate`.
         """
-        return self.trajectory(None, every or max(1, self.steps // _FRAMES)).animate(path, **options)
+        return self.trajectory(None, every or stride_of(self.steps)).animate(path, **options)

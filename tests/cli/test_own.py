@@ -196,7 +196,7 @@ MISUSE = [
     (f"train {B}:Still {LONG}", "must have a step, got Still without one; define step"),
     (
         f"train {B}:HalfTask {LONG}",
-        "HalfTask must define build, record, summary, steps as tasks do, got none",
+        "HalfTask must define build, summary, steps as tasks do, got none",
     ),
     # making it
     (
