@@ -69,6 +69,11 @@ class Bare(ds.Simulator):
             self.cost[None] += self.x[t, i] ** 2
 
 
+class Unseen(Ball):
+    def scene(self):
+        return ds.scene.Points("place")
+
+
 class Needs(Ball):
     def __init__(self, cells, speed):
         super().__init__(cells)
@@ -238,6 +243,7 @@ MISUSE = [
         f"train {B}:Ball {LONG} --wrt goall",
         "--wrt must name Params, .* of Ball, got 'goall'; it has x, heat, push",
     ),
+    (f"train {B}:Unseen {LONG}", "scene must name fields of Unseen, got 'place'; it has x, heat, push"),
     (f"train {B}:Ball {LONG} --show push", "--show must be one of x, heat, got 'push'; leave it out"),
     (
         f"train {B}:Bare {LONG}",
