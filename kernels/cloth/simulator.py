@@ -344,7 +344,7 @@ class Cloth(ds.Simulator):
         parts: list[ds.scene.Part] = [see.Triangles(self.x, self.triangles, color="#e0a458", label="cloth")]
         if self.radius > 0.0:
             # smaller than it is: flat triangles whose corners rest on it cut off some of it
-            parts.append(see.Points(np.array(self.sphere), radius=0.93 * self.radius, color=see.BONE))
+            parts.append(see.Points(np.array(self.sphere), radius=0.9 * self.radius, color=see.BONE))
         if self.n_frames:
             recorded = see.Derived(self._recorded, "t", self.x, unit="m")
             parts.append(see.Lines(recorded, self.mesh.rim, color=see.GOAL, label="recorded edge"))
