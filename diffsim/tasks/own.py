@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError, DiffsimError
 from diffsim.options import Options, near_miss, option
-from diffsim.tasks.sketch import record, shown, sketches
+from diffsim.tasks.sketch import check_shown, sketches
 from diffsim.tasks.targets import called, failure, find, lasting
 from diffsim.tasks.task import Recording, Task
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from diffsim.language.simulator import Simulator
     from diffsim.rollout import Rollout
     from diffsim.view import Film
+    from diffsim.view.trajectory import Trajectory
 
 __all__ = ["OwnTask", "task_of"]
 
 _KINDS = "a ds.Simulator class, a function that makes one, one that is made, or a diffsim.tasks.Task class"
+_FRAMES = 120  # of a film, about
 _known: dict[str, type[Task]] = {}  # by what a later process finds them by
 
 
@@ -162,15 +164,27 @@ class OwnTask(Task):
             )
         rollout._require_cost()
         rollout.leaves(self.wrt(rollout.sim))
-        shown(rollout, self.config.show)
+        check_shown(rollout, self.config.show)
+
+    def trajectory(self, rollout: Rollout) -> Trajectory:
+        """Return the motion: of the State that was named, or of all of them by their scene."""
+        if self.config.show is None:
+            return super().trajectory(rollout)
+        every = max(1, rollout.steps // _FRAMES)
+        found: Trajectory = rollout.trajectory([self.config.show], every=every)
+        return found.world(self.world(rollout))
 
     def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
-        """Record a State that can be drawn."""
-        return record(rollout, self.config.show)
+        """Record what can be drawn."""
+        self._motion = self.trajectory(rollout)
+        return dict(self._motion.items())
 
     def films(self, recordings: Sequence[Recording]) -> list[Film]:
         """Draw what was recorded, at one scale."""
-        return sketches([recording.arrays for recording in recordings])
+        from diffsim.view.trajectory import Trajectory
+
+        scene, stills = self._motion.scene, self._motion.stills
+        return sketches([Trajectory(r.arrays, scene=scene, stills=stills) for r in recordings])
 
 
 def _file_of(made: Any) -> str | None:
