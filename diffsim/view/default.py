@@ -84,7 +84,8 @@ def default_scene(trajectory: Trajectory) -> Scene:
     if not parts and not curves:
         curves = [first]
     parts += [Curves(signal.name) for signal in sorted(curves, key=_rank)[: _MOST // (2 if parts else 1)]]
-    return Scene(tuple(parts), unit=first.unit if kind_of(first) == "points" else "")
+    unit = {"points": first.unit, "map": "cells", "arrows": "cells"}.get(kind_of(first), "")
+    return Scene(tuple(parts), unit=unit)
 
 
 def _is_curve(signal: Signal) -> bool:

@@ -69,7 +69,7 @@ class Raster:
         rise = np.sqrt(np.maximum(size**2 - x**2 - y**2, 0.0))
         normal = np.stack([x, y, rise], axis=1) / max(size, 1e-9)
         facing = np.clip(normal @ self.light, 0.0, 1.0)
-        shade = 0.42 + 0.58 * facing
+        shade = 0.5 + 0.56 * facing
         shine = 0.35 * facing**_SPARK if size > 4.0 else 0.0 * facing
         return np.stack([x, y], axis=1), shade, shine, rise
 
