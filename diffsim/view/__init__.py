@@ -15,14 +15,17 @@ from diffsim.view.film import (
     time_labels,
 )
 from diffsim.view.finite import missing_labels
+from diffsim.view.key import KEY, add_key
 from diffsim.view.look import animate, plot, show
 from diffsim.view.planar import robot_gif, robot_limits, robot_png
 from diffsim.view.shades import Shades
 
 __all__ = [
+    "KEY",
     "Brush",
     "Film",
     "Shades",
+    "add_key",
     "animate",
     "brushwork",
     "color_bar",
