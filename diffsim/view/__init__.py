@@ -16,15 +16,18 @@ from diffsim.view.film import (
     time_labels,
 )
 from diffsim.view.finite import missing_labels
+from diffsim.view.key import KEY, add_key
 from diffsim.view.look import animate, plot, show, still
 from diffsim.view.paint import films_of
 from diffsim.view.planar import robot_gif, robot_limits, robot_png
 from diffsim.view.shades import Shades
 
 __all__ = [
+    "KEY",
     "Brush",
     "Film",
     "Shades",
+    "add_key",
     "animate",
     "brushwork",
     "color_bar",
