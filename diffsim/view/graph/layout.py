@@ -9,7 +9,7 @@ from diffsim.view.graph.levels import BOTTOM, TOP, Item, Level, Net, levels_of, 
 from diffsim.view.graph.measure import node_size, text_width
 from diffsim.view.graph.model import Content, Edge
 from diffsim.view.graph.order import ordered
-from diffsim.view.graph.straight import placed
+from diffsim.view.graph.straight import placed, straightened
 
 __all__ = ["Box", "Layout", "Route", "lay_out"]
 
@@ -136,7 +136,9 @@ class _Work:
             (a, self._at(a, BOTTOM, net), b, self._at(b, TOP, net), _weight(a, b, self.sizes))
             for a, b, net in segments
         ]
-        self.insides[key] = self._measured(level, layers, placed(layers, widths, links, gap), trunk)
+        x = placed(layers, widths, links, gap)
+        straightened(x, layers, widths, gap, _passes(layers, trunk))
+        self.insides[key] = self._measured(level, layers, x, trunk)
 
     def _at(self, place: Hashable, side: Item, net: Net) -> float:
         """Return where on an item a net ends, from its middle: at a cluster's port."""
@@ -301,6 +303,17 @@ def _with_lines(
     return layers, trunk, segments
 
 
+def _passes(layers: list[list[Hashable]], trunk: dict[Net, dict[int, Hashable]]) -> list[list[Hashable]]:
+    """Return the places that each net passes, in order, with its ports."""
+    top = {place[2]: place for place in layers[0]}  # type: ignore[index]
+    bottom = {place[2]: place for place in layers[-1]}  # type: ignore[index]
+    found = []
+    for net, places in trunk.items():
+        inner = [places[k] for k in sorted(places)]
+        found.append([*([top[net]] if net in top else []), *inner, *([bottom[net]] if net in bottom else [])])
+    return found
+
+
 def _weight(a: Hashable, b: Hashable, sizes: dict[Item, tuple[float, float]]) -> float:
     """Return how much it matters that a line between two places is straight: long ones must be."""
     return {0: 8.0, 1: 2.0, 2: 1.0}[(a in sizes) + (b in sizes)]
@@ -337,7 +350,8 @@ def _spread_ends(
     for (key, starting), groups in sides.items():
         box = found.nodes[key]
         room = 0.72 * box.width
-        step = min(13.0, room / max(1, len(groups) - 1))
+        labelled = not starting and any(graph.edges[ends[m][0]].label for g in groups.values() for m in g)
+        step = min(22.0 if labelled else 13.0, room / max(1, len(groups) - 1))
 
         def goal(members: list[int], starting: bool = starting) -> float:
             places = [ends[m][1][1] if starting else ends[m][1][-2] for m in members]

@@ -164,10 +164,22 @@ def _layers(
             waiting[other] -= 1
             if not waiting[other]:
                 ready.append(other)
-    for item in level.items:  # a source lies beside what needs it
-        if not above[item] and below[item] and item not in ranks:
-            layer[item] = max(0, min(layer[b] for b in below[item]) - 1)
+    _pull_down(layer, above, below, ranks)
     return {item: layer[item] for item in level.items}
+
+
+def _pull_down(
+    layer: dict[Item, int], above: dict[Item, set[Item]], below: dict[Item, set[Item]], ranks: dict[Item, int]
+) -> None:
+    """Move what is there for one thing alone beside it: its lines become short, and none becomes long."""
+    for _ in range(3):
+        for item in sorted(layer, key=lambda item: -layer[item]):
+            if item in ranks or not below[item]:
+                continue
+            # what is there for this item alone comes along
+            held = sum(1 for a in above[item] if above[a] or len(below[a]) > 1)
+            if held < len(below[item]):
+                layer[item] = max(layer[item], min(layer[b] for b in below[item]) - 1)
 
 
 def _spread(

@@ -54,7 +54,8 @@ def svg_text(graph: Content, title: bool = True) -> str:
     parts += _clusters(graph, layout)
     parts += [_line(graph, layout, route, mark) for route in layout.routes]
     parts += [_node(graph, node, layout.nodes[node.key]) for node in graph.nodes]
-    parts += [_label(route) for route in layout.routes if route.edge.label]
+    parts += [_label(route, layout.upright) for route in layout.routes if route.edge.label]
+    parts += _cluster_labels(graph, layout)
     parts.append("</g>")
     parts.append(f'<g transform="translate({_n(MARGIN)} {_n(below)})">')
     parts += [f'<g transform="translate({_n(x)} {_n(22.0 * row)})">{piece}</g>' for piece, x, _, row in key]
@@ -94,7 +95,7 @@ def _rules(graph: Content, mark: str) -> str:
         f"{base} .box{{stroke-width:1.3}} {base} .dash{{stroke-dasharray:5 3}}",
         f"{base} .line{{fill:none;stroke-linecap:round}} {base} .line.dash{{stroke-dasharray:5 4}}",
         f"{base} .group{{stroke-width:1}} {base} .said{{font-size:11px;font-weight:600}}",
-        f"{base} .halo{{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}}",
+        f"{base} .halo{{paint-order:stroke;stroke-width:3.5px;stroke-linejoin:round}}",
     ]
     light, dark = _colors(graph, False), _colors(graph, True)
 
@@ -117,8 +118,8 @@ def _colors(graph: Content, dark: bool) -> dict[str, str]:
     found = {
         ".head": f"fill:{ink}",
         ".small": f"fill:{quiet}",
-        ".said": f"fill:{quiet}",
         ".halo": f"fill:{ink};stroke:{page_color}",
+        ".said": f"fill:{quiet}",
         ".group": "fill:rgba(154,165,177,.09);stroke:#52606d" if dark else "fill:rgba(123,135,148,.08);stroke:#b8c2cc",
     }
     for k, style in enumerate(graph.styles.values()):
@@ -154,7 +155,14 @@ def _clusters(graph: Content, layout: Layout) -> Iterator[str]:
         box = layout.clusters.get(cluster.key)
         if box is not None:
             yield f'<rect class="group" {_rect(box)} rx="8"/>'
-            yield f'<text class="said" x="{_n(box.x + 10)}" y="{_n(box.y + 16)}">{_text(cluster.label)}</text>'
+
+
+def _cluster_labels(graph: Content, layout: Layout) -> Iterator[str]:
+    for cluster in graph.clusters:
+        box = layout.clusters.get(cluster.key)
+        if box is not None and cluster.label:
+            place = f'x="{_n(box.x + 10)}" y="{_n(box.y + 16)}"'
+            yield f'<text class="said halo" {place}>{_text(cluster.label)}</text>'
 
 
 def _node(graph: Content, node: Node, box: Box) -> str:
@@ -225,12 +233,16 @@ def _path(route: Route, upright: bool) -> str:
     return "".join(parts)
 
 
-def _label(route: Route) -> str:
-    """Write the label of a line near its arrow."""
+def _label(route: Route, upright: bool) -> str:
+    """Write the label of a line beside its arrow."""
     (x, y), (a, b) = route.points[-1], route.points[-2]
-    share = 0.5 if route.flat else min(0.5, 14.0 / max(1.0, abs(b - y) + abs(a - x)))
-    at = x + (a - x) * share, y + (b - y) * share
-    return f'<text class="halo" x="{_n(at[0] + 5)}" y="{_n(at[1] + 3)}">{_text(route.edge.label)}</text>'
+    if route.flat:
+        x, y = (x + a) / 2.0, (y + b) / 2.0
+    elif upright:
+        x, y = x + 5.0, y + (-5.0 if b < y else 12.0)
+    else:
+        x, y = x + (-14.0 if a < x else 6.0), y - 5.0
+    return f'<text class="halo" x="{_n(x)}" y="{_n(y)}">{_text(route.edge.label)}</text>'
 
 
 # ---- legend ----

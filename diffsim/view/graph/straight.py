@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-__all__ = ["placed"]
+__all__ = ["placed", "straightened"]
 
 _ROUNDS = 24
 Place = Hashable
@@ -85,3 +85,45 @@ def _settle(
         for _ in range(int(members)):
             x[layer[k]] = total / weight + shifts[k]
             k += 1
+
+
+def straightened(
+    x: dict[Place, float],
+    layers: Sequence[Sequence[Place]],
+    widths: Mapping[Place, float],
+    gap: Mapping[Place, float],
+    trunks: Sequence[Sequence[Place]],
+) -> None:
+    """Make lines that pass several layers vertical, as far as what stands beside them leaves room.
+
+    Args:
+        x: The middle of each place; changed.
+        layers: The places of each, in order.
+        widths: Of the places.
+        gap: The least distance on either side of a place.
+        trunks: The places that each line passes, from layer to layer.
+    """
+    beside: dict[Place, tuple[Place | None, Place | None]] = {}
+    for layer in layers:
+        for k, place in enumerate(layer):
+            beside[place] = layer[k - 1] if k else None, layer[k + 1] if k + 1 < len(layer) else None
+
+    def bounds(place: Place) -> tuple[float, float]:
+        left, right = beside[place]
+        low = -1e9 if left is None else x[left] + _distance(left, place, widths, gap)
+        high = 1e9 if right is None else x[right] - _distance(place, right, widths, gap)
+        return min(low, x[place]), max(high, x[place])
+
+    for trunk in sorted(trunks, key=len, reverse=True):
+        run: list[Place] = []
+        low, high = -1e9, 1e9
+        for place in [*trunk, None]:
+            own = bounds(place) if place is not None else (1e9, -1e9)
+            if run and (max(low, own[0]) > min(high, own[1]) + 1e-6 or place is None):
+                middle = sum(x[p] for p in run) / len(run)
+                for p in run:
+                    x[p] = min(high, max(low, middle))
+                run, low, high = [], -1e9, 1e9
+            if place is not None:
+                run.append(place)
+                low, high = max(low, own[0]), min(high, own[1])
