@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsim.language.fields import Field
 from diffsim.rollout.frames import Names
+from diffsim.rollout.pictured import Pictured
 from diffsim.rollout.recorded import Recorded
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ _FRAMES = 120  # of a film, about, unless told otherwise
 _SAMPLES = 2000  # of a curve
 
 
-class Shown(Recorded):
-    """The part of `Rollout` that draws what it did; every call runs the rollout once."""
+class Shown(Recorded, Pictured):
+    """The part of `Rollout` that draws what it did, which runs it once for every call, and its program."""
 
     steps: int
 

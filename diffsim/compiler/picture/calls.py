@@ -1,4 +1,4 @@
-"""The kernels of a program as a picture has them: what each reads and writes, from which its gradient comes."""
+"""The kernels of a program as a picture has them: what each reads and writes, and what gradients do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from diffsim.compiler.ir import (
     Stage,
     accesses_in,
     in_groups,
-    is_float,
     walk,
 )
 from diffsim.compiler.picture.flow import Flow, Slot, flow_of, group_flow
@@ -65,7 +64,9 @@ class Call:
     @property
     def random(self) -> bool:
         """Whether it draws random numbers."""
-        return any(isinstance(op, Let) and op.fn.startswith("philox") for s in self.stages for op in walk(s.body))
+        return any(
+            isinstance(op, Let) and op.fn.startswith("philox") for s in self.stages for op in walk(s.body)
+        )
 
 
 def primals_of(lowered: LoweredProgram) -> dict[Buffer, Buffer]:
@@ -103,7 +104,9 @@ def calls_of(lowered: LoweredProgram) -> list[Call]:
         for group, members in in_groups(stages):
             if group is not None:
                 own = [stage for stage in members if stage.where is not None]
-                calls.append(_call(group.name, phase, members, own, group_flow(group.adjoint(), primals), group))
+                calls.append(
+                    _call(group.name, phase, members, own, group_flow(group.adjoint(), primals), group)
+                )
                 continue
             for stage in members:
                 handed = _hands_on(stage)
@@ -167,8 +170,3 @@ def _folded(calls: list[Call]) -> list[Call]:
         found += [replace(call, rounds=rounds) for call in calls[k : k + period]]
         k += period * rounds
     return found
-
-
-def is_real(buffer: Buffer) -> bool:
-    """Tell whether a field holds real numbers."""
-    return is_float(buffer.dtype)

@@ -31,7 +31,16 @@ _INFIX = {
     "shl": "<<",
     "shr": ">>",
 }
-_WRITTEN = {"sub": "-", "mul": "*", "div": "/", "le": "<=", "ge": ">=", "ne": "!="}  # in indices, as in source
+_WRITTEN = {
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "le": "<=",
+    "ge": ">=",
+    "ne": "!=",
+}  # in indices
+_LOOSE = frozenset(("if", "and", "or", "<", "<=", ">", ">=", "==", "!=", "&", "|", "^", "<<", ">>"))
+_OPERATORS = _LOOSE | frozenset(("+", "-", "*", "/", "//", "%", "**"))
 _EITHER_WAY = ("add", "mul", "eq", "ne", "and", "or", "min", "max", "bit_and", "bit_or", "bit_xor")
 _CALLED = {"stop": "stop_gradient", "philox0": "random bits", "philox1": "random bits"}
 _INDICES = "ijklmnpq"
@@ -42,6 +51,7 @@ class Names:
 
     def __init__(self) -> None:
         self._indices = 0
+        self._integers = 0
 
     def index(self) -> str:
         """Return the name of a loop's index."""
@@ -49,12 +59,19 @@ class Names:
         self._indices += 1
         return _INDICES[k % len(_INDICES)] + (str(k // len(_INDICES)) if k >= len(_INDICES) else "")
 
+    def computed(self) -> str:
+        """Return the name of an integer that is computed from real numbers."""
+        self._integers += 1
+        return f"n{self._integers}"
+
     def integer(self, fn: str, texts: Sequence[str]) -> str:
         """Write an operation inside another's text."""
         if fn in _INFIX and len(texts) == 2:
-            return f"{_inner(texts[0])} {_WRITTEN.get(fn, _INFIX[fn])} {_inner(texts[1])}"
+            tight = fn not in ("add", "and", "or")
+            first = _inner(texts[0], tight and fn != "sub")
+            return f"{first} {_WRITTEN.get(fn, _INFIX[fn])} {_inner(texts[1], tight)}"
         if fn == "neg":
-            return f"-{_inner(texts[0])}"
+            return f"-{_inner(texts[0], True)}"
         if fn.startswith("cast_"):
             return texts[0]
         if fn == "select":
@@ -99,7 +116,7 @@ class Names:
 
     def component(self, buffer: Buffer, component: int) -> str:
         """Write which component of an element is meant."""
-        shape = getattr(getattr(buffer.source, "type", None), "shape", ())
+        shape: tuple[int, ...] = getattr(getattr(buffer.source, "type", None), "shape", ())
         if len(shape) == 1:
             return "." + "xyzw"[component] if shape[0] <= 4 else f"[{component}]"
         if len(shape) == 2:
@@ -107,8 +124,18 @@ class Names:
         return f"[{component}]" if buffer.components > 1 else ""
 
 
-def _inner(text: str) -> str:
-    return f"({text})" if " " in text and not text.endswith("]") else text
+def _inner(text: str, tight: bool) -> str:
+    """Return a text as an operand: in parentheses where what is around it would bind stronger."""
+    depth, word = 0, ""
+    for char in f"{text} ":
+        depth += (char in "([") - (char in ")]")
+        if depth > 0 or char != " ":
+            word += char
+            continue
+        if word in _OPERATORS if tight else word in _LOOSE:
+            return f"({text})"
+        word = ""
+    return text
 
 
 def number(value: float | bool) -> str:

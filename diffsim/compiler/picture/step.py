@@ -118,14 +118,22 @@ class _Drawing:
         nodes = [*self._in_order(self._together(fields)), *self._unread()]
         if len(nodes) > _MOST:
             raise ConfigError(
-                f"a step must have at most {_MOST} kernels and fields to be drawn, got {len(nodes)}; draw one "
-                "kernel, graph(kernel=...)"
+                f"a step must have at most {_MOST} kernels and fields to be drawn, got {len(nodes)}; draw "
+                "one kernel, graph(kernel=...)"
             )
         used = {node.cluster for node in nodes}
         clusters = [Cluster(key, label) for key, label in _CLUSTERS.items() if key in used]
         name = type(self.lowered.program.simulator).__name__
         return Graph(
-            f"{name}: one step", tuple(nodes), tuple(self.edges), tuple(clusters), STYLES, LINES, self.scale, "TB", _CAPTION
+            f"{name}: one step",
+            tuple(nodes),
+            tuple(self.edges),
+            tuple(clusters),
+            STYLES,
+            LINES,
+            self.scale,
+            "TB",
+            _CAPTION,
         )
 
     def _in_order(self, fields: list[Node]) -> list[Node]:
@@ -158,7 +166,11 @@ class _Drawing:
         for members in groups.values():
             if len(members) > 1:
                 names = [node.label for node in members]
-                named = names if len(names) <= _LISTED else [*names[: _LISTED - 1], f"{len(names) - _LISTED + 1} more"]
+                named = (
+                    names
+                    if len(names) <= _LISTED
+                    else [*names[: _LISTED - 1], f"{len(names) - _LISTED + 1} more"]
+                )
                 tip = "\n".join(f"{node.label}: {node.detail}" for node in members)
                 found[members[0].key] = replace(members[0], label="\n".join(named), detail="", tip=tip)
                 gone.update({node.key: members[0].key for node in members[1:]})
@@ -171,7 +183,13 @@ class _Drawing:
         for buffer in self.lowered.buffers.by_field.values():
             if buffer.kind in ("param", "control") and buffer not in seen:
                 detail = f"{extent(buffer)}\nno kernel reads it"
-                yield Node(f"{buffer.name} unread", field_name(buffer) + _time(buffer, None), "dead", detail, buffer.label)
+                yield Node(
+                    f"{buffer.name} unread",
+                    field_name(buffer) + _time(buffer, None),
+                    "dead",
+                    detail,
+                    buffer.label,
+                )
 
     # ---- kernels and lines ----
 
@@ -279,7 +297,11 @@ class _Drawing:
                 style = "dead"
         parts = version.written or version.parts
         part = next(iter(parts)) if len(parts) == 1 else ""
-        if buffer.kind == "state" and "step" in version.parts and "reset" not in version.parts - version.written:
+        if (
+            buffer.kind == "state"
+            and "step" in version.parts
+            and "reset" not in version.parts - version.written
+        ):
             part = "step"
         label = field_name(buffer) + _time(buffer, time)
         return Node(version.key, label, style, "\n".join(details), buffer.label, part, heat)

@@ -1,4 +1,4 @@
-"""How kinds of fields, kernels and lines look; kinds differ in shape, dashes or words too, not in colour alone."""
+"""How kinds of fields, kernels and lines look; they differ in more than colour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def _style(label: str, light: str, dark: str, shape: str = "pill", dashed: bool 
 STYLES = {
     "kernel": _style("kernel", "#243b53 #243b53 #ffffff", "#d9e2ec #d9e2ec #102a43", "box"),
     "cost kernel": _style("kernel of the cost", "#486581 #486581 #ffffff", "#9fb3c8 #9fb3c8 #102a43", "box"),
-    "group": _style("method with an adjoint of its own", "#3e4c59 #f0b429 #ffffff", "#cbd2d9 #f0b429 #1f2933", "box"),
+    "group": _style(
+        "method with its own adjoint", "#3e4c59 #f0b429 #ffffff", "#cbd2d9 #f0b429 #1f2933", "box"
+    ),
     "state": _style("State", "#d6e6f7 #2b6cb0 #12314f", "#173653 #63a4e0 #dcebfa"),
     "scratch": _style("Scratch", "#eef2f6 #829ab1 #243b53", "#222b36 #829ab1 #d9e2ec"),
     "param": _style("Param", "#fde8b8 #b7791f #4a3005", "#4a3710 #e0a93b #fdf0d0", "hexagon"),

@@ -13,9 +13,49 @@ from diffsim.view.graph.model import Content
 from diffsim.view.graph.paint import page, svg_text
 from diffsim.view.graph.text import dot_text, mermaid_text
 
-__all__ = ["Graph"]
+__all__ = ["ENDINGS", "Graph", "check_target"]
 
+ENDINGS = (".svg", ".png", ".dot", ".mmd", ".html")
 _SECONDS = 60  # that graphviz may take
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file for a graph, before any work is done for it.
+
+    Raises:
+        ConfigError: Its ending is none of those of a graph, or its folder cannot be written to.
+        MissingExtraError: A PNG without the program `dot`.
+    """
+    try:
+        target = Path(path)
+    except TypeError:
+        raise ConfigError(f"the file of a graph must be a path, got {path!r}; name one") from None
+    if target.suffix.lower() not in ENDINGS:
+        raise ConfigError(
+            f"the file of a graph must end in {', '.join(ENDINGS)}, got {str(target)!r}; choose one of these"
+        )
+    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK) or target.is_dir():
+        raise ConfigError(
+            f"the file of a graph must be where files can be written, got {str(target)!r}; choose another"
+        )
+    if target.suffix.lower() == ".png":
+        _program("png")
+    return target
+
+
+def _program(kind: str) -> str:
+    """Return graphviz's program.
+
+    Raises:
+        MissingExtraError: There is none.
+    """
+    program = shutil.which("dot")
+    if program is None:
+        raise MissingExtraError(
+            f"graphviz's program dot must be installed to draw {kind.upper()}, got none on the PATH; install "
+            "graphviz, or save as .html, .dot or .mmd, which need nothing"
+        )
+    return program
 
 
 class Graph(Content):
@@ -79,21 +119,14 @@ class Graph(Content):
             ConfigError: The ending is another, or the file cannot be written.
             MissingExtraError: A PNG without the program `dot`.
         """
-        target = Path(path)
-        kinds = {".svg": self._any_svg, ".png": self.png, ".dot": self.dot, ".mmd": self.mermaid, ".html": self.html}
-        make = kinds.get(target.suffix.lower())
-        if make is None:
-            raise ConfigError(
-                f"the file of a graph must end in {', '.join(kinds)}, got {str(target)!r}; choose one of these"
-            )
-        made = make()
-        data = made if isinstance(made, bytes) else made.encode("utf-8")
+        target = check_target(path)
+        data = self._file(target.suffix.lower())
         try:
             with replacing(target) as temporary:
                 temporary.write_bytes(data)
         except OSError as error:
             raise ConfigError(
-                f"{target} must be a file that can be written, got {error.strerror or error}; choose another place"
+                f"{target} must be a file that can be written, got {error.strerror or error}; choose another"
             ) from None
         return target
 
@@ -109,21 +142,27 @@ class Graph(Content):
     def _repr_html_(self) -> str:
         return self.inline_svg()
 
-    def _any_svg(self) -> str:
-        return self.svg() if shutil.which("dot") else self.inline_svg()
+    def _file(self, ending: str) -> bytes:
+        """Return what a file holds."""
+        if ending == ".png":
+            return self.png()
+        if ending == ".svg":
+            text = self.svg() if shutil.which("dot") else self.inline_svg()
+        else:
+            text = {".dot": self.dot, ".mmd": self.mermaid, ".html": self.html}[ending]()
+        return text.encode("utf-8")
 
     def _drawn(self, kind: str) -> bytes:
         """Let graphviz draw it."""
-        program = shutil.which("dot")
-        if program is None:
-            raise MissingExtraError(
-                f"graphviz's program dot must be installed to draw {kind.upper()}, got none on the PATH; install "
-                "graphviz, or save as .html, .dot or .mmd, which need nothing"
-            )
+        program = _program(kind)
         options = [f"-T{kind}", *(["-Gdpi=144"] if kind == "png" else [])]
         try:
-            ran = subprocess.run(  # noqa: S603  (a fixed program, and text on its input)
-                [program, *options], input=self.dot().encode("utf-8"), capture_output=True, timeout=_SECONDS, check=False
+            ran = subprocess.run(
+                [program, *options],
+                input=self.dot().encode("utf-8"),
+                capture_output=True,
+                timeout=_SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise ConfigError(
@@ -131,5 +170,7 @@ class Graph(Content):
             ) from None
         if ran.returncode or not ran.stdout:
             said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise ConfigError(f"dot must draw the graph, got: {said[0] if said else 'nothing'}; save it as .html")
+            raise ConfigError(
+                f"dot must draw the graph, got: {said[0] if said else 'nothing'}; save it as .html"
+            )
         return ran.stdout

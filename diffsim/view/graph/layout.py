@@ -1,4 +1,4 @@
-"""The layout of a graph: layers, few crossings, straight lines; each cluster is laid out as a graph inside."""
+"""The layout of a graph: layers, few crossings, straight lines; a cluster is laid out as a graph inside."""
 
 from __future__ import annotations
 
@@ -88,8 +88,10 @@ class _Work:
         self.graph, self.upright = graph, graph.direction == "TB"
         self.levels, self.turned = levels_of(graph)
         self.sizes: dict[Item, tuple[float, float]] = {}
+        wanted = _label_room(graph)
         for node in graph.nodes:
             width, height = node_size(node, graph.styles[node.style].shape)
+            width = max(width, wanted.get(node.key, 0.0)) if self.upright else width
             self.sizes["node", node.key] = (width, height) if self.upright else (height, width)
         self.labels = {c.key: c.label for c in graph.clusters}
         self.insides: dict[str, _Inside] = {}
@@ -148,7 +150,11 @@ class _Work:
         return 0.0
 
     def _measured(
-        self, level: Level, layers: list[list[Hashable]], x: dict[Hashable, float], trunk: dict[Net, dict[int, Hashable]]
+        self,
+        level: Level,
+        layers: list[list[Hashable]],
+        x: dict[Hashable, float],
+        trunk: dict[Net, dict[int, Hashable]],
     ) -> _Inside:
         """Add what lies along the layers, and room for the border."""
         pad = PAD if level.key else 0.0
@@ -177,7 +183,9 @@ class _Work:
         elif not self.upright:
             height = max(height, label)
         x = {place: value + left for place, value in x.items()}
-        ports = {(p[1], p[2]): x[p] for layer in layers for p in layer if isinstance(p, tuple) and p[0] == "at"}
+        ports = {
+            (p[1], p[2]): x[p] for layer in layers for p in layer if isinstance(p, tuple) and p[0] == "at"
+        }
         return _Inside(width, height, x, top, bottom, ports, trunk)
 
     # ---- all levels ----
@@ -232,7 +240,7 @@ class _Work:
         for key in out[:-1]:
             points += self._through(key, net, start, BOTTOM, origins)
             start = ("cluster", key)
-        inner: list[Item] = [("cluster", key) for key in into[:-1]][::-1] + [("node", lower)]
+        inner: list[Item] = [*(("cluster", key) for key in into[-2::-1]), ("node", lower)]
         points += self._through(out[-1], net, start, inner[0], origins)
         for key, end in zip(into[:-1][::-1], inner[1:], strict=True):
             points += self._through(key, net, TOP, end, origins)
@@ -331,11 +339,25 @@ def _beside(found: Layout, edge: Edge) -> list[Point]:
     a, b = found.nodes[edge.source], found.nodes[edge.target]
     if a is b:
         right, middle = a.x + a.width, a.y + a.height / 2.0
-        return [(right, middle - 6.0), (right + 22.0, middle - 6.0), (right + 22.0, middle + 6.0), (right, middle + 6.0)]
+        return [
+            (right, middle - 6.0),
+            (right + 22.0, middle - 6.0),
+            (right + 22.0, middle + 6.0),
+            (right, middle + 6.0),
+        ]
     y = a.y + a.height / 2.0
     if a.x < b.x:
         return [(a.x + a.width, y), (b.x, b.y + b.height / 2.0)]
     return [(a.x, y), (b.x + b.width, b.y + b.height / 2.0)]
+
+
+def _label_room(graph: Content) -> dict[str, float]:
+    """Return how wide nodes must be for the labels of the lines that end there."""
+    found: dict[str, list[float]] = {}
+    for edge in graph.edges:
+        if len(edge.label) > 1 and not edge.back:
+            found.setdefault(edge.target, []).append(text_width(edge.label, 10.5) + 14.0)
+    return {key: (len(widths) - 1) * max(widths) / 0.9 + 8.0 for key, widths in found.items()}
 
 
 def _spread_ends(
@@ -349,9 +371,10 @@ def _spread_ends(
         sides.setdefault((lower, False), {}).setdefault(position, []).append(position)
     for (key, starting), groups in sides.items():
         box = found.nodes[key]
-        room = 0.72 * box.width
-        labelled = not starting and any(graph.edges[ends[m][0]].label for g in groups.values() for m in g)
-        step = min(22.0 if labelled else 13.0, room / max(1, len(groups) - 1))
+        labels = [graph.edges[ends[m][0]].label for g in groups.values() for m in g] if not starting else []
+        widest = max((text_width(label, 10.5) + 14.0 for label in labels if label), default=0.0)
+        room = (0.9 if widest else 0.72) * box.width - 6.0
+        step = min(max(widest, 13.0), room / max(1, len(groups) - 1))
 
         def goal(members: list[int], starting: bool = starting) -> float:
             places = [ends[m][1][1] if starting else ends[m][1][-2] for m in members]

@@ -82,9 +82,9 @@ class Node:
 
     Attributes:
         key: Unique in its graph; any text.
-        label: What is written into it; `\\n` parts lines.
+        label: What is written into it, in lines.
         style: Of which kind it is.
-        detail: Smaller text below; `\\n` parts lines.
+        detail: Smaller text below, in lines.
         tip: What a pointer that rests on it is told.
         cluster: The key of the cluster that it is in; empty for none.
         heat: 0 to 1, a colour of the graph's scale in place of the style's; None for the style's.

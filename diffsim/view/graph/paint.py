@@ -34,7 +34,7 @@ def svg_text(graph: Content, title: bool = True) -> str:
     rows = max((row for *_, row in key), default=-1) + 1
     head = TITLE if title and graph.title else 0.0
     shown = graph.title if head else ""
-    wide = max([layout.width, text_width(shown, 15.0), *(x + w for _, x, w, _ in key)])
+    wide = max([layout.width, 1.12 * text_width(shown, 15.0), *(x + w for _, x, w, _ in key)])
     captions = _wrapped(graph.caption, wide)
     width = wide + 2.0 * MARGIN
     below = head + MARGIN + layout.height + 18.0
@@ -63,7 +63,9 @@ def svg_text(graph: Content, title: bool = True) -> str:
     if graph.scale:
         parts.append(_scale(graph, at, mark))
         at += 52.0
-    parts += [f'<text class="small" y="{_n(at + 11 + 15 * k)}">{_text(t)}</text>' for k, t in enumerate(captions)]
+    parts += [
+        f'<text class="small" y="{_n(at + 11 + 15 * k)}">{_text(t)}</text>' for k, t in enumerate(captions)
+    ]
     return "\n".join([*parts, "</g>", "</svg>"])
 
 
@@ -120,7 +122,9 @@ def _colors(graph: Content, dark: bool) -> dict[str, str]:
         ".small": f"fill:{quiet}",
         ".halo": f"fill:{ink};stroke:{page_color}",
         ".said": f"fill:{quiet}",
-        ".group": "fill:rgba(154,165,177,.09);stroke:#52606d" if dark else "fill:rgba(123,135,148,.08);stroke:#b8c2cc",
+        ".group": "fill:rgba(154,165,177,.09);stroke:#52606d"
+        if dark
+        else "fill:rgba(123,135,148,.08);stroke:#b8c2cc",
     }
     for k, style in enumerate(graph.styles.values()):
         paint = style.dark if dark else style.light
@@ -169,7 +173,14 @@ def _node(graph: Content, node: Node, box: Box) -> str:
     style = graph.styles[node.style]
     paint = heat_paint(node.heat) if node.heat is not None else None
     return _shape(
-        list(graph.styles).index(node.style), style.shape, style.dashed, box, node.label, node.detail, node.tip, paint
+        list(graph.styles).index(node.style),
+        style.shape,
+        style.dashed,
+        box,
+        node.label,
+        node.detail,
+        node.tip,
+        paint,
     )
 
 
@@ -183,22 +194,27 @@ def _shape(
     if shape == "hexagon":
         x, y, right, bottom, cut = box.x, box.y, box.x + box.width, box.y + box.height, 11.0
         middle = y + box.height / 2.0
-        corners = [(x, middle), (x + cut, y), (right - cut, y), (right, middle), (right - cut, bottom), (x + cut, bottom)]
+        corners = [
+            (x, middle),
+            (x + cut, y),
+            (right - cut, y),
+            (right, middle),
+            (right - cut, bottom),
+            (x + cut, bottom),
+        ]
         drawn = f'<polygon {kind} points="{" ".join(f"{_n(a)},{_n(b)}" for a, b in corners)}"/>'
     else:
         radius = {"pill": box.height / 2.0, "round": 7.0}.get(shape, 2.5)
         drawn = f'<rect {kind} {_rect(box)} rx="{_n(min(radius, 18.0))}"/>'
     lines, small = label.split("\n"), detail.split("\n") if detail else []
     at = box.y + (box.height - len(lines) * LINE - len(small) * SMALL_LINE) / 2.0
-    middle = _n(box.x + box.width / 2.0)
+    center = f'text-anchor="middle" x="{_n(box.x + box.width / 2.0)}"'
     texts = []
     for text in lines:
-        texts.append(
-            f'<text class="name"{color} text-anchor="middle" x="{middle}" y="{_n(at + 12.2)}">{_text(text)}</text>'
-        )
+        texts.append(f'<text class="name"{color} {center} y="{_n(at + 12.2)}">{_text(text)}</text>')
         at += LINE
     for text in small:
-        texts.append(f'<text{color} text-anchor="middle" x="{middle}" y="{_n(at + 9.8)}">{_text(text)}</text>')
+        texts.append(f'<text{color} {center} y="{_n(at + 9.8)}">{_text(text)}</text>')
         at += SMALL_LINE
     told = f"<title>{_text(tip)}</title>" if tip else ""
     return f'<g class="s{k}">{told}{drawn}{"".join(texts)}</g>'
@@ -250,7 +266,7 @@ def _label(route: Route, upright: bool) -> str:
 
 def _legend(graph: Content, width: float) -> Iterator[tuple[str, float, float, int]]:
     """Yield the pieces of the legend: text, place, width and row."""
-    used = {n.style for n in graph.nodes if n.heat is None}, {e.style for e in graph.edges}
+    used = {n.style for n in graph.nodes}, {e.style for e in graph.edges}
     x, row = 0.0, 0
     for k, (name, style) in enumerate(graph.styles.items()):
         if style.label and name in used[0]:

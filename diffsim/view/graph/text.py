@@ -9,7 +9,12 @@ from diffsim.view.graph.model import Content, Node, Paint
 
 __all__ = ["dot_text", "mermaid_text"]
 
-_MERMAID_SHAPES = {"box": ('["', '"]'), "round": ('("', '")'), "pill": ('(["', '"])'), "hexagon": ('{{"', '"}}')}
+_MERMAID_SHAPES = {
+    "box": ('["', '"]'),
+    "round": ('("', '")'),
+    "pill": ('(["', '"])'),
+    "hexagon": ('{{"', '"}}'),
+}
 _DOT_SHAPES = {
     "box": 'shape=box, style="filled{}"',
     "round": 'shape=box, style="rounded,filled{}"',
@@ -74,8 +79,10 @@ def _mermaid_label(node: Node) -> str:
 def _mermaid(text: str) -> str:
     """Write a text into quotes: whatever Mermaid, Markdown or HTML would read is a character code."""
     lines = text.split("\n")
-    plain = " .,:/+-=()'?!"
-    return "<br/>".join("".join(c if c.isalnum() or c in plain else f"#{ord(c)};" for c in line) for line in lines)
+    plain = " .,:/+-=()[]_'?!×÷−·…≤≥≠–"
+    return "<br/>".join(
+        "".join(c if c.isalnum() or c in plain else f"#{ord(c)};" for c in line) for line in lines
+    )
 
 
 def _yaml(text: str) -> str:
@@ -89,7 +96,7 @@ def dot_text(graph: Content) -> str:
     lines = [
         "digraph {",
         f"    graph [rankdir={graph.direction}, label={_quoted(graph.title)}, labelloc=t, labeljust=l, "
-        'fontname="Helvetica", fontsize=15, nodesep=0.28, ranksep=0.42, bgcolor="white", pad=0.2, compound=true]',
+        'fontname="Helvetica", fontsize=15, nodesep=0.28, ranksep=0.42, bgcolor="white", pad=0.2]',
         '    node [fontname="Helvetica", fontsize=11, penwidth=1.3, margin="0.12,0.06", height=0.3]',
         '    edge [fontname="Helvetica", fontsize=10, arrowsize=0.7]',
     ]
@@ -102,7 +109,8 @@ def dot_text(graph: Content) -> str:
             if inner.parent == cluster:
                 yield f"{indent}subgraph cluster_{k} {{"
                 yield f'{indent}    graph [label={_quoted(inner.label)}, style="rounded,filled", '
-                yield f'{indent}        fillcolor="#7b879414", color="#9aa5b1", fontcolor="#52606d", fontsize=11]'
+                yield f'{indent}        fillcolor="#7b879414", color="#9aa5b1", '
+                yield f'{indent}        fontcolor="#52606d", fontsize=11]'
                 yield from node_lines(inner.key, indent + "    ")
                 yield f"{indent}}}"
 
