@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from diffsim.cli import graph
 from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
-from diffsim.cli.graph import graph, graph_options
 from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
 from diffsim.cli.words import (
@@ -341,5 +341,5 @@ _add("render", _render, [FOLDER, QUIET])
 _add("plan", _plan, [], plan_options)
 _add("bench", _bench, [], bench_options)
 _add("explain", _explain, [], explain_options)
-_add("graph", graph, [], graph_options)
+_add("graph", graph.command, [], graph.graph_options)
 _add("check", _check, EVERY, check_options, small=True)

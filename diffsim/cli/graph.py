@@ -14,7 +14,7 @@ from diffsim.tasks.registry import load_task
 if TYPE_CHECKING:
     from diffsim.tasks.task import Task
 
-__all__ = ["graph", "graph_options"]
+__all__ = ["command", "graph_options"]
 
 _OWN = [
     click.Option(
@@ -35,7 +35,7 @@ def graph_options(task: type[Task] | None) -> list[click.Parameter]:
     return [*explain_options(task), *_OWN]
 
 
-def graph(name: str, kernel: str | None, time: bool, health: bool, out: str | None, **given: Any) -> int:
+def _graph(name: str, kernel: str | None, time: bool, health: bool, out: str | None, **given: Any) -> int:
     """Draw the step of NAME, one kernel of it, or its horizon.
 
     Without --out it is written as Mermaid, which many sites draw. Nothing is run, except with --health.
@@ -47,7 +47,7 @@ def graph(name: str, kernel: str | None, time: bool, health: bool, out: str | No
         raise ConfigError(
             "--kernel, --time and --health must come one at a time, got several; leave out the others"
         )
-    target = check_target(out) if out is not None else None
+    target = check_target(out, "--out") if out is not None else None
     kind = load_task(name)
     if given["steps"] is None and "steps" not in kind.sizes() and not time:
         given["steps"] = kind.check_steps
@@ -61,3 +61,6 @@ def graph(name: str, kernel: str | None, time: bool, health: bool, out: str | No
     else:
         click.echo(f"the graph is in {drawn.save(target)}")
     return 0
+
+
+command = _graph  # its docstring is the help

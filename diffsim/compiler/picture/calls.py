@@ -144,7 +144,8 @@ def _call(
                 continue
             slot = (buffer, op.ref.time)
             if isinstance(op, Load):
-                if writes.get(slot, ["add"])[0] != "store":
+                # what an atomic finds is where it adds to
+                if writes.get(slot, ["add"])[0] != "store" and not op.changed:
                     reads[slot] = None
             else:
                 kinds = writes.setdefault(slot, [])

@@ -93,6 +93,8 @@ class Names:
             sign = _INFIX[fn]
             if count == 2 and fn in _EITHER_WAY:
                 return sign, plain
+            if fn in ("pow", "powi") and texts[0] is None and texts[1] is not None:
+                return "square" if texts[1] == "2" else f"{sign} {texts[1]}", plain
             if count == 2:
                 return f"a {sign} b", ["a", "b"]
             if texts[0] is None and (fn in _EITHER_WAY or fn in ("sub", "div")):

@@ -30,6 +30,7 @@ from diffsim.view.graph import Cluster, Edge, Node
 __all__ = ["UNSEEN", "Operations", "source_of"]
 
 _WIDEST = 58  # characters of what an access names
+_STEPS = ("floor", "ceil", "round", "floordiv", "mod")  # have no slope
 _PASSED = ("at_most",)  # hand on their first argument
 UNSEEN = ("alarm", "tape")
 
@@ -142,7 +143,8 @@ class Operations:
             self.ends[op.result] = _End(text=self.names.integer(op.fn, [end.text for end in ends]))
             return
         cast = op.fn.startswith("cast_")
-        cut = op.fn == "stop" or (cast and any(isinstance(a, Value) and a in self.active for a in op.args))
+        flat = op.fn in _STEPS or (cast and not is_float(op.result.dtype))
+        cut = op.fn == "stop" or (flat and any(isinstance(a, Value) and a in self.active for a in op.args))
         fn = {"bit_and": "and", "bit_or": "or"}.get(op.fn, op.fn) if op.result in self.truths else op.fn
         label, marks = self.names.label(fn, [end.text if not end.node else None for end in ends])
         if len(ends) == 2 and ends[0].node and ends[0].node == ends[1].node:

@@ -19,8 +19,12 @@ ENDINGS = (".svg", ".png", ".dot", ".mmd", ".html")
 _SECONDS = 60  # that graphviz may take
 
 
-def check_target(path: str | os.PathLike[str]) -> Path:
+def check_target(path: str | os.PathLike[str], name: str = "the file of a graph") -> Path:
     """Return the path of a file for a graph, before any work is done for it.
+
+    Args:
+        path: The file.
+        name: What messages call it.
 
     Raises:
         ConfigError: Its ending is none of those of a graph, or its folder cannot be written to.
@@ -29,14 +33,14 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     try:
         target = Path(path)
     except TypeError:
-        raise ConfigError(f"the file of a graph must be a path, got {path!r}; name one") from None
+        raise ConfigError(f"{name} must be a path, got {path!r}; name one") from None
     if target.suffix.lower() not in ENDINGS:
         raise ConfigError(
-            f"the file of a graph must end in {', '.join(ENDINGS)}, got {str(target)!r}; choose one of these"
+            f"{name} must end in {', '.join(ENDINGS)}, got {str(target)!r}; choose one of these"
         )
     if not target.parent.is_dir() or not os.access(target.parent, os.W_OK) or target.is_dir():
         raise ConfigError(
-            f"the file of a graph must be where files can be written, got {str(target)!r}; choose another"
+            f"{name} must be where files can be written, got {str(target)!r}; choose a folder that is there"
         )
     if target.suffix.lower() == ".png":
         _program("png")

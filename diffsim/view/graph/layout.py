@@ -324,7 +324,7 @@ def _passes(layers: list[list[Hashable]], trunk: dict[Net, dict[int, Hashable]])
 
 def _weight(a: Hashable, b: Hashable, sizes: dict[Item, tuple[float, float]]) -> float:
     """Return how much it matters that a line between two places is straight: long ones must be."""
-    return {0: 8.0, 1: 2.0, 2: 1.0}[(a in sizes) + (b in sizes)]
+    return {0: 8.0, 1: 0.4, 2: 2.0}[(a in sizes) + (b in sizes)]
 
 
 def _room(layers: list[list[Hashable]], k: int) -> float:
