@@ -142,7 +142,7 @@ class _Taint:
             if isinstance(op, Load):
                 slot = (op.ref.buffer, op.ref.time)
                 if op.ref.buffer.adjoint is not None and is_float(op.result.dtype):
-                    self._add(op.result, self.written.get(slot, _NONE) | {slot})
+                    self._add(op.result, frozenset([slot]))
             elif isinstance(op, Store | Accumulate):
                 slot = (op.ref.buffer, op.ref.time)
                 self.written[slot] = self.written.get(slot, _NONE) | self._of(op.value)

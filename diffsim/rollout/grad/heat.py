@@ -27,7 +27,8 @@ class AdjointWatch(NanWatch):
     """
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
+        # not NanWatch's: it refuses infinities, which a field may hold on purpose
+        self._engine, self._layout, self._recomputing = engine, engine.plan.layout, False
         self._primals = primals_of(engine.lowered)
         self._every = max(1, engine.plan.steps // _SAMPLES)
         self._squares: dict[Spot, dict[int, float]] = {}

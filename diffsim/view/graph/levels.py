@@ -147,13 +147,13 @@ def _layers(
     level: Level, edges: list[tuple[int, Item, Item]], turned: dict[int, bool], ranks: dict[Item, int]
 ) -> dict[Item, int]:
     """Return the layer of each item: as far up as what is above it allows, sources beside their use."""
-    above: dict[Item, set[Item]] = {item: set() for item in level.items}
-    below: dict[Item, set[Item]] = {item: set() for item in level.items}
+    above: dict[Item, dict[Item, None]] = {item: {} for item in level.items}  # ordered sets: a layout is
+    below: dict[Item, dict[Item, None]] = {item: {} for item in level.items}  # the same in every process
     for k, a, b in edges:
         a, b = (b, a) if turned[k] else (a, b)
         if not (a in ranks and b in ranks):
-            above[b].add(a)
-            below[a].add(b)
+            above[b][a] = None
+            below[a][b] = None
     layer: dict[Item, int] = {}
     waiting = {item: len(above[item]) for item in level.items}
     ready = [item for item in level.items if not waiting[item]]
@@ -169,7 +169,10 @@ def _layers(
 
 
 def _pull_down(
-    layer: dict[Item, int], above: dict[Item, set[Item]], below: dict[Item, set[Item]], ranks: dict[Item, int]
+    layer: dict[Item, int],
+    above: dict[Item, dict[Item, None]],
+    below: dict[Item, dict[Item, None]],
+    ranks: dict[Item, int],
 ) -> None:
     """Move what is there for one thing alone beside it: its lines become short, and none becomes long."""
     for _ in range(3):

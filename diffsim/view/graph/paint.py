@@ -42,7 +42,7 @@ def svg_text(graph: Content, title: bool = True) -> str:
     parts = [
         f'<svg class="{mark}" xmlns="http://www.w3.org/2000/svg" role="img" '
         f'viewBox="0 0 {_n(width)} {_n(height)}" width="{_n(width)}" height="{_n(height)}" '
-        f'style="max-width:100%;height:auto">',
+        f'style="max-width:100%;min-width:{_n(0.7 * width)}px;height:auto">',
         f"<title>{_text(graph.title)}</title>",
         f"<style>{_rules(graph, mark)}</style>",
         _markers(graph, mark),

@@ -19,7 +19,7 @@ _DOT_SHAPES = {
     "box": 'shape=box, style="filled{}"',
     "round": 'shape=box, style="rounded,filled{}"',
     "pill": 'shape=box, style="rounded,filled{}"',
-    "hexagon": 'shape=hexagon, style="filled{}"',
+    "hexagon": 'shape=hexagon, margin="0,0", style="filled{}"',
 }
 
 
@@ -95,7 +95,7 @@ def dot_text(graph: Content) -> str:
     names = {node.key: f"n{k}" for k, node in enumerate(graph.nodes)}
     lines = [
         "digraph {",
-        f"    graph [rankdir={graph.direction}, label={_quoted(graph.title)}, labelloc=t, labeljust=l, "
+        f"    graph [rankdir={graph.direction}, label=<{_dot_label(graph)}>, labelloc=t, labeljust=l, "
         'fontname="Helvetica", fontsize=15, nodesep=0.28, ranksep=0.42, bgcolor="white", pad=0.2]',
         '    node [fontname="Helvetica", fontsize=11, penwidth=1.3, margin="0.12,0.06", height=0.3]',
         '    edge [fontname="Helvetica", fontsize=10, arrowsize=0.7]',
@@ -125,6 +125,29 @@ def dot_text(graph: Content) -> str:
         lines.append(f"    {names[edge.source]} -> {names[edge.target]} [{', '.join(shown)}]")
     lines += _dot_ranks(graph, names)
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _dot_label(graph: Content) -> str:
+    """Return the title with the legend below it."""
+    styles, kinds = {node.style for node in graph.nodes}, {edge.style for edge in graph.edges}
+    marks = [("■", s.light.line, s.label) for name, s in graph.styles.items() if name in styles and s.label]
+    lines = [("╌" if x.dashed else "━", x.light, x.label) for name, x in graph.lines.items() if name in kinds]
+    rows = [marks[k : k + 5] for k in range(0, len(marks), 5)] + [
+        lines[k : k + 4] for k in range(0, len(lines), 4)
+    ]
+    small = [
+        "   ".join(f'<FONT COLOR="{color}">{mark}</FONT> {_html(text)}' for mark, color, text in row if text)
+        for row in rows
+    ]
+    if graph.scale:
+        small.append(
+            _html(
+                f"colours: {graph.scale.label}, from {graph.scale.low} (light) to {graph.scale.high} (dark)"
+            )
+        )
+    text = "".join(f'{row}<BR ALIGN="LEFT"/>' for row in small if row)
+    title = f'{_html(graph.title) or " "}<BR ALIGN="LEFT"/>'
+    return f'{title}<FONT POINT-SIZE="10" COLOR="#52606d">{text}</FONT>' if text else title
 
 
 def _dot_ranks(graph: Content, names: dict[str, str]) -> Iterator[str]:
