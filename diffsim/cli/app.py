@@ -1,4 +1,4 @@
-"""The command line: `diffsim list | train | resume | render | plan | bench | explain | check`.
+"""The command line: `diffsim list | train | resume | render | plan | bench | explain | graph | check`.
 
 Whatever a user gets wrong ends in one line on standard error and exit status 2. Taichi and Matplotlib are
 imported only by the commands that need them.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from diffsim.cli import graph
 from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
 from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
@@ -340,4 +341,5 @@ _add("render", _render, [FOLDER, QUIET])
 _add("plan", _plan, [], plan_options)
 _add("bench", _bench, [], bench_options)
 _add("explain", _explain, [], explain_options)
+_add("graph", graph.command, [], graph.graph_options)
 _add("check", _check, EVERY, check_options, small=True)

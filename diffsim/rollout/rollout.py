@@ -38,8 +38,8 @@ class Rollout(Shown, Seeded):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
-    block its memory is freed at the end. What is known without memory (`plan`, `explain`, `lengths`) can be
-    asked of a closed rollout too; all else is an error then.
+    block its memory is freed at the end. What is known without memory (`plan`, `explain`, `graph`, `lengths`)
+    can be asked of a closed rollout too; all else is an error then.
 
     Args:
         simulator: What to run. What its methods and kernels read from Python must stay as it is now: a run

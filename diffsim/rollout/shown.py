@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from diffsim.language.fields import Field
 from diffsim.rollout.frames import Names
+from diffsim.rollout.pictured import Pictured
 from diffsim.rollout.recorded import Recorded
 
 if TYPE_CHECKING:
@@ -26,12 +28,13 @@ def stride_of(steps: int) -> int:
     Where no such number divides the steps, the film ends a little before.
     """
     few, many = 0.7 * _FRAMES, 1.7 * _FRAMES
-    whole = [k for k in range(1, max(1, steps) + 1) if steps % k == 0 and few <= steps / k <= many]
+    strides = range(max(1, math.ceil(steps / many)), math.floor(steps / few) + 1)
+    whole = [k for k in strides if steps % k == 0]
     return min(whole, key=lambda k: abs(np.log(steps / k / _FRAMES)), default=max(1, steps // _FRAMES))
 
 
-class Shown(Recorded):
-    """The part of `Rollout` that draws what it did; every call runs the rollout once."""
+class Shown(Recorded, Pictured):
+    """The part of `Rollout` that draws what it did, which runs it once for every call, and its program."""
 
     steps: int
 
