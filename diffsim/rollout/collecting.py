@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim import _taichi
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.engine import Engine
 from diffsim.language.fields import Field
@@ -35,7 +36,7 @@ class Collecting:
         self._worlds = (worlds,) if worlds > 1 else ()
         self.shapes = {name: self._shape(buffer) for name, buffer in buffers.items()}
         self.dtypes: dict[str, np.dtype[Any]] = {
-            name: np.dtype(engine.storage.arrays(buffer)[0].dtype) for name, buffer in buffers.items()
+            name: np.dtype(_taichi.NUMPY[buffer.dtype]) for name, buffer in buffers.items()
         }
 
     def _shape(self, buffer: Buffer) -> tuple[int, ...]:
