@@ -19,9 +19,7 @@ __all__ = ["grow"]
 _BLOCK = 1 << 21  # bytes that are read back at a time, about
 
 
-def grow(
-    writer: Writer, collecting: Collecting, labels: Mapping[str, Label], seen: Seen, every: int
-) -> None:
+def grow(writer: Writer, collecting: Collecting, labels: Mapping[str, Label], seen: Seen, every: int) -> None:
     """Run a rollout forward and write what fields hold, then what is derived of them.
 
     Args:

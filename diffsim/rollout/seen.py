@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,7 +151,9 @@ class Seen:
         """Return how many frames something that `complete` makes has, from those of all fields by key."""
         one = self.derived.get(name)
         found = [] if one is None else [self._field(item) for item in one.fields if item != "t"]
-        return min((frames[f.key] for f in found if f is not None and f.key in frames), default=max(frames.values()))
+        return min(
+            (frames[f.key] for f in found if f is not None and f.key in frames), default=max(frames.values())
+        )
 
 
 def scene_of(program: Program) -> Seen:

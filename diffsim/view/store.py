@@ -111,13 +111,13 @@ def load(path: str | os.PathLike[str]) -> Contents:
 
 def _save_whole(target: Path, outline: Outline, arrays: Mapping[str, NDArray[Any] | Stored]) -> None:
     text = np.frombuffer(json.dumps(outline.to_plain()).encode(), dtype=np.uint8)
-    entries: dict[str, NDArray[Any]] = {}
+    entries: dict[str, Any] = {_ABOUT: text}
     for name, array in arrays.items():
         entries[f"signal/{name}"] = array.read() if isinstance(array, Stored) else np.asarray(array)
         entries[f"times/{name}"] = outline.labels[name].times
     entries |= {f"still/{name}": array for name, array in outline.stills.items()}
     with replacing(target) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **entries, **{_ABOUT: text})
+        np.savez_compressed(file, **entries)
 
 
 def _load_whole(source: Path) -> Contents:
