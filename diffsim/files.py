@@ -18,8 +18,8 @@ __all__ = [
     "provide_home",
     "remove_stale",
     "replacing",
-    "require_writable",
     "replacing_folder",
+    "require_writable",
     "why_not_writable",
     "write_atomically",
 ]

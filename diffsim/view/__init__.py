@@ -5,6 +5,7 @@ Matplotlib and Pillow are imported when a picture is made, not before.
 
 from diffsim.view.brush import Brush, brushwork
 from diffsim.view.curves import cost_png
+from diffsim.view.exports import export
 from diffsim.view.film import (
     Film,
     color_bar,
@@ -28,6 +29,7 @@ __all__ = [
     "color_bar",
     "compare_png",
     "cost_png",
+    "export",
     "film_file",
     "film_gif",
     "film_video",
