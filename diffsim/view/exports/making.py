@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -86,19 +87,17 @@ class _Maker:
         return None
 
     def _name(self) -> str:
+        """Return what the piece is called: its label, or its kind and what it shows."""
         part = self._part
-        ref = next(
-            (
-                r
-                for a in ("vectors", "values", "positions", "centers")
-                if (r := getattr(part, a, None)) is not None
-            ),
-            None,
+        shown = (
+            ("vectors", "values")
+            if isinstance(part, parts.Grid | parts.Vectors)
+            else ("positions", "centers")
         )
-        if not isinstance(part, parts.Grid | parts.Vectors):
-            ref = getattr(part, "positions", getattr(part, "centers", None))
-        text = part.label or f"{type(part).__name__.lower()}_{ref if isinstance(ref, str) else self._number}"
-        return "".join(c if c.isalnum() or c in "-_" else "_" for c in text)
+        ref = next((found for name in shown if (found := getattr(part, name, None)) is not None), None)
+        known = isinstance(ref, str) and ref in self._frames.labels
+        text = part.label or f"{type(part).__name__.lower()}_{ref if known else self._number}"
+        return re.sub(r"[^\w-]+", "_", text).strip("_")
 
     # ---- points, lines, triangles ----
 

@@ -34,8 +34,8 @@ def write(frames: Frames, path: Path) -> None:
     rows = []
     with series(folder, (".vtu", ".vti")) as temporary:
         for k in range(len(frames)):
-            data = _field_data(frames, others, k)
             for number, piece in enumerate(pieces):
+                data = _field_data(frames, [] if number else others, k)  # once is enough
                 suffix, text = _grid(piece, k, data) if isinstance(piece, Lattice) else _mesh(piece, k, data)
                 name = numbered(piece.name, k, len(frames), suffix)
                 (temporary / name).write_text(text, encoding="utf-8")
