@@ -96,8 +96,11 @@ def load(path: str | os.PathLike[str]) -> Contents:
     source = Path(path)
     if not source.exists():
         raise ConfigError(f"trajectory must be a file, got {source}, which is not there; correct the path")
+    parts = source.suffix.lower() in chunked.ENDINGS
+    if parts:
+        chunked.require_library(source)
     try:
-        if source.suffix.lower() in chunked.ENDINGS:
+        if parts:
             return chunked.reading(source)
         return _load_whole(source)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, EOFError) as error:

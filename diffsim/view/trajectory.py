@@ -62,7 +62,7 @@ class Trajectory(Arrays):
         known = None if times is None else checked_times(times)
         given = dict(units or {})
         self._signals: dict[str, Signal | Stored] = {
-            name: array
+            name: _named(array, name)
             if isinstance(array, Stored)
             else _signal(name, array, known, time_unit, given.pop(name, None))
             for name, array in arrays.items()
@@ -71,7 +71,7 @@ class Trajectory(Arrays):
             raise ConfigError(
                 f"units must be of the arrays {', '.join(arrays)}, got {', '.join(given)}; correct the names"
             )
-        self.stills = {name: np.asarray(array) for name, array in (stills or {}).items()}
+        self.stills = {name: _still(name, array) for name, array in (stills or {}).items()}
         self._scene, self.title = scene, title
 
     def _parts(self) -> dict[str, Signal | Stored]:
@@ -310,6 +310,17 @@ def _signal(
             base, times=when[: len(values)], time_unit="step" if times is None else time_unit
         )
     return labelled(values, dataclasses.replace(known, name=name, unit=known.unit if unit is None else unit))
+
+
+def _named(array: Stored, name: str) -> Stored:
+    return dataclasses.replace(array, label=dataclasses.replace(array.label, name=name))
+
+
+def _still(name: str, array: Any) -> NDArray[Any]:
+    values = np.asarray(array)
+    if values.dtype.kind not in "biuf":
+        raise ConfigError(f"stills must be arrays of numbers, got {name} of {values.dtype}; leave it out")
+    return values
 
 
 def _rebuilt(array: NDArray[Any], label: Label | None) -> NDArray[Any]:
