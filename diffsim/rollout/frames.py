@@ -18,7 +18,7 @@ from diffsim.language.fields import Field, Scratch, State
 from diffsim.language.trace import Program
 from diffsim.rollout.inputs import Inputs
 
-__all__ = ["Ending", "Names", "collect_frames", "named_buffers", "states_of"]
+__all__ = ["Ending", "Names", "named_buffers", "states_of"]
 
 Names = Mapping[str, Field | str] | Iterable[Field | str]
 _TIMED = (State, Scratch, Control)
@@ -144,47 +144,3 @@ def _last_states(engine: Engine) -> dict[str, NDArray[Any]]:
         values = values.reshape((layout.worlds, *field.element_shape))
         found[field.key] = values if layout.worlds > 1 else values[0]
     return found
-
-
-def collect_frames(engine: Engine, buffers: dict[str, Buffer], every: int) -> dict[str, NDArray[Any]]:
-    """Run forward once and return every so many steps of each buffer, time first, then worlds if many.
-
-    Args:
-        engine: What runs.
-        buffers: Of States, Scratches and Controls, under any names.
-        every: Steps between frames.
-    """
-    frames: dict[str, list[NDArray[Any]]] = {name: [] for name in buffers}
-    history = engine.plan.layout.history
-
-    def observe(t0: int, n: int, last: bool) -> None:
-        for name, buffer in buffers.items():
-            if buffer.kind in ("control", "derived"):
-                continue
-            times = range(t0, t0 + n + (1 if last and buffer.kind == "state" else 0))
-            shift = history - 1 if buffer.kind == "state" else 0
-            slots = [t - t0 + shift for t in times if t % every == 0]
-            if slots:
-                stacked = np.stack(engine.storage.arrays(buffer, slots), axis=-1)
-                frames[name].append(np.swapaxes(stacked, 0, 1))
-
-    engine.forward(observe)
-    return {name: _assembled(engine, buffer, frames[name], every) for name, buffer in buffers.items()}
-
-
-def _assembled(engine: Engine, buffer: Buffer, parts: list[NDArray[Any]], every: int) -> NDArray[Any]:
-    field: Field = buffer.source
-    worlds = engine.plan.layout.worlds
-    if buffer.kind == "derived":
-        values = np.stack(engine.storage.arrays(buffer), axis=-1)
-        whole = np.repeat(values[None], engine.plan.steps // every + 1, axis=0)
-    elif buffer.kind == "control":
-        values = np.stack(engine.storage.arrays(buffer), axis=-1)
-        entries = np.arange(0, engine.plan.steps, every) // buffer.every
-        whole = (
-            np.swapaxes(values, 0, 1) if buffer.per_world else np.repeat(values[:, None], worlds, axis=1)
-        )[entries]
-    else:
-        whole = np.concatenate(parts)
-    whole = whole.reshape(whole.shape[: 2 + len(field.shape)] + field.type.shape)
-    return whole if worlds > 1 else whole[:, 0].copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -12,9 +13,12 @@ from diffsim.errors import ConfigError, StateError
 from diffsim.language.fields import Field, State
 from diffsim.language.trace import Program
 from diffsim.options import plain_number
-from diffsim.rollout.frames import Ending, Names, collect_frames, named_buffers, states_of
-from diffsim.rollout.seen import labels_of, scene_of
-from diffsim.view.trajectory import Trajectory, labelled
+from diffsim.rollout.collecting import Collecting
+from diffsim.rollout.frames import Ending, Names, named_buffers, states_of
+from diffsim.rollout.growing import grow
+from diffsim.rollout.seen import Seen, labels_of, scene_of
+from diffsim.view import store
+from diffsim.view.trajectory import Label, Trajectory, labelled
 
 __all__ = ["Recorded"]
 
@@ -53,32 +57,51 @@ class Recorded(ABC):
             raise StateError("lengths must be read after a run, got none yet; call value() first")
         return int(lengths[0]) if self.worlds == 1 else lengths.copy()
 
-    def trajectory(self, field: Names | Field | str | None = None, every: int = 1) -> Any:
+    def trajectory(
+        self,
+        field: Names | Field | str | None = None,
+        every: int = 1,
+        *,
+        to: str | os.PathLike[str] | None = None,
+    ) -> Any:
         """Return what fields held over time.
 
         Args:
             field: A State, Scratch or Control of the simulator, or its key: `"x"`, `"policy.hidden"`. Several
                 of them as `trajectories` takes them. None: all States, and what `Simulator.scene` names.
             every: Steps between frames.
+            to: A file, `x.h5` (extra `hdf5`) or `x.zarr` (extra `zarr`), that grows while the rollout runs,
+                so that a long trajectory never is in memory whole. It takes its place when the run is over;
+                what ends a run early leaves none. None to keep the frames in memory.
 
         Returns:
             For one field a `Signal`, an ndarray with its times and unit: frames at t = 0, every, 2 every, ...
             (a State up to and including `steps`, others below it), shape `(frames, *shape, *components)`;
             with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see `lengths`) a world's States stay
-            as they were then, and its Scratches are zero. Else a `Trajectory` of such arrays, by key.
+            as they were then, and its Scratches are zero. Else a `Trajectory` of such arrays, by key; with
+            `to` always, and it reads from the file what is asked for.
 
         Raises:
-            ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
+            ConfigError: A field has no time axis or is not of this simulator, `every` is not positive, or
+                `to` is no file that can be written.
         """
-        if isinstance(field, str | Field):
+        if isinstance(field, str | Field) and to is None:
             return next(iter(self.trajectories([field], every).values()))
+        seen = Seen(None, self._program)
+        chosen: Any = [field] if isinstance(field, str | Field) else field
+        if field is None:
+            seen = scene_of(self._program)
+            states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
+            chosen = list(dict.fromkeys([*states, *seen.timed]))
         title = type(self._program.simulator).__name__
-        if field is not None:
-            return Trajectory(self.trajectories(field, every), title=title)
-        seen = scene_of(self._program)
-        states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
-        found = seen.complete(self.trajectories(list(dict.fromkeys([*states, *seen.timed])), every), every)
-        return Trajectory(found, stills=seen.stills, scene=seen.scene, title=title)
+        if to is None:
+            found = seen.complete(self.trajectories(chosen, every), every)
+            return Trajectory(found, stills=seen.stills, scene=seen.scene, title=title)
+        store.check_growing(to)
+        collecting, labels = self._collecting(chosen, every)
+        with store.growing(to, title) as writer, self._ending.run(at_end=True):
+            grow(writer, collecting, labels, seen, plain_number(every))
+        return Trajectory.load(to)
 
     def trajectories(self, fields: Names, every: int = 1) -> dict[str, Any]:
         """Return the trajectories of several fields from one run, as a dict; see `trajectory`.
@@ -93,15 +116,22 @@ class Recorded(ABC):
         Raises:
             ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
         """
+        collecting, labels = self._collecting(fields, every)
+        with self._ending.run(at_end=True):
+            found = collecting.gathered()
+        return {name: labelled(array, labels[name]) for name, array in found.items()}
+
+    def _collecting(self, fields: Names, every: int) -> tuple[Collecting, dict[str, Label]]:
+        """Prepare a run that records fields; return it, and what their arrays are."""
         every = plain_number(every)
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
         buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
         self._prepare()
-        with self._ending.run(at_end=True):
-            found = collect_frames(self._engine, buffers, every)
+        collecting = Collecting(self._engine, buffers, every)
         label = labels_of(self._program.simulator, every, self.worlds)
-        return {name: labelled(a, label(name, buffers[name].source, len(a))) for name, a in found.items()}
+        shapes = collecting.shapes
+        return collecting, {name: label(name, b.source, shapes[name][0]) for name, b in buffers.items()}
 
     def final(self, field: State | str | None = None) -> Any:
         """Return what States hold at the end of the last run, in the form that `State.set` takes.

@@ -6,6 +6,7 @@ Matplotlib and Pillow are imported when a picture is made, not before.
 from diffsim.view.brush import Brush, brushwork
 from diffsim.view.curves import cost_png
 from diffsim.view.default import default_scene
+from diffsim.view.exports import export
 from diffsim.view.film import (
     Film,
     color_bar,
@@ -34,6 +35,7 @@ __all__ = [
     "compare_png",
     "cost_png",
     "default_scene",
+    "export",
     "film_file",
     "film_gif",
     "film_video",
