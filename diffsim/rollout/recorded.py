@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from diffsim.engine.engine import Engine
-from diffsim.errors import ConfigError, StateError
+from diffsim.errors import StateError
 from diffsim.language.fields import Field, State
 from diffsim.language.trace import Program
-from diffsim.options import plain_number
-from diffsim.rollout.frames import Ending, Names, collect_frames, named_buffers, states_of
+from diffsim.rollout.frames import Ending, Names, checked_every, collect_frames, named_buffers, states_of
 from diffsim.rollout.seen import labels_of, scene_of
 from diffsim.view.trajectory import Trajectory, labelled
 
@@ -93,9 +92,7 @@ class Recorded(ABC):
         Raises:
             ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
         """
-        every = plain_number(every)
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
+        every = checked_every(every)
         buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
         self._prepare()
         with self._ending.run(at_end=True):
