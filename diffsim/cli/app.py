@@ -1,4 +1,4 @@
-"""The command line: `diffsim list | train | resume | render | plan | bench | explain | check`.
+"""The command line: `diffsim list | train | resume | render | plan | bench | explain | check | play`.
 
 Whatever a user gets wrong ends in one line on standard error and exit status 2. Taichi and Matplotlib are
 imported only by the commands that need them.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
+from diffsim.cli.playing import PLAY
 from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
 from diffsim.cli.words import (
@@ -341,3 +342,4 @@ _add("plan", _plan, [], plan_options)
 _add("bench", _bench, [], bench_options)
 _add("explain", _explain, [], explain_options)
 _add("check", _check, EVERY, check_options, small=True)
+_cli.add_command(PLAY)

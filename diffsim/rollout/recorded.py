@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from diffsim.language.fields import Field, State
 from diffsim.language.trace import Program
 from diffsim.rollout.frames import Ending, Names, checked_every, collect_frames, named_buffers, states_of
 from diffsim.rollout.seen import labels_of, scene_of
+from diffsim.view.adjoints import with_adjoints
 from diffsim.view.trajectory import Trajectory, labelled
 
 __all__ = ["Recorded"]
@@ -52,23 +54,34 @@ class Recorded(ABC):
             raise StateError("lengths must be read after a run, got none yet; call value() first")
         return int(lengths[0]) if self.worlds == 1 else lengths.copy()
 
-    def trajectory(self, field: Names | Field | str | None = None, every: int = 1) -> Any:
+    @abstractmethod
+    def adjoints(self, fields: Field | str | Names | None = None, every: int = 1) -> Any:
+        """Return d cost / d x[t]."""
+
+    def trajectory(
+        self, field: Names | Field | str | None = None, every: int = 1, *, adjoints: bool = False
+    ) -> Any:
         """Return what fields held over time.
 
         Args:
             field: A State, Scratch or Control of the simulator, or its key: `"x"`, `"policy.hidden"`. Several
                 of them as `trajectories` takes them. None: all States, and what `Simulator.scene` names.
             every: Steps between frames.
+            adjoints: Run a gradient too, and put d cost / d x[t] of those that are States of real numbers
+                beside the motion and into its scene; see `adjoints`.
 
         Returns:
             For one field a `Signal`, an ndarray with its times and unit: frames at t = 0, every, 2 every, ...
             (a State up to and including `steps`, others below it), shape `(frames, *shape, *components)`;
             with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see `lengths`) a world's States stay
-            as they were then, and its Scratches are zero. Else a `Trajectory` of such arrays, by key.
+            as they were then, and its Scratches are zero. Else, and with adjoints, a `Trajectory` of such
+            arrays, by key.
 
         Raises:
             ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
         """
+        if adjoints:
+            return self._with_adjoints([field] if isinstance(field, str | Field) else field, every)
         if isinstance(field, str | Field):
             return next(iter(self.trajectories([field], every).values()))
         title = type(self._program.simulator).__name__
@@ -78,6 +91,13 @@ class Recorded(ABC):
         states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
         found = seen.complete(self.trajectories(list(dict.fromkeys([*states, *seen.timed])), every), every)
         return Trajectory(found, stills=seen.stills, scene=seen.scene, title=title)
+
+    def _with_adjoints(self, fields: Names | None, every: int) -> Trajectory:
+        motion, known = self.trajectory(fields, every), self._program.fields
+        given = fields if isinstance(fields, Mapping) else {name: name for name in motion}
+        meant = {name: known[item] if isinstance(item, str) else item for name, item in given.items()}
+        states = {name: f for name, f in meant.items() if isinstance(f, State) and not f.integer}
+        return with_adjoints(motion, self.adjoints(states, every) if states else {})
 
     def trajectories(self, fields: Names, every: int = 1) -> dict[str, Any]:
         """Return the trajectories of several fields from one run, as a dict; see `trajectory`.

@@ -1,4 +1,4 @@
-"""What a window of play does, apart from the window: where sliders are, which frame is shown, what keys mean."""
+"""What a window of play does, apart from the window: where sliders are, what is shown, what keys mean."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Player:
 
     def _refilm(self) -> None:
         """Film the rollout anew, from the frame that is shown on."""
-        from diffsim.view import film_frames
+        from diffsim.view.film import film_frames
 
         self._trouble = self.session.last.trouble
         if self._trouble and self._film is not None:
