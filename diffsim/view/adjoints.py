@@ -152,7 +152,7 @@ def _arrows(signal: Signal, adjoint: Signal, name: str) -> tuple[Vectors, dict[s
         shorter = np.minimum(1.0, 2.0 * usual / np.maximum(lengths, np.finfo(float).tiny))
     ways = np.where(finite[..., None], ways * shorter[..., None], 0.0)
     called = f"down {adjoint.name}"
-    unit = f" {adjoint.unit}" if adjoint.unit else ""
+    unit = f" [{adjoint.unit}]" if adjoint.unit else ""
     label = f"−{adjoint.name}, the way down; longest {longest:.2g}{unit}"
     drawn = labelled(ways, dataclasses.replace(adjoint.label, name=called))
     scale = _LENGTH * _reach(signal) / usual

@@ -50,7 +50,7 @@ def test_points_get_arrows_downhill_with_few_much_longer_than_most(worlds):
     np.testing.assert_allclose(drawn[lengths > 100.0], 2.0 * usual, rtol=0.2)
     assert np.all(drawn[~np.isfinite(lengths)] == 0.0)
     assert vectors.scale * usual == pytest.approx(0.08 * np.ptp(x[..., 0]), rel=1e-2)
-    assert f"longest {np.nanmax(lengths):.2g} 1/m" in vectors.label
+    assert f"longest {np.nanmax(lengths):.2g} [1/m]" in vectors.label
     kept = np.asarray(both["d cost / d x"])
     np.testing.assert_array_equal(kept, a)  # whole, whatever is drawn of it
     assert both.world(0).worlds == 0

@@ -44,11 +44,10 @@ def play(
         say("compiling ...")
     with Problem(settings, snapshot) as problem:
         task, rollout = problem.task, problem.rollout
-        wrt = task.wrt(rollout.sim)
         if snapshot is not None:
-            for leaf in rollout.leaves(wrt):
-                leaf.set(snapshot.best[leaf.key])
-        player = Player(Session(rollout, wrt), films_of(task, rollout), task.title())
+            problem.use(snapshot.best)
+        session = Session(rollout, task.wrt(rollout.sim))
+        player = Player(session, films_of(task, rollout), task.title())
         open_window(player, f"diffsim play {settings.task}", shot)
 
 
