@@ -247,11 +247,10 @@ class Engine:
         Gradients are left on the device, finite or not. Return the cost of each world.
 
         Args:
-            more: The stages, and the memory that they write.
+            more: The stages; the memory that they write is allocated.
             adjoints: Called as `adjoints(t0)` after the adjoints of each segment.
         """
         self._verify(gradients=True)
-        self.storage.allocate(more.buffers)
         key = self.mode, more.key
         if key not in self._extended:
             values = self._executor(self.mode)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
-from diffsim.compiler.ir import Buffer
 from diffsim.engine.chunk import Chunk
 from diffsim.engine.executors import Executor, Fused, Step
 from diffsim.engine.launch import Launcher, brief_launcher
@@ -23,13 +22,11 @@ class Extension:
     """What somebody wants to know of the adjoints of each step.
 
     Attributes:
-        key: What tells it from others: those of one key have equal stages and equal buffers.
-        buffers: The memory that its stages write.
+        key: What tells it from others: those of one key have equal stages, and write the same memory.
         stages: Returns stages with its own among the adjoints.
     """
 
     key: Hashable
-    buffers: tuple[Buffer, ...]
     stages: Callable[[StageSet], StageSet]
 
 

@@ -28,10 +28,9 @@ def measured_backward(engine: Engine) -> tuple[NDArray[np.float64], NDArray[np.f
     Gradients are left on the device, finite or not. Behind the end of a world that ends early are zeros.
     """
     steps, storage = engine.plan.steps, engine.storage
-    norms = norms_buffer(steps)
-    storage.allocate([norms])
+    norms = storage.once(norms_buffer(steps))
     storage.write(norms, np.zeros(()), (norms.components,))  # worlds that end early leave some out
-    measure = Extension("norms", (norms,), partial(measuring, norms=norms))
+    measure = Extension("norms", partial(measuring, norms=norms))
     cost = engine.extended_backward(measure, engine.lookout.measure)
     return cost, norms_of(storage.arrays(norms), steps)
 
@@ -82,6 +81,7 @@ class Recorder:
         """
         engine = self._engine
         worlds = engine.plan.worlds
+        self._records = {state: engine.storage.once(record) for state, record in self._records.items()}
         found = {
             state: np.zeros((self.frames, worlds, *state.shape, state.components), _taichi.NUMPY[state.dtype])
             for state in self._records
@@ -95,7 +95,7 @@ class Recorder:
             self._until = t0
 
         key = "adjoints", self._every, *(state.name for state in self._records)
-        cost = engine.extended_backward(Extension(key, tuple(self._records.values()), self._recording), fetch)
+        cost = engine.extended_backward(Extension(key, self._recording), fetch)
         if np.all(np.isfinite(cost)):
             for state, frames in found.items():
                 self._end(state, frames)
