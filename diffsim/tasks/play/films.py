@@ -26,11 +26,11 @@ def films_of(task: Task, rollout: Rollout) -> dict[str, Callable[[], Film]]:
     """
 
     def gradient() -> Film:
-        from diffsim.view import film_of
+        from diffsim.view.paint.films import films_of as filmed
 
         every = max(1, rollout.steps // _FRAMES)
         seen: Any = rollout.trajectory(None, every, adjoints=True)
-        return film_of(seen.world(0))
+        return filmed([seen.world(0)])[0]
 
     def own() -> Film:
         [film] = task.films([Recording(Path("now.gif"), "", task.record(rollout))])
