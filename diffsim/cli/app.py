@@ -19,6 +19,7 @@ from diffsim.cli.playing import PLAY
 from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
 from diffsim.cli.words import (
+    ADJOINTS,
     EVERY,
     FOLDER,
     NO_PICTURES,
@@ -218,13 +219,17 @@ def _resume(folder: str, quiet: bool, iterations: int | None, no_pictures: bool)
     return _report(resume(Path(folder), progress, iterations, draw=not no_pictures), progress)
 
 
-def _render(folder: str, quiet: bool) -> int:
-    """Draw the pictures of a run anew."""
+def _render(folder: str, quiet: bool, adjoints: bool) -> int:
+    """Draw the pictures of a run anew.
+
+    With --adjoints draw adjoints.gif instead: how the cost depends on what moves, at each moment. Arrows show
+    the way in which pushing a point lowers the cost, colours of a grid are the derivative itself.
+    """
     from diffsim.progress import make_progress
     from diffsim.tasks.runs import render
 
     progress = make_progress(quiet)
-    outcome = render(Path(folder), progress)
+    outcome = render(Path(folder), progress, adjoints)
     progress.say(f"pictures are in {outcome.path}")
     return 0
 
@@ -337,7 +342,7 @@ def _add(
 
 _add("train", _train, TRAIN, train_options)
 _add("resume", _resume, [FOLDER, *flags_of(ResumeOptions), NO_PICTURES, QUIET])
-_add("render", _render, [FOLDER, QUIET])
+_add("render", _render, [FOLDER, ADJOINTS, QUIET])
 _add("plan", _plan, [], plan_options)
 _add("bench", _bench, [], bench_options)
 _add("explain", _explain, [], explain_options)

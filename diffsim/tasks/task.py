@@ -148,6 +148,16 @@ class Task(ABC):
         found: Trajectory = rollout.trajectory(None, every=every).world(self.world(rollout))
         return found
 
+    def gradient(self, rollout: Rollout) -> Trajectory:
+        """Run the rollout and its gradient with the parameters it has; return d cost / d x beside the motion.
+
+        Returns:
+            What `trajectory` returns by default, with adjoints in its scene, in about 60 frames.
+        """
+        every = max(1, rollout.steps // (_FRAMES // 2))
+        found: Trajectory = rollout.trajectory(None, every=every, adjoints=True)
+        return found.world(self.world(rollout) if rollout.worlds > 1 else 0)
+
     def world(self, rollout: Rollout) -> int:
         """Say which of several worlds is looked at; called after a run of them."""
         return 0

@@ -111,6 +111,11 @@ def _parts(
         length = min(_LENGTH * seen, max(_GAPS * _gap(signal), _SHORTEST * seen))
         vectors, drawn = _arrows(length, adjoint, name, wide)
         return [*parts, vectors], drawn
+    if kind == "arrows":
+        own = next((p for p in parts if isinstance(p, Vectors) and p.vectors == name), None)
+        vectors, drawn = _arrows(1.0, adjoint, name, wide)
+        place = {} if own is None else {"origin": own.origin, "spacing": own.spacing}
+        return [*parts, dataclasses.replace(vectors, positions=None, scale=None, **place)], drawn
     return [*parts, Curves(called)], {}
 
 

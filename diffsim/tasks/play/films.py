@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffsim.tasks.task import Recording, Task
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from diffsim.view import Film
 
 __all__ = ["films_of"]
-
-_FRAMES = 60
 
 
 def films_of(task: Task, rollout: Rollout) -> dict[str, Callable[[], Film]]:
@@ -28,9 +26,7 @@ def films_of(task: Task, rollout: Rollout) -> dict[str, Callable[[], Film]]:
     def gradient() -> Film:
         from diffsim.view.paint.films import films_of as filmed
 
-        every = max(1, rollout.steps // _FRAMES)
-        seen: Any = rollout.trajectory(None, every, adjoints=True)
-        return filmed([seen.world(0)])[0]
+        return filmed([task.gradient(rollout)])[0]
 
     def own() -> Film:
         [film] = task.films([Recording(Path("now.gif"), "", task.record(rollout))])
