@@ -1,4 +1,4 @@
-"""The command line: `diffsim list | train | resume | render | plan | bench | explain | graph | check`.
+"""The command line: `diffsim list | train | resume | render | play | plan | bench | explain | graph | check`.
 
 Whatever a user gets wrong ends in one line on standard error and exit status 2. Taichi and Matplotlib are
 imported only by the commands that need them.
@@ -16,9 +16,11 @@ import click
 
 from diffsim.cli import graph
 from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
+from diffsim.cli.playing import PLAY
 from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
 from diffsim.cli.words import (
+    ADJOINTS,
     EVERY,
     FOLDER,
     NO_PICTURES,
@@ -218,13 +220,17 @@ def _resume(folder: str, quiet: bool, iterations: int | None, no_pictures: bool)
     return _report(resume(Path(folder), progress, iterations, draw=not no_pictures), progress)
 
 
-def _render(folder: str, quiet: bool) -> int:
-    """Draw the pictures of a run anew."""
+def _render(folder: str, quiet: bool, adjoints: bool) -> int:
+    """Draw the pictures of a run anew.
+
+    With --adjoints draw adjoints.gif instead: how the cost depends on what moves, at each moment. Arrows show
+    the way in which pushing a point lowers the cost, colours of a grid are the derivative itself.
+    """
     from diffsim.progress import make_progress
     from diffsim.tasks.runs import render
 
     progress = make_progress(quiet)
-    outcome = render(Path(folder), progress)
+    outcome = render(Path(folder), progress, adjoints)
     progress.say(f"pictures are in {outcome.path}")
     return 0
 
@@ -337,9 +343,10 @@ def _add(
 
 _add("train", _train, TRAIN, train_options)
 _add("resume", _resume, [FOLDER, *flags_of(ResumeOptions), NO_PICTURES, QUIET])
-_add("render", _render, [FOLDER, QUIET])
+_add("render", _render, [FOLDER, ADJOINTS, QUIET])
 _add("plan", _plan, [], plan_options)
 _add("bench", _bench, [], bench_options)
 _add("explain", _explain, [], explain_options)
 _add("graph", graph.command, [], graph.graph_options)
 _add("check", _check, EVERY, check_options, small=True)
+_cli.add_command(PLAY)

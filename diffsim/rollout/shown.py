@@ -38,17 +38,18 @@ class Shown(Recorded, Pictured):
 
     steps: int
 
-    def show(self, every: int | None = None, **options: Any) -> Any:
+    def show(self, every: int | None = None, *, adjoints: bool = False, **options: Any) -> Any:
         """Show the rollout: in a notebook as a film in the page, else in a window.
 
         Args:
             every: Steps between frames; None for about 120 frames.
+            adjoints: Show its gradient too, as `animate` does.
             options: As for `Trajectory.show`.
 
         Raises:
             StateError: There is no display.
         """
-        return self.trajectory(None, every or stride_of(self.steps)).show(**options)
+        return self._filmed(every, adjoints).show(**options)
 
     def plot(
         self,
@@ -69,13 +70,23 @@ class Shown(Recorded, Pictured):
         return self.trajectory(chosen, every or max(1, self.steps // _SAMPLES)).plot(path, **options)
 
     def animate(
-        self, path: str | os.PathLike[str] | None = None, every: int | None = None, **options: Any
+        self,
+        path: str | os.PathLike[str] | None = None,
+        every: int | None = None,
+        *,
+        adjoints: bool = False,
+        **options: Any,
     ) -> Any:
         """Film the rollout.
 
         Args:
             path: The film to write: `x.gif`, `x.mp4` or `x.webm` (extra `video`); None for a notebook.
             every: Steps between frames; None for about 120 frames.
+            adjoints: Show its gradient too: arrows on points the way in which pushing them lowers the cost, a
+                grid coloured by its adjoint, and the adjoint's length over time.
             options: As for `Trajectory.animate`.
         """
-        return self.trajectory(None, every or stride_of(self.steps)).animate(path, **options)
+        return self._filmed(every, adjoints).animate(path, **options)
+
+    def _filmed(self, every: int | None, adjoints: bool) -> Any:
+        return self.trajectory(None, every or stride_of(self.steps), adjoints=adjoints)

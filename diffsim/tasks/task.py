@@ -155,6 +155,18 @@ class Task(ABC):
         found: Trajectory = rollout.trajectory(None, every=every).world(self.world(rollout))
         return found
 
+    def gradient(self, rollout: Rollout) -> Trajectory:
+        """Run the rollout and its gradient with the parameters it has; return d cost / d x beside the motion.
+
+        Returns:
+            What `trajectory` returns by default, with adjoints in its scene, in about 60 frames.
+        """
+        from diffsim.rollout.shown import stride_of
+
+        every = 2 * stride_of(rollout.steps)
+        found: Trajectory = rollout.trajectory(None, every=every, adjoints=True).world(self.world(rollout))
+        return found
+
     def world(self, rollout: Rollout) -> int:
         """Say which of several worlds is looked at; called after a run of them."""
         return 0

@@ -110,6 +110,11 @@ class Problem:
         """Copy all that the optimizer needs to go on as if it had not been stopped."""
         return dict(self._run.state())
 
+    def use(self, params: Arrays) -> None:
+        """Set parameters, which the rollout keeps."""
+        for leaf in self.rollout.leaves(self._wrt):
+            leaf.set(params[leaf.key])
+
     def record(self, path: Path, caption: str, params: Arrays) -> Recording:
         """Run the rollout with other parameters, which it keeps.
 
@@ -118,8 +123,7 @@ class Problem:
             caption: A few words to show in it.
             params: The parameters by key.
         """
-        for leaf in self.rollout.leaves(self._wrt):
-            leaf.set(params[leaf.key])
+        self.use(params)
         return Recording(path, caption, self.task.record(self.rollout))
 
     def figures(self, arrays: Mapping[str, NDArray[Any]] | None = None) -> dict[str, float]:
