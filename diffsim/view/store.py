@@ -36,12 +36,14 @@ def write(path: str | os.PathLike[str], about: Mapping[str, Any], arrays: Mappin
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what `write` wrote.
+    """Read what `write` wrote; of the folder of a run the motion with its best parameters.
 
     Raises:
         ConfigError: There is no such file, or it holds something else.
     """
     source = Path(path)
+    if source.suffix != ".zarr" and source.is_dir():
+        source = source / "best.npz"  # of a run
     try:
         with np.load(source, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -118,9 +118,26 @@ class Problem:
             caption: A few words to show in it.
             params: The parameters by key.
         """
+        self.use(params)
+        return Recording(path, caption, self.task.record(self.rollout))
+
+    def use(self, params: Arrays) -> None:
+        """Give the rollout other parameters, by key."""
         for leaf in self.rollout.leaves(self._wrt):
             leaf.set(params[leaf.key])
-        return Recording(path, caption, self.task.record(self.rollout))
+
+    def health(self) -> Any:
+        """Measure how the gradient fares with the parameters as they are; see `Rollout.health`."""
+        return self.rollout.health(self._wrt)
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Say of each parameter what kind it is, its unit and its bounds, by key."""
+        found = {}
+        for leaf in self.rollout.leaves(self._wrt):
+            field = leaf.field
+            bounds = getattr(field, "bounds", None)
+            found[leaf.key] = {"kind": type(field).__name__, "unit": field.unit, "bounds": bounds}
+        return found
 
     def figures(self, arrays: Mapping[str, NDArray[Any]] | None = None) -> dict[str, float]:
         """Compute the figures of merit of a recording; None for one with the parameters as they are."""

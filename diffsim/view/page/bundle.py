@@ -15,8 +15,8 @@ __all__ = ["page", "scripts", "style"]
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([a-z_]+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (function|const|class|let) (\w+)", re.MULTILINE)
 _MARK = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M1 13C5 13 6 "
-    "3 8 3s3 6 7 6' fill='none' stroke='%231b5fc1' stroke-width='2.4'/%3E%3C/svg%3E"
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath "
+    "d='M1 13C5 13 6 3 8 3s3 6 7 6' fill='none' stroke='%231b5fc1' stroke-width='2.4'/%3E%3C/svg%3E"
 )
 
 
@@ -67,7 +67,8 @@ def scripts(entry: str) -> str:
     done: dict[str, str] = {}
     _add(entry, done)
     body = "\n".join(done.values())
-    return f'"use strict";\n(() => {{\n{body}\n${entry}.main(JSON.parse(document.getElementById("data").text));\n}})();\n'
+    begin = f'${entry}.main(JSON.parse(document.getElementById("data").text));'
+    return f'"use strict";\n(() => {{\n{body}\n{begin}\n}})();\n'
 
 
 def _add(name: str, done: dict[str, str]) -> None:

@@ -117,7 +117,9 @@ class _Reader:
             return np.asarray(self.trajectory.stills[name])[None]
         raise _NotDrawable(f"there is no array {name}")
 
-    def channel(self, name: str, change: Callable[[NDArray[Any]], NDArray[Any]], tag: str = "", bits: int = 16) -> Channel:
+    def channel(
+        self, name: str, change: Callable[[NDArray[Any]], NDArray[Any]], tag: str = "", bits: int = 16
+    ) -> Channel:
         """Make the channel of an array, of which `tag` says how it was changed."""
         still = name not in self.trajectory
         return Channel(f"{name}|{tag}", name, still, change, bits)
@@ -155,12 +157,16 @@ def _numbers(count: int, chosen: NDArray[Any] | None = None) -> Callable[[NDArra
     return change
 
 
-def _colored(drawn: Drawn, reader: _Reader, count: int, chosen: NDArray[Any] | None = None, tag: str = "") -> None:
+def _colored(
+    drawn: Drawn, reader: _Reader, count: int, chosen: NDArray[Any] | None = None, tag: str = ""
+) -> None:
     """Add the numbers that colour a part, where there are as many as elements."""
     name = drawn.part.values
     if name is None:
         return
     size = reader.array(name)[0:1].size
+    if chosen is not None and size == len(chosen) != count:  # one for each of those that are shown
+        count, chosen = len(chosen), None
     if len(reader.array(name)) == 0 or size == 0 or size % count:
         drawn.notes.append(f"{name} has not one number for each of {count} elements, and colours nothing")
         return
@@ -218,7 +224,11 @@ def _triangles(part: Triangles, reader: _Reader, keep: Limits) -> Drawn:
 def _corners(drawn: Drawn, reader: _Reader, attribute: str, name: str, width: int, count: int) -> int:
     """Add whole numbers that point to positions; return how many rows of them there are."""
     array = reader.array(name)
-    if array[0:1].size % width or array.dtype.kind == "f" or array.size and not 0 <= array.min() <= array.max() < count:
+    if (
+        array[0:1].size % width
+        or array.dtype.kind == "f"
+        or (array.size and not 0 <= array.min() <= array.max() < count)
+    ):
         raise _NotDrawable(f"{name} must be rows of {width} numbers of positions below {count}")
     drawn.channels[attribute] = reader.channel(name, _rows(width), "corners", bits=0)
     return array[0:1].size // width
@@ -255,7 +265,12 @@ def _grid(part: Grid, reader: _Reader, keep: Limits) -> Drawn:
     origin = np.zeros(axes) if part.origin is None else np.asarray(part.origin, dtype=np.float64)
     kept = tuple(-(-n // s) for n, s in zip(shape, strides, strict=False))
     drawn.more = {
-        "shape": kept, "spacing": spacing, "origin": origin, "contours": part.contours, "level": part.level, "rgb": rgb,
+        "shape": kept,
+        "spacing": spacing,
+        "origin": origin,
+        "contours": part.contours,
+        "level": part.level,
+        "rgb": rgb,
     }
     where = (slice(None), *(slice(None, None, stride) for stride in strides))
 
@@ -301,13 +316,17 @@ def _vectors(part: Vectors, reader: _Reader, keep: Limits) -> Drawn:
         return drawn
     axes = len(shape) - 1
     if axes != width:
-        raise _NotDrawable(f"vectors on a grid must have as many axes as coordinates, and {part.vectors} has shape {shape}")
+        raise _NotDrawable(
+            f"vectors on a grid must have as many axes as coordinates, and {part.vectors} has shape {shape}"
+        )
     strides = tuple(max(1, -(-n // keep.arrows)) for n in shape[:-1])
     spacing = np.broadcast_to(np.asarray(part.spacing, dtype=np.float64), (axes,))
     origin = np.zeros(axes) if part.origin is None else np.asarray(part.origin, dtype=np.float64)
     firsts = [(n - 1) % s // 2 for n, s in zip(shape, strides, strict=False)]
     where = tuple(slice(first, None, s) for first, s in zip(firsts, strides, strict=False))
-    picked = np.stack(np.meshgrid(*(np.arange(n)[w] for n, w in zip(shape, where, strict=False)), indexing="ij"), -1)
+    picked = np.stack(
+        np.meshgrid(*(np.arange(n)[w] for n, w in zip(shape, where, strict=False)), indexing="ij"), -1
+    )
     drawn.more = {"starts": (origin + picked * spacing).reshape(-1, axes), "scale": part.scale}
     drawn.more["gap"] = float(min(np.abs(spacing * strides)))
     drawn.channels["vectors"] = reader.channel(
@@ -328,9 +347,14 @@ def _curves(part: Curves, reader: _Reader, keep: Limits) -> Drawn:
     if size > _CURVES:
         drawn.notes.append(f"{_CURVES} of {size:,} curves of {part.label or part.values} are shown")
     most = min(size, _CURVES)
-    drawn.channels["values"] = reader.channel(part.values, lambda a: a.reshape(len(a), -1)[:, :most], "curves")
+    drawn.channels["values"] = reader.channel(
+        part.values, lambda a: a.reshape(len(a), -1)[:, :most], "curves"
+    )
     names = [str(name) for name in part.names][:most]
-    drawn.more = {"names": names or ([] if most == 1 else [str(k) for k in range(most)]), "source": part.values}
+    drawn.more = {
+        "names": names or ([] if most == 1 else [str(k) for k in range(most)]),
+        "source": part.values,
+    }
     return drawn
 
 

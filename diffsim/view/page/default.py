@@ -11,7 +11,7 @@ _GRID = 4  # samples along each axis, from which on numbers on two axes are a ma
 
 
 def usual_scene(trajectory: Trajectory) -> Scene:
-    """Return points for the first array of positions, else a map of the first grid; curves for small arrays."""
+    """Return points for the first positions, else a map of the first grid; curves for small arrays."""
     space: list[Part] = []
     curves: list[Part] = []
     for name, signal in trajectory.items():

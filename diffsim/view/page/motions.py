@@ -1,4 +1,4 @@
-"""Motions that are looked at side by side, packed: one scene, one scale, as many frames as there is room for."""
+"""Motions side by side, packed: one scene, one scale, as many frames as there is room for."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
         "ground": scene.ground,
         "camera": dataclasses.asdict(scene.camera or Camera()),
         "time_unit": example.time_unit,
-        "parts": [_part(k, drawn, [m.trajectory for m in shown], parts, limits) for k, drawn in enumerate(parts)],
+        "parts": [
+            _part(k, drawn, [m.trajectory for m in shown], parts, limits) for k, drawn in enumerate(parts)
+        ],
         "stills": stills,
         "notes": list(dict.fromkeys(notes)),
         "motions": [
@@ -91,7 +93,9 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
                 "caption": motion.caption,
                 "times": exact(frames.times),
                 "arrays": arrays,
-                "texts": {str(k): frames.texts(d.part.text) for k, d in enumerate(parts) if isinstance(d.part, Text)},
+                "texts": {
+                    str(k): frames.texts(d.part.text) for k, d in enumerate(parts) if isinstance(d.part, Text)
+                },
             }
             for motion, frames, arrays in zip(shown, read, packs, strict=True)
         ],
@@ -126,7 +130,7 @@ class _Frames:
         stills = self.trajectory.stills
         lines = []
         for k in self._chosen:
-            now = {name: array[min(k, len(array) - 1)] for name, array in arrays.items()}
+            now = {name: array[min(int(k), len(array) - 1)] for name, array in arrays.items()}
             try:
                 lines.append(template.format(**stills, **now))
             except (KeyError, IndexError, ValueError, TypeError, AttributeError):
@@ -134,9 +138,7 @@ class _Frames:
         return lines
 
 
-def _fitted(
-    scene: Scene, shown: Sequence[Motion], room: int
-) -> tuple[list[Drawn], list[str], int]:
+def _fitted(scene: Scene, shown: Sequence[Motion], room: int) -> tuple[list[Drawn], list[str], int]:
     """Choose how much of a frame is kept, and each how many-th frame, so that all fits."""
     example = shown[0].trajectory
     most = max(len(m.trajectory.times) for m in shown)
@@ -195,7 +197,9 @@ def _packer(channel: Channel, arrays: Sequence[NDArray[Any]]) -> Callable[[NDArr
     return lambda array: quantised(array, channel.bits, limits)
 
 
-def _part(number: int, drawn: Drawn, trajectories: Sequence[Trajectory], parts: Sequence[Drawn], limits: Any) -> dict[str, Any]:
+def _part(
+    number: int, drawn: Drawn, trajectories: Sequence[Trajectory], parts: Sequence[Drawn], limits: Any
+) -> dict[str, Any]:
     """Describe a part for the page."""
     part = drawn.part
     told = {"number": number, "kind": drawn.kind, "label": part.label, "color": part.color, **drawn.more}
@@ -228,4 +232,3 @@ def _unit(parts: Sequence[Drawn], trajectory: Trajectory) -> str:
                 if unit:
                     return unit
     return ""
-

@@ -47,13 +47,16 @@ class Health:
 
     Attributes:
         name: Of which parameters: `before`, `best`.
-        norms: The length of the adjoint of all States at each step, shape (steps + 1,) or (worlds, steps + 1).
+        norms: The length of the adjoint of all States at each step, shape (steps + 1,), or
+            (worlds, steps + 1).
         text: What to make of it.
+        at: The steps of the norms; empty for 0, 1, 2, ...
     """
 
     name: str
     norms: ArrayLike
     text: str = ""
+    at: ArrayLike = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +108,7 @@ def packed_report(report: Report) -> dict[str, Any]:
         "course": packed_course(report.course),
         "parameters": [packed_parameter(parameter) for parameter in report.parameters],
         "health": [
-            {"name": health.name, "text": health.text, "norms": _thinned(_fastest(health.norms))}
-            for health in report.health
+            {"name": health.name, "text": health.text, "norms": _norms(health)} for health in report.health
         ],
         "plan": dict(report.plan),
         "tables": {name: dict(table) for name, table in report.tables.items()},
@@ -139,15 +141,23 @@ def packed_course(course: Course) -> dict[str, Any]:
     return told
 
 
+def _norms(health: Health) -> dict[str, Any]:
+    if np.size(health.at):
+        return {"at": exact(health.at), "values": exact(np.asarray(health.norms, dtype=np.float64))}
+    return _thinned(_fastest(health.norms))
+
+
 def _fastest(norms: ArrayLike) -> NDArray[np.float64]:
     """Return the row of the world whose adjoints became the largest."""
     rows = np.atleast_2d(np.asarray(norms, dtype=np.float64))
+    if not rows.size:
+        return np.zeros(0)
     largest = [float(np.max(row[np.isfinite(row)], initial=0.0)) for row in rows]
     return np.asarray(rows[int(np.argmax(largest))])
 
 
 def _thinned(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Pack a curve with the places of its samples: the lowest and the highest of each few where it is long."""
+    """Pack a curve with the places of its samples: the lowest and highest of each few where it is long."""
     if len(values) <= _POINTS:
         return {"at": exact(np.arange(len(values))), "values": exact(values)}
     width = math.ceil(2 * len(values) / _POINTS)

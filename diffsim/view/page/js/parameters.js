@@ -40,7 +40,7 @@ function bars(parameter) {
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const width = Math.max(6, Math.min(28, 560 / best.length));
   const y = (value) => 8 + ((high - value) / (high - low || 1)) * 84;
-  const drawing = s("svg", { class: "bars", role: "img", viewBox: `0 0 ${width * best.length + 60} 100`, "aria-label": `${parameter.key} before and after`, style: `max-width:${1.6 * (width * best.length + 60)}px` });
+  const drawing = s("svg", { class: "bars", role: "img", viewBox: `0 0 ${width * best.length + 60} 100`, "aria-label": `${parameter.key} before and after`, style: `width:${width * best.length + 60}px` });
   for (let k = 0; k < best.length; k += 1) {
     const x = 56 + k * width;
     if (Number.isFinite(best[k])) drawing.append(bar(x + 1, y(best[k]), y(0), width - 2, "after", `${k}: ${number(best[k])}, before ${number(first[k])}`));

@@ -12,7 +12,7 @@ import { View } from "./view.js";
 /** The stages of a page: those of several scenes share the scrubber. */
 export class Stages {
   constructor(told) {
-    this.groups = told.map((stage) => new Group(stage));
+    this.groups = told.map((stage) => new Group(stage, told.length > 1));
     this.views = this.groups.flatMap((group) => group.views);
     this.curves = this.groups.flatMap((group) => group.curves);
     const units = new Set(told.map((stage) => stage.time_unit));
@@ -48,7 +48,7 @@ export class Stages {
 
 /** Motions of one scene. */
 class Group {
-  constructor(stage) {
+  constructor(stage, titled) {
     this.stage = stage;
     const there = stage.motions.filter((motion) => motion.times.shape[0]);
     this.camera = stage.dimensions === 3 ? new OrbitCamera(stage.limits, stage.camera) : new FlatCamera(stage.limits);
@@ -56,7 +56,7 @@ class Group {
     this.curves = stage.parts.filter((part) => part.kind === "curves").map((part) => new Signals(stage, part, there));
     this.times = there.map((motion) => new Packed({ ...motion.times, shape: [1, motion.times.shape[0]] }).frame(0));
     this.element = h("div", { class: "group" },
-      stage.title ? h("h3", {}, stage.title) : null,
+      titled && stage.title ? h("h3", {}, stage.title) : null,
       h("div", { class: "views" }, this.views.map((view) => view.element)),
       this.views.length ? h("p", { class: "hint" }, hint(stage)) : null,
       keys(stage),
