@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.view.page.channels import Channel, Drawn
+from diffsim.view.paint.scale import Scale, scale_of
 from diffsim.view.scene import Scene
 from diffsim.view.trajectory import Trajectory
 
-__all__ = ["arrow_scale", "color_limits", "space_limits"]
+__all__ = ["arrow_scale", "color_scale", "space_limits"]
 
 _MARGIN = 0.05
 
@@ -81,10 +82,8 @@ def _reach(drawn: Drawn, trajectory: Trajectory) -> float:
     return largest if drawn.kind == "points" else largest / 2.0
 
 
-def color_limits(
-    drawn: Drawn, parts: Sequence[Drawn], trajectories: Sequence[Trajectory]
-) -> tuple[float, float] | None:
-    """Return the numbers at the ends of a part's colour map; None where it has none.
+def color_scale(drawn: Drawn, parts: Sequence[Drawn], trajectories: Sequence[Trajectory]) -> Scale | None:
+    """Return which colours a part's numbers have; None where they have none.
 
     Grids of one unit share them where none says its own.
     """
@@ -96,7 +95,7 @@ def color_limits(
     if not channels:
         return None
     if drawn.part.limits is not None:
-        return float(drawn.part.limits[0]), float(drawn.part.limits[1])
+        return scale_of(0.0, 0.0, drawn.part.center, drawn.part.limits, full=drawn.kind == "grid")
     if drawn.kind == "grid":
         unit = _unit(drawn, trajectories[0])
         alike = [p for p in parts if p.kind == "grid" and p.part.limits is None and _colors(p)]
@@ -105,11 +104,7 @@ def color_limits(
     ends = [(float(a[f].min()), float(a[f].max())) for a in arrays if (f := np.isfinite(a)).any()]
     low = min((low for low, _ in ends), default=0.0)
     high = max((high for _, high in ends), default=0.0)
-    center = drawn.part.center
-    if center is not None:
-        half = max(abs(low - center), abs(high - center))
-        low, high = center - half, center + half
-    return low, high
+    return scale_of(low, high, drawn.part.center, full=drawn.kind == "grid")
 
 
 def arrow_scale(drawn: Drawn, trajectories: Sequence[Trajectory], limits: Any) -> float:

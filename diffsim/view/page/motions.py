@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.view.default import default_scene
 from diffsim.view.page.channels import Channel, Drawn, Limits, drawn_parts
-from diffsim.view.page.default import usual_scene
-from diffsim.view.page.extent import arrow_scale, color_limits, space_limits
+from diffsim.view.page.extent import arrow_scale, color_scale, space_limits
 from diffsim.view.page.pack import exact, quantised
 from diffsim.view.scene import Camera, Scene, Text
 from diffsim.view.trajectory import Trajectory
@@ -63,7 +63,7 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
     if not shown:
         return None
     example = shown[0].trajectory
-    scene = example.scene or usual_scene(example)
+    scene = example.scene or default_scene(example)
     parts, notes, stride = _fitted(scene, shown, room)
     frames = max(len(m.trajectory.times) for m in shown)
     if stride > 1:
@@ -206,10 +206,10 @@ def _part(
     told["channels"] = {attribute: channel.name for attribute, channel in drawn.channels.items()}
     if drawn.kind == "vectors":
         told["scale"] = arrow_scale(drawn, trajectories, limits)
-    ends = color_limits(drawn, parts, trajectories)
-    if ends is not None:
-        told["low"], told["high"] = ends
-        told["map"] = "sequential" if part.center is None else "diverging"
+    scale = color_scale(drawn, parts, trajectories)
+    if scale is not None:
+        told["low"], told["high"] = scale.low, scale.high
+        told["map"] = "two" if scale.two else "full" if scale.full else "one"
         told["values_unit"] = _unit_of(str(getattr(part, "values", "")), trajectories[0])
     radius = getattr(part, "radius", None)
     if isinstance(radius, int | float) and not isinstance(radius, bool):

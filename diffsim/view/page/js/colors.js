@@ -3,7 +3,6 @@
 import { theme } from "./theme.js";
 
 let tables = {};
-const PARTS = ["#1b5fc1", "#d55e00", "#12876a", "#e69f00", "#a6478a", "#3a9bd0"];
 
 /** Take the colour maps that the page brings: by name red, green, blue, red, ... */
 export function useTables(given) {
@@ -12,7 +11,7 @@ export function useTables(given) {
 
 /** Return the colour of the n-th thing that has none of its own. */
 export function usual(n) {
-  return PARTS[n % PARTS.length];
+  return tables.parts[n % tables.parts.length];
 }
 
 /** Return how many shades a map has. */

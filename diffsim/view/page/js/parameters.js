@@ -89,10 +89,10 @@ function picture(values, [rows, columns], most, label) {
   canvas.style.width = `${Math.round(Math.sqrt(ratio) * 96)}px`;
   canvas.style.height = `${Math.round(96 / Math.sqrt(ratio))}px`;
   const image = new ImageData(columns, rows);
-  const count = shadeCount("diverging");
+  const count = shadeCount("two");
   values.forEach((value, k) => {
     const place = shadeOf(value, -most, most, count);
-    image.data.set(place < 0 ? [128, 128, 128, 255] : [...shade("diverging", place), 255], 4 * k);
+    image.data.set(place < 0 ? [128, 128, 128, 255] : [...shade("two", place), 255], 4 * k);
   });
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;

@@ -2,7 +2,8 @@
 
 import { h, measured } from "./dom.js";
 
-const RATE = 30; // frames a second at speed 1
+const [SHORTEST, LONGEST] = [2, 12]; // seconds that a motion takes at speed 1, which is real time between them
+const RATE = 30; // frames a second where nobody knows how long a step is
 
 export class Player {
   /** Args: the times of the frames in steps of the scrubber, and their unit. */
@@ -29,6 +30,12 @@ export class Player {
       choice.append(h("option", { value, selected: value === 1 }, text));
     }
     return choice;
+  }
+
+  /** Frames a second at speed 1. */
+  get rate() {
+    const end = this.times[this.times.length - 1];
+    return this.unit === "s" ? this.times.length / Math.max(SHORTEST, Math.min(LONGEST, end)) : RATE;
   }
 
   onMove(listener) {
@@ -73,9 +80,9 @@ export class Player {
   tick(now) {
     if (!this.playing) return;
     this.due = this.due === null ? now : this.due;
-    const frames = Math.floor(((now - this.due) / 1000) * RATE * this.speed);
+    const frames = Math.floor(((now - this.due) / 1000) * this.rate * this.speed);
     if (frames > 0) {
-      this.due += (frames * 1000) / (RATE * this.speed);
+      this.due += (frames * 1000) / (this.rate * this.speed);
       const next = this.k + frames;
       this.go(next > this.times.length - 1 ? 0 : next);
     }
