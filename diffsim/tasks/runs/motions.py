@@ -17,13 +17,13 @@ from diffsim.tasks.runs.files import scratch_folder, write
 from diffsim.tasks.runs.folder import RunFolder
 from diffsim.tasks.runs.problem import Problem
 from diffsim.tasks.runs.state import Arrays, Snapshot
+from diffsim.tasks.task import Task
 from diffsim.view.trajectory import Trajectory
 
 __all__ = ["MOTIONS", "TOLD", "fingerprint", "missing_motions", "read_told", "record_motions", "recorded"]
 
 MOTIONS = ("before", "best", "last")
 TOLD = "report.json"
-_FRAMES = 120  # of a motion, about
 _MOST = 48 << 20  # bytes of a motion; of more, fewer frames are kept
 _PATIENCE = 10.0  # seconds that measuring a gradient's health may take
 _POINTS = 2000  # of its curve
@@ -81,7 +81,7 @@ def record_motions(folder: RunFolder, problem: Problem, snapshot: Snapshot, anew
     with scratch_folder(folder.path) as scratch:
         for name in missing:
             problem.use(wanted[name])
-            recorded(problem.rollout).save(scratch / f"{name}.npz")
+            recorded(problem.task, problem.rollout).save(scratch / f"{name}.npz")
             marks[name] = fingerprint(wanted[name])
             if name != "last" and _affordable(problem, snapshot):
                 health[name] = _health(problem)
@@ -101,10 +101,9 @@ def _wanted(snapshot: Snapshot) -> dict[str, Arrays]:
     return {"before": snapshot.first, "best": snapshot.best, "last": snapshot.last}
 
 
-def recorded(rollout: Any, frames: int = _FRAMES) -> Trajectory:
-    """Run a rollout; return States and what its scene shows, in about so many frames of bounded size."""
-    every = max(1, math.ceil(rollout.steps / frames))
-    trajectory: Trajectory = rollout.trajectory(None, every)
+def recorded(task: Task, rollout: Any) -> Trajectory:
+    """Run a rollout and return its motion, of a bounded size."""
+    trajectory = task.trajectory(rollout)
     size = sum(np.asarray(signal).nbytes for signal in trajectory.values())
     if size > _MOST and trajectory.scene is not None:
         trajectory = _seen(trajectory)

@@ -260,7 +260,7 @@ def _grid(part: Grid, reader: _Reader, keep: Limits) -> Drawn:
         raise _NotDrawable(f"a grid must have 2 or 3 axes, and {part.values} has shape {shape}")
     strides = tuple(max(1, -(-n // keep.cells)) for n in shape[:axes])
     if max(strides) > 1:
-        drawn.notes.append(f"of {part.values} each {max(strides)}. sample is shown")
+        drawn.notes.append(f"grids of {' × '.join(map(str, shape[:axes]))} samples are shown with fewer")
     spacing = np.broadcast_to(np.asarray(part.spacing, dtype=np.float64), (axes,)) * strides
     origin = np.zeros(axes) if part.origin is None else np.asarray(part.origin, dtype=np.float64)
     kept = tuple(-(-n // s) for n, s in zip(shape, strides, strict=False))

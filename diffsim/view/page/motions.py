@@ -20,7 +20,7 @@ from diffsim.view.trajectory import Trajectory
 
 __all__ = ["Motion", "packed_stage"]
 
-_FRAMES = 120  # of a motion at most
+_FRAMES = 240  # of a motion at most
 _SMOOTH = 48  # frames that a motion should have before less is left out of each
 _LEVELS = (
     Limits(),
@@ -67,7 +67,7 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
     parts, notes, stride = _fitted(scene, shown, room)
     frames = max(len(m.trajectory.times) for m in shown)
     if stride > 1:
-        notes.append(f"each {stride}. of {frames} recorded frames is shown")
+        notes.append(f"every {_th(stride)} of {frames} recorded frames is shown")
     worlds = motions[0].trajectory.worlds
     if worlds > 1:
         notes.append(f"world 0 of {worlds} is shown")
@@ -81,7 +81,7 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
         "unit": scene.unit or _unit(parts, example),
         "ground": scene.ground,
         "camera": dataclasses.asdict(scene.camera or Camera()),
-        "time_unit": example.time_unit,
+        "time_unit": "steps" if example.time_unit == "step" else example.time_unit,
         "parts": [
             _part(k, drawn, [m.trajectory for m in shown], parts, limits) for k, drawn in enumerate(parts)
         ],
@@ -100,6 +100,10 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
             for motion, frames, arrays in zip(shown, read, packs, strict=True)
         ],
     }
+
+
+def _th(number: int) -> str:
+    return f"{number}{ {2: 'nd', 3: 'rd'}.get(number, 'th') }"
 
 
 def _one_world(trajectory: Trajectory) -> Trajectory:
@@ -214,6 +218,8 @@ def _part(
     radius = getattr(part, "radius", None)
     if isinstance(radius, int | float) and not isinstance(radius, bool):
         told["radius"] = float(radius)
+    if drawn.kind == "grid":
+        told["many"] = sum(p.kind == "grid" and p.more["level"] is None for p in parts) > 1
     if drawn.kind == "curves":
         told["values_unit"] = _unit_of(drawn.more["source"], trajectories[0])
     return told

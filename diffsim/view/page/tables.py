@@ -12,7 +12,7 @@ _SHADES = 96
 
 
 def color_tables() -> dict[str, list[int] | list[str]]:
-    """Return red, green and blue of each shade in a row, 0 to 255, by kind of map; `parts` are plain colours."""
+    """Return red, green and blue of each shade in a row, 0 to 255, by kind of map, and plain colours."""
     places = np.linspace(0.0, 1.0, _SHADES)
     maps = {
         "one": Scale(0.0, 1.0),  # for things on paper, which it never is as bright as

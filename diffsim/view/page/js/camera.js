@@ -71,7 +71,7 @@ export class OrbitCamera extends Camera {
     this.side = unit(cross(this.up, Math.abs(this.up[0]) < 0.9 ? [1, 0, 0] : [0, 0, 1]));
     this.front = cross(this.side, this.up);
     const toward = unit(told.toward);
-    this.home = [
+    this.home = [ // yaw and pitch
       Math.atan2(dot(toward, this.side), dot(toward, this.front)),
       Math.asin(Math.max(-1, Math.min(1, dot(toward, this.up)))),
     ];
@@ -79,7 +79,8 @@ export class OrbitCamera extends Camera {
   }
 
   get aspect() {
-    return 0.85;
+    this.fit({ left: 0, top: 0, width: 1, height: 1 });
+    return Math.max(0.45, Math.min(0.9, this.reach[1] / this.reach[0]));
   }
 
   reset() {
@@ -94,6 +95,15 @@ export class OrbitCamera extends Camera {
     this.changed();
   }
 
+  /** Return the scale at which all of space is seen from where the camera was at first. */
+  whole(area, right, above) {
+    if (!this.reach) {
+      const half = this.limits.map(([low, high]) => (high - low) / 2);
+      this.reach = [right, above].map((axis) => 2 * half.reduce((sum, size, k) => sum + Math.abs(axis[k]) * size, 0) || 1);
+    }
+    return 0.94 * Math.min(area.width / this.reach[0], area.height / this.reach[1]);
+  }
+
   /** Return the directions right, up and away in the picture, the middle of space, and the scale. */
   fit(area) {
     const flat = add(scaled(this.side, Math.sin(this.yaw)), scaled(this.front, Math.cos(this.yaw)));
@@ -101,13 +111,12 @@ export class OrbitCamera extends Camera {
     const right = unit(cross(flat, this.up));
     const above = cross(right, away);
     const middle = this.limits.map(([low, high]) => (low + high) / 2);
-    const size = Math.hypot(...this.limits.map(([low, high]) => high - low)) || 1;
     return {
       right,
       above,
       away,
       middle,
-      scale: (Math.min(area.width, area.height * 1.15) / size) * this.zoom * 1.05,
+      scale: this.whole(area, right, above) * this.zoom,
       left: area.left + area.width * (0.5 + this.shift[0]),
       top: area.top + area.height * (0.5 + this.shift[1]),
     };

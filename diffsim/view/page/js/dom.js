@@ -41,7 +41,13 @@ function power(value, digits) {
 
 /** Write a number with its unit. */
 export function measured(value, unit) {
-  return unit ? `${number(value)} ${unit}` : number(value);
+  return unit ? `${number(value)} ${written(unit)}` : number(value);
+}
+
+/** Write a unit as people do: m/s² for m/s^2, μC for uC. */
+export function written(unit) {
+  const raised = (text) => [...text].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]).join("");
+  return unit.replace(/\^(-?\d+)/g, (all, power) => raised(power)).replace(/\bu(?=[A-Zmsg]\b)/g, "μ");
 }
 
 /** Write a number of bytes. */

@@ -4,6 +4,8 @@ import { css, legible, shade, shadeCount, shadeOf, usual } from "./colors.js";
 import { contours, crossings, filled, pictured } from "./grids.js";
 import { theme } from "./theme.js";
 
+const SMOOTH = 24; // samples along the shorter side from which on a map blends between them
+
 /** How the elements of a part are coloured: all alike, or by their numbers. */
 class Paint {
   constructor(part, values) {
@@ -221,7 +223,8 @@ function flatGrid(pen, part, values) {
     pen.image(finer.picture, finer.origin(origin, spacing), spacing.map((d) => d / finer.by), finer.shape, true);
     return;
   }
-  pen.image(pictured(values, shape, part), origin, spacing, shape, shape[0] * shape[1] > 400);
+  pen.image(pictured(values, shape, part), origin, spacing, shape, Math.min(...shape) >= SMOOTH);
+  if (part.label && part.many) pen.title(part.label, origin[0] - spacing[0] / 2, origin[1] + (shape[1] - 0.5) * spacing[1]);
   if (part.contours) {
     const { places, pairs } = contours(values, shape, part, part.contours);
     const ink = { each: (n, draw) => draw(theme("ink"), Array.from({ length: n }, (_, i) => i)) };

@@ -143,6 +143,14 @@ export class FlatPen {
     this.context.fillText(text, this.x(at[0]), this.y(at[1]));
   }
 
+  /** Write what a map shows over its upper edge. */
+  title(text, x, y) {
+    this.context.fillStyle = theme("ink");
+    this.context.font = "11px system-ui, sans-serif";
+    this.context.textAlign = "left";
+    this.context.fillText(text, this.x(x), this.y(y) - 3);
+  }
+
   /** Draw the axes around what was drawn, with their unit. */
   end(unit) {
     const { context, area } = this;

@@ -3,7 +3,7 @@
 import { FlatCamera, OrbitCamera } from "./camera.js";
 import { Chart } from "./chart.js";
 import { css, legible, shade, shadeCount, usual } from "./colors.js";
-import { h, measured } from "./dom.js";
+import { h, measured, written } from "./dom.js";
 import { Player } from "./player.js";
 import { onTheme, theme } from "./theme.js";
 import { Packed } from "./unpack.js";
@@ -73,10 +73,21 @@ function hint(stage) {
 /** Make the legend: what parts are called, switches for those that may be hidden, and their colour bars. */
 function keys(stage) {
   const list = h("ul", { class: "legend" });
-  const fill = () => list.replaceChildren(...stage.parts.flatMap((part) => keyOf(part)).filter(Boolean));
+  const fill = () => list.replaceChildren(...joined(stage.parts).flatMap((part) => keyOf(part)).filter(Boolean));
   fill();
   onTheme(fill);
   return list;
+}
+
+/** Give parts with one colour map one bar, which names them all. */
+function joined(parts) {
+  const found = [];
+  for (const part of parts) {
+    const same = found.find((other) => other.map && part.map === other.map && part.low === other.low && part.high === other.high);
+    if (!same || part.kind === "curves") found.push({ ...part });
+    else same.label = [same.label, part.label].filter(Boolean).join(", ");
+  }
+  return found;
 }
 
 function keyOf(part) {
@@ -101,7 +112,7 @@ class Signals {
     this.charts = [];
     this.times = [];
     const name = part.channels.values;
-    const upward = `${part.label || "values"}${part.values_unit ? ` [${part.values_unit}]` : ""}`;
+    const upward = `${part.label || "values"}${part.values_unit ? ` [${written(part.values_unit)}]` : ""}`;
     const boxes = motions.map((motion) => {
       const told = motion.arrays[name] || stage.stills[name];
       if (!told) return h("figure", { class: "view" });
