@@ -41,17 +41,26 @@ def compare(folders: tuple[str, ...], out: str | None, quiet: bool) -> int:
     from diffsim.progress import make_progress
     from diffsim.tasks import runs
 
+    page = Path(out if out is not None else "compare.html")
+    _check_comparison(folders, page)
+    runs.write_comparison([Path(folder) for folder in folders], page)
+    make_progress(quiet).say(f"wrote {page}")
+    return 0
+
+
+def _check_comparison(folders: tuple[str, ...], page: Path) -> None:
+    """Refuse what can't be compared, or written.
+
+    Raises:
+        ConfigError: There are too few or too many folders, or the page is no file that can be written.
+    """
     if not 2 <= len(folders) <= _MOST:
         raise ConfigError(
             f"compare must get 2 to {_MOST} run folders, got {len(folders)}; name them one after the other"
         )
-    page = Path(out if out is not None else "compare.html")
     if not page.name or page.is_dir():
         raise ConfigError(f"--out must name a file, got {str(page)!r}; write for example --out compare.html")
     _writable(page.parent, "--out")
-    runs.write_comparison([Path(folder) for folder in folders], page)
-    make_progress(quiet).say(f"wrote {page}")
-    return 0
 
 
 def _writable(folder: Path, what: str) -> None:

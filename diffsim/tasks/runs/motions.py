@@ -17,10 +17,9 @@ from diffsim.tasks.runs.files import scratch_folder, write
 from diffsim.tasks.runs.folder import RunFolder
 from diffsim.tasks.runs.problem import Problem
 from diffsim.tasks.runs.state import Arrays, Snapshot
-from diffsim.tasks.task import Task
 from diffsim.view.trajectory import Trajectory
 
-__all__ = ["MOTIONS", "TOLD", "fingerprint", "missing_motions", "read_told", "record_motions", "recorded"]
+__all__ = ["MOTIONS", "TOLD", "bounded", "fingerprint", "missing_motions", "read_told", "record_motions"]
 
 MOTIONS = ("before", "best", "last")
 TOLD = "report.json"
@@ -81,7 +80,7 @@ def record_motions(folder: RunFolder, problem: Problem, snapshot: Snapshot, anew
     with scratch_folder(folder.path) as scratch:
         for name in missing:
             problem.use(wanted[name])
-            recorded(problem.task, problem.rollout).save(scratch / f"{name}.npz")
+            bounded(problem.motion()).save(scratch / f"{name}.npz")
             marks[name] = fingerprint(wanted[name])
             if name != "last" and _affordable(problem, snapshot):
                 health[name] = _health(problem)
@@ -91,7 +90,6 @@ def record_motions(folder: RunFolder, problem: Problem, snapshot: Snapshot, anew
         "recorded": marks,
         "health": health,
         "parameters": problem.described(),
-        "plan": problem.plan | _plan(problem.rollout.plan),
         "warnings": warnings,
     }
     write(folder.path / TOLD, (json.dumps(content, indent=1) + "\n").encode())
@@ -101,9 +99,8 @@ def _wanted(snapshot: Snapshot) -> dict[str, Arrays]:
     return {"before": snapshot.first, "best": snapshot.best, "last": snapshot.last}
 
 
-def recorded(task: Task, rollout: Any) -> Trajectory:
-    """Run a rollout and return its motion, of a bounded size."""
-    trajectory = task.trajectory(rollout)
+def bounded(trajectory: Trajectory) -> Trajectory:
+    """Return a motion that is small enough for a file of a run: what is seen of it, or fewer frames."""
     size = sum(np.asarray(signal).nbytes for signal in trajectory.values())
     if size > _MOST and trajectory.scene is not None:
         trajectory = _seen(trajectory)
@@ -149,20 +146,3 @@ def _places(values: NDArray[np.float64]) -> NDArray[np.int64]:
     pieces = [(start, np.nan_to_num(values[start : start + width])) for start in starts]
     ends = {start + int(f(piece)) for start, piece in pieces for f in (np.argmin, np.argmax)}
     return np.array(sorted(ends | {0, len(values) - 1}))
-
-
-def _plan(plan: Any) -> dict[str, Any]:
-    """Describe a plan by its numbers."""
-    return {
-        "memory": {name: int(size) for name, size in plan.bytes.items()},
-        "facts": {
-            "mode": plan.mode,
-            "why": plan.reason,
-            "steps": plan.steps,
-            "worlds": plan.worlds,
-            "segments": plan.segments,
-            "window": plan.window,
-            "checkpoints": plan.checkpoints,
-            "forward steps per step of the gradient": round(float(plan.recomputation), 3),
-        },
-    }

@@ -81,7 +81,7 @@ def read_report(path: Path, motions: Sequence[str] = MOTIONS) -> Report:
     course = Course(label=str(told.get("cost_label", "cost")))
     if snapshot and history:
         course = Course(history.costs, history.grad_norms, history.seconds, snapshot.lowest(), course.label)
-    plan = _table(told.get("plan")) or _table(manifest.get("plan"))
+    plan = _table(manifest.get("plan"))
     return Report(
         name=path.resolve().name,
         title=str(told.get("title") or config.get("task", "")),
