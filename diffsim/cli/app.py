@@ -1,4 +1,4 @@
-"""The command line: `diffsim list | train | resume | render | play | plan | bench | explain | graph | check`.
+"""The command line: `diffsim list | train | resume | render | report | compare | play | plan | ...`.
 
 Whatever a user gets wrong ends in one line on standard error and exit status 2. Taichi and Matplotlib are
 imported only by the commands that need them.
@@ -16,6 +16,7 @@ import click
 
 from diffsim.cli import graph
 from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
+from diffsim.cli.looking import COMPARE, REPORT, compare, report
 from diffsim.cli.playing import PLAY
 from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
@@ -344,6 +345,8 @@ def _add(
 _add("train", _train, TRAIN, train_options)
 _add("resume", _resume, [FOLDER, *flags_of(ResumeOptions), NO_PICTURES, QUIET])
 _add("render", _render, [FOLDER, ADJOINTS, QUIET])
+_add("report", report, REPORT)
+_add("compare", compare, COMPARE)
 _add("plan", _plan, [], plan_options)
 _add("bench", _bench, [], bench_options)
 _add("explain", _explain, [], explain_options)

@@ -88,6 +88,7 @@ def _shown(scene: Scene | None, motion: Trajectory, adjoints: Mapping[str, Signa
     if not adjoints:
         return None
     parts = scene.parts if scene is not None else default_scene(motion).parts[::-1]  # the main one comes last
+    kinds: dict[type[Part], str]
     for kinds in ({**_PLACES, Grid: "values", Vectors: "vectors"}, {Curves: "values"}):
         for part in parts:
             name = getattr(part, kinds[type(part)]) if type(part) in kinds else None
@@ -114,7 +115,7 @@ def _parts(
     if kind == "arrows":
         own = next((p for p in parts if isinstance(p, Vectors) and p.vectors == name), None)
         vectors, drawn = _arrows(1.0, adjoint, name, wide)
-        place = {} if own is None else {"origin": own.origin, "spacing": own.spacing}
+        place: dict[str, Any] = {} if own is None else {"origin": own.origin, "spacing": own.spacing}
         return [*parts, dataclasses.replace(vectors, positions=None, scale=None, **place)], drawn
     return [*parts, Curves(called)], {}
 
