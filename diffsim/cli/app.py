@@ -1,4 +1,4 @@
-"""The command line: `diffsim list | train | resume | render | plan | bench | explain | check`.
+"""The command line: `diffsim list | new | train | resume | render | plan | bench | explain | check`.
 
 Whatever a user gets wrong ends in one line on standard error and exit status 2. Taichi and Matplotlib are
 imported only by the commands that need them.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
+from diffsim.cli.project import NEW, new
 from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
 from diffsim.cli.rules import ExplainCommand
@@ -341,6 +342,7 @@ def _add(
     _cli.add_command(made)
 
 
+_add("new", new, NEW)
 _add("train", _train, TRAIN, train_options)
 _add("resume", _resume, [FOLDER, *flags_of(ResumeOptions), NO_PICTURES, QUIET])
 _add("render", _render, [FOLDER, QUIET])
