@@ -68,8 +68,8 @@ def written(folder: str) -> tuple[Path, str]:
             (scratch / file).write_text(text, encoding="utf-8")
         scratch.chmod(0o777 & ~_umask())  # mkdtemp makes it private
         if target.exists():  # empty, and maybe the folder that the user is in
-            for file in scratch.iterdir():
-                os.replace(file, target / file.name)
+            for path in scratch.iterdir():
+                os.replace(path, target / path.name)
         else:
             os.replace(scratch, target)
     except OSError as error:

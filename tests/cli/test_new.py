@@ -89,11 +89,11 @@ def test_an_empty_folder_is_filled(run, tmp_path, monkeypatch):
         ("random", "there is a module random"),
         ("pictures", "there is a module pictures"),
         ("wave", "there is a task of that name"),
-        ("full", "full must be a new or empty folder, got one with files; choose another name"),
+        ("full", "full must be a new or empty folder, got files in it; choose another name"),
         ("file", "file must be a new folder, got a file"),
         ("file/inner", "inner must be a folder that can be made, got: (Not a directory|File exists)"),
         ("", "the name of a project must not be empty"),
-        (".", "the name of a project must be that of a Python module"),
+        (".", "must be a new or empty folder, got files in it"),
     ],
 )
 def test_misuse_is_one_line_and_writes_nothing(run, tmp_path, name, words):
