@@ -126,7 +126,7 @@ def _check_free(target: Path) -> None:
         raise ConfigError(f"{target.name} must be a new folder, got a file; choose another name")
     if target.is_dir() and any(target.iterdir()):
         raise ConfigError(
-            f"{target.name} must be a new or empty folder, got one with files; choose another name"
+            f"{target.name} must be a new or empty folder, got files in it; choose another name"
         )
 
 
