@@ -1,7 +1,7 @@
 """The code blocks of the pages: found, and run as a reader would, one after the other.
 
-Blocks of one page share their names, as the cells of a notebook do; one that is marked `.alone` is a program of
-its own. A block of text behind a block of code is what it prints, but for the digits.
+Blocks of one page share their names, as the cells of a notebook do; one that is marked `.alone` is a program
+of its own. A block of text behind a block of code is what it prints, but for the digits.
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ def simulators() -> str:
     """Return the page of the simulators that come with diffsim."""
     parts = [
         "# Simulators\n",
-        "What comes with diffsim, to import and to build on: `from diffsim.kernels.wave import Wave`. Each is "
-        "read by the same rules as yours; their sources are in `kernels/`.\n",
+        "What comes with diffsim, to import and to build on: `from diffsim.kernels.wave import Wave`. "
+        "Each is read by the same rules as yours; their sources are in `kernels/`.\n",
     ]
     for name in simulator_names():
         module, _, attribute = simulator_target(name).partition(":")

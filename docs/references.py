@@ -1,4 +1,4 @@
-"""Names in inline code become links to the reference: `ds.Rollout`, `Rollout.health`, `ds.optim.Adam(lr=...)`."""
+"""Names in inline code become links to the reference: `ds.Rollout`, `Rollout.health`, `ds.optim.Adam()`."""
 
 from __future__ import annotations
 
