@@ -1,6 +1,6 @@
 """Make the pictures of the README and the pages: robot.png by training robot 1, others by the code beside.
 
-Run: python docs/make_pictures.py [NAME ...], or `make pictures`. A picture of a page is what its blocks write:
+Run: python docs/make_pictures.py [NAME ...], or `make pictures`. A page is drawn by its own blocks:
 the code that a reader sees is the code that drew it.
 """
 
@@ -25,6 +25,8 @@ HERE = Path(__file__).parent
 DRAWN = {
     "pendulum.png": "../README.md",
     "pictures/swarm.gif": "start/own.md",
+    "pictures/rope.gif": "learn/seeing.md",
+    "pictures/drawn.gif": "learn/seeing.md",
 }
 
 
