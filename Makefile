@@ -93,9 +93,8 @@ bench: .venv/.installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch .venv/.installed $@
 
-# Warnings are errors (mkdocs.yml). The page's own notice of its maker's successor is no news of ours.
 docs: .venv/.installed-docs
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@$(BIN)/python docs/build.py # warnings are errors
 	@echo 'open site/index.html'
 
 pictures: .venv/.installed

@@ -64,10 +64,10 @@ def tasks() -> str:
         rule_name = rule.pop("name")
         parts += [
             f"## {name} {{ #{name} }}\n",
-            _prose(kind),
+            _prose(kind).partition("**Args**")[0],
             f"{told}{kind.iterations:,} iterations of {rule_name}"
             + "".join(f", {key} {value}" for key, value in rule.items())
-            + f"; the cost is: {kind.cost_label}.\n",
+            + f". The cost: {kind.cost_label.removeprefix('cost: ')}.\n",
             _table(("option", "", "default"), _own(kind.Config)),
         ]
     return "\n".join(parts)

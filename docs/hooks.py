@@ -27,6 +27,10 @@ ELSEWHERE = {
     "changelog.md": "CHANGELOG.md",
     "robots.md": "kernels/mass_spring/robots/README.md",
 }
+PICTURES = {
+    f"pictures/benchmarks/{path.name}": f"benchmarks/results/{path.name}"
+    for path in sorted((ROOT / "benchmarks/results").glob("*.png"))
+}
 MADE = {
     "reference/command-line.md": command_line,
     "reference/tasks.md": tasks,
@@ -41,6 +45,8 @@ def on_files(files: Any, config: Any) -> Any:
 
     for name, source in ELSEWHERE.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_text(encoding="utf-8")))
+    for name, source in PICTURES.items():
+        files.append(File.generated(config, name, content=(ROOT / source).read_bytes()))
     for name, make in MADE.items():
         files.append(File.generated(config, name, content=make()))
     return files
@@ -60,7 +66,7 @@ def relinked(markdown: str, name: str) -> str:
         name: Its name on the site.
     """
     source = ELSEWHERE.get(name, f"docs/{name}")
-    pages = {path: page for page, path in ELSEWHERE.items()} | {"README.md": "index.md"}
+    pages = {path: page for page, path in (ELSEWHERE | PICTURES).items()} | {"README.md": "index.md"}
 
     def moved(found: re.Match[str]) -> str:
         link = found[2]

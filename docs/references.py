@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import ModuleType
 from typing import Any
 
 import griffe
@@ -32,7 +33,10 @@ def _exists(path: str) -> bool:
         return False
     thing: Any = ds
     for part in (first, *rest):
-        if part.startswith("_"):
+        hidden = (
+            isinstance(thing, ModuleType) and thing is not ds and part not in getattr(thing, "__all__", ())
+        )
+        if part.startswith("_") or hidden:
             return False
         if not hasattr(thing, part):
             return part in getattr(thing, "__annotations__", {})
