@@ -88,7 +88,7 @@ def _shown(scene: Scene | None, motion: Trajectory, adjoints: Mapping[str, Signa
     if not adjoints:
         return None
     parts = scene.parts if scene is not None else default_scene(motion).parts[::-1]  # the main one comes last
-    kinds: dict[type[Part], str]
+    kinds: Mapping[Any, str]
     for kinds in ({**_PLACES, Grid: "values", Vectors: "vectors"}, {Curves: "values"}):
         for part in parts:
             name = getattr(part, kinds[type(part)]) if type(part) in kinds else None
