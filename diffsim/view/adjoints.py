@@ -88,8 +88,9 @@ def _shown(scene: Scene | None, motion: Trajectory, adjoints: Mapping[str, Signa
     if not adjoints:
         return None
     parts = scene.parts if scene is not None else default_scene(motion).parts[::-1]  # the main one comes last
-    kinds: Mapping[Any, str]
-    for kinds in ({**_PLACES, Grid: "values", Vectors: "vectors"}, {Curves: "values"}):
+    first: dict[Any, str] = {**_PLACES, Grid: "values", Vectors: "vectors"}
+    second: dict[Any, str] = {Curves: "values"}
+    for kinds in (first, second):
         for part in parts:
             name = getattr(part, kinds[type(part)]) if type(part) in kinds else None
             if name in adjoints:
