@@ -146,7 +146,7 @@ class _Look:
 
     def __init__(self, scene: Scene, crews: list[Crew]) -> None:
         self._scene = scene
-        self._bars: list[tuple[Scale, str]] = []
+        self._bars: list[tuple[Scale, tuple[str, str]]] = []
         self._stages: dict[int, Stage] = {}
         self._reaches: dict[int, Reach] = {}
         for number in range(len(scene.parts)):
