@@ -295,7 +295,7 @@ class MPM(ds.Part):
             return actuation[..., p.muscle.clip(0)]
 
         for label, color, chosen in (
-            ("liquid", "#5b9bd5", p.liquid),
+            ("liquid", see.WATER, p.liquid),
             ("flesh", "#c9b8a3", ~p.liquid & (p.muscle < 0)),
         ):
             if chosen.any():

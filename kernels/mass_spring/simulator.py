@@ -235,7 +235,7 @@ class MassSpring(ds.Simulator):
 
         commands = ds.scene.Derived(command, self.actuation)
         see, edges = ds.scene, self.robot.springs
-        parts: list[ds.scene.Part] = [see.Points(self._goal(), radius=0.015, color=see.GOAL, label="goal")]
+        parts: list[ds.scene.Part] = [see.Points(self._goal(), radius=0.012, color=see.GOAL, label="goal")]
         if len(bones):
             parts.append(see.Lines(self.x, edges[bones], color=see.BONE))
         if len(muscles):
@@ -250,7 +250,7 @@ class MassSpring(ds.Simulator):
                     label="muscles' commands",
                 )
             )
-        parts.append(see.Points(self.x, only=[self.head], color=see.HEAD, trail=True, label="head"))
+        parts.append(see.Points(self.x, 0.01, only=[self.head], color=see.HEAD, trail=True, label="head"))
         return ds.Scene(parts, ground=self.ground)
 
     def _goal(self) -> Any:
