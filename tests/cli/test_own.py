@@ -69,11 +69,6 @@ class Bare(ds.Simulator):
             self.cost[None] += self.x[t, i] ** 2
 
 
-class Unseen(Ball):
-    def scene(self):
-        return ds.scene.Points("place")
-
-
 class Needs(Ball):
     def __init__(self, cells, speed):
         super().__init__(cells)
