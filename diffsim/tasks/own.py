@@ -195,8 +195,8 @@ def _words(text: str) -> Film:
 
     def draw(axes: Axes, k: int) -> None:
         axes.set_axis_off()
-        told = "\n".join(textwrap.wrap(text, 60))
-        axes.text(0.0, 0.5, told, transform=axes.transAxes, va="center", parse_math=False)
+        told = "\n".join(textwrap.wrap(text, 40))
+        axes.text(0.0, 0.5, told, transform=axes.transAxes, va="center", fontsize=8, parse_math=False)
 
     return Film(draw, ["not drawn"], aspect=0.4)
 
