@@ -304,6 +304,8 @@ class MPM(ds.Part):
         if self.actuation is not None:
             told = see.Derived(command, self.actuation)
             only = np.flatnonzero(p.muscle >= 0)
+            if self.dim == 2:  # around what may be white
+                found.append(see.Points(self.x, radius=1.4 * radius, only=only, color=see.BONE))
             found.append(
                 see.Points(
                     self.x,
