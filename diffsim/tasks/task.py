@@ -179,7 +179,7 @@ class Task(ABC):
         Raises:
             ConfigError: `record` returns something else, so that `films` or `animate` must be overridden.
         """
-        from diffsim.view.paint import films_of
+        from diffsim.view import films_of
         from diffsim.view.trajectory import Trajectory
 
         motions: list[Any] = [recording.arrays for recording in recordings]

@@ -18,6 +18,7 @@ __all__ = [
     "HEAD",
     "INK",
     "QUIET",
+    "WATER",
     "color_map",
     "get_ready",
     "heading",
@@ -34,6 +35,7 @@ BONE = "#9aa5b1"  # passive springs
 EARTH = "#e6dfd3"  # ground
 HEAD = "#f2a900"
 GOAL = "#2a9d5c"
+WATER = "#5b9bd5"
 
 
 def signed_colors() -> LinearSegmentedColormap:

@@ -172,7 +172,9 @@ class _Look:
         if found is None or isinstance(painters[0], CurvesPainter):
             return
         full = isinstance(painters[0], GridPainter)
-        scale = scale_of(float(found.low[0]), float(found.high[0]), part.center, part.limits, full)
+        scale = scale_of(
+            float(found.low[0]), float(found.high[0]), part.center, part.limits, full, part.color
+        )
         for painter in painters:
             painter.scale = scale
         entry = (scale, painters[0].value_label())
