@@ -13,7 +13,7 @@ _CARD = f"border:{_LINE};border-radius:6px;padding:.6em .9em;margin:.3em 0;max-w
 _CELL = "padding:.15em 1.2em .15em 0;text-align:left;vertical-align:top;background:none;border:0"
 _NAME = f"{_CELL};opacity:.7;white-space:nowrap;font-weight:normal"
 _NUMBER = "font-variant-numeric:tabular-nums"
-_TABLE = "border-collapse:collapse;margin:.3em 0;background:none;border:0"
+_TABLE = "border-collapse:collapse;margin:.3em 0;background:none;border:0;color:inherit;font-size:inherit"
 
 
 def card(title: str, *blocks: str) -> str:
@@ -32,9 +32,9 @@ def rows(pairs: Iterable[tuple[str, str]]) -> str:
     """Write names with texts; names that begin with a space stand further in."""
     cells = []
     for name, text in pairs:
-        inward = f"padding-left:{0.5 * (len(name) - len(name.lstrip()))}em;" if name.startswith(" ") else ""
+        inward = f";padding-left:{0.6 * (len(name) - len(name.lstrip())):.1f}em" if name[:1] == " " else ""
         cells.append(
-            f'<tr style="background:none"><th scope="row" style="{inward}{_NAME}">{escape(name.strip())}</th>'
+            f'<tr style="background:none"><th scope="row" style="{_NAME}{inward}">{escape(name.strip())}</th>'
             f'<td style="{_CELL}">{escape(text)}</td></tr>'
         )
     return f'<table style="{_TABLE}">{"".join(cells)}</table>' if cells else ""

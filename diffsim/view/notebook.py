@@ -40,6 +40,8 @@ def html_of(trajectory: Any) -> str:
         span += f", {trajectory.worlds} worlds"
     head = ("array", "frames", "of each", "unit", "range", "over time")
     title = f"Trajectory of {trajectory.title}" if trajectory.title else "Trajectory"
+    if isinstance(trajectory, np.ndarray):
+        title = f"Signal {lines[0][0]}"
     picture = _picture(trajectory) if in_memory and len(times) else ""
     return card(title, paragraph(span, quiet=True), table(head, lines, safe=5) if lines else "", picture)
 

@@ -77,13 +77,14 @@ class GradientHealth:
 
     def _repr_html_(self) -> str:
         norms = np.atleast_2d(self.adjoint_norms)
-        word = "is healthy" if self.ok else "is not healthy"
+        words = ["explodes"] * self.explodes + ["vanishes"] * self.vanishes
+        words += [f"is zero for {', '.join(keys)}" for keys in (self.dead + self.stairs,) if keys]
         mark = None
         if self.truncation is not None:
             mark = (float(max(0, self.steps - self.truncation)), "enough from here on")
         title = "norm of the States' adjoint" + (f", 4 of {len(norms)} worlds" if len(norms) > 4 else "")
         return card(
-            f"The gradient {word}",
+            f"The gradient {' and '.join(words) or 'is healthy'}",
             curves(np.arange(self.steps + 1), list(norms[:4]), title, "step", log=True, mark=mark),
             rows(self._rows()),
         )

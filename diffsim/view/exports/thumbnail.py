@@ -23,7 +23,7 @@ def thumbnail(trajectory: Any) -> str:
     frames = Frames(trajectory)
     k = len(frames) - 1
     seen = [_flat(piece, frames, k) for piece in pieces_of(frames)]
-    every = np.concatenate([places for _, places, _ in seen] or [np.zeros((0, 2))])
+    every = np.concatenate([_reach(*one[:2], k) for one in seen] or [np.zeros((0, 2))])
     every = every[np.isfinite(every).all(axis=1)]
     if not len(every):
         return ""
@@ -57,6 +57,14 @@ def _flat(
         above /= np.linalg.norm(above) or 1.0
         return piece, np.stack([places @ right, places @ above], axis=1), piece.colors(k)
     return piece, places[:, :2], piece.colors(k)
+
+
+def _reach(piece: Piece | Lattice, places: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Return places that have all of a piece between them."""
+    if isinstance(piece, Lattice) or piece.radius is None:
+        return places
+    radius = piece.radius(k)[:, None]
+    return np.concatenate([places - radius, places + radius])
 
 
 def _drawn(
