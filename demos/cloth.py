@@ -211,7 +211,7 @@ class ClothTask(Task):
                 )
             axes.text(left + 0.03, low + 0.03, "\n".join(words), fontsize=7, color=INK)
             _draw_pins(axes, arrays["aim"][0][arrays["pins"]])
-            _draw_wind(axes, config, times[k], np.array([left + 0.06, high - 0.16]))
+            _draw_wind(axes, config, times[k], np.array([left + 0.06, high - 0.2]), high - 0.03)
             axes.set(xlim=(left, right), ylim=(low, high), xlabel="across the picture [m]", ylabel="up [m]")
             axes.set_aspect("equal")
 
@@ -298,11 +298,11 @@ def _draw_pins(axes: Any, pins: NDArray[Any]) -> None:
     axes.annotate("pins", end, (6, 4), textcoords="offset points", fontsize=7, color=INK)
 
 
-def _draw_wind(axes: Any, config: ClothConfig, time: float, start: NDArray[Any]) -> None:
+def _draw_wind(axes: Any, config: ClothConfig, time: float, start: NDArray[Any], high: float) -> None:
     """Draw the wind as an arrow, as long as it blows in a tenth of a second."""
     from diffsim.view.style import QUIET
 
     wind = np.array(config.wind) * (1.0 + config.gust * np.sin(2 * np.pi * config.gust_rate * time))
     end = start + _project(0.1 * wind)[0]
     axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": QUIET, "lw": 1.5})
-    axes.text(start[0], start[1] + 0.06, f"wind {np.linalg.norm(wind):.1f} m/s", fontsize=7, color=QUIET)
+    axes.text(start[0], high, f"wind {np.linalg.norm(wind):.1f} m/s", fontsize=7, color=QUIET, va="top")

@@ -214,17 +214,18 @@ def _vorticity(velocity: Array) -> Array:
 def _draw_flow(axes: Axes, vorticity: Array, solid: Array, size: float) -> None:
     """Draw the vorticity between the channel's walls, and what its colours mean."""
     from diffsim.view import color_bar
-    from diffsim.view.style import EARTH, INK
+    from diffsim.view.style import EARTH, INK, signed_colors
 
     width, height = (n / size for n in vorticity.shape)
     image = axes.imshow(
         np.where(solid < 0.5, vorticity, 0.0).T,
         origin="lower",
         extent=(0.0, width, 0.0, height),
-        cmap="RdBu_r",
+        cmap=signed_colors(),
         vmin=-_BRIGHTEST,
         vmax=_BRIGHTEST,
         interpolation="bilinear",
+        interpolation_stage="data",
     )
     for low, high in ((-_BELOW, 0.0), (height, height + _ABOVE)):
         axes.axhspan(low, high, facecolor=EARTH, edgecolor="none", zorder=3)
@@ -232,7 +233,7 @@ def _draw_flow(axes: Axes, vorticity: Array, solid: Array, size: float) -> None:
         axes.plot((0.0, width), (wall, wall), color=INK, lw=1.2, zorder=4)
     axes.set(xlim=(-_AHEAD, width), ylim=(-_BELOW, height + _ABOVE), xlabel="x [D]", ylabel="y [D]")
     axes.set_aspect("equal")
-    color_bar(axes, image, "vorticity [U/D]")
+    color_bar(axes, image, "vorticity [U/D]", extend="both")
 
 
 def _draw_inflow(axes: Axes, inflow: Array, size: float, color: str, arrows: bool = True) -> None:

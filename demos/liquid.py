@@ -145,7 +145,7 @@ class _Aquarium:
         self._walls(axes)
         self._fish(axes, k, size)
         self._way(axes, k)
-        color_bar(axes, water, "speed of the water [m/s]")
+        color_bar(axes, water, "water's speed [m/s]", extend="max")
 
     def _smooth(self, x: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
         """Average over the particles of each cell."""

@@ -166,7 +166,8 @@ class _Board:
         axes.plot(*rods[: now + 1, -1].T, color=HEAD, lw=2.2, zorder=4, label="the hand's way")
         draw_rods(axes, rods[now], BONE, 5.0)
         aim = self.path[min(now, _STEPS)]
-        axes.plot(*aim, "o", ms=12, mfc="none", mec=GOAL, mew=2.0, zorder=7, label="its place now")
+        axes.plot(*aim, "o", ms=12, mfc="none", mec=GOAL, mew=2.0, zorder=7)
+        axes.plot([], [], "o", ms=5, mfc="none", mec=GOAL, mew=1.4, label="its place now")
         axes.plot(*rods[now, -1], "o", ms=6, color=HEAD, mec=INK, mew=0.8, zorder=8)
         self._torques(axes, now)
         axes.legend(loc="lower left", fontsize=6.5, frameon=False, handlelength=1.6, borderaxespad=0.3)

@@ -259,7 +259,7 @@ def _bars(axes: Axes, probability: NDArray[Any], true: int, left: float, size: f
     """Draw a bar for each class in the square right of the picture, from `left` on."""
     from diffsim.view.style import GOAL, HEAD, INK, QUIET
 
-    x0, wide, pitch = left + 0.2 * size, 0.6 * size, size / len(probability)
+    x0, wide, pitch = left + 0.26 * size, 0.54 * size, size / len(probability)
     answer = int(np.argmax(probability))
     axes.text(left, 1.03 * size, f"the network sees a {answer}", fontsize=7.5, color=INK, va="bottom")
     for k, share in enumerate(probability):

@@ -161,7 +161,7 @@ class WaterRendererTask(Task):
             panels.picture(1, 1, arrays["target"], "to explain, " + labels[last])
             panels.heights(0, 0, arrays["u"][now], high, "waves found")
             shown = panels.heights(1, 0, arrays["hidden"][now], high, "waves hidden")
-            color_bar(axes, shown, "height [mm]")
+            color_bar(axes, shown, "height [mm]", extend="both")
 
         texts = labels + [labels[-1]] * (_HOLD if last else 0)
         stills = sorted({0, round(0.5 * last), last})
@@ -207,7 +207,9 @@ class Panels:
 
     def heights(self, column: int, row: int, u: NDArray[Any], high: float, heading: str) -> Any:
         """Draw heights, shape (n, n), first axis x; the strongest colours stand for `high`."""
-        return self._show(column, row, u.T, heading, cmap="RdBu_r", vmin=-high, vmax=high)
+        from diffsim.view.style import signed_colors
+
+        return self._show(column, row, u.T, heading, cmap=signed_colors(), vmin=-high, vmax=high)
 
     def _show(self, column: int, row: int, image: NDArray[Any], heading: str, **colours: Any) -> Any:
         from diffsim.view.style import INK

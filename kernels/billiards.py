@@ -293,7 +293,7 @@ class Billiards(ds.Simulator):
         edge = np.array([[0.0, 0.0], [c.width, 0.0], [c.width, c.height], [0.0, c.height]])
         rest = [i for i in range(1, self.n_balls) if i != self.target]
         balls = [
-            ("cue ball", [0], "#f4f1e8"),
+            ("cue ball", [0], see.INK),
             ("other balls", rest, see.BONE),
             ("target", [self.target], see.HEAD),
         ]

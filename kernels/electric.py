@@ -330,8 +330,9 @@ class Electric(ds.Simulator):
                 see.Points(self.goal, only=[0], radius=0.025 * s, color=see.GOAL, trail=True, label="target"),
                 see.Points(self.electrodes, values=self.electrode, label="electrodes", **told),
                 see.Points(self.x, radius=0.02 * s, color=see.HEAD, trail=True, label="charges"),
-                see.Vectors(self.force, positions=self.x, color=see.INK, label="force"),
+                see.Vectors(self.force, positions=self.x, color=see.INK, label="force", scale=5.0 * s),
             ],
+            limits=((-0.1 * s, 1.1 * s),) * 2,
             unit="m",
         )
 

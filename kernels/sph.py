@@ -240,9 +240,9 @@ class SPH(ds.Simulator):
 
         vessel = np.array([[0.0, c.height], [0.0, 0.0], [c.width, 0.0], [c.width, c.height]])
         target = np.array([[c.target * c.width, 0.0], [c.target * c.width, c.height]])
-        water = see.Points(self.x, radius=0.5 * c.spacing, values=self.v, label="speed")
+        water = see.Points(self.x, radius=0.6 * c.spacing, values=self.v, label="speed")
         mean = see.Points(
-            see.Derived(middle_of_water, self.x, unit="m"), color=see.INK, label="middle of the water"
+            see.Derived(middle_of_water, self.x, unit="m"), color=see.HEAD, label="middle of the water"
         )
         return ds.Scene(
             [
@@ -250,6 +250,6 @@ class SPH(ds.Simulator):
                 water,
                 mean,
                 see.Lines(vessel, color=see.INK, width=2.5),
-                see.Curves(self.push, names=("x", "y"), label="acceleration of the vessel"),
+                see.Curves(self.push, names=("x", "y"), label="push"),
             ]
         )

@@ -16,9 +16,10 @@ from diffsim.errors import ConfigError, StateError
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Scratch, State
 from diffsim.language.trace import Program
+from diffsim.options import plain_number
 from diffsim.rollout.inputs import Inputs
 
-__all__ = ["Ending", "Names", "named_buffers", "states_of"]
+__all__ = ["Ending", "Names", "checked_every", "named_buffers", "states_of"]
 
 Names = Mapping[str, Field | str] | Iterable[Field | str]
 _TIMED = (State, Scratch, Control)
@@ -54,6 +55,18 @@ def states_of(program: Program, field: Any) -> list[State]:
     if field is None:
         return [f for f in program.fields.values() if isinstance(f, State)]
     return [_timed(program, field, "final", (State,))]
+
+
+def checked_every(every: Any) -> int:
+    """Return the steps between frames that a user asks for.
+
+    Raises:
+        ConfigError: It is not a positive integer.
+    """
+    every = plain_number(every)
+    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
+    return every
 
 
 def _timed(program: Program, item: Any, what: str, kinds: tuple[type, ...]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,12 @@ from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
 from diffsim.language.fields import Field, State
 from diffsim.language.trace import Program
-from diffsim.options import plain_number
 from diffsim.rollout.collecting import Collecting
-from diffsim.rollout.frames import Ending, Names, named_buffers, states_of
+from diffsim.rollout.frames import Ending, Names, checked_every, named_buffers, states_of
 from diffsim.rollout.growing import grow
 from diffsim.rollout.seen import Seen, labels_of, scene_of
 from diffsim.view import store
+from diffsim.view.adjoints import with_adjoints
 from diffsim.view.trajectory import Label, Trajectory, labelled
 
 __all__ = ["Recorded"]
@@ -57,11 +58,16 @@ class Recorded(ABC):
             raise StateError("lengths must be read after a run, got none yet; call value() first")
         return int(lengths[0]) if self.worlds == 1 else lengths.copy()
 
+    @abstractmethod
+    def adjoints(self, fields: Field | str | Names | None = None, every: int = 1) -> Any:
+        """Return d cost / d x[t]."""
+
     def trajectory(
         self,
         field: Names | Field | str | None = None,
         every: int = 1,
         *,
+        adjoints: bool = False,
         to: str | os.PathLike[str] | None = None,
     ) -> Any:
         """Return what fields held over time.
@@ -70,6 +76,8 @@ class Recorded(ABC):
             field: A State, Scratch or Control of the simulator, or its key: `"x"`, `"policy.hidden"`. Several
                 of them as `trajectories` takes them. None: all States, and what `Simulator.scene` names.
             every: Steps between frames.
+            adjoints: Run a gradient too, and put d cost / d x[t] of those that are States of real numbers
+                beside the motion and into its scene; see `adjoints`.
             to: A file, `x.h5` (extra `hdf5`) or `x.zarr` (extra `zarr`), that grows while the rollout runs,
                 so that a long trajectory never is in memory whole. It takes its place when the run is over;
                 what ends a run early leaves none. None to keep the frames in memory.
@@ -78,13 +86,17 @@ class Recorded(ABC):
             For one field a `Signal`, an ndarray with its times and unit: frames at t = 0, every, 2 every, ...
             (a State up to and including `steps`, others below it), shape `(frames, *shape, *components)`;
             with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see `lengths`) a world's States stay
-            as they were then, and its Scratches are zero. Else a `Trajectory` of such arrays, by key; with
-            `to` always, and it reads from the file what is asked for.
+            as they were then, and its Scratches are zero. Else, and with adjoints, a `Trajectory` of such
+            arrays, by key; with `to` always, and it reads from the file what is asked for.
 
         Raises:
             ConfigError: A field has no time axis or is not of this simulator, `every` is not positive, or
                 `to` is no file that can be written.
         """
+        if adjoints and to is not None:
+            raise ConfigError("to must be left out with adjoints, got both; record the adjoints apart")
+        if adjoints:
+            return self._with_adjoints([field] if isinstance(field, str | Field) else field, every)
         if isinstance(field, str | Field) and to is None:
             return next(iter(self.trajectories([field], every).values()))
         seen = Seen(None, self._program)
@@ -100,8 +112,15 @@ class Recorded(ABC):
         store.check_growing(to)
         collecting, labels = self._collecting(chosen, every)
         with store.growing(to, title) as writer, self._ending.run(at_end=True):
-            grow(writer, collecting, labels, seen, plain_number(every))
+            grow(writer, collecting, labels, seen, checked_every(every))
         return Trajectory.load(to)
+
+    def _with_adjoints(self, fields: Names | None, every: int) -> Trajectory:
+        motion, known = self.trajectory(fields, every), self._program.fields
+        given = fields if isinstance(fields, Mapping) else {name: name for name in motion}
+        meant = {name: known.get(item) if isinstance(item, str) else item for name, item in given.items()}
+        states = {name: f for name, f in meant.items() if isinstance(f, State) and not f.integer}
+        return with_adjoints(motion, self.adjoints(states, every) if states else {})
 
     def trajectories(self, fields: Names, every: int = 1) -> dict[str, Any]:
         """Return the trajectories of several fields from one run, as a dict; see `trajectory`.
@@ -123,9 +142,7 @@ class Recorded(ABC):
 
     def _collecting(self, fields: Names, every: int) -> tuple[Collecting, dict[str, Label]]:
         """Prepare a run that records fields; return it, and what their arrays are."""
-        every = plain_number(every)
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
+        every = checked_every(every)
         buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
         self._prepare()
         collecting = Collecting(self._engine, buffers, every)

@@ -8,11 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from numpy.typing import NDArray
-
 from diffsim.errors import ConfigError, DiffsimError
 from diffsim.options import Options, near_miss, option
-from diffsim.tasks.sketch import record, shown, sketches
 from diffsim.tasks.targets import called, failure, find, lasting
 from diffsim.tasks.task import Recording, Task
 
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     from diffsim.language.simulator import Simulator
     from diffsim.rollout import Rollout
     from diffsim.view import Film
+    from diffsim.view.trajectory import Trajectory
 
 __all__ = ["OwnTask", "task_of"]
 
@@ -148,11 +146,12 @@ class OwnTask(Task):
         """Refuse what cannot be optimised or drawn, before anything is written.
 
         Raises:
-            ConfigError: An option names no such field, or there is nothing to optimise.
+            ConfigError: An option or the scene names no such field, or there is nothing to optimise.
             StateError: The simulator has no cost.
         """
         from diffsim.language.controls import Control
-        from diffsim.language.fields import Param
+        from diffsim.language.fields import Param, State
+        from diffsim.rollout.seen import scene_of
 
         fields = rollout._program.fields.values()
         if not self.config.wrt and not any(isinstance(field, Param | Control) for field in fields):
@@ -162,15 +161,30 @@ class OwnTask(Task):
             )
         rollout._require_cost()
         rollout.leaves(self.wrt(rollout.sim))
-        shown(rollout, self.config.show)
+        states = [key for key, field in rollout._program.fields.items() if isinstance(field, State)]
+        show = self.config.show
+        if show is not None and show not in states:
+            raise ConfigError(
+                f"--show must be one of {', '.join(states)}, got {show!r}; leave it out where unsure"
+            )
+        scene_of(rollout._program)
 
-    def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
-        """Record a State that can be drawn."""
-        return record(rollout, self.config.show)
+    def trajectory(self, rollout: Rollout) -> Trajectory:
+        """Record all States and what the scene shows, or the one State to draw."""
+        from diffsim.rollout.shown import stride_of
+
+        if self.config.show is None:
+            return super().trajectory(rollout)
+        found: Trajectory = rollout.trajectory([self.config.show], stride_of(rollout.steps)).world(0)
+        return found
 
     def films(self, recordings: Sequence[Recording]) -> list[Film]:
-        """Draw what was recorded, at one scale."""
-        return sketches([recording.arrays for recording in recordings])
+        """Draw what was recorded, at one scale; say so where there is nothing."""
+        from diffsim.view import Film
+
+        if not all(recording.arrays.keys() for recording in recordings):
+            return [Film(lambda axes, k: axes.set_axis_off(), ["no State to draw"]) for _ in recordings]
+        return super().films(recordings)
 
 
 def _file_of(made: Any) -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from numpy.typing import NDArray
 
 from diffsim import runtime
+from diffsim.errors import ConfigError
 from diffsim.options import Options, option
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "Recording", "Task", "option"]
 
-_FRAMES = 120  # of a trajectory, about
-
 
 @dataclass(frozen=True, eq=False)
 class Recording:
@@ -32,7 +31,7 @@ class Recording:
     Attributes:
         path: The film to write: .gif, .mp4 or .webm.
         caption: A few words to show in the picture.
-        arrays: What `Task.record` returned.
+        arrays: What `Task.record` returned, a `ds.Trajectory` unless the task overrides it.
         progress: Called with the frames drawn and those of the picture; None for nobody.
     """
 
@@ -58,8 +57,10 @@ class Task(ABC):
                 wind: float = option(0.0, "side wind [m/s]", minimum=0.0)
 
             def build(self): return Glider(wind=self.config.wind)
-            def record(self, rollout): return {"x": rollout.trajectory(rollout.sim.x, every=8)}
-            def films(self, recordings): ...  # one diffsim.view.Film for each of them
+            def metrics(self, arrays): return {"height at the end [m]": float(arrays["x"][-1, 1])}
+
+    Pictures follow from the simulator's `scene`, or from what its States are; a task that has better ones
+    overrides `record` and `films`.
 
     A task must be cheap to import (`diffsim list` imports all of them): import the simulator inside `build`.
 
@@ -134,9 +135,13 @@ class Task(ABC):
         """Set what depends on how many worlds there are: `per_world` values. Called once, before any run."""
         return
 
-    @abstractmethod
-    def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
-        """Run the rollout with the parameters it has and return what `animate` needs to draw it."""
+    def record(self, rollout: Rollout) -> Mapping[str, NDArray[Any]]:
+        """Run the rollout with the parameters it has and return what `animate` and `metrics` need, by name.
+
+        Without an override it is `trajectory(rollout)`, which `films` draws by the simulator's scene.
+        """
+        found: Any = self.trajectory(rollout)
+        return found  # type: ignore[no-any-return]
 
     def trajectory(self, rollout: Rollout) -> Trajectory:
         """Run the rollout with the parameters it has and return its motion, for reports and other programs.
@@ -144,8 +149,22 @@ class Task(ABC):
         Returns:
             All States and what `Simulator.scene` shows, of one world, in about 120 frames.
         """
-        every = max(1, rollout.steps // _FRAMES)
+        from diffsim.rollout.shown import stride_of
+
+        every = stride_of(rollout.steps)
         found: Trajectory = rollout.trajectory(None, every=every).world(self.world(rollout))
+        return found
+
+    def gradient(self, rollout: Rollout) -> Trajectory:
+        """Run the rollout and its gradient with the parameters it has; return d cost / d x beside the motion.
+
+        Returns:
+            What `trajectory` returns by default, with adjoints in its scene, in about 60 frames.
+        """
+        from diffsim.rollout.shown import stride_of
+
+        every = 2 * stride_of(rollout.steps)
+        found: Trajectory = rollout.trajectory(None, every=every, adjoints=True).world(self.world(rollout))
         return found
 
     def world(self, rollout: Rollout) -> int:
@@ -155,12 +174,21 @@ class Task(ABC):
     def films(self, recordings: Sequence[Recording]) -> list[Film]:
         """Draw each recording; they come together so that they can share one scale.
 
-        A task that has none overrides `animate`.
+        Without an override they must be trajectories, and are drawn by the simulator's scene.
 
         Raises:
-            NotImplementedError: The task draws in another way.
+            ConfigError: `record` returns something else, so that `films` or `animate` must be overridden.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define films or animate")
+        from diffsim.view.paint import films_of
+        from diffsim.view.trajectory import Trajectory
+
+        motions: list[Any] = [recording.arrays for recording in recordings]
+        if not all(isinstance(motion, Trajectory) for motion in motions):
+            raise ConfigError(
+                f"{type(self).__name__} must draw what its record returns, got no films; define films or "
+                "animate, or let record return a ds.Trajectory"
+            )
+        return films_of(motions)
 
     def target_film(self, recordings: Sequence[Recording]) -> Film | None:
         """Draw what was aimed at, as a further row beside the films; None where these show it."""
@@ -188,7 +216,7 @@ class Task(ABC):
         """
         from diffsim.view import compare_png
 
-        if type(self).films is Task.films:
+        if type(self).films is Task.films and type(self).animate is not Task.animate:
             return
         films = [
             dataclasses.replace(film, caption=recording.caption)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -62,8 +61,8 @@ def _rank(signal: Signal) -> tuple[int, int, int]:
 def default_scene(trajectory: Trajectory) -> Scene:
     """Choose what shows most of a trajectory.
 
-    Particles where there are vectors in a row, coloured by their speed where that is recorded; maps and arrows
-    where there are grids; and the single numbers over time below.
+    Particles where there are vectors in a row, coloured by their speed where that is recorded; maps and
+    arrows where there are grids; and the single numbers over time below.
 
     Args:
         trajectory: What is drawn.
@@ -78,20 +77,15 @@ def default_scene(trajectory: Trajectory) -> Scene:
             f"{', '.join(f'{n} {s}' for n, s in trajectory.shapes.items()) or 'none'}; record some steps"
         )
     first = min(signals, key=_rank)
-    parts: list[Part] = []
-    makers: dict[str, Callable[[Any, list[Any]], list[Part]]] = {
-        "points": _points,
-        "map": _map,
-        "arrows": _arrows,
-    }
-    if kind_of(first) in makers:
-        parts += makers[kind_of(first)](first, signals)
+    maker = {"points": _points, "map": _map, "arrows": _arrows}.get(kind_of(first))
+    parts = [] if maker is None else maker(first, signals)
     shown = {getattr(part, name, None) for part in parts for name in ("positions", "values", "vectors")}
     curves = [s for s in signals if s.name not in shown and _is_curve(s)]
     if not parts and not curves:
         curves = [first]
     parts += [Curves(signal.name) for signal in sorted(curves, key=_rank)[: _MOST // (2 if parts else 1)]]
-    return Scene(tuple(parts), unit=first.unit if kind_of(first) == "points" else "")
+    unit = {"points": first.unit, "map": "cells", "arrows": "cells"}.get(kind_of(first), "")
+    return Scene(tuple(parts), unit=unit)
 
 
 def _is_curve(signal: Signal) -> bool:
@@ -108,12 +102,9 @@ def _points(first: Signal, signals: list[Signal]) -> list[Part]:
     others = [s for s in alike if first.unit and s.unit == first.unit]
     parts += [Points(s.name, label=s.name, color="#9aa5b1") for s in others[:2]]
     colored = rates[0].name if rates and many else None
-    label = "" if not colored else ("speed" if _last(rates[0]) != "speed" else "")
+    label = "speed" if colored else (first.name if others else "")
     trail = not many and not others
-    parts.append(
-        Points(first.name, values=colored, label=label if colored else first.name * bool(others), trail=trail)
-    )
-    return parts
+    return [*parts, Points(first.name, values=colored, label=label, trail=trail)]
 
 
 def _map(first: Signal, signals: list[Signal]) -> list[Part]:

@@ -1,9 +1,23 @@
-"""Looking at a trajectory in one call: curves, a film, a window."""
+"""Looking at a trajectory in one call: curves, a film, a strip of stills, a window."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffsim.errors import ConfigError, StateError
+from diffsim.files import replacing, require_writable
+from diffsim.view.clip import Clip, clip_of
+from diffsim.view.film import Film, compare_png, film_file, frame_drawer
+from diffsim.view.paint.films import films_of
+from diffsim.view.plots import plotted
+from diffsim.view.window import Player, has_display, play
+from diffsim.view.writer import check_film_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,15 +27,39 @@ if TYPE_CHECKING:
 
 __all__ = ["animate", "plot", "show", "still"]
 
-
-def plot(trajectory: Trajectory, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Plot signals over time."""
-    raise NotImplementedError
+_PLOTS = (".png", ".svg", ".pdf")
 
 
-def show(trajectory: Trajectory) -> Any:
-    """Show a trajectory: in a notebook inline, else in a window."""
-    raise NotImplementedError
+def plot(
+    trajectory: Trajectory,
+    path: str | os.PathLike[str] | None = None,
+    names: Sequence[str] | None = None,
+    *,
+    title: str | None = None,
+) -> Figure:
+    """Plot signals over time: a panel for each, at most a dozen curves in one, worlds as thin lines.
+
+    Args:
+        trajectory: What is plotted.
+        path: The picture to write: .png, .svg or .pdf; None for none.
+        names: Which of its arrays; None for all.
+        title: Heading; None for what the trajectory is of.
+
+    Returns:
+        The figure, which notebooks show.
+
+    Raises:
+        ConfigError: The path ends in something else or its folder can't be written to, a name is not known,
+            or there is no finite number.
+        OSError: The file can't be written.
+    """
+    if path is not None:
+        _check_picture(path, _PLOTS)
+    figure = plotted(trajectory, names, trajectory.title if title is None else title)
+    if path is not None:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=Path(path).suffix[1:].lower())
+    return figure
 
 
 def animate(
@@ -32,26 +70,134 @@ def animate(
     fps: float | None = None,
     title: str | None = None,
     caption: str = "",
-) -> Any:
-    """Film a trajectory."""
-    from diffsim.view.film import film_gif
-    from diffsim.view.paint.films import films_of
+    progress: Callable[[int, int], object] | None = None,
+) -> Clip | None:
+    """Film a trajectory by its scene, or by what its arrays suggest.
 
-    film = films_of([trajectory], scene, fps=fps, captions=[caption])[0]
-    film_gif(path, film, trajectory.title if title is None else title)
+    Args:
+        trajectory: What is drawn; of several worlds the first six, side by side.
+        path: The film to write: .gif, .mp4 or .webm (extra `video`); None for one that a notebook plays.
+        scene: How it is drawn; None for its own, or `default_scene`.
+        fps: Frames per second; None for real time where times are in seconds, within 2 to 12 s, else 20.
+        title: Heading; None for what the trajectory is of.
+        caption: A few words for all of it.
+        progress: Called after each frame with the frames drawn and those of the film; None for nobody.
+
+    Returns:
+        For `path=None` a `Clip`, which notebooks play inline.
+
+    Raises:
+        ConfigError: The path ends in something else or its folder can't be written to, there is no frame,
+            nothing is finite, or arrays do not fit the scene.
+        MissingExtraError: A video is asked for, and what encodes it is not installed.
+        OSError: The file can't be written.
+    """
+    if path is not None:
+        check_film_path(path)
+    film, heading = _film(trajectory, scene, fps, title, caption)
+    if path is None:
+        return clip_of(film, heading)
+    film_file(path, film, heading, progress=progress)
+    return None
 
 
 def still(
     trajectory: Trajectory,
     path: str | os.PathLike[str],
     *,
+    frames: int | Sequence[int] | None = None,
     scene: Scene | None = None,
     title: str | None = None,
     caption: str = "",
 ) -> None:
-    """Draw a strip of stills."""
-    from diffsim.view.film import compare_png
-    from diffsim.view.paint.films import films_of
+    """Draw frames of a trajectory side by side.
 
-    film = films_of([trajectory], scene, captions=[caption])[0]
-    compare_png(path, [film], trajectory.title if title is None else title)
+    Args:
+        trajectory: What is drawn.
+        path: The PNG to write.
+        frames: How many, spread evenly, or which; None for four.
+        scene: How it is drawn; None for its own, or `default_scene`.
+        title: Heading; None for what the trajectory is of.
+        caption: A few words for all of it.
+
+    Raises:
+        ConfigError: As for `animate`, or a frame is not there.
+        OSError: The file can't be written.
+    """
+    import dataclasses
+
+    _check_picture(path, (".png",))
+    film, heading = _film(trajectory, scene, None, title, caption)
+    if isinstance(frames, int):
+        last = len(film.labels) - 1
+        frames = sorted({round(k) for k in np.linspace(0, last, max(1, frames))})
+    compare_png(path, [dataclasses.replace(film, stills=frames)], heading)
+
+
+def show(
+    trajectory: Trajectory,
+    *,
+    scene: Scene | None = None,
+    fps: float | None = None,
+    title: str | None = None,
+    window: Callable[[Player, str], bool] | None = None,
+) -> Clip | None:
+    """Show a trajectory: in a notebook as a film in the page, else in a window at its own pace.
+
+    In the window the space bar pauses, the arrows step, and home begins anew.
+
+    Args:
+        trajectory: What is drawn.
+        scene: How it is drawn; None for its own, or `default_scene`.
+        fps: Frames per second; None as for `animate`.
+        title: Heading; None for what the trajectory is of.
+        window: Plays frames in a window until it is closed, and tells whether it could; None for one of
+            Matplotlib's.
+
+    Returns:
+        In a notebook a `Clip`, else None after the window was closed.
+
+    Raises:
+        StateError: There is no display, or nothing that opens windows.
+        ConfigError: As for `animate`.
+    """
+    notebook = _in_notebook()
+    if not notebook and not has_display():
+        raise StateError(
+            "show must run in a notebook or where there is a display, got neither; write a file with "
+            'animate("motion.gif")'
+        )
+    film, heading = _film(trajectory, scene, fps, title, "")
+    if notebook:
+        return clip_of(film, heading)
+    player = Player(len(film.labels), frame_drawer(film, heading), film.fps)
+    if not any(way(player, heading) for way in (window, play) if way is not None):
+        raise StateError(
+            "show must have something that opens windows, got none; install PySide6 or tkinter, or write a "
+            'file with animate("motion.gif")'
+        )
+    return None
+
+
+def _film(
+    trajectory: Trajectory, scene: Scene | None, fps: float | None, title: str | None, caption: str
+) -> tuple[Film, str]:
+    """Return the film of a trajectory and its heading."""
+    film = films_of([trajectory], scene, fps=fps, captions=[caption])[0]
+    return film, trajectory.title if title is None else title
+
+
+def _check_picture(path: str | os.PathLike[str], endings: Sequence[str]) -> None:
+    if Path(path).suffix.lower() not in endings:
+        raise ConfigError(
+            f"path must end in {' or '.join(endings)}, got {os.fspath(path)!r}; the ending tells what to "
+            "write"
+        )
+    require_writable(path)
+
+
+def _in_notebook() -> bool:
+    """Tell whether a notebook's kernel runs this."""
+    known = sys.modules.get("IPython")
+    shell: Any = known.get_ipython() if known is not None else None
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"

@@ -57,8 +57,17 @@ class Palette:
             weight = np.sqrt(counts[others]).astype(np.float32)
             free = _middles(unpacked(seen[others]), weight, fixed, COLORS - len(fixed))
             palette = np.concatenate([fixed, free])
-        index, error = _nearest(unpacked(seen).astype(np.float32), palette.astype(np.float32))
-        return cls(palette, index, error)
+        return cls.near(unpacked(seen), palette)
+
+    @classmethod
+    def near(cls, seen: Bytes, colors: Bytes) -> Palette:
+        """Make a palette of colours that are chosen already.
+
+        Args:
+            seen: The colours of the picture, shape (n, 3).
+            colors: Those chosen, shape (at most 255, 3).
+        """
+        return cls(colors, *_nearest(seen.astype(np.float32), colors.astype(np.float32)))
 
     def packed(self) -> Packed:
         """Return the colours as numbers."""

@@ -89,11 +89,15 @@ def growing(path: str | os.PathLike[str], title: str) -> AbstractContextManager[
 def load(path: str | os.PathLike[str]) -> Contents:
     """Read what `save` wrote: `.npz` at once, others when somebody asks for an array.
 
+    Of the folder of a run it is the motion with its best parameters.
+
     Raises:
         ConfigError: There is no such file, or it holds something else.
         MissingExtraError: What reads such files is not installed.
     """
     source = Path(path)
+    if source.suffix.lower() != ".zarr" and source.is_dir():
+        source = source / "best.npz"  # of a run
     if not source.exists():
         raise ConfigError(f"trajectory must be a file, got {source}, which is not there; correct the path")
     parts = source.suffix.lower() in chunked.ENDINGS

@@ -25,6 +25,7 @@ __all__ = [
     "muscle_shades",
     "new_figure",
     "palette",
+    "signed_colors",
 ]
 
 INK = "#1f2933"  # text, outlines
@@ -35,13 +36,21 @@ HEAD = "#f2a900"
 GOAL = "#2a9d5c"
 
 
-def muscle_colors() -> LinearSegmentedColormap:
-    """Make the diverging map of muscle commands: blue shortens, white rests, red lengthens."""
+def signed_colors() -> LinearSegmentedColormap:
+    """Make the map of numbers with a sign: from dark blue over white to a red that is not as dark.
+
+    Print in grey and eyes that see no red tell its ends apart, which they don't where both are equally dark.
+    """
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list(
-        "muscle", ["#1b5fc1", "#7db1ee", "#ffffff", "#f4948a", "#c8281e"]
+        "signed", ["#143d8a", "#6d9fe0", "#ffffff", "#f7a98a", "#e0522d"]
     )
+
+
+def muscle_colors() -> LinearSegmentedColormap:
+    """Make the diverging map of muscle commands: blue shortens, white rests, red lengthens."""
+    return signed_colors()
 
 
 def muscle_shades(count: int = 64) -> NDArray[np.uint8]:

@@ -343,7 +343,8 @@ class Cloth(ds.Simulator):
         see, pins = ds.scene, np.flatnonzero(self.pinned)
         parts: list[ds.scene.Part] = [see.Triangles(self.x, self.triangles, color="#e0a458", label="cloth")]
         if self.radius > 0.0:
-            parts.append(see.Points(np.array(self.sphere), radius=self.radius, color=see.BONE))
+            # smaller than it is: flat triangles whose corners rest on it cut off some of it
+            parts.append(see.Points(np.array(self.sphere), radius=0.9 * self.radius, color=see.BONE))
         if self.n_frames:
             recorded = see.Derived(self._recorded, "t", self.x, unit="m")
             parts.append(see.Lines(recorded, self.mesh.rim, color=see.GOAL, label="recorded edge"))

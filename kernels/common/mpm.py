@@ -33,6 +33,7 @@ from diffsim.kernels.common.particles import Particles
 
 __all__ = ["MPM", "WALLS", "Walls"]
 
+_SHOWN = 0.62  # of a point's width: its radius in pictures, so that bodies look whole
 _EMPTY = 1e-12  # of a point's mass: a node with less is left alone
 WALLS = ("separate", "slip", "sticky", "friction")
 _SEPARATE, _SLIP, _STICKY, _FRICTION = range(4)
@@ -287,7 +288,7 @@ class MPM(ds.Part):
     def parts(self) -> list[ds.scene.Part]:
         """Describe water, flesh, and muscles coloured by their commands, for `Simulator.scene`."""
         p, see = self.particles, ds.scene
-        radius = 0.5 * p.volume ** (1.0 / self.dim)
+        radius = _SHOWN * p.volume ** (1.0 / self.dim)
         found: list[ds.scene.Part] = []
 
         def command(actuation: Any) -> Any:

@@ -159,5 +159,7 @@ class Elastic(ds.Simulator):
             parts.append(see.Points(np.array(self.goal), color=see.GOAL, label="goal"))
         low, high = (np.array(corner) + self.origin for corner in self.setup.room)
         camera = see.Camera(toward=(-0.4, 0.8, -0.4), up=(0.0, 0.0, 1.0)) if self.dim == 3 else None
+        ground = float(low[-1])
+        low[-1] -= 0.08 * (high[-1] - low[-1])  # for some of the ground
         room = tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
-        return ds.Scene(parts, camera=camera, limits=room, ground=float(low[-1]))
+        return ds.Scene(parts, camera=camera, limits=room, ground=ground)

@@ -235,7 +235,7 @@ class MassSpring(ds.Simulator):
 
         commands = ds.scene.Derived(command, self.actuation)
         see, edges = ds.scene, self.robot.springs
-        parts: list[ds.scene.Part] = [see.Points(self._goal(), color=see.GOAL, label="goal")]
+        parts: list[ds.scene.Part] = [see.Points(self._goal(), radius=0.015, color=see.GOAL, label="goal")]
         if len(bones):
             parts.append(see.Lines(self.x, edges[bones], color=see.BONE))
         if len(muscles):

@@ -288,7 +288,7 @@ class Articulated(ds.Simulator):
         ends = see.Derived(self._ends, self.q, unit="m")
         turning = np.flatnonzero(self.turns)
         sliding = np.flatnonzero(np.logical_not(self.turns))
-        parts: list[ds.scene.Part] = [see.Lines(ends, self._rods(), color="#5a7da0", width=5.0, label="rods")]
+        parts: list[ds.scene.Part] = [see.Lines(ends, self._rods(), color="#5a7da0", width=5.0)]
         if len(sliding):
 
             def sliders(q: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -296,7 +296,7 @@ class Articulated(ds.Simulator):
 
             middles = see.Derived(sliders, self.q, unit="m")
             parts.append(see.Boxes(middles, np.array([0.3, 0.16]) * size, color=see.BONE))
-        parts.append(see.Points(ends, only=turning, radius=0.03 * size, color=see.INK, label="joints"))
+        parts.append(see.Points(ends, only=turning, radius=0.03 * size, color=see.INK))
         return ds.Scene(parts)
 
     def _ends(self, q: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -239,7 +239,7 @@ class Smoke(ds.Simulator):
         flow = see.Derived(_at_centers, self.u_free, self.v_free, unit="m/s")
         parts = [
             see.Grid(self.density, label="smoke", **grid),
-            see.Vectors(flow, label="velocity", color=see.INK, **grid),
+            see.Vectors(flow, label="velocity", color="#d5dbe3", **grid),
         ]
         if self.target.numpy().any():
             aside = (1.06 * self.config.size + half, half)

@@ -135,6 +135,12 @@ MISUSE = [
     ("render nowhere", "run folder must exist"),
     ("render full --no-pictures", "No such option '?--no-pictures"),
     ("explain nothing", "NAME must be one of .*, got 'nothing'"),
+    ("explain RACES", r"NAME must be a task or a rule, got 'RACES'; did you mean RACE\?"),
+    ("explain RULE", "got 'RULE'; diffsim explain --help lists the rules"),
+    (
+        "explain RACE --steps 3",
+        "a rule must be explained alone, got RACE --steps 3; write diffsim explain RACE",
+    ),
     ("check --all --steps 0", "--steps must be a whole number"),
     ("plan", "NAME must be one of"),
     ("plan mass_spring --steps 0", "--steps must be"),
@@ -448,6 +454,7 @@ def test_the_demo_leaves_a_folder_with_pictures(trained: Path) -> None:
 
     assert {path.name for path in trained.iterdir()} == {
         *("config.toml", "history.csv", "params.npz", "state.npz", "manifest.json", "compare.png"),
+        *("before.npz", "best.npz", "last.npz", "report.json"),
         *runs.PICTURES,
     }
     sizes = set()

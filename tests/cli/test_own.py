@@ -107,6 +107,11 @@ def stops():
     raise SystemExit(3)
 
 
+class Unseen(Ball):
+    def scene(self):
+        return ds.scene.Points("place")
+
+
 ready = Ball(4)
 number = 3
 """
@@ -196,7 +201,7 @@ MISUSE = [
     (f"train {B}:Still {LONG}", "must have a step, got Still without one; define step"),
     (
         f"train {B}:HalfTask {LONG}",
-        "HalfTask must define build, record, summary, steps as tasks do, got none",
+        "HalfTask must define build, summary, steps as tasks do, got none",
     ),
     # making it
     (
@@ -238,6 +243,7 @@ MISUSE = [
         f"train {B}:Ball {LONG} --wrt goall",
         "--wrt must name Params, .* of Ball, got 'goall'; it has x, heat, push",
     ),
+    (f"train {B}:Unseen {LONG}", "scene must name fields of Unseen, got 'place'; it has x, heat, push"),
     (f"train {B}:Ball {LONG} --show push", "--show must be one of x, heat, got 'push'; leave it out"),
     (
         f"train {B}:Bare {LONG}",

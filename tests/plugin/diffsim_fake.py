@@ -19,6 +19,7 @@ import diffsim.tasks.runs.problem as problems
 from diffsim.errors import ConfigError, StateError
 from diffsim.tasks import Options, Recording, Task, option
 from diffsim.tasks.runs import Settings, Snapshot
+from diffsim.view.trajectory import Trajectory
 
 
 class FakeTask(Task):
@@ -132,6 +133,19 @@ class FakeProblem:
     def figures(self, arrays: Mapping[str, Any] | None = None) -> dict[str, float]:
         p = self.p if arrays is None else arrays["p"]
         return {"squared length [m]": float(np.square(p).sum())}
+
+    def use(self, params: Any) -> None:
+        self.p = params["policy.w0"].copy()
+
+    def motion(self) -> Trajectory:
+        swing = np.cos(np.arange(4))[:, None] * self.p  # "x" moves as the parameters say
+        return Trajectory({"x": swing}, 0.1 * np.arange(4), units={"x": "m"}, title="Bowl")
+
+    def health(self) -> Any:
+        return SimpleNamespace(adjoint_norms=np.array([1.0, np.nan, 4.0]), __str__=None)
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        return {"policy.w0": {"kind": "Param", "unit": "N", "bounds": None}}
 
     compile_seconds = 0.0
 

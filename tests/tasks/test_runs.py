@@ -28,7 +28,8 @@ from diffsim.tasks.runs.files import scratch_folder, sweep, write
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
 COMMAND = [sys.executable, "-m", "diffsim"]
-FILES = {"config.toml", "history.csv", "params.npz", "state.npz", "manifest.json", *runs.PICTURES}
+PLAIN = {"config.toml", "history.csv", "params.npz", "state.npz", "manifest.json"}
+FILES = {*PLAIN, "before.npz", "best.npz", "last.npz", "report.json", *runs.PICTURES}
 
 
 @pytest.fixture(autouse=True)
@@ -193,12 +194,13 @@ def test_what_compares_comes_before_the_films(tmp_path: Path, monkeypatch: pytes
     assert {"compare.png", "cost.png"} <= there[0], "whole and in place before the first film begins"
     assert told.lines[0] == "compiling ..."
     assert told.lines[1] == "compiling 1 of 2: Bowl.slide"
-    assert told.lines[-5:] == [
+    assert told.lines[-6:] == [
         "drawing ...",
         f"wrote {out / 'compare.png'} and cost.png",
         "drawing before.gif 1 of 1",
         "drawing after.gif 1 of 1",
         f"wrote {out / 'before.gif'} and after.gif",
+        f"wrote {out / 'report.html'}",
     ]
 
 
@@ -230,7 +232,7 @@ def test_a_run_without_pictures_can_be_drawn_later(tmp_path: Path) -> None:
     outcome = runs.train(settings(), out, told, draw=False)
     assert outcome.status == "finished"
     assert set(outcome.metrics) == {"before", "after"}
-    assert {path.name for path in out.iterdir()} == FILES - set(runs.PICTURES)
+    assert {path.name for path in out.iterdir()} == PLAIN
     assert not any("draw" in line or "wrote" in line for line in told.lines)
     assert runs.resume(out, Progress(), draw=False).status == "complete"
     runs.render(out, Progress())

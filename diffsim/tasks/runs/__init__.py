@@ -1,6 +1,7 @@
 """Runs: settings in, a folder of results out, that can be stopped at any moment and go on later."""
 
 from diffsim.tasks.runs.folder import PICTURES, RunFolder, check_new, free_folder
+from diffsim.tasks.runs.reports import read_report, write_comparison, write_report
 from diffsim.tasks.runs.settings import (
     OptimizerOptions,
     RunOptions,
@@ -9,7 +10,7 @@ from diffsim.tasks.runs.settings import (
     resolve_optimizer,
 )
 from diffsim.tasks.runs.state import History, Snapshot
-from diffsim.tasks.runs.training import Outcome, render, resume, train
+from diffsim.tasks.runs.training import Outcome, render, report, resume, train
 
 __all__ = [
     "PICTURES",
@@ -23,8 +24,12 @@ __all__ = [
     "check_new",
     "free_folder",
     "make_optimizer",
+    "read_report",
     "render",
+    "report",
     "resolve_optimizer",
     "resume",
     "train",
+    "write_comparison",
+    "write_report",
 ]

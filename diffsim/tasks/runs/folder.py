@@ -19,7 +19,7 @@ from diffsim.tasks.runs.state import Snapshot
 
 __all__ = ["PICTURES", "RunFolder", "check_new", "free_folder"]
 
-PICTURES = ("before.gif", "after.gif", "cost.png")
+PICTURES = ("before.gif", "after.gif", "cost.png", "report.html")
 
 
 class RunFolder:

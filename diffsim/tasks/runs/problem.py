@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from diffsim.tasks.runs.settings import Settings, make_optimizer
 from diffsim.tasks.runs.state import Arrays, Snapshot
 from diffsim.tasks.task import Recording
+from diffsim.view.trajectory import Trajectory
 
 __all__ = ["Problem"]
 
@@ -57,9 +58,20 @@ class Problem:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """Say how the rollout runs, for the manifest."""
+        """Say how the rollout runs, for the manifest and the report."""
         plan = self.rollout.plan
-        return {"mode": plan.mode, "chunk": plan.chunk, "text": str(plan)}
+        facts = {
+            "mode": plan.mode,
+            "why": plan.reason,
+            "steps": plan.steps,
+            "worlds": plan.worlds,
+            "segments": plan.segments,
+            "window": plan.window,
+            "checkpoints": plan.checkpoints,
+            "forward steps per step of the gradient": round(float(plan.recomputation), 3),
+        }
+        memory = {name: int(size) for name, size in plan.bytes.items()}
+        return {"mode": plan.mode, "chunk": plan.chunk, "text": str(plan), "memory": memory, "facts": facts}
 
     def _between(self, done: int, total: int, phase: str) -> None:
         if self.watch is not None:
@@ -110,6 +122,11 @@ class Problem:
         """Copy all that the optimizer needs to go on as if it had not been stopped."""
         return dict(self._run.state())
 
+    def use(self, params: Arrays) -> None:
+        """Set parameters, which the rollout keeps."""
+        for leaf in self.rollout.leaves(self._wrt):
+            leaf.set(params[leaf.key])
+
     def record(self, path: Path, caption: str, params: Arrays) -> Recording:
         """Run the rollout with other parameters, which it keeps.
 
@@ -118,9 +135,25 @@ class Problem:
             caption: A few words to show in it.
             params: The parameters by key.
         """
-        for leaf in self.rollout.leaves(self._wrt):
-            leaf.set(params[leaf.key])
+        self.use(params)
         return Recording(path, caption, self.task.record(self.rollout))
+
+    def motion(self) -> Trajectory:
+        """Run the rollout with the parameters as they are, and return what there is to see."""
+        return self.task.trajectory(self.rollout)
+
+    def health(self) -> Any:
+        """Measure how the gradient fares with the parameters as they are; see `Rollout.health`."""
+        return self.rollout.health(self._wrt)
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """Say of each parameter what kind it is, its unit and its bounds, by key."""
+        found = {}
+        for leaf in self.rollout.leaves(self._wrt):
+            field = leaf.field
+            bounds = getattr(field, "bounds", None)
+            found[leaf.key] = {"kind": type(field).__name__, "unit": field.unit, "bounds": bounds}
+        return found
 
     def figures(self, arrays: Mapping[str, NDArray[Any]] | None = None) -> dict[str, float]:
         """Compute the figures of merit of a recording; None for one with the parameters as they are."""

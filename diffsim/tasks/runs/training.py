@@ -13,16 +13,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from diffsim.errors import ConfigError
+from diffsim.errors import ConfigError, DiffsimError
 from diffsim.progress import Progress
-from diffsim.tasks.runs import pictures
+from diffsim.tasks.runs import motions, pictures, reports
 from diffsim.tasks.runs import problem as problems
 from diffsim.tasks.runs.folder import RunFolder, check_new
 from diffsim.tasks.runs.settings import Settings
 from diffsim.tasks.runs.state import History, Snapshot
 from diffsim.tasks.runs.stop import StopSignal
 
-__all__ = ["Outcome", "render", "resume", "train"]
+__all__ = ["Outcome", "render", "report", "resume", "train"]
 
 _SAVE_SECONDS = 1.0  # between two saves; what a killed run has to do again
 _SAVE_SHARE = 0.02  # of the time may go into saving, however large the state
@@ -100,8 +100,13 @@ def resume(path: Path, progress: Progress, iterations: int | None = None, draw: 
             return _carry_on(folder, problem, snapshot, progress, draw)
 
 
-def render(path: Path, progress: Progress) -> Outcome:
+def render(path: Path, progress: Progress, adjoints: bool = False) -> Outcome:
     """Draw the pictures of a run anew, from the parameters that it has reached.
+
+    Args:
+        path: The folder.
+        progress: Where to show how far it is.
+        adjoints: Draw d cost / d x beside the motion instead, as `adjoints.gif`.
 
     Raises:
         ConfigError: The folder holds no run, or a file in it is damaged or missing.
@@ -113,9 +118,42 @@ def render(path: Path, progress: Progress) -> Outcome:
                 f"run must have begun before it is drawn, got {path} at its start; diffsim resume {path}"
             )
         with problems.Problem(folder.settings, snapshot) as problem:
-            metrics = _draw(folder, problem, snapshot, progress, True)
+            metrics = {}
+            if adjoints:
+                pictures.draw_adjoints(folder, problem, snapshot, progress)
+            else:
+                metrics = _draw(folder, problem, snapshot, progress, True, anew=True)
+        reports.write_report(path)
         status = "finished" if snapshot.iteration >= folder.settings.run.iterations else "stopped"
         return _outcome(folder, snapshot, status, metrics)
+
+
+def report(path: Path, progress: Progress) -> Path:
+    """Write the report of a run anew, from its folder; only motions that are missing are recorded.
+
+    Args:
+        path: The folder.
+        progress: Where to show how far it is.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigError: The folder holds no run, or a file in it is damaged.
+        DiffsimError: The simulator can't be run, where a motion is missing.
+    """
+    snapshot = reports.read_snapshot(path)
+    if snapshot is None:
+        raise ConfigError(
+            f"run must have begun before it is reported, got {path} at its start; diffsim resume {path}"
+        )
+    if motions.missing_motions(path, snapshot):
+        with RunFolder(path) as folder:
+            snapshot = folder.load() or snapshot
+            progress.say("recording ...")
+            with problems.Problem(folder.settings, snapshot) as problem:
+                motions.record_motions(folder, problem, snapshot)
+    return reports.write_report(path)
 
 
 def _carry_on(
@@ -161,6 +199,8 @@ def _work(
     snapshot.timings["pictures"] = time.perf_counter() - began + meanwhile.seconds
     folder.save(snapshot)
     folder.save_manifest(_manifest(folder, problem, snapshot, "finished") | {"metrics": metrics})
+    if draw:
+        progress.say(f"wrote {reports.write_report(folder.path)}")
     return _outcome(folder, snapshot, "finished", metrics)
 
 
@@ -239,7 +279,12 @@ def _tell_figure(progress: Progress, gauge: pictures.Gauge) -> float:
 
 
 def _draw(
-    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot, progress: Progress, draw: bool
+    folder: RunFolder,
+    problem: problems.Problem,
+    snapshot: Snapshot,
+    progress: Progress,
+    draw: bool,
+    anew: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Measure the first and the best parameters, and make their pictures where they are wanted."""
     if draw:
@@ -247,6 +292,10 @@ def _draw(
     recordings, metrics = pictures.measure(problem, snapshot)
     if draw:
         pictures.draw(folder, problem, snapshot, recordings, progress)
+        try:
+            motions.record_motions(folder, problem, snapshot, anew)
+        except DiffsimError as error:  # what was trained is worth more than a part of its report
+            progress.say(f"warning: no motion was recorded for the report: {error}")
     return metrics
 
 

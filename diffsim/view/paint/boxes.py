@@ -35,11 +35,12 @@ class BoxesPainter(Painter):
     def __init__(self, part: Any, shot: Shot) -> None:
         super().__init__(part, shot)
         n, d = self._placed("centers")
+        told = f"centers {part.centers!r} have shape {self.shape('centers')}"
         self._count, self.dimension = n, d
         if int(np.prod(self.shape("sizes"))) not in (d, n * d):
             raise self.wrong(
                 "sizes",
-                f"have shape ({n}, {d}) or ({d},), as centers {part.centers!r} have shape {self.shape('centers')}",
+                f"have shape ({n}, {d}) or ({d},), as {told}",
                 "give a length for each axis",
             )
         if self.has("angles"):
@@ -49,8 +50,7 @@ class BoxesPainter(Painter):
             if self.dimension != 3 or found not in (4 * self._count, 9 * self._count):
                 raise self.wrong(
                     "rotations",
-                    f"have shape ({self._count}, 4) or ({self._count}, 3, 3), as centers {part.centers!r} have "
-                    f"shape {self.shape('centers')}",
+                    f"have shape ({n}, 4) or ({n}, 3, 3), as {told}",
                     "give a quaternion or a matrix for each; in the plane use angles",
                 )
         self.check_values(self._count)
@@ -93,7 +93,7 @@ class BoxesPainter(Painter):
         turn = np.linspace(0.0, 2.0 * np.pi, _AROUND, endpoint=False)
         circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
         corners = self._corners(circle if self.part.round else _CORNERS[2], k)
-        face = self.shades(self._values(k), self._count)
+        face: Any = self.shades(self._values(k), self._count)
         if isinstance(face, str):
             face = tuple(0.75 * rgb_of(face) + 0.25)
         brush.faces(corners, face, tuple(0.55 * rgb_of(self.color)), 0.8)

@@ -155,8 +155,9 @@ class _Look:
             stage = self._stage(dimension, [p for crew in crews for p in crew if p.dimension == dimension])
             if stage is not None:
                 self._stages[dimension] = stage
-        for number in range(len(scene.parts)):
-            crews[0][number].agree([crew[number] for crew in crews])
+        for crew in crews:
+            for number, painter in enumerate(crew):
+                painter.settle([other[number] for other in crews])
         self._ranges = {
             number: self._range([crew[number] for crew in crews])
             for number, part in enumerate(scene.parts)
@@ -170,13 +171,12 @@ class _Look:
         part = painters[0].part
         if found is None or isinstance(painters[0], CurvesPainter):
             return
-        surface = isinstance(painters[0], GridPainter) and part.level is not None
         full = isinstance(painters[0], GridPainter)
         scale = scale_of(float(found.low[0]), float(found.high[0]), part.center, part.limits, full)
         for painter in painters:
             painter.scale = scale
         entry = (scale, painters[0].value_label())
-        if not surface and entry not in self._bars:
+        if painters[0].barred and entry not in self._bars:
             self._bars.append(entry)
 
     def _stage(self, dimension: int, painters: list[Painter]) -> Stage | None:
@@ -214,12 +214,12 @@ class _Look:
     def _check(self) -> None:
         if self._stages or getattr(self, "_finite", False):
             return
-        names = [
+        named = (
             getattr(part, "positions", None) or getattr(part, "values", "") for part in self._scene.parts
-        ]
+        )
         raise ConfigError(
-            f"what is drawn must be finite somewhere, got NaN or infinity alone in {', '.join(map(str, names))}; "
-            "find the first bad step with ds.Rollout.diagnose, or draw an earlier part with between"
+            f"what is drawn must be finite somewhere, got nan or inf alone in {', '.join(map(str, named))}; "
+            'look for what made the simulation diverge with value_and_grad(debug="nan")'
         )
 
     def sheet(self, trajectory: Trajectory, crews: list[Crew]) -> Sheet:

@@ -50,13 +50,17 @@ class GridPainter(Painter):
     def __init__(self, part: Any, shot: Shot) -> None:
         super().__init__(part, shot)
         shape, parts = self.shape("values"), self._columns("values")
-        self._size = shape[:-1] if parts > 1 else shape
+        self._size = shape[:-1] if parts > 1 or (part.rgb and shape[-1:] == (3,)) else shape
+        if part.rgb and len(shape) != 3:
+            raise self.wrong("values", "have shape (nx, ny, 3) as rgb is set", "leave out rgb for numbers")
+        if len(self._size) not in (2, 3) or not int(np.prod(self._size)):
+            raise self.wrong("values", "have shape (nx, ny) or (nx, ny, nz)", "take Curves for others")
         self.dimension = len(self._size)
-        if self.dimension not in (2, 3) or not int(np.prod(self._size)):
-            raise self.wrong(
-                "values", "have shape (nx, ny) or (nx, ny, nz)", "for others use ds.scene.Curves"
-            )
         self._origin, self._spacing = placed_grid(part, self.dimension)
+
+    @property
+    def barred(self) -> bool:
+        return self.part.level is None and not self.part.rgb
 
     def _values(self, k: int) -> NDArray[np.float64]:
         return self.values(k).reshape(self._size)
@@ -76,13 +80,19 @@ class GridPainter(Painter):
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """Return left, right, lower and upper edge of all cells."""
-        reach = self.reach()
-        assert_low, high = (np.zeros(2), np.ones(2)) if reach is None else (reach.low, reach.high)
-        return float(assert_low[0]), float(high[0]), float(assert_low[1]), float(high[1])
+        low = self._origin - 0.5 * self._spacing
+        high = low + np.array(self._size) * self._spacing
+        return float(low[0]), float(high[0]), float(low[1]), float(high[1])
 
     def plane(self, brush: Brush, k: int) -> None:
+        if self.part.rgb:
+            self._picture(brush, k)
+            return
         values, scale = self._values(k), self.scale
         if scale is None:
+            return
+        if self.part.level is not None:
+            self._filled(brush, values, float(self.part.level))
             return
         smooth = min(values.shape) >= _SMOOTH
         brush.grid(values, self.extent, scale.colormap(), scale.low, scale.high, smooth=smooth)
@@ -90,6 +100,20 @@ class GridPainter(Painter):
             for level in np.linspace(scale.low, scale.high, self.part.contours + 2)[1:-1]:
                 lines = _contour(values, float(level)) * self._spacing + self._origin
                 brush.lines(lines, (0.1, 0.12, 0.15, 0.75), 0.7)
+
+    def _picture(self, brush: Brush, k: int) -> None:
+        colors = np.clip(np.nan_to_num(self.array("values", k)), 0.0, 1.0)
+        pixels = np.rint(255.0 * colors).astype(np.uint8).transpose(1, 0, 2)[::-1]
+        brush.image(pixels, self.extent, smooth=min(self._size) >= _SMOOTH)
+
+    def _filled(self, brush: Brush, values: NDArray[np.float64], level: float) -> None:
+        """Fill what is as high as a level or higher."""
+        from matplotlib.colors import ListedColormap
+
+        above = float(np.abs(values[np.isfinite(values)] - level).max(initial=0.0)) or 1.0
+        tones = np.zeros((256, 4))
+        tones[128:] = [*self._rgb(), 1.0]
+        brush.grid(values, self.extent, ListedColormap(tones), level - above, level + above)
 
     def space(self, space: Space, k: int) -> None:
         values = self._values(k)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["level_surface"]
 
-# A cube is cut into six tetrahedra about its diagonal from corner (0, 0, 0) to (1, 1, 1): one for each order of
-# the axes.
+# A cube is cut into six tetrahedra about its diagonal from corner (0, 0, 0) to (1, 1, 1): one for each order
+# of the axes.
 _CORNERS = np.array(list(itertools.product((0, 1), repeat=3)))
 _TETRAHEDRA = np.array(
     [
@@ -36,10 +37,10 @@ def level_surface(
     array = np.asarray(values, dtype=np.float64)
     if min(array.shape) < 2:
         return np.zeros((0, 3, 3)), np.zeros((0, 3, 3))
-    slope = np.stack(np.gradient(array), axis=-1)
+    slope = np.stack(list(np.gradient(array)), axis=-1)
     n = tuple(size - 1 for size in array.shape)
-    at_corners = [array[x : x + n[0], y : y + n[1], z : z + n[2]] for x, y, z in _CORNERS]
-    inside = np.stack([corner >= level for corner in at_corners])
+    at_corners: Any = [array[x : x + n[0], y : y + n[1], z : z + n[2]] for x, y, z in _CORNERS]
+    inside: NDArray[np.bool_] = np.array([corner >= level for corner in at_corners])
     finite = np.all([np.isfinite(corner) for corner in at_corners], axis=0)
     cubes = np.argwhere(inside.any(axis=0) & ~inside.all(axis=0) & finite)
     places = (cubes[:, None, None, :] + _CORNERS[_TETRAHEDRA][None]).reshape(-1, 4, 3)

@@ -187,9 +187,14 @@ class Painter(ABC):
         name = self.name("values")
         return named(self.part.label or _called(name), self.shot.unit(name))
 
-    @staticmethod
-    def agree(painters: Sequence[Any]) -> None:
-        """Let the painters of one part use one size, after all have found their reach."""
+    def settle(self, painters: Sequence[Any]) -> None:
+        """Choose one size with the other painters of this part, after all have found their reach."""
+        return
+
+    @property
+    def barred(self) -> bool:
+        """Tell whether a bar explains its colours."""
+        return self.has("values")
 
     # ---- colours ----
 

@@ -28,10 +28,11 @@ class PointsPainter(Painter):
     def __init__(self, part: Any, shot: Shot) -> None:
         super().__init__(part, shot)
         self._count, self.dimension = self._placed("positions")
-        if self.has("radius"):
-            self.check_each("radius", self._count)
-        self.check_values(self._count)
         self._which = self._chosen()
+        some = self._count if part.only is None else np.size(part.only)
+        if self.has("radius"):
+            self.check_each("radius", self._count, some)
+        self.check_values(self._count, some)
         self._size = 0.0  # radius where none is told, in the unit of space
 
     def _chosen(self) -> NDArray[np.int64]:
@@ -43,10 +44,17 @@ class PointsPainter(Painter):
                     f"Points.only must hold numbers from 0 to {self._count - 1}, got {chosen.min()} to "
                     f"{chosen.max()}; {self.part.positions!r} has {self._count} rows"
                 )
+        self._rows = np.arange(len(chosen))
         if len(chosen) > MOST:
             self.notes.append(f"{counted(MOST)} of {counted(len(chosen))} points drawn")
-            chosen = chosen[np.linspace(0, len(chosen) - 1, MOST).astype(np.int64)]
-        return chosen
+            self._rows = np.linspace(0, len(chosen) - 1, MOST).astype(np.int64)
+        return np.asarray(chosen[self._rows])
+
+    def _each(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the numbers of the points that are drawn, of those of all or of the chosen ones."""
+        if numbers.size == 1:
+            return np.broadcast_to(numbers.reshape(-1), (len(self._which),))
+        return np.asarray(numbers.reshape(-1)[self._which if numbers.size == self._count else self._rows])
 
     def reach(self) -> Reach | None:
         found = super().reach()
@@ -60,21 +68,18 @@ class PointsPainter(Painter):
         self._size = (span or 1.0) * min(0.02, 0.22 * few)
         return found.wider(self._size)
 
-    @staticmethod
-    def agree(painters: Sequence[Any]) -> None:
-        size = max(painter._size for painter in painters)
-        for painter in painters:
-            painter._size = size
+    def settle(self, painters: Sequence[Any]) -> None:
+        self._size = max(painter._size for painter in painters)
 
     def _radii(self, k: int) -> NDArray[np.float64]:
         if self.has("radius"):
-            return self.of_each("radius", self._count, k)[self._which]
+            return self._each(self.array("radius", k))
         return np.full(len(self._which), self._size)
 
     def _values(self, k: int) -> NDArray[np.float64] | None:
         if not self.has("values"):
             return None
-        return np.broadcast_to(self.values(k), (self._count,))[self._which]
+        return self._each(self.values(k))
 
     def _trail(self, k: int) -> NDArray[np.float64]:
         """Return the ways until now as lines, shape (m, 2, dimension)."""

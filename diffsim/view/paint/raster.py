@@ -44,12 +44,10 @@ class Raster:
             colors: From 0 to 1, shape (n, 3).
         """
         sizes = np.maximum(np.asarray(radii) * _FINE, 0.75)
-        steps = (
-            np.unique(np.quantile(sizes, np.linspace(0.0, 1.0, _BALLS), method="nearest"))
-            if len(sizes)
-            else []
-        )
-        nearest = np.searchsorted(steps, sizes - 1e-9).clip(0, max(0, len(steps) - 1))
+        if not len(sizes):
+            return
+        steps = np.unique(np.quantile(sizes, np.linspace(0.0, 1.0, _BALLS), method="nearest"))
+        nearest = np.searchsorted(steps, sizes - 1e-9).clip(0, len(steps) - 1)
         for number, size in enumerate(steps):
             which = np.flatnonzero(nearest == number)
             spot, shade, shine, rise = self._ball(float(size))
@@ -71,7 +69,7 @@ class Raster:
         rise = np.sqrt(np.maximum(size**2 - x**2 - y**2, 0.0))
         normal = np.stack([x, y, rise], axis=1) / max(size, 1e-9)
         facing = np.clip(normal @ self.light, 0.0, 1.0)
-        shade = 0.42 + 0.58 * facing
+        shade = 0.5 + 0.56 * facing
         shine = 0.35 * facing**_SPARK if size > 4.0 else 0.0 * facing
         return np.stack([x, y], axis=1), shade, shine, rise
 

@@ -1,4 +1,4 @@
-"""From numbers to colours: one hue after another from the least to the largest, or two hues about a middle."""
+"""From numbers to colours: hue after hue from the least to the largest, or two hues about a middle."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def rgb_of(color: str) -> NDArray[np.float64]:
 
 @functools.cache
 def _one_hue(bright: float) -> Any:
-    import matplotlib
+    import matplotlib as mpl
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, bright, 256)))
+    return ListedColormap(mpl.colormaps["viridis"](np.linspace(0.0, bright, 256)))
 
 
 @functools.cache

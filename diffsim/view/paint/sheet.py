@@ -88,7 +88,7 @@ class Sheet:
     def __post_init__(self) -> None:
         """Find out where everything stands."""
         self._spots: list[Rect] = []  # of the views, then of the panels
-        self._legend = [p for p in self._shown() if p.part.label and not p.has("values")]
+        self._legend = [p for p in self._shown() if p.part.label and not p.barred]
         top = self._layout()
         self.aspect = top
         self._spots = [(x, y / top, w, h / top) for x, y, w, h in self._spots]

@@ -140,8 +140,8 @@ class Space:
     ) -> None:
         """Draw a flat picture: from a corner along two sides; see `Raster.sheet`."""
         start = self._pixels(corner)
-        sides = (self.eye.seen(side) * self._scale for side in (first, second))
-        self._raster.sheet(start, *sides, paint)
+        along, across = (self.eye.seen(side) * self._scale for side in (first, second))
+        self._raster.sheet(start, along, across, paint)
 
     def arrows(self, starts: Floats, vectors: Floats, width: float, colors: Floats) -> None:
         """Draw arrows: starts (n, 3), vectors (n, 3), width [points], colours (n, 3)."""

@@ -25,7 +25,7 @@ class TextPainter(Painter):
         self.at = None if part.at is None else np.asarray(part.at, dtype=np.float64)
         if self.at is not None and self.at.shape not in ((2,), (3,)):
             raise ConfigError(
-                f"Text.at must have 2 or 3 numbers, got {part.at!r}; leave it out for a line above the picture"
+                f"Text.at must have 2 or 3 numbers, got {part.at!r}; leave it out for a line above"
             )
         self.dimension = None if self.at is None else len(self.at)
         self.words(0)

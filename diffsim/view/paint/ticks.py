@@ -1,4 +1,4 @@
-"""Numbers along an axis that can be read whatever its unit: few, round, with the power of ten in the label."""
+"""Numbers along an axis that can be read in any unit: few, round, with the power of ten in the label."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class TrianglesPainter(Painter):
             solid = np.ones((*colors.shape[:2], 1))
             brush.smooth_faces(places[self._faces], np.concatenate([colors, solid], axis=2))
         else:
-            face = self.shades(values, len(self._faces))
+            face: Any = self.shades(values, len(self._faces))
             if isinstance(face, str):
                 face = tuple(0.6 * rgb_of(face) + 0.4)
             brush.faces(places[self._faces], face)

@@ -62,7 +62,7 @@ class VectorsPainter(Painter):
         stride = max(1, -(-max(size) // along))
         axes = [np.arange((n - 1) % stride // 2, n, stride) for n in size]
         picked = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(size))
-        which = np.ravel_multi_index(tuple(picked.T), size)
+        which = np.asarray(np.ravel_multi_index(tuple(picked.T), size), dtype=np.int64)
         return origin + spacing * picked, which, float(stride * spacing.min())
 
     def reach(self) -> Reach | None:
@@ -88,12 +88,9 @@ class VectorsPainter(Painter):
             0.5 * (self._scale * float(longest.high[0]) if self.has("positions") else self._gap)
         )
 
-    @staticmethod
-    def agree(painters: Sequence[Any]) -> None:
-        known = [painter for painter in painters if painter._scale > 0.0]
-        for painter in known:
-            painter._scale = min(other._scale for other in known)
-            painter._least = max(other._least for other in known)
+    def settle(self, painters: Sequence[Any]) -> None:
+        self._scale = min((other._scale for other in painters if other._scale > 0.0), default=0.0)
+        self._least = max(other._least for other in painters)
 
     def _arrows(self, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
         vectors = self.array("vectors", k).reshape(-1, self.dimension or 1)[self._which]

@@ -1,0 +1,76 @@
+"""The commands that look at runs: `report`, `compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from diffsim.cli.words import FOLDER, QUIET
+from diffsim.errors import ConfigError
+from diffsim.files import why_not_writable
+
+__all__ = ["COMPARE", "REPORT", "compare", "report"]
+
+_MOST = 4  # runs side by side
+REPORT: list[click.Parameter] = [FOLDER, QUIET]
+COMPARE: list[click.Parameter] = [
+    click.Argument(["folders"], metavar="FOLDER FOLDER ...", nargs=-1),
+    click.Option(["--out"], metavar="FILE", help="the page to write [compare.html]"),
+    QUIET,
+]
+
+
+def report(folder: str, quiet: bool) -> int:
+    """Write the report of a run anew: report.html in its folder, a page that opens by itself.
+
+    It is made from the files of the folder; only a motion that is missing is simulated.
+    """
+    from diffsim.progress import make_progress
+    from diffsim.tasks import runs
+
+    path = Path(folder)
+    _writable(path, "run folder")
+    progress = make_progress(quiet)
+    progress.say(f"wrote {runs.report(path, progress)}")
+    return 0
+
+
+def compare(folders: tuple[str, ...], out: str | None, quiet: bool) -> int:
+    """Write a page that shows 2 to 4 runs side by side: curves, motions, and what differs."""
+    from diffsim.progress import make_progress
+    from diffsim.tasks import runs
+
+    page = Path(out if out is not None else "compare.html")
+    _check_comparison(folders, page)
+    runs.write_comparison([Path(folder) for folder in folders], page)
+    make_progress(quiet).say(f"wrote {page}")
+    return 0
+
+
+def _check_comparison(folders: tuple[str, ...], page: Path) -> None:
+    """Refuse what can't be compared, or written.
+
+    Raises:
+        ConfigError: There are too few or too many folders, or the page is no file that can be written.
+    """
+    if not 2 <= len(folders) <= _MOST:
+        raise ConfigError(
+            f"compare must get 2 to {_MOST} run folders, got {len(folders)}; name them one after the other"
+        )
+    if not page.name or page.is_dir():
+        raise ConfigError(f"--out must name a file, got {str(page)!r}; write for example --out compare.html")
+    _writable(page.parent, "--out")
+
+
+def _writable(folder: Path, what: str) -> None:
+    """Refuse a folder that can't be written to, before any work is done.
+
+    Raises:
+        ConfigError: It can't.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{what} must be in a folder that exists, got {folder}; correct the path")
+    reason = why_not_writable(folder.resolve())
+    if reason:
+        raise ConfigError(f"{what} must be writable, got {folder} ({reason}); correct the permissions")
