@@ -39,10 +39,11 @@ def html_of(trajectory: Any) -> str:
     if trajectory.worlds:
         span += f", {trajectory.worlds} worlds"
     head = ("array", "frames", "of each", "unit", "range", "over time")
+    alone = isinstance(trajectory, np.ndarray)  # whose shape does not tell whether it is of places
     title = f"Trajectory of {trajectory.title}" if trajectory.title else "Trajectory"
-    if isinstance(trajectory, np.ndarray):
+    if alone:
         title = f"Signal {lines[0][0]}"
-    picture = _picture(trajectory) if in_memory and len(times) else ""
+    picture = _picture(trajectory) if in_memory and len(times) and not alone else ""
     return card(title, paragraph(span, quiet=True), table(head, lines, safe=5) if lines else "", picture)
 
 

@@ -81,7 +81,8 @@ class GradientHealth:
         words += [f"is zero for {', '.join(keys)}" for keys in (self.dead + self.stairs,) if keys]
         mark = None
         if self.truncation is not None:
-            mark = (float(max(0, self.steps - self.truncation)), "enough from here on")
+            told = "half of its digits are left here" if self.explodes else "it comes from here on"
+            mark = (float(max(0, self.steps - self.truncation)), told)
         title = "norm of the States' adjoint" + (f", 4 of {len(norms)} worlds" if len(norms) > 4 else "")
         return card(
             f"The gradient {' and '.join(words) or 'is healthy'}",
