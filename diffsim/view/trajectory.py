@@ -138,6 +138,11 @@ class Trajectory(Arrays):
 
         return export(self, path, **options)
 
+    def _repr_html_(self) -> str | None:
+        from diffsim.view.notebook import html_of
+
+        return html_of(self)
+
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Figure:
         """Plot signals over time; see `diffsim.view.plot`."""
         from diffsim.view import plot
@@ -201,6 +206,9 @@ class Signal(np.ndarray, Trajectory):
 
     def __str__(self) -> str:
         return str(np.asarray(self))
+
+    def _repr_html_(self) -> str | None:
+        return None if self._label is None or not self.ndim else Trajectory._repr_html_(self)
 
     def _parts(self) -> dict[str, Signal | Stored]:
         return {self.label.name: self}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffsim.errors import ConfigError
+from diffsim.files import require_writable
 from diffsim.view.exports import meshes, recording, tables, usd, vtk
 from diffsim.view.exports.frames import Frames
 
@@ -50,8 +51,8 @@ def export(trajectory: Trajectory, path: str | os.PathLike[str]) -> Path:
         What was written: the file, or the folder of a series.
 
     Raises:
-        ConfigError: The ending is another, the trajectory has no frames or several worlds, or a folder of
-            that name holds other files.
+        ConfigError: The ending is another, the folder can't be written to, the trajectory has no frames or
+            several worlds, or a folder of that name holds other files.
         MissingExtraError: What writes such files is not installed.
         OSError: It can't be written.
     """
@@ -61,8 +62,7 @@ def export(trajectory: Trajectory, path: str | os.PathLike[str]) -> Path:
         known = ", ".join(f"{ending} ({program})" for ending, program in _PROGRAMS.items())
         other = f"; use trajectory.{_ELSEWHERE[kind]} for that" if kind in _ELSEWHERE else "; choose one"
         raise ConfigError(f"path must end in one of {known}, got {target.name!r}{other}")
-    if not target.absolute().parent.is_dir():
-        raise ConfigError(f"path must be in a folder that is there, got {target}; make {target.parent}")
+    require_writable(target)
     if kind == ".csv":
         tables.write(trajectory, target)
         return target

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
+from diffsim.view.default import default_scene
+from diffsim.view.scene import Scene
 from diffsim.view.stored import Stored, frames_at_once
 
 __all__ = ["Frames"]
@@ -26,6 +28,7 @@ class Frames:
         times: When each frame was.
         labels: What the arrays over time are, by name.
         stills: Arrays without time, by name.
+        scene: How it is drawn.
         title: What it is of.
     """
 
@@ -43,7 +46,8 @@ class Frames:
         self.time_unit: str = one.time_unit
         self.labels = {name: part.label for name, part in self._parts.items()}
         self.stills: dict[str, NDArray[Any]] = dict(one.stills)
-        self.scene, self.title = one.scene, one.title
+        self.scene: Scene = one.scene or default_scene(one[:1])  # shapes are enough to choose by
+        self.title: str = one.title
         self._blocks: dict[str, tuple[int, NDArray[Any]]] = {}
 
     def __len__(self) -> int:

@@ -17,36 +17,37 @@ from diffsim.view.exports.pieces import Attribute, Lattice, Piece, samples_at
 from diffsim.view.exports.solids import boxes
 from diffsim.view.scene import Part, Scene, names_in
 
-__all__ = ["pieces_of"]
+__all__ = ["pieces_of", "unplaced"]
 
+_PLACES = ("positions", "centers", "vectors")
 _STRUCTURE = ("positions", "pairs", "faces", "centers", "sizes", "angles", "rotations")
 
 
 def pieces_of(frames: Frames) -> list[Piece | Lattice]:
     """List what there is in space; signals that are nowhere are left out."""
-    scene = frames.scene or suggested(frames)
+    scene = frames.scene
     named: dict[str, int] = {}
+    structure = _refs(scene, _STRUCTURE)
     used = set(names_in(_texts(scene)))
     found: list[Piece | Lattice] = []
     for number, part in enumerate(scene.parts):
-        made = _Maker(frames, part, number, used).make()
+        made = _Maker(frames, part, number, structure, used).make()
         if made is not None:
             count = named[made[0]] = named.get(made[0], 0) + 1
             found.append(made[1](made[0] if count == 1 else f"{made[0]}_{count}"))
     return found
 
 
-def suggested(frames: Frames) -> Scene:
-    """Guess a scene by the arrays' shapes: rows of short vectors are places, grids of numbers are grids."""
-    found: list[Part] = []
-    for name, label in frames.labels.items():
-        lead = frames.lead(name)
-        if label.components in ((2,), (3,)) and len(lead) == 1:
-            if not any(isinstance(part, parts.Points) for part in found):  # velocities follow places
-                found.append(parts.Points(name))
-        elif not label.components and len(lead) in (2, 3) and min(lead) > 3:
-            found.append(parts.Grid(name))
-    return Scene(tuple(found))
+def unplaced(frames: Frames, pieces: list[Piece | Lattice]) -> list[str]:
+    """List the arrays over time that are nowhere in space."""
+    placed = {a.name for piece in pieces for a in piece.attributes} | _refs(frames.scene, _PLACES)
+    return [name for name in frames.labels if name not in placed]
+
+
+def _refs(scene: Scene, attributes: tuple[str, ...]) -> set[str]:
+    """Return the names that parts refer to in some of their attributes."""
+    found = (getattr(part, name, None) for part in scene.parts for name in attributes)
+    return {ref for ref in found if isinstance(ref, str)}
 
 
 def _texts(scene: Scene) -> Scene:
@@ -67,12 +68,13 @@ class _Maker:
         frames: Where its arrays are.
         part: The part.
         number: Its place in the scene.
-        used: The names of all that scenes refer to.
+        structure: The names of what is no number of an element, but tells where elements are.
+        used: The names of all that the scene refers to.
     """
 
-    def __init__(self, frames: Frames, part: Part, number: int, used: set[str]) -> None:
-        self._frames, self._part, self._number, self._used = frames, part, number, used
-        self._structure = {ref for name in _STRUCTURE if isinstance(ref := getattr(part, name, None), str)}
+    def __init__(self, frames: Frames, part: Part, number: int, structure: set[str], used: set[str]) -> None:
+        self._frames, self._part, self._number = frames, part, number
+        self._structure, self._used = structure, used
 
     def make(self) -> tuple[str, Callable[[str], Piece | Lattice]] | None:
         part, name = self._part, self._name()
@@ -238,7 +240,6 @@ class _Maker:
             )
             extent = float(np.max(np.ptp(points(0), axis=0), initial=0.0)) or 1.0
             scale = 0.1 * extent / longest if longest > 0.0 else 1.0
-        self._structure.discard(part.vectors if isinstance(part.vectors, str) else "")
         shades = Colors(self._frames, part, self._number)
         return Piece(
             name,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from diffsim.extras import require
 from diffsim.files import replacing
 from diffsim.view.exports.frames import Frames
-from diffsim.view.exports.making import pieces_of
+from diffsim.view.exports.making import pieces_of, unplaced
 from diffsim.view.exports.merged import cells_of
 from diffsim.view.exports.pieces import Lattice, Piece
 
@@ -29,26 +29,26 @@ def write(frames: Frames, path: Path) -> None:
     """
     rr = require("rerun", "rerun", f"files that end in {path.suffix}")
     pieces = pieces_of(frames)
-    shown = {a.name for piece in pieces for a in piece.attributes}
+    curves = [name for name in unplaced(frames, pieces) if _width(frames, name) <= _MOST]
+    tensors = [name for name in unplaced(frames, pieces) if name not in curves]
     with replacing(path) as temporary:
         stream = rr.RecordingStream(f"diffsim {frames.title or 'trajectory'}")
+        stream.set_log_time_enabled(False)  # one timeline: that of the trajectory
+        stream.set_log_tick_enabled(False)
         stream.save(temporary)
-        camera = getattr(frames.scene, "camera", None)
+        camera = frames.scene.camera
         upright = camera is not None and abs(camera.up[2]) > abs(camera.up[1])
         axes = rr.ViewCoordinates.RIGHT_HAND_Z_UP if upright else rr.ViewCoordinates.RIGHT_HAND_Y_UP
         stream.log("space", axes, static=True)
-        for name in frames.labels:
-            if name not in shown and _width(frames, name) <= _MOST:
-                _curves(rr, stream, frames, name)
+        for name in curves:
+            _curves(rr, stream, frames, name)
         for k in range(len(frames)):
             _set_time(stream, frames, k)
             for piece in pieces:
                 _log(rr, stream, piece, k)
-            for name in frames.labels:
-                if name not in shown and _width(frames, name) > _MOST and frames.has(name, k):
-                    stream.log(
-                        f"signals/{_title(frames, name)}", rr.Tensor(np.asarray(frames.array(name, k)))
-                    )
+            for name in tensors:
+                if frames.has(name, k):
+                    stream.log(f"signals/{_title(name)}", rr.Tensor(np.asarray(frames.array(name, k))))
         stream.flush()
         stream.disconnect()
 
@@ -89,7 +89,7 @@ def _width(frames: Frames, name: str) -> int:
     return int(np.prod(frames.shape(name), dtype=int))
 
 
-def _title(frames: Frames, name: str) -> str:
+def _title(name: str) -> str:
     return name.replace("/", "_")
 
 
@@ -100,7 +100,7 @@ def _curves(rr: ModuleType, stream: Any, frames: Frames, name: str) -> None:
     if not count or not width:
         return
     values = np.array([frames.array(name, k) for k in range(count)], dtype=np.float64).reshape(count, width)
-    place, unit = f"signals/{_title(frames, name)}", frames.unit(name)
+    place, unit = f"signals/{_title(name)}", frames.unit(name)
     titles = [
         f"{name}{list(i) if i else ''}{f' [{unit}]' if unit else ''}" for i in np.ndindex(frames.shape(name))
     ]

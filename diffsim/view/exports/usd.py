@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from diffsim.extras import require
 from diffsim.files import replacing
 from diffsim.view.exports.frames import Frames
-from diffsim.view.exports.making import pieces_of
+from diffsim.view.exports.making import pieces_of, unplaced
 from diffsim.view.exports.merged import cells_of
 from diffsim.view.exports.pieces import Lattice, Piece
 
@@ -38,7 +38,7 @@ def write(frames: Frames, path: Path) -> None:
         stage = Usd.Stage.CreateNew(str(temporary))
         root = UsdGeom.Xform.Define(stage, "/World")
         stage.SetDefaultPrim(root.GetPrim())
-        camera = getattr(frames.scene, "camera", None)
+        camera = frames.scene.camera
         up = camera.up if camera is not None else (0.0, 1.0, 0.0)
         UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z if abs(up[2]) > abs(up[1]) else UsdGeom.Tokens.y)
         UsdGeom.SetStageMetersPerUnit(stage, _METERS.get(_unit(frames, pieces), 1.0))
@@ -46,11 +46,9 @@ def write(frames: Frames, path: Path) -> None:
         stage.SetFramesPerSecond(rate)
         stage.SetStartTimeCode(codes[0])
         stage.SetEndTimeCode(codes[-1])
-        shown: set[str] = set()
         for piece in pieces:
             _write_piece(stage, piece, codes, _word(piece.name))
-            shown |= {a.name for a in piece.attributes}
-        _write_signals(root.GetPrim(), frames, shown, codes)
+        _write_signals(root.GetPrim(), frames, unplaced(frames, pieces), codes)
         stage.GetRootLayer().documentation = f"{frames.title or 'trajectory'}, recorded by diffsim"
         stage.GetRootLayer().Save()
         del stage
@@ -69,9 +67,9 @@ def _codes(frames: Frames) -> tuple[list[float], float]:
 
 def _unit(frames: Frames, pieces: list[Piece | Lattice]) -> str:
     scene = frames.scene
-    if scene is not None and scene.unit:
+    if scene.unit:
         return str(scene.unit)
-    refs = [getattr(part, a, None) for part in getattr(scene, "parts", ()) for a in ("positions", "centers")]
+    refs = [getattr(part, a, None) for part in scene.parts for a in ("positions", "centers")]
     return next((frames.unit(ref) for ref in refs if frames.unit(ref)), "")
 
 
@@ -185,16 +183,14 @@ class _Prim:
             self.shape.GetCurveVertexCountsAttr().Set(counts, code)
 
 
-def _write_signals(prim: Any, frames: Frames, shown: set[str], codes: list[float]) -> None:
+def _write_signals(prim: Any, frames: Frames, names: list[str], codes: list[float]) -> None:
     """Write signals that belong to no part."""
     from pxr import Sdf, Vt
 
-    for name, label in frames.labels.items():
-        if name in shown:
-            continue
+    for name in names:
         attribute = prim.CreateAttribute(f"signals:{_word(name)}", Sdf.ValueTypeNames.DoubleArray, True)
-        if label.unit:
-            attribute.SetCustomDataByKey("unit", label.unit)
+        if frames.unit(name):
+            attribute.SetCustomDataByKey("unit", frames.unit(name))
         for k, code in enumerate(codes):
             if frames.has(name, k):
                 values = np.ascontiguousarray(frames.array(name, k), dtype=np.float64).reshape(-1)

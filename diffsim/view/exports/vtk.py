@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from diffsim.files import replacing
 from diffsim.view.exports.frames import Frames
-from diffsim.view.exports.making import pieces_of
+from diffsim.view.exports.making import pieces_of, unplaced
 from diffsim.view.exports.pieces import Attribute, Lattice, Piece
 from diffsim.view.exports.series import folder_of, numbered, series
 
@@ -29,8 +29,7 @@ _AXES = "xyz"
 def write(frames: Frames, path: Path) -> None:
     """Write all frames: `x.pvd`, and the folder `x_pvd` that it refers to."""
     pieces, folder = pieces_of(frames), folder_of(path)
-    shown = {name for piece in pieces for name in (a.name for a in piece.attributes)}
-    others = [name for name in frames.labels if name not in shown]
+    others = unplaced(frames, pieces)
     rows = []
     with series(folder, (".vtu", ".vti")) as temporary:
         for k in range(len(frames)):
