@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 DRAWN = {
     "pendulum.png": "../README.md",
     "pictures/swarm.gif": "start/own.md",
+    "pictures/push.png": "start/own.md",
     "pictures/rope.gif": "learn/seeing.md",
     "pictures/drawn.gif": "learn/seeing.md",
 }
