@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,7 +184,9 @@ class _Picture:
         arrow = {"arrowstyle": "-|>", "color": _RED, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", tip, start, arrowprops=arrow, zorder=6)
         text = f"{speed:.2f} m/s at {np.degrees(angle):+.2f}°".replace("-", "−")
-        axes.text(0.05, start[1] - 0.12, text, color=_RED, fontsize=6.5, va="center", zorder=6)
+        axes.text(
+            0.05, start[1] - 0.12, text, color=_RED, fontsize=word_size(axes, 6.5), va="center", zorder=6
+        )
 
     def _key(self, axes: Axes) -> None:
         """Tell what is what in the strip below the table."""
@@ -197,7 +200,7 @@ class _Picture:
         axes.legend(
             loc="lower center",
             ncols=4,
-            fontsize=6.5,
+            fontsize=word_size(axes, 6.5),
             frameon=False,
             handlelength=0.8,
             handletextpad=0.3,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.view.style import EARTH, GOAL, INK, QUIET, muscle_colors
+from diffsim.view.style import EARTH, GOAL, INK, QUIET, muscle_colors, word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -246,7 +246,9 @@ class _Space(_Picture):
             self._line(axes, start, stop, color=QUIET, lw=0.8, zorder=1)
         for x in np.arange(a, b + 1e-9, 0.2):
             u, v, _ = _project(np.array([x, c, 0.0]))
-            axes.text(u, v - 0.012, f"{x:.1f}", color=INK, fontsize=7, ha="center", va="top", zorder=2)
+            axes.text(
+                u, v - 0.012, f"{x:.1f}", color=INK, fontsize=word_size(axes), ha="center", va="top", zorder=2
+            )
         axes.text(0.0, 0.01, "x [m]; lines 0.1 m apart", transform=axes.transAxes, color=INK, fontsize=8)
 
     def _line(self, axes: Axes, start: Any, stop: Any, **how: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -219,7 +220,7 @@ class _Arena:
         axes.legend(
             loc="lower center",
             ncols=3,
-            fontsize=7,
+            fontsize=word_size(axes),
             frameon=False,
             handlelength=1.2,
             columnspacing=1.2,

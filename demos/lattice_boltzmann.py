@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +186,12 @@ class LatticeBoltzmannTask(Task):
             x, y = (arrays["probes"].T + 0.5) / size
             axes.plot(x, y, "o", ms=3.2, mfc=HEAD, mec=INK, mew=0.6, label="probes", zorder=5)
             axes.legend(
-                loc="lower right", ncols=3, fontsize=6.5, frameon=False, borderpad=0.1, handlelength=1.4
+                loc="lower right",
+                ncols=3,
+                fontsize=word_size(axes, 6.5),
+                frameon=False,
+                borderpad=0.1,
+                handlelength=1.4,
             )
 
         last = len(vorticity) - 1
@@ -254,4 +260,12 @@ def _draw_inflow(axes: Axes, inflow: Array, size: float, color: str, arrows: boo
     head = {"arrowstyle": "-|>", "color": color, "lw": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 5}
     for row in np.linspace(0, len(y) - 1, 9).round().astype(int)[1:-1]:
         axes.annotate("", (ends[row], y[row]), (-_AHEAD, y[row]), arrowprops=head)
-    axes.text(-0.95 * _AHEAD, -0.5 * _BELOW, "inflow", fontsize=6.5, color=color, va="center", zorder=6)
+    axes.text(
+        -0.95 * _AHEAD,
+        -0.5 * _BELOW,
+        "inflow",
+        fontsize=word_size(axes, 6.5),
+        color=color,
+        va="center",
+        zorder=6,
+    )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -218,7 +219,9 @@ class Panels:
         extent = (x, x + self.size, y, y + self.size)
         shown = self.axes.imshow(image, origin="lower", extent=extent, interpolation="bilinear", **colours)
         self.axes.set(xlim=self.limits[0], ylim=self.limits[1])  # imshow has made them its own
-        self.axes.text(x, y + 1.03 * self.size, heading, fontsize=7.5, color=INK, va="bottom")
+        self.axes.text(
+            x, y + 1.03 * self.size, heading, fontsize=word_size(self.axes, 7.5), color=INK, va="bottom"
+        )
         return shown
 
 

@@ -25,6 +25,11 @@ HERE = Path(__file__).parent
 DRAWN = {
     "pendulum.png": "../README.md",
     "pictures/swarm.gif": "start/own.md",
+    "pictures/push.png": "start/own.md",
+    "pictures/throw.gif": "learn/seeing-gradients.md",
+    "pictures/step.svg": "learn/seeing-programs.md",
+    "pictures/kernel.svg": "learn/seeing-programs.md",
+    "pictures/time.svg": "learn/seeing-programs.md",
     "pictures/rope.gif": "learn/seeing.md",
     "pictures/drawn.gif": "learn/seeing.md",
 }

@@ -15,7 +15,12 @@ from diffsim.view.trajectory import Signal, Trajectory, labelled
 
 __all__ = ["adjoint_name", "adjoint_unit", "norms", "with_adjoints"]
 
-_PLACES = {Points: "positions", Lines: "positions", Triangles: "positions", Boxes: "centers"}
+_PLACES: dict[type[Part], str] = {
+    Points: "positions",
+    Lines: "positions",
+    Triangles: "positions",
+    Boxes: "centers",
+}
 _QUANTILE = 0.95  # of the arrows' lengths: that one has the usual length, and none more than twice that
 _LENGTH, _SHORTEST = 0.08, 0.02  # of an arrow of the usual length, as a share of what is seen of space
 _GAPS = 2.5  # of the gap between points, that is no more than it
@@ -32,7 +37,7 @@ def adjoint_name(name: str) -> str:
 
 def adjoint_unit(unit: str) -> str:
     """Return the unit of an adjoint: that of the cost, which is a plain number, over the array's."""
-    if not unit:
+    if not unit or "or" in unit.split():  # one for each element
         return ""
     return f"1/({unit})" if any(mark in unit for mark in " */·") else f"1/{unit}"
 
@@ -116,8 +121,9 @@ def _parts(
     if kind == "arrows":
         own = next((p for p in parts if isinstance(p, Vectors) and p.vectors == name), None)
         vectors, drawn = _arrows(1.0, adjoint, name, wide)
-        place: dict[str, Any] = {} if own is None else {"origin": own.origin, "spacing": own.spacing}
-        return [*parts, dataclasses.replace(vectors, positions=None, scale=None, **place)], drawn
+        origin, spacing = (None, 1.0) if own is None else (own.origin, own.spacing)
+        free = dataclasses.replace(vectors, positions=None, scale=None, origin=origin, spacing=spacing)
+        return [*parts, free], drawn
     return [*parts, Curves(called)], {}
 
 

@@ -1,4 +1,4 @@
-"""What notebooks show of an object: a title, rows and tables, as HTML that is read on light and dark pages."""
+"""What notebooks show of an object: a title, rows and tables, as HTML for light and dark pages."""
 
 from __future__ import annotations
 

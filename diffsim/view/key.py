@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from diffsim.view.style import INK, QUIET
+from diffsim.view.style import INK, QUIET, word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def add_key(axes: Axes, handles: Sequence[Any]) -> None:
         handles=list(handles),
         loc="upper center",
         ncols=len(handles),
-        fontsize=7,
+        fontsize=word_size(axes),
         frameon=False,
         labelcolor=INK,
         handlelength=1.4,

@@ -18,6 +18,7 @@ __all__ = [
     "HEAD",
     "INK",
     "QUIET",
+    "WATER",
     "color_map",
     "get_ready",
     "heading",
@@ -26,6 +27,7 @@ __all__ = [
     "new_figure",
     "palette",
     "signed_colors",
+    "word_size",
 ]
 
 INK = "#1f2933"  # text, outlines
@@ -34,6 +36,7 @@ BONE = "#9aa5b1"  # passive springs
 EARTH = "#e6dfd3"  # ground
 HEAD = "#f2a900"
 GOAL = "#2a9d5c"
+WATER = "#5b9bd5"
 
 
 def signed_colors() -> LinearSegmentedColormap:
@@ -91,6 +94,17 @@ def new_figure(width: float, height: float, dpi: int) -> Figure:
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def word_size(axes: Any, still: float = 7.0) -> float:
+    """Return a size for words on axes [points]: larger where these are as wide as a film's.
+
+    Args:
+        axes: What is written on.
+        still: The size in a still, which is less than half as wide.
+    """
+    wide = axes.get_position().width * axes.figure.get_figwidth()
+    return still * (1.35 if wide > 4.0 else 1.0)
 
 
 def heading(figure: Figure, left: float, top: float, title: str, size: int) -> None:

@@ -471,6 +471,15 @@ def test_the_demo_leaves_a_folder_with_pictures(trained: Path) -> None:
         assert not np.array_equal(params["best/policy.w1"], params["last/policy.w1"])
 
 
+def test_the_report_of_the_demo_shows_its_program(trained: Path) -> None:
+    graphs = json.loads((trained / "report.json").read_text(encoding="utf-8"))["graphs"]
+    step, time = graphs.values()
+    assert "MassSpring.advance" in step
+    assert "steps 0 – 39" in time
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("MassSpring.advance", *graphs))
+
+
 def test_the_demo_says_what_it_ran_on(trained: Path) -> None:
     manifest = json.loads((trained / "manifest.json").read_text())
     assert manifest["plan"]["mode"] in ("step", "fused")

@@ -11,6 +11,9 @@ import pytest
 from diffsim.cli import app as cli
 from diffsim.rollout import Rollout
 
+# other tests of the process leave Taichi fields behind, which a runtime of another precision ends
+pytestmark = pytest.mark.filterwarnings("ignore:Taichi fields must be made after:RuntimeWarning")
+
 OWN = """
 import taichi as ti
 

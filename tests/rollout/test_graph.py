@@ -312,7 +312,10 @@ class Branched(ds.Simulator):
 
     def __init__(self) -> None:
         self.x = ds.State(ds.real, 8, init=0.5)
+        self.lag = ds.State(ds.real, 8)
         self.table = ds.Param(np.linspace(0.0, 1.0, 8))
+        self.above = ds.Scratch(ds.i32, 1)
+        self.place = ds.Scratch(ds.i32, 8)
 
     @ti.kernel
     def look(self, t: ti.i32):
@@ -334,13 +337,36 @@ class Branched(ds.Simulator):
                 a = a + 0.1 * ti.sin(a)
             self.cost[None] += a
 
+    @ti.kernel
+    def late(self, t: ti.i32):
+        for i in range(8):
+            last, now = 0.0, 0.0
+            for _ in range(3):
+                last = now  # what the table says comes here by way of `now` alone
+                now = self.table[i]
+            self.lag[t + 1, i] = last
+
+    @ti.kernel
+    def sort(self, t: ti.i32):
+        for i in range(8):
+            self.place[t, i] = ti.atomic_add(self.above[t, 0], ti.cast(self.x[t, i] > 0.2, ti.i32))
+
     def step(self, t):
         self.look(t)
         self.long(t)
+        self.late(t)
+        self.sort(t)
 
 
 def test_loops_branches_and_computed_indices_are_drawn(runtime) -> None:
     rollout = ds.Rollout(Branched(), 2)
+    assert adjoint_faults(rollout) == []
+    edges = {edge for edge in told(rollout.graph())[1] if "4 Branched.sort" in edge}
+    assert edges == {
+        ("x[t]", "cut", "4 Branched.sort"),
+        ("4 Branched.sort", "flat", "above"),  # it is added to; what an atomic finds there is no input
+        ("4 Branched.sort", "flat", "place"),
+    }
     graph = rollout.graph(kernel="look")
     styles, edges = told(graph)
     assert {"for i < 8", "for j < 3", "if · > 2"} <= {cluster.label for cluster in graph.clusters}

@@ -1,6 +1,10 @@
 """Playing: sliders, the cost and the gradient that follow them, the way back; what a window shows of it."""
 
 import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,9 +169,13 @@ class Paper:
 def made(session):
     """Return a player whose film shows a as the height of a bar, and the number of its frame beside it."""
 
+    film = film_of(session.rollout.sim)
+    return player.Player(session, {"bar": film, "again": film}, "a bowl")
+
+
+def film_of(sim):
     def film():
-        height, worlds = float(session.rollout.sim.a.numpy()), session.rollout.value()
-        assert worlds > 0.0
+        height = float(sim.a.numpy())
 
         def draw(axes, k):
             axes.bar([0, 1], [height, k])
@@ -175,7 +183,7 @@ def made(session):
 
         return Film(draw, ["t = 0", "t = 1", "t = 2"], fps=10.0, aspect=0.5)
 
-    return player.Player(session, {"bar": film, "again": film}, "a bowl")
+    return film
 
 
 def painted(made):
@@ -280,3 +288,35 @@ def test_without_a_display_it_is_one_line(monkeypatch, capsys):
     assert error.count("\n") == 1
     with pytest.raises(ConfigError, match="display"):
         play(None)
+
+
+_SHOWN = """
+import sys
+import numpy as np
+from PIL import Image
+sys.path.insert(0, {tests!r})
+import diffsim as ds
+from test_play import Bowl, film_of
+from diffsim.tasks.play import Session, player, window
+ds.init(precision=64, threads=1)
+sim = Bowl()
+made = player.Player(Session(ds.Rollout(sim, 4)), {{"bar": film_of(sim)}}, "a bowl")
+made.key("space")
+window.open_window(made, "bowl", lambda count: {shot!r} if count == 1 else "" if count > 1 else None)
+shown, wanted = np.asarray(Image.open({shot!r}).convert("RGB")), made.picture()[:, :, :3]
+assert shown.shape == (made.height, made.width, 3), shown.shape
+np.testing.assert_allclose(shown[: len(wanted), : wanted.shape[1]].astype(int), wanted, atol=1)
+left, right, y = made._place(0)
+dark = shown[made.height - 1 - int(y) - 3, int(0.5 * (left + right))]
+assert dark.max() < 100, dark  # the disc of the first slider
+"""
+
+
+@pytest.mark.cpu
+@pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="needs xvfb-run")
+def test_the_window_shows_what_the_player_has(tmp_path):
+    script = _SHOWN.format(tests=str(Path(__file__).parent), shot=str(tmp_path / "shot.png"))
+    done = subprocess.run(
+        ["xvfb-run", "-a", sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ def films_of(task: Task, rollout: Rollout) -> dict[str, Callable[[], Film]]:
     """
 
     def gradient() -> Film:
-        from diffsim.view.paint.films import films_of as filmed
+        from diffsim.view.paint import films_of as filmed
 
         return filmed([task.gradient(rollout)])[0]
 
@@ -33,6 +33,7 @@ def films_of(task: Task, rollout: Rollout) -> dict[str, Callable[[], Film]]:
         return film
 
     views = {"gradient": gradient}
-    if type(task).films is not Task.films:
+    kind = type(task)
+    if kind.films is not Task.films or (kind.record is Task.record and kind.animate is Task.animate):
         views["motion"] = own
     return views

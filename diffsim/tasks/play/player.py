@@ -19,11 +19,12 @@ __all__ = ["Canvas", "Player"]
 
 _PANEL = 360  # [pixel] width of what is beside the picture
 _MARGIN, _TOP, _ROW = 24, 150, 46  # [pixel]
-_BELOW = 150  # [pixel] for the keys
+_BELOW = 130  # [pixel] for the keys
 _QUICK = 0.25  # [s] what cost and gradient may take to follow a slider while it is dragged
 _WIDE = 46  # letters of a line
 _INK, _QUIET, _LINE, _DOWN, _BAD = 0x1F2933, 0x7B8794, 0xC9D0D6, 0x2A9D5C, 0xC8281E
 _KEYS = (
+    "drag a slider: its green tip points downhill",
     "space  play, pause      arrows  frame by frame",
     "d  step down the gradient     u  undo     r  reset",
     "+ -  wider, narrower slider     v  another view",

@@ -104,7 +104,8 @@ class Session:
         self._before: list[Values] = []
         self._held: Handle | None = None
         self.handles = _handles(self._start, most)
-        self.last = self.look()
+        self.look()
+        self.last = self.look()  # which compiles nothing, so that its seconds are those of all to come
         self._aim()
         for handle in self.handles:
             if handle.index is not None:

@@ -116,7 +116,7 @@ def draw_adjoints(folder: RunFolder, problem: Problem, snapshot: Snapshot, progr
         ConfigError: The simulator has no State of real numbers.
     """
     from diffsim.view import film_gif
-    from diffsim.view.paint.films import films_of
+    from diffsim.view.paint import films_of
 
     problem.use(snapshot.best)
     found = problem.task.gradient(problem.rollout)

@@ -9,7 +9,7 @@ from diffsim.view.graph.levels import BOTTOM, TOP, Item, Level, Net, levels_of, 
 from diffsim.view.graph.measure import node_size, text_width
 from diffsim.view.graph.model import Content, Edge
 from diffsim.view.graph.order import ordered
-from diffsim.view.graph.straight import placed, straightened
+from diffsim.view.graph.straight import placed
 
 __all__ = ["Box", "Layout", "Route", "lay_out"]
 
@@ -138,8 +138,7 @@ class _Work:
             (a, self._at(a, BOTTOM, net), b, self._at(b, TOP, net), _weight(a, b, self.sizes))
             for a, b, net in segments
         ]
-        x = placed(layers, widths, links, gap)
-        straightened(x, layers, widths, gap, _passes(layers, trunk))
+        x = placed(layers, widths, links, gap, _passes(layers, trunk))
         self.insides[key] = self._measured(level, layers, x, trunk)
 
     def _at(self, place: Hashable, side: Item, net: Net) -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-__all__ = ["placed", "straightened"]
+__all__ = ["placed"]
 
-_ROUNDS = 24
+_ROUNDS = 36
+_FAR = 1e9
 Place = Hashable
+Near = list[tuple[Hashable, float, float, bool]]  # what it is joined to, how far off, weight, whether below
 
 
 def placed(
@@ -15,6 +17,7 @@ def placed(
     widths: Mapping[Place, float],
     links: Sequence[tuple[Place, float, Place, float, float]],
     gap: Mapping[Place, float],
+    trunks: Sequence[Sequence[Place]],
 ) -> dict[Place, float]:
     """Return the middle of each place across the layers; the leftmost border is at 0.
 
@@ -24,6 +27,7 @@ def placed(
         links: An upper place, where on it the line ends (from its middle), a lower place, where on that, and
             how much it matters that the line is straight.
         gap: The least distance on either side of a place.
+        trunks: The places that each line passes, from layer to layer.
     """
     x: dict[Place, float] = {}
     for layer in layers:
@@ -34,17 +38,19 @@ def placed(
         middle = (x[layer[0]] + x[layer[-1]]) / 2.0 if layer else 0.0
         for place in layer:
             x[place] -= middle
-    near: dict[Place, list[tuple[Place, float, float, bool]]] = {place: [] for place in x}
+    near: dict[Place, Near] = {place: [] for place in x}
     for a, at_a, b, at_b, weight in links:
         near[a].append((b, at_b - at_a, weight, True))
         near[b].append((a, at_a - at_b, weight, False))
     last = len(layers) - 1
     for sweep in range(_ROUNDS):
         forward = sweep % 2 == 0
-        both = sweep >= _ROUNDS // 2
+        both = sweep >= _ROUNDS // 3
         order = range(1, last + 1) if forward else range(last - 1, -1, -1)
         for k in range(last + 1) if both else order:
             _settle(layers[k], x, widths, gap, near, None if both else forward)
+        if sweep % 4 == 3:
+            _straighten(x, layers, widths, gap, trunks, near)
     left = min((x[p] - widths[p] / 2.0 for p in x), default=0.0)
     return {place: at - left for place, at in x.items()}
 
@@ -58,7 +64,7 @@ def _settle(
     x: dict[Place, float],
     widths: Mapping[Place, float],
     gap: Mapping[Place, float],
-    near: Mapping[Place, list[tuple[Place, float, float, bool]]],
+    near: Mapping[Place, Near],
     forward: bool | None,
 ) -> None:
     """Move the places of one layer to where they want to be, as far as their order and widths allow.
@@ -87,22 +93,15 @@ def _settle(
             k += 1
 
 
-def straightened(
+def _straighten(
     x: dict[Place, float],
     layers: Sequence[Sequence[Place]],
     widths: Mapping[Place, float],
     gap: Mapping[Place, float],
     trunks: Sequence[Sequence[Place]],
+    near: Mapping[Place, Near],
 ) -> None:
-    """Make lines that pass several layers vertical, as far as what stands beside them leaves room.
-
-    Args:
-        x: The middle of each place; changed.
-        layers: The places of each, in order.
-        widths: Of the places.
-        gap: The least distance on either side of a place.
-        trunks: The places that each line passes, from layer to layer.
-    """
+    """Make lines that pass several layers vertical, near their ends, as far as what is beside them allows."""
     beside: dict[Place, tuple[Place | None, Place | None]] = {}
     for layer in layers:
         for k, place in enumerate(layer):
@@ -110,20 +109,25 @@ def straightened(
 
     def bounds(place: Place) -> tuple[float, float]:
         left, right = beside[place]
-        low = -1e9 if left is None else x[left] + _distance(left, place, widths, gap)
-        high = 1e9 if right is None else x[right] - _distance(place, right, widths, gap)
+        low = -_FAR if left is None else x[left] + _distance(left, place, widths, gap)
+        high = _FAR if right is None else x[right] - _distance(place, right, widths, gap)
         return min(low, x[place]), max(high, x[place])
+
+    def wished(run: list[Place]) -> float:
+        """Return where the ends of a line would have it."""
+        inside = set(run)
+        ends = [x[o] + off for place in run for o, off, _, _ in near[place] if o not in inside]
+        return sum(ends) / len(ends) if ends else sum(x[place] for place in run) / len(run)
 
     for trunk in sorted(trunks, key=len, reverse=True):
         run: list[Place] = []
-        low, high = -1e9, 1e9
+        low, high = -_FAR, _FAR
         for place in [*trunk, None]:
-            own = bounds(place) if place is not None else (1e9, -1e9)
-            if run and (max(low, own[0]) > min(high, own[1]) + 1e-6 or place is None):
-                middle = sum(x[p] for p in run) / len(run)
-                for p in run:
-                    x[p] = min(high, max(low, middle))
-                run, low, high = [], -1e9, 1e9
+            own = bounds(place) if place is not None else (_FAR, -_FAR)
+            if run and (place is None or max(low, own[0]) > min(high, own[1]) + 1e-6):
+                at = min(high, max(low, wished(run)))
+                x.update(dict.fromkeys(run, at))
+                run, low, high = [], -_FAR, _FAR
             if place is not None:
                 run.append(place)
                 low, high = max(low, own[0]), min(high, own[1])

@@ -72,6 +72,8 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
     if worlds > 1:
         notes.append(f"world 0 of {worlds} is shown")
     limits = space_limits(scene, parts, [m.trajectory for m in shown])
+    if limits is None and any(drawn.kind not in ("text", "curves") for drawn in parts):
+        notes.append("no place is a finite number in any frame: nothing is drawn")
     read = [_Frames(m.trajectory, stride) for m in shown]
     stills, packs = _packed_arrays(parts, read)
     return {

@@ -54,7 +54,8 @@ def packed_parameter(parameter: Parameter) -> dict[str, Any]:
     }
     if first.shape != best.shape or best.size == 0:
         return told
-    told["change"] = _length(best - first)
+    with np.errstate(invalid="ignore"):
+        told["change"] = _length(best - first)
     told["hit"] = _hits(best, parameter.bounds)
     if parameter.kind == "Control" and best.ndim >= 1 and len(best) > 1:
         told["lines"] = {"first": _lines(first), "best": _lines(best), "steps": len(best)}

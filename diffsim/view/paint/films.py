@@ -146,7 +146,7 @@ class _Look:
 
     def __init__(self, scene: Scene, crews: list[Crew]) -> None:
         self._scene = scene
-        self._bars: list[tuple[Scale, str]] = []
+        self._bars: list[tuple[Scale, tuple[str, str]]] = []
         self._stages: dict[int, Stage] = {}
         self._reaches: dict[int, Reach] = {}
         for number in range(len(scene.parts)):
@@ -172,7 +172,9 @@ class _Look:
         if found is None or isinstance(painters[0], CurvesPainter):
             return
         full = isinstance(painters[0], GridPainter)
-        scale = scale_of(float(found.low[0]), float(found.high[0]), part.center, part.limits, full)
+        scale = scale_of(
+            float(found.low[0]), float(found.high[0]), part.center, part.limits, full, part.color
+        )
         for painter in painters:
             painter.scale = scale
         entry = (scale, painters[0].value_label())

@@ -180,12 +180,10 @@ class Painter(ABC):
             if found not in (1, *counts):
                 self.check_each("values", *counts)
 
-    def value_label(self) -> str:
-        """Say what the colours show, with its unit."""
-        from diffsim.view.paint.ticks import named
-
+    def value_label(self) -> tuple[str, str]:
+        """Say what the colours show, and their unit."""
         name = self.name("values")
-        return named(self.part.label or _called(name), self.shot.unit(name))
+        return self.part.label or _called(name), self.shot.unit(name)
 
     def settle(self, painters: Sequence[Any]) -> None:
         """Choose one size with the other painters of this part, after all have found their reach."""

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
 from diffsim.view.paint.painter import MOST, Painter, counted
+from diffsim.view.paint.scale import light_color
 from diffsim.view.paint.shot import Reach, Shot
+from diffsim.view.style import QUIET
 
 if TYPE_CHECKING:
     from diffsim.view.brush import Brush
@@ -97,7 +99,7 @@ class PointsPainter(Painter):
         for number, size in enumerate(steps):
             some = np.flatnonzero(nearest == number)
             face = self.shades(None if values is None else values[some], len(some))
-            rim = "white" if size > 5.0 else None
+            rim = (QUIET if light_color(self.color) else "white") if size > 5.0 else None
             brush.dots(places[some], float(size), face, rim, 0.4)
 
     def space(self, space: Space, k: int) -> None:

@@ -16,6 +16,7 @@ export class DeepPen {
     this.limits = camera.limits;
     this.up = camera.up;
     this.see = camera.fit(area);
+    this.missing = 0; // things whose place is no number
     this.depths = [];
     this.owners = []; // functions that paint, one for each call
     this.owner = [];
@@ -63,7 +64,10 @@ export class DeepPen {
     this.owners.push(paint);
     for (let i = 0; i < count; i += 1) {
       const depth = depthOf(i);
-      if (depth !== depth) continue;
+      if (depth !== depth) {
+        this.missing += 1;
+        continue;
+      }
       this.depths.push(depth);
       this.owner.push(this.owners.length - 1);
       this.item.push(i);

@@ -9,6 +9,7 @@ export class FlatPen {
     this.context = context;
     this.area = area;
     this.see = camera.fit(area);
+    this.missing = 0; // things whose place is no number
   }
 
   x(value) {
@@ -50,7 +51,10 @@ export class FlatPen {
       for (const i of chosen) {
         const x = this.x(places[2 * i]);
         const y = this.y(places[2 * i + 1]);
-        if (!(x === x && y === y)) continue;
+        if (!(x === x && y === y)) {
+          this.missing += 1;
+          continue;
+        }
         const size = sizeOf(i);
         if (size < 0.8) context.rect(x - size, y - size, 2 * size, 2 * size);
         else {
@@ -72,7 +76,10 @@ export class FlatPen {
       for (const i of chosen) {
         const [a, b] = [2 * pairs[2 * i], 2 * pairs[2 * i + 1]];
         const [x, y, u, v] = [this.x(places[a]), this.y(places[a + 1]), this.x(places[b]), this.y(places[b + 1])];
-        if (x + y + u + v !== x + y + u + v) continue;
+        if (x + y + u + v !== x + y + u + v) {
+          this.missing += 1;
+          continue;
+        }
         context.moveTo(x, y);
         context.lineTo(u, v);
       }
@@ -99,7 +106,10 @@ export class FlatPen {
     for (let k = 0; k < count; k += 1) {
       const a = 2 * corners[start + k];
       const [x, y] = [this.x(places[a]), this.y(places[a + 1])];
-      if (x + y !== x + y) return;
+      if (x + y !== x + y) {
+        this.missing += 1;
+        return;
+      }
       if (k) this.context.lineTo(x, y);
       else this.context.moveTo(x, y);
     }

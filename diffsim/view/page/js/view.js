@@ -84,6 +84,7 @@ export class View {
       drawPart(pen, lines ? { ...part, lines } : part, arrays, this.k, this.stage.dimensions);
     }
     pen.end(this.stage.unit);
+    if (pen.missing) words.push(`${pen.missing} not finite`);
     this.words.textContent = words.join("   ");
     this.drawn = true;
   }
@@ -115,7 +116,7 @@ export class View {
       const gap = spread(fingers);
       const now = [event.clientX, event.clientY];
       fingers.set(event.pointerId, now);
-      const [dx, dy] = [(now[0] - before[0]) / this.width, (now[1] - before[1]) / this.height];
+      const [dx, dy] = [(now[0] - before[0]) / this.area.width, (now[1] - before[1]) / this.area.height];
       if (fingers.size > 1) camera.scaleBy(spread(fingers) / gap);
       else if (event.shiftKey) camera.moveBy(dx, dy);
       else camera.drag(dx, dy);
@@ -129,8 +130,8 @@ export class View {
         if (document.activeElement !== canvas && !event.ctrlKey) return; // the page scrolls
         event.preventDefault();
         const box = canvas.getBoundingClientRect();
-        const x = (event.clientX - box.left) / box.width - 0.5;
-        const y = (event.clientY - box.top) / box.height - 0.5;
+        const x = (event.clientX - box.left - this.area.left) / this.area.width - 0.5;
+        const y = (event.clientY - box.top - this.area.top) / this.area.height - 0.5;
         camera.scaleBy(Math.exp(-event.deltaY * 0.0015), x, y);
       },
       { passive: false },
