@@ -205,7 +205,8 @@ class _Look:
         unit = self._scene.unit or (units[0] if units else "")
         if dimension == 3:
             return Deep(found, unit, self._scene.ground, eye_of(self._scene.camera))
-        tight = limits is not None or all(isinstance(p, GridPainter | VectorsPainter) for p in painters)
+        filled = (isinstance(p, GridPainter) or getattr(p, "on_grid", False) for p in painters)
+        tight = limits is not None or all(filled)
         return Flat(found, unit, self._scene.ground, tight)
 
     def _unit_of(self, painter: Painter) -> str:
