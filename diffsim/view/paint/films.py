@@ -44,7 +44,7 @@ _PAINTERS: dict[str, Callable[[Any, Shot], Painter]] = {
 _WORLDS = 6  # that are drawn side by side
 _PANELS = 4  # of curves
 _SHORTEST, _LONGEST = 2.0, 12.0  # [s] a film at the pace of what it shows
-_RATES = 4.0, 50.0  # frames per second of such a film
+_RATES = 2.0, 50.0  # frames per second of such a film
 _RATE = 20.0
 
 Crew = list[Painter]  # of one world, a painter for each part
