@@ -44,7 +44,7 @@ _PAINTERS: dict[str, Callable[[Any, Shot], Painter]] = {
 _WORLDS = 6  # that are drawn side by side
 _PANELS = 4  # of curves
 _SHORTEST, _LONGEST = 2.0, 12.0  # [s] a film at the pace of what it shows
-_RATES = 4.0, 50.0  # frames per second of such a film
+_RATES = 2.0, 50.0  # frames per second of such a film
 _RATE = 20.0
 
 Crew = list[Painter]  # of one world, a painter for each part
@@ -205,7 +205,8 @@ class _Look:
         unit = self._scene.unit or (units[0] if units else "")
         if dimension == 3:
             return Deep(found, unit, self._scene.ground, eye_of(self._scene.camera))
-        tight = limits is not None or all(isinstance(p, GridPainter | VectorsPainter) for p in painters)
+        filled = (isinstance(p, GridPainter) or getattr(p, "on_grid", False) for p in painters)
+        tight = limits is not None or all(filled)
         return Flat(found, unit, self._scene.ground, tight)
 
     def _unit_of(self, painter: Painter) -> str:
