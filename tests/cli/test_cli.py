@@ -53,7 +53,10 @@ def python(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 MISUSE = [
     ("trian", "No such command 'trian'; .*train.*; see diffsim --help"),
-    ("measure", "No such command 'measure'; the commands are list, train, .*, check; see diffsim --help"),
+    (
+        "measure",
+        "No such command 'measure'; the commands are list, new, .*, check.*; see diffsim --help",
+    ),
     ("list surplus", "unexpected extra argument .surplus.; see diffsim list --help"),
     ("--quiet list", "No such option '?--quiet"),
     ("--frobnicate", "No such option"),

@@ -57,10 +57,9 @@ FACADE = [
     "errors.StateError",
 ]
 ELEMENT_TYPES = ["real", "vec2", "vec3", "mat2", "mat3"]
-COMMAND_LINE = (
-    "diffsim.__main__",
-    *(f"diffsim.cli.{name}" for name in ("app", "commands", "project", "refusals", "rules", "words")),
-)
+_CLICKING = ("app", "commands", "graph", "looking", "playing", "project", "refusals", "rules", "words")
+COMMAND_LINE = ("diffsim.__main__", *(f"diffsim.cli.{name}" for name in _CLICKING))
+ENDINGS = (".py", ".toml", ".obj", ".txt", ".css", ".js")
 PAGES = ("py.typed", "rules.md")  # data of the package
 HEAVY = ["matplotlib", "PIL", "click", "torch", "jax", "scipy", "gymnasium", "imageio", "ray"]
 
@@ -174,7 +173,7 @@ def data_and_code(folder: Path) -> set[str]:
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and (path.suffix in {".py", ".toml", ".obj", ".txt"} or path.name in PAGES)
+        if path.is_file() and (path.suffix in ENDINGS or path.name in PAGES)
     }
 
 
