@@ -166,7 +166,7 @@ class Task(ABC):
         from diffsim.rollout.shown import stride_of
         from diffsim.view.adjoints import norms, with_adjoints
 
-        every = 2 * stride_of(rollout.steps)
+        every = stride_of(2 * rollout.steps)
         motion, adjoints = rollout.trajectory(None, every=every), rollout.adjoints(None, every)
         if rollout.worlds > 1:
             world = self.world(rollout)

@@ -66,9 +66,9 @@ def list_of(texts: Iterable[str]) -> str:
     return f'<ul style="margin:.2em 0 .2em 1.2em;padding:0">{items}</ul>' if items else ""
 
 
-def details(title: str, *blocks: str, open_: bool = False) -> str:
+def details(title: str, *blocks: str) -> str:
     """Put blocks of HTML behind a line that opens them."""
     return (
-        f'<details style="margin:.3em 0"{" open" if open_ else ""}><summary style="cursor:pointer">'
+        f'<details style="margin:.3em 0"><summary style="cursor:pointer">'
         f"{escape(title)}</summary>{''.join(blocks)}</details>"
     )

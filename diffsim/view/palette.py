@@ -37,8 +37,7 @@ class Palette:
         """Choose colours for a picture.
 
         The commonest ones are kept exactly, so that flat areas look as drawn. The others are the middles of
-        clusters, in which a colour counts by the root of the pixels that it has: few pixels, such as a colour
-        bar's, must not lose theirs to many.
+        clusters, which begin far apart, so that what has few pixels, such as a colour bar, keeps its colours.
 
         Args:
             seen: The colours of the picture, all different, shape (n,).
@@ -54,7 +53,7 @@ class Palette:
         others = np.delete(np.arange(len(seen)), exact)
         palette = fixed
         if len(others):
-            weight = np.sqrt(counts[others]).astype(np.float32)
+            weight = counts[others].astype(np.float32)
             free = _middles(unpacked(seen[others]), weight, fixed, COLORS - len(fixed))
             palette = np.concatenate([fixed, free])
         return cls.near(unpacked(seen), palette)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -92,21 +91,9 @@ def record_motions(folder: RunFolder, problem: Problem, snapshot: Snapshot, anew
         "health": health,
         "parameters": problem.described(),
         "warnings": warnings,
-        "graphs": _graphs(problem),
+        "graphs": problem.graphs(),
     }
     write(folder.path / TOLD, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _graphs(problem: Problem) -> dict[str, str]:
-    """Draw the program: SVG texts by caption; one that is too large to be drawn is left out."""
-    found = {}
-    for what, caption in (
-        ("step", "one step: kernels and fields"),
-        ("time", "the horizon: segments and checkpoints"),
-    ):
-        with contextlib.suppress(DiffsimError):
-            found[caption] = problem.rollout.graph(what).inline_svg(title=False)
-    return found
 
 
 def _wanted(snapshot: Snapshot) -> dict[str, Arrays]:

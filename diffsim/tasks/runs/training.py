@@ -123,7 +123,8 @@ def render(path: Path, progress: Progress, adjoints: bool = False) -> Outcome:
                 pictures.draw_adjoints(folder, problem, snapshot, progress)
             else:
                 metrics = _draw(folder, problem, snapshot, progress, True, anew=True)
-        reports.write_report(path)
+        if not adjoints:
+            reports.write_report(path)
         status = "finished" if snapshot.iteration >= folder.settings.run.iterations else "stopped"
         return _outcome(folder, snapshot, status, metrics)
 

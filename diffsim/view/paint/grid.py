@@ -68,6 +68,11 @@ class GridPainter(Painter):
         return self.values(k).reshape(self._size)
 
     def reach(self) -> Reach | None:
+        if self.scale is None and not self.part.rgb:
+            return None  # nothing is finite
+        return self._whole()
+
+    def _whole(self) -> Reach:
         half = 0.5 * self._spacing
         last = self._origin + (np.array(self._size) - 1) * self._spacing
         return Reach(self._origin - half, last + half)
@@ -136,8 +141,8 @@ class GridPainter(Painter):
 
     def _slice(self, space: Space, values: NDArray[np.float64], axis: int) -> None:
         """Draw the slice through the middle across an axis, with its rim."""
-        reach, scale = self.reach(), self.scale
-        if reach is None or scale is None:
+        reach, scale = self._whole(), self.scale
+        if scale is None:
             return
         n = values.shape[axis]
         plane = np.take(values, [(n - 1) // 2, n // 2], axis=axis).mean(axis=axis)

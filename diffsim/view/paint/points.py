@@ -68,7 +68,7 @@ class PointsPainter(Painter):
         span = float((found.high - found.low).max())
         few = max(1, len(self._which)) ** (-1.0 / found.low.size)
         self._size = (span or 1.0) * min(0.02, 0.22 * few)
-        return found.wider(self._size)
+        return found.wider(self._size if span > 0.0 else 12.0 * self._size)
 
     def settle(self, painters: Sequence[Any]) -> None:
         self._size = max(painter._size for painter in painters)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from diffsim.view.shades import Shades
 from diffsim.view.style import BONE
 
-__all__ = ["COLORS", "Scale", "light_color", "rgb_of", "scale_of"]
+__all__ = ["COLORS", "Scale", "known_color", "light_color", "rgb_of", "scale_of"]
 
 # Told apart by the colour-blind, and in grey by their lightness (after Okabe and Ito, 2008).
 COLORS = ("#1b5fc1", "#d55e00", "#2a9d5c", "#b0569b", "#e69f00", "#4aa8d8", "#7b5a2f", "#1f2933")
@@ -101,6 +101,13 @@ def rgb_of(color: str) -> NDArray[np.float64]:
 def light_color(color: str) -> bool:
     """Tell whether a colour can hardly be seen on paper."""
     return float(rgb_of(color) @ [0.3, 0.59, 0.11]) > 0.82
+
+
+def known_color(color: str) -> bool:
+    """Tell whether a text is a colour."""
+    from matplotlib.colors import is_color_like
+
+    return bool(is_color_like(color))
 
 
 @functools.cache

@@ -69,7 +69,7 @@ class Panel:
     def headed(self) -> bool:
         """Tell whether words stand above it."""
         painter = self.painters[0]
-        return bool(painter.names) or len(painter.labelled(0)) > _UPRIGHT
+        return bool(painter.names) or len(painter.labelled()) > _UPRIGHT
 
 
 @dataclass(eq=False)
@@ -198,14 +198,14 @@ class Sheet:
         place.set_xticks(across.places, across.texts if last else [""] * len(across.places))
         place.set_yticks(up.places, up.texts)
         painter = panel.painters[0]
-        label = painter.labelled(up.power)
+        label = painter.labelled(up)
         if len(label) <= _UPRIGHT:
             place.set_ylabel(label, parse_math=False)
         else:
             place.set_title(label, fontsize=size - 0.5, color=INK, loc="left", pad=3, parse_math=False)
         if last:
             unit = self.time_unit
-            below = named("t", unit, across.power) if unit != "step" else named("step", "", across.power)
+            below = named("t", unit, across) if unit != "step" else named("step", "", across)
             place.set_xlabel(below, parse_math=False)
         place.grid(color="#e4e7eb", lw=0.5)
         place.set_axisbelow(True)
@@ -233,7 +233,7 @@ class Sheet:
             found = ticks(scale.low, scale.high, 5)
             bar.set_ticks(found.places, labels=found.texts)
             bar.outline.set_linewidth(0.5)
-            place.set_ylabel(named(*label, found.power), color=INK, fontsize=size - 1, parse_math=False)
+            place.set_ylabel(named(*label, found), color=INK, fontsize=size - 1, parse_math=False)
             place.tick_params(labelsize=size - 2, labelcolor=INK, colors=QUIET, length=2, pad=2)
 
     def _keys(self, axes: Axes, size: float) -> None:

@@ -35,7 +35,8 @@ class Eye:
 
     def seen(self, places: Floats) -> NDArray[np.float64]:
         """Return right, up and depth of places, shape (..., 3)."""
-        return np.asarray(places @ np.stack([self.right, self.up, self.toward], axis=1))
+        with np.errstate(invalid="ignore"):  # what is not finite stays so, and is left out later
+            return np.asarray(places @ np.stack([self.right, self.up, self.toward], axis=1))
 
     @property
     def tallest(self) -> int:
