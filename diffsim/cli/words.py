@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERY",
     "FOLDER",
+    "LIVE",
     "NO_PICTURES",
     "QUIET",
     "TRAIN",
@@ -27,6 +28,9 @@ __all__ = [
 _NAME = click.Argument(["name"], metavar="NAME")
 _NAME_OR_ALL = click.Argument(["name"], metavar="NAME", required=False)
 _MEASURE = click.Option(["--measure"], is_flag=True, help="compile every mode and time it on a few steps")
+LIVE = click.Option(
+    ["--live"], is_flag=True, help="show the run in a browser on this machine while it trains"
+)
 QUIET = click.Option(["--quiet"], is_flag=True, help="show nothing but errors")
 NO_PICTURES = click.Option(
     ["--no-pictures", "no_pictures"], is_flag=True, help="draw nothing; diffsim render FOLDER does later"
@@ -60,6 +64,7 @@ TRAIN: list[click.Parameter] = [
     click.Option(["--out"], metavar="FOLDER", help="run folder to make [runs/NAME]"),
     click.Option(["--smoke"], is_flag=True, help="few steps and iterations, to see that all works"),
     NO_PICTURES,
+    LIVE,
     QUIET,
 ]
 
