@@ -16,7 +16,7 @@ import click
 
 from diffsim.cli import graph
 from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
-from diffsim.cli.looking import COMPARE, REPORT, compare, report
+from diffsim.cli.looking import COMPARE, REPORT, SERVE, compare, report, serve, watching
 from diffsim.cli.playing import PLAY
 from diffsim.cli.project import NEW, new
 from diffsim.cli.refusals import by_its_flag, usage_message
@@ -26,6 +26,7 @@ from diffsim.cli.words import (
     ADJOINTS,
     EVERY,
     FOLDER,
+    LIVE,
     NO_PICTURES,
     QUIET,
     TRAIN,
@@ -137,7 +138,13 @@ def _table(title: str, rows: dict[str, str]) -> str:
 
 
 def _train(
-    name: str | None, out: str | None, quiet: bool, jobs: int | None, no_pictures: bool, **given: Any
+    name: str | None,
+    out: str | None,
+    quiet: bool,
+    jobs: int | None,
+    no_pictures: bool,
+    live: bool,
+    **given: Any,
 ) -> int:
     """Train NAME and leave a folder with its configuration, history, parameters and pictures.
 
@@ -149,6 +156,8 @@ def _train(
 
     if out is not None and not out.strip():
         raise ConfigError(f"--out must name a folder, got {out!r}; write for example runs/x")
+    if name is None and live:
+        raise ConfigError("--live must come with one task, got --all; name a task")
     if name is None:
         return _train_all(out, quiet, jobs, given | {"no_pictures": no_pictures})
     _check_jobs(jobs)
@@ -156,7 +165,8 @@ def _train(
     check_new(path)
     settings, _ = resolve(name, given)
     progress = make_progress(quiet)
-    return _report(train(settings, path, progress, draw=not no_pictures), progress)
+    watcher = watching(progress) if live else None
+    return _report(train(settings, path, progress, not no_pictures, watcher), progress)
 
 
 def _check_jobs(jobs: int | None) -> None:
@@ -210,7 +220,7 @@ def _survey(
     return status
 
 
-def _resume(folder: str, quiet: bool, iterations: int | None, no_pictures: bool) -> int:
+def _resume(folder: str, quiet: bool, iterations: int | None, no_pictures: bool, live: bool) -> int:
     """Go on with a run that was stopped, as if it had not been.
 
     With --iterations N it goes on until there are N iterations in all, also when it was finished: on one
@@ -220,7 +230,8 @@ def _resume(folder: str, quiet: bool, iterations: int | None, no_pictures: bool)
     from diffsim.tasks.runs import resume
 
     progress = make_progress(quiet)
-    return _report(resume(Path(folder), progress, iterations, draw=not no_pictures), progress)
+    watcher = watching(progress) if live else None
+    return _report(resume(Path(folder), progress, iterations, not no_pictures, watcher), progress)
 
 
 def _render(folder: str, quiet: bool, adjoints: bool) -> int:
@@ -352,10 +363,11 @@ def _add(
 
 _add("new", new, NEW)
 _add("train", _train, TRAIN, train_options)
-_add("resume", _resume, [FOLDER, *flags_of(ResumeOptions), NO_PICTURES, QUIET])
+_add("resume", _resume, [FOLDER, *flags_of(ResumeOptions), NO_PICTURES, LIVE, QUIET])
 _add("render", _render, [FOLDER, ADJOINTS, QUIET])
 _add("report", report, REPORT)
 _add("compare", compare, COMPARE)
+_add("serve", serve, SERVE)
 _add("plan", _plan, [], plan_options)
 _add("bench", _bench, [], bench_options)
 _add("explain", _explain, [], explain_options, ExplainCommand)

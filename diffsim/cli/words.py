@@ -15,6 +15,7 @@ __all__ = [
     "ADJOINTS",
     "EVERY",
     "FOLDER",
+    "LIVE",
     "NO_PICTURES",
     "QUIET",
     "TRAIN",
@@ -32,6 +33,9 @@ ADJOINTS = click.Option(
     ["--adjoints"],
     is_flag=True,
     help="draw d cost / d x beside the motion, as adjoints.gif alone",
+)
+LIVE = click.Option(
+    ["--live"], is_flag=True, help="show the run in a browser on this machine while it trains"
 )
 QUIET = click.Option(["--quiet"], is_flag=True, help="show nothing but errors")
 NO_PICTURES = click.Option(
@@ -66,6 +70,7 @@ TRAIN: list[click.Parameter] = [
     click.Option(["--out"], metavar="FOLDER", help="run folder to make [runs/NAME]"),
     click.Option(["--smoke"], is_flag=True, help="few steps and iterations, to see that all works"),
     NO_PICTURES,
+    LIVE,
     QUIET,
 ]
 

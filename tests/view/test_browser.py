@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,21 @@ import pytest
 from browsers import Browser, opened, why_no_browser
 
 import diffsim as ds
+from diffsim.tasks.serving import Server
 from diffsim.view import scene
-from diffsim.view.page import Course, Health, Motion, Parameter, Report, comparison_page, report_page
+from diffsim.view.page import (
+    Course,
+    Health,
+    Motion,
+    Parameter,
+    Report,
+    comparison_page,
+    live_page,
+    packed_live,
+    packed_stage,
+    report_page,
+)
+from diffsim.view.page.pack import json_for_html
 
 pytestmark = pytest.mark.skipif(bool(why_no_browser()), reason=why_no_browser())
 
@@ -96,12 +110,12 @@ def expected(picture: np.ndarray, x: float, y: float) -> np.ndarray:
     return np.array([46 + width / 2 + scale * (x - 1.0), 2 + height / 2 - scale * (y - 0.5)])
 
 
-def check_views(browser: Browser, k: int) -> None:
+def check_views(browser: Browser, k: int, factor: float = 1.0) -> None:
     pictures = browser.pixels(".view canvas")
     assert len(pictures) == 3
     for picture, speed in zip(pictures, SPEEDS.values(), strict=True):
         found = places(picture, RED).mean(axis=0)
-        assert np.allclose(found, expected(picture, 0.2 + speed * k, 0.5), atol=1.0)
+        assert np.allclose(found, expected(picture, 0.2 + factor * speed * k, 0.5), atol=1.0)
         rod = places(picture, GREEN)
         assert np.allclose(rod.mean(axis=0), expected(picture, 1.0, 0.1), atol=1.0)
         ends = expected(picture, 0.3, 0.1)[0], expected(picture, 1.7, 0.1)[0]
@@ -323,6 +337,45 @@ def test_odd_and_varied_data_are_drawn_without_a_complaint(
         browser.run("document.querySelector('#cost .log').click()")
 
 
+def test_a_live_page_follows_a_run_and_becomes_its_report(browser: Browser) -> None:
+    """Curves grow, a newer motion takes the place of the older one at the same time, and the end is kept."""
+    pages = {"/": live_page("run", "a point").encode(), "/report.html": report_page(full_report()).encode()}
+    state: dict[str, Any] = {"status": "training", "total": 40, "stage": 0, "report": False}
+    done = 3
+
+    def answer(path: str, query: Any) -> tuple[str, bytes] | None:
+        if path == "/state.json":
+            course = Course(np.arange(done, 0.0, -1.0), np.ones(done), np.arange(float(done)))
+            return "application/json", json_for_html(state | packed_live(course)).encode()
+        if path == "/stage.json":
+            motions = [Motion(n, "", planar((1 + state["stage"]) * v)) for n, v in SPEEDS.items()]
+            return "application/json", json_for_html(packed_stage(motions, 10**6)).encode()
+        return ("text/html; charset=utf-8", pages[path]) if path in pages else None
+
+    def until(script: str, wanted: Any) -> None:
+        end = time.monotonic() + 20
+        while (found := browser.run(script)) != wanted:
+            assert time.monotonic() < end, found
+            time.sleep(0.05)
+
+    words = "return document.querySelector('header p').textContent"
+    with Server(answer) as server:
+        browser.open(server.address)
+        until(words, "run: training, iteration 3 of 40")
+        until("return document.querySelectorAll('.view canvas').length", 3)
+        scrub(browser, 4)
+        check_views(browser, 4)
+        state["stage"], done = 1, 7
+        until(words, "run: training, iteration 7 of 40")
+        browser.settle()
+        browser.settle()
+        check_views(browser, 4, 2.0)
+        state["report"] = True
+        until("return document.querySelectorAll('#parameters article').length", 3)
+    scrub(browser, 6)
+    check_views(browser, 6)
+
+
 def test_runs_are_compared_side_by_side(browser: Browser, tmp_path: Path) -> None:
     reports = []
     for name, speed in SPEEDS.items():
@@ -345,4 +398,4 @@ def test_runs_are_compared_side_by_side(browser: Browser, tmp_path: Path) -> Non
     cells = browser.run(
         "return Array.from(document.querySelectorAll('#what-differs tbody tr'), (r) => r.innerText)"
     )
-    assert [cell.split("\t") for cell in cells] == [["speed", "0.05", "0.1", "0.15"]]
+    assert [cell.split("\t") for cell in cells] == [["Run"], ["speed", "0.05", "0.1", "0.15"]]

@@ -17,7 +17,15 @@ from diffsim.tasks.runs.state import Snapshot
 from diffsim.view.page import Course, Health, Motion, Parameter, Report, comparison_page, report_page
 from diffsim.view.trajectory import Trajectory
 
-__all__ = ["PAGE", "read_report", "read_snapshot", "write_comparison", "write_report"]
+__all__ = [
+    "PAGE",
+    "compared",
+    "read_report",
+    "read_snapshot",
+    "run_config",
+    "write_comparison",
+    "write_report",
+]
 
 PAGE = "report.html"
 _TABLES = {"run": "Run", "optimizer": "Optimizer", "options": "Options"}
@@ -42,8 +50,16 @@ def write_comparison(paths: Sequence[Path], out: Path) -> None:
         ConfigError: A folder holds no run, or a file in it is damaged.
         StateError: The page can't be written.
     """
-    reports = [read_report(path) for path in paths]
-    write(out, comparison_page(_apart(reports)).encode())
+    write(out, compared(paths).encode())
+
+
+def compared(paths: Sequence[Path]) -> str:
+    """Return the page that compares runs.
+
+    Raises:
+        ConfigError: A folder holds no run, or a file in it is damaged.
+    """
+    return comparison_page(_apart([read_report(path, ("best",)) for path in paths]))
 
 
 def _apart(reports: Sequence[Report]) -> list[Report]:
@@ -74,7 +90,7 @@ def read_report(path: Path, motions: Sequence[str] = MOTIONS) -> Report:
     Raises:
         ConfigError: The folder holds no run, or a file in it is damaged.
     """
-    config = _config(path)
+    config = run_config(path)
     snapshot = read_snapshot(path)
     manifest, told = _manifest(path), read_told(path)
     history = snapshot.history if snapshot else None
@@ -98,8 +114,12 @@ def read_report(path: Path, motions: Sequence[str] = MOTIONS) -> Report:
     )
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """Read config.toml as it is: the task may be gone, and its run can still be looked at."""
+def run_config(path: Path) -> dict[str, Any]:
+    """Read config.toml as it is: the task may be gone, and its run can still be looked at.
+
+    Raises:
+        ConfigError: The folder holds no run, or the file is damaged.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:

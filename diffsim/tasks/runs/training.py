@@ -21,6 +21,7 @@ from diffsim.tasks.runs.folder import RunFolder, check_new
 from diffsim.tasks.runs.settings import Settings
 from diffsim.tasks.runs.state import History, Snapshot
 from diffsim.tasks.runs.stop import StopSignal
+from diffsim.tasks.runs.watching import Watcher
 
 __all__ = ["Outcome", "render", "report", "resume", "train"]
 
@@ -51,7 +52,9 @@ class Outcome:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def train(settings: Settings, path: Path, progress: Progress, draw: bool = True) -> Outcome:
+def train(
+    settings: Settings, path: Path, progress: Progress, draw: bool = True, watcher: Watcher | None = None
+) -> Outcome:
     """Start a run in a new folder and carry it to its end.
 
     Args:
@@ -59,6 +62,7 @@ def train(settings: Settings, path: Path, progress: Progress, draw: bool = True)
         path: The folder to make; made when the settings have proven right.
         progress: Where to show how far it is.
         draw: Whether to make pictures at the end; `render` makes them at any time.
+        watcher: Who looks on meanwhile.
 
     Raises:
         ConfigError: The settings or the folder are not allowed; nothing has been written then.
@@ -69,10 +73,16 @@ def train(settings: Settings, path: Path, progress: Progress, draw: bool = True)
     with problems.Problem(settings) as problem:
         chosen = dataclasses.replace(settings.run, arch=problem.arch)
         with RunFolder.create(path, dataclasses.replace(settings, run=chosen)) as folder:
-            return _carry_on(folder, problem, None, progress, draw)
+            return _carry_on(folder, problem, None, progress, draw, watcher or Watcher())
 
 
-def resume(path: Path, progress: Progress, iterations: int | None = None, draw: bool = True) -> Outcome:
+def resume(
+    path: Path,
+    progress: Progress,
+    iterations: int | None = None,
+    draw: bool = True,
+    watcher: Watcher | None = None,
+) -> Outcome:
     """Carry a stopped or killed run to its end, with the numbers that it would have had without the stop.
 
     Args:
@@ -81,6 +91,7 @@ def resume(path: Path, progress: Progress, iterations: int | None = None, draw: 
         iterations: How many there should be in all, from now on; a finished run goes on for what is missing.
             None for as many as before.
         draw: Whether to make the pictures that are missing at the end.
+        watcher: Who looks on meanwhile.
 
     Raises:
         ConfigError: The folder holds no run, or a file in it is damaged; or more iterations than asked for
@@ -97,7 +108,7 @@ def resume(path: Path, progress: Progress, iterations: int | None = None, draw: 
             folder.save_derived(snapshot)  # they cost nothing, and may have been lost or edited
             return _outcome(folder, snapshot, "complete")
         with problems.Problem(folder.settings, snapshot) as problem:
-            return _carry_on(folder, problem, snapshot, progress, draw)
+            return _carry_on(folder, problem, snapshot, progress, draw, watcher or Watcher())
 
 
 def render(path: Path, progress: Progress, adjoints: bool = False) -> Outcome:
@@ -143,6 +154,7 @@ def report(path: Path, progress: Progress) -> Path:
         ConfigError: The folder holds no run, or a file in it is damaged.
         DiffsimError: The simulator can't be run, where a motion is missing.
     """
+    reports.run_config(path)
     snapshot = reports.read_snapshot(path)
     if snapshot is None:
         raise ConfigError(
@@ -158,18 +170,30 @@ def report(path: Path, progress: Progress) -> Path:
 
 
 def _carry_on(
-    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot | None, progress: Progress, draw: bool
+    folder: RunFolder,
+    problem: problems.Problem,
+    snapshot: Snapshot | None,
+    progress: Progress,
+    draw: bool,
+    watcher: Watcher,
 ) -> Outcome:
     """Go from where the snapshot is to the end; tell how to go on when Ctrl-C comes between."""
     try:
-        with progress:
-            return _work(folder, problem, snapshot, progress, draw)
+        with progress, watcher:
+            outcome = _work(folder, problem, snapshot, progress, draw, watcher)
+            watcher.end(outcome.status, folder.path / reports.PAGE if draw else None)
+            return outcome
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"go on with: diffsim resume {folder.path}") from None
 
 
 def _work(
-    folder: RunFolder, problem: problems.Problem, snapshot: Snapshot | None, progress: Progress, draw: bool
+    folder: RunFolder,
+    problem: problems.Problem,
+    snapshot: Snapshot | None,
+    progress: Progress,
+    draw: bool,
+    watcher: Watcher,
 ) -> Outcome:
     """Iterate, save, and draw."""
     began, meanwhile = time.perf_counter(), _Meanwhile(progress.compiling)
@@ -191,11 +215,14 @@ def _work(
             if figure:
                 progress.say(f"at the start: {figure}")
         snapshot.timings["compile"] += time.perf_counter() - began - meanwhile.seconds
-        stopped = _iterate(folder, problem, snapshot, progress, gauge)
+        watcher.begin(folder, problem, snapshot)
+        stopped = _iterate(folder, problem, snapshot, progress, gauge, watcher)
         if stopped:
             folder.save_manifest(_manifest(folder, problem, snapshot, "stopped"))
             return _outcome(folder, snapshot, "stopped")
     began = time.perf_counter()
+    problem.watch = None
+    watcher.draw()
     metrics = _draw(folder, problem, snapshot, progress, draw)
     snapshot.timings["pictures"] = time.perf_counter() - began + meanwhile.seconds
     folder.save(snapshot)
@@ -235,6 +262,7 @@ def _iterate(
     snapshot: Snapshot,
     progress: Progress,
     gauge: pictures.Gauge,
+    watcher: Watcher,
 ) -> bool:
     """Run the iterations that are left; return whether Ctrl-C stopped them."""
     total, history = folder.settings.run.iterations, snapshot.history
@@ -247,6 +275,7 @@ def _iterate(
             try:
                 if progress.due(len(history) + 1):  # the figure is of the parameters that the cost is of
                     start += _tell_figure(progress, gauge)
+                start += watcher.look()
                 cost, norm = problem.step()
             except Exception:  # also one of the task's figure of merit
                 _save(folder, problem, snapshot)  # what was done before it went wrong

@@ -21,6 +21,12 @@ class Camera {
     this.changed();
   }
 
+  /** Look from where another camera looks. */
+  follow(other) {
+    for (const key of ["zoom", "shift", "yaw", "pitch"]) if (other[key] !== undefined) this[key] = other[key];
+    this.changed();
+  }
+
   /** Zoom about a place, given from the middle of the view in shares of its size. */
   scaleBy(factor, x = 0, y = 0) {
     const zoom = Math.max(0.2, Math.min(50, this.zoom * factor));

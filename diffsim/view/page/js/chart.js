@@ -17,7 +17,9 @@ export class Chart {
     this.drawing = s("svg", { role: "img", "aria-label": told.label || told.upward, class: "chart" });
     this.tip = h("div", { class: "tip", hidden: true });
     this.element = h("div", { class: "chart-box", style: `height:${told.height || 220}px` }, this.drawing, this.tip);
-    new ResizeObserver(() => this.draw()).observe(this.element);
+    const sizes = new ResizeObserver(() => this.draw());
+    sizes.observe(this.element);
+    this.close = () => sizes.disconnect();
     this.element.addEventListener("pointermove", (event) => this.hover(event));
     this.element.addEventListener("pointerleave", () => this.leave());
   }

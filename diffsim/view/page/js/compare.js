@@ -37,13 +37,15 @@ function merit(runs) {
 }
 
 function differing(runs, told) {
-  const parts = Object.entries(told).map(([heading, rows]) =>
-    h("div", {}, h("h3", {}, heading), grid(runs, Object.entries(rows).map(([key, values]) => [key, values.map(text)]))));
-  return section("What differs", parts.length ? parts : h("p", { class: "quiet" }, "nothing in the configuration"));
+  const rows = Object.entries(told).flatMap(([heading, table]) =>
+    [[heading, null], ...Object.entries(table).map(([key, values]) => [key, values.map(text)])]);
+  return section("What differs", rows.length ? grid(runs, rows) : h("p", { class: "quiet" }, "nothing in the configuration"));
 }
 
 function grid(runs, rows) {
   return h("div", { class: "wide" }, h("table", {},
     h("thead", {}, h("tr", {}, h("th", {}), runs.map((run) => h("th", { scope: "col" }, run.name)))),
-    h("tbody", {}, rows.map(([key, cells]) => h("tr", {}, h("th", { scope: "row" }, key), cells.map((cell) => h("td", {}, cell)))))));
+    h("tbody", {}, rows.map(([key, cells]) => (cells
+      ? h("tr", {}, h("th", { scope: "row" }, key), cells.map((cell) => h("td", {}, cell)))
+      : h("tr", { class: "heading" }, h("th", { colspan: runs.length + 1, scope: "rowgroup" }, key)))))));
 }

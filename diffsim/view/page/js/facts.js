@@ -34,8 +34,9 @@ export function plan(told) {
 
 /** Show tables of facts under their headings. */
 export function tables(told) {
-  return section("Facts", h("div", { class: "tables" }, Object.entries(told).filter(([, rows]) => Object.keys(rows).length)
-    .map(([heading, rows]) => h("div", {}, h("h3", {}, heading), table(rows)))));
+  const full = Object.entries(told).filter(([, rows]) => Object.keys(rows).length);
+  if (!full.length) return null;
+  return section("Facts", h("div", { class: "tables" }, full.map(([heading, rows]) => h("div", {}, h("h3", {}, heading), table(rows)))));
 }
 
 function table(rows) {

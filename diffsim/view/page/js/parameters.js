@@ -35,8 +35,8 @@ function figures(parameter) {
 /** Draw a bar for each number, the outline where it was before. */
 function bars(parameter) {
   const [first, best] = [numbers(parameter.numbers.first), numbers(parameter.numbers.best)];
-  if (best.length < 2) return null;
   const all = [...first, ...best, 0].filter(Number.isFinite);
+  if (best.length < 2 || all.length < 2) return null;
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const width = Math.max(6, Math.min(28, 560 / best.length));
   const y = (value) => 8 + ((high - value) / (high - low || 1)) * 84;

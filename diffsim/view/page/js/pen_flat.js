@@ -183,7 +183,7 @@ export class FlatPen {
     context.textAlign = "right";
     for (const value of ticks((top - area.top - area.height) / scale, (top - area.top) / scale, area.height / 40)) {
       context.fillRect(area.left - 4, Math.round(this.y(value)), 4, 1);
-      context.fillText(number(value), area.left - 6, this.y(value) + 4);
+      context.fillText(number(value), area.left - 6, Math.max(area.top + 9, this.y(value) + 4));
     }
   }
 }

@@ -43,13 +43,6 @@ export class Player {
     listener(this.k);
   }
 
-  /** Take other times, where the motions became longer. */
-  useTimes(times) {
-    this.times = times;
-    this.range.max = Math.max(0, times.length - 1);
-    this.go(Math.min(this.k, times.length - 1));
-  }
-
   go(k) {
     this.k = Math.max(0, Math.min(this.times.length - 1, k));
     this.range.value = this.k;
@@ -89,9 +82,23 @@ export class Player {
     requestAnimationFrame((later) => this.tick(later));
   }
 
+  /** Go on where another player is. */
+  follow(other) {
+    this.speed = other.speed;
+    this.element.querySelector("select").value = String(other.speed);
+    this.go(other.k);
+    if (other.playing) this.toggle();
+  }
+
+  close() {
+    this.playing = false;
+    this.closed = true;
+    document.removeEventListener("keydown", this.keys);
+  }
+
   /** Take the keys of the whole page, unless they are for what has the focus. */
   listen() {
-    document.addEventListener("keydown", (event) => {
+    this.keys = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       const at = event.target;
       const busy = at !== this.range && /^(INPUT|SELECT|TEXTAREA)$/.test(at.tagName);
@@ -100,7 +107,8 @@ export class Player {
       if (busy || pressed || !act) return;
       event.preventDefault();
       act(this, event.shiftKey ? 10 : 1);
-    });
+    };
+    document.addEventListener("keydown", this.keys);
   }
 }
 

@@ -23,7 +23,8 @@ export class Stages {
     if (times.length > 1) this.player.listen();
     this.element = h("div", { class: "stages" },
       times.length > 1 ? this.player.element : null,
-      this.groups.map((group) => group.element));
+      h("div", { class: this.groups.every((group) => group.views.length === 1) ? "views" : "" },
+        this.groups.map((group) => group.element)));
   }
 
   /** Return the times of the longest motion; of scenes whose clocks differ shares of each, in percent. */
@@ -35,6 +36,18 @@ export class Stages {
     }, []);
     if (this.alike) return Array.from(most);
     return Array.from(most, (_, k) => (100 * k) / Math.max(1, most.length - 1));
+  }
+
+  /** Take the place of older stages: the same time, the same cameras. */
+  follow(other) {
+    this.groups.forEach((group, k) => other.groups[k] && group.camera.follow(other.groups[k].camera));
+    this.player.follow(other.player);
+  }
+
+  /** Let go of the page. */
+  close() {
+    this.player.close();
+    for (const group of this.groups) group.close();
   }
 
   show(k) {
@@ -55,11 +68,16 @@ class Group {
     this.views = stage.dimensions ? there.map((motion) => new View(stage, motion, this.camera)) : [];
     this.curves = stage.parts.filter((part) => part.kind === "curves").map((part) => new Signals(stage, part, there));
     this.times = there.map((motion) => new Packed({ ...motion.times, shape: [1, motion.times.shape[0]] }).frame(0));
+    this.keys = keys(stage);
+    this.close = () => {
+      this.keys.close();
+      for (const part of [...this.views, ...this.curves]) part.close();
+    };
     this.element = h("div", { class: "group" },
       titled && stage.title ? h("h3", {}, stage.title) : null,
       h("div", { class: "views" }, this.views.map((view) => view.element)),
       this.views.length ? h("p", { class: "hint" }, hint(stage)) : null,
-      keys(stage),
+      this.keys.element,
       this.curves.map((curves) => curves.element),
       stage.notes.map((note) => h("p", { class: "quiet" }, note)));
   }
@@ -75,8 +93,7 @@ function keys(stage) {
   const list = h("ul", { class: "legend" });
   const fill = () => list.replaceChildren(...joined(stage.parts).flatMap((part) => keyOf(part)).filter(Boolean));
   fill();
-  onTheme(fill);
-  return list;
+  return { element: list, close: onTheme(fill) };
 }
 
 /** Give parts with one colour map one bar, which names them all. */
@@ -128,6 +145,10 @@ class Signals {
     });
     const names = part.names.map((text, i) => h("li", {}, h("i", { style: `background:${usual(i)}` }), text));
     this.element = h("div", {}, h("div", { class: "views" }, boxes), h("ul", { class: "legend" }, names));
+  }
+
+  close() {
+    for (const chart of this.charts) chart.close();
   }
 
   showTime(time) {

@@ -5,9 +5,10 @@ import { h } from "./dom.js";
 const listeners = new Set();
 let colors = null;
 
-/** Call a function whenever colours changed. */
+/** Call a function whenever colours changed; returns what ends that. */
 export function onTheme(listener) {
   listeners.add(listener);
+  return () => listeners.delete(listener);
 }
 
 /** Return the colour of a name in the style sheet: "ink", "quiet", "paper" ... */

@@ -23,8 +23,13 @@ export class View {
     this.element = h("figure", { class: "view" }, this.caption, this.canvas, this.words);
     this.label();
     this.listen();
-    new ResizeObserver(() => this.resize()).observe(this.canvas);
-    onTheme(() => this.draw());
+    const sizes = new ResizeObserver(() => this.resize());
+    sizes.observe(this.canvas);
+    const forget = onTheme(() => this.draw());
+    this.close = () => {
+      sizes.disconnect();
+      forget();
+    };
     camera.onChange(() => this.draw());
   }
 
