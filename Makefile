@@ -5,6 +5,8 @@
 #   make test-full the same with the whole of each sweep, a part of which `make test` tries
 #   make test-gpu  the tests of `make test` on a CUDA GPU
 #   make bench     the yardsticks in benchmarks/
+#   make docs      the documentation in site/, which opens from the file system
+#   make pictures  draw the pictures of the README and the documentation anew
 #   make lint      the checks of `make test` without the tests
 #   make format    rewrite the code the way the format check wants it
 #   make dist      a wheel and a source archive in dist/
@@ -21,11 +23,11 @@ ARGS ?=
 BIN := .venv/bin
 # a copy of the modules laid out as they are installed, for tools that read files rather than import
 TREE := .cache/tree
-CHECKED := diffsim kernels demos benchmarks tests setup.py
+CHECKED := diffsim kernels demos benchmarks docs tests setup.py
 SOURCES = $(wildcard $(CHECKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-gpu bench lint format dist clean
+.PHONY: help demo test test-full test-gpu bench docs pictures lint format dist clean
 
 help:
 	@sed -n 's/^#   \(.*\)/  \1/p' Makefile
@@ -85,6 +87,19 @@ test-gpu: .venv/.installed-test
 bench: .venv/.installed-test
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.venv/.installed-docs: .venv/bin/python pyproject.toml setup.py
+	@echo "installing what the documentation is made with in .venv"
+	@$(BIN)/python -m ensurepip >/dev/null
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch .venv/.installed $@
+
+docs: .venv/.installed-docs
+	@$(BIN)/python docs/build.py # warnings are errors
+	@echo 'open site/index.html'
+
+pictures: .venv/.installed
+	@$(BIN)/python docs/make_pictures.py $(ARGS)
+
 dist: .venv/.installed-test
 	@rm -rf build dist
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check build
@@ -92,5 +107,5 @@ dist: .venv/.installed-test
 	@rm -rf build
 
 clean:
-	@rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist diffsim.egg-info
+	@rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist site diffsim.egg-info
 	@find diffsim kernels demos benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from diffsim.demos.rigid_body_articulated import draw_rods, from_upright
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,4 +177,6 @@ class _Bar:
         for side, text in ((-1, f"−{self.limit:g} N m"), (0, "elbow"), (1, f"+{self.limit:g} N m")):
             axes.plot([side * half] * 2, [y - 0.06, y + 0.06], color=QUIET, lw=1.2, zorder=2)
             color = QUIET if side else INK
-            axes.text(side * half, y - 0.09, text, ha="center", va="top", fontsize=7, color=color)
+            axes.text(
+                side * half, y - 0.09, text, ha="center", va="top", fontsize=word_size(axes), color=color
+            )

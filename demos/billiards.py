@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,8 +183,10 @@ class _Picture:
         tip = start + 0.14 * speed * np.array([np.cos(angle), np.sin(angle)])
         arrow = {"arrowstyle": "-|>", "color": _RED, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", tip, start, arrowprops=arrow, zorder=6)
-        text = f"{speed:.2f} m/s at {np.degrees(angle):+.2f}°"
-        axes.text(0.05, start[1] - 0.12, text, color=_RED, fontsize=6.5, va="center", zorder=6)
+        text = f"{speed:.2f} m/s at {np.degrees(angle):+.2f}°".replace("-", "−")
+        axes.text(
+            0.05, start[1] - 0.12, text, color=_RED, fontsize=word_size(axes, 6.5), va="center", zorder=6
+        )
 
     def _key(self, axes: Axes) -> None:
         """Tell what is what in the strip below the table."""
@@ -192,15 +195,15 @@ class _Picture:
         axes.plot([], [], "o", ms=6, mfc="white", mec=INK, label="cue ball")
         axes.plot([], [], "o", ms=6, mfc=HEAD, mec=INK, label="target")
         if self.arrays["others"].size:
-            axes.plot([], [], "o", ms=6, mfc="none", mec=HEAD, label="target, other tries")
+            axes.plot([], [], "o", ms=6, mfc="none", mec=HEAD, label="in other tries")
         axes.plot([], [], "o", ms=7, color=_HOLE, label="pocket")
         axes.legend(
             loc="lower center",
             ncols=4,
-            fontsize=6.5,
+            fontsize=word_size(axes, 6.5),
             frameon=False,
             handlelength=0.8,
-            handletextpad=0.4,
-            columnspacing=0.9,
+            handletextpad=0.3,
+            columnspacing=0.7,
             borderaxespad=0.1,
         )

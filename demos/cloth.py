@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from diffsim.kernels.cloth import Cloth, ClothConfig, Mesh
@@ -207,11 +208,17 @@ class ClothTask(Task):
             if outlined:
                 _draw_lines(axes, arrays["aim"][k][rim])
                 axes.text(
-                    right - 0.03, high - 0.03, "recorded edge", fontsize=7, color=GOAL, ha="right", va="top"
+                    right - 0.03,
+                    high - 0.03,
+                    "recorded edge",
+                    fontsize=word_size(axes),
+                    color=GOAL,
+                    ha="right",
+                    va="top",
                 )
-            axes.text(left + 0.03, low + 0.03, "\n".join(words), fontsize=7, color=INK)
+            axes.text(left + 0.03, low + 0.03, "\n".join(words), fontsize=word_size(axes), color=INK)
             _draw_pins(axes, arrays["aim"][0][arrays["pins"]])
-            _draw_wind(axes, config, times[k], np.array([left + 0.06, high - 0.16]))
+            _draw_wind(axes, config, times[k], np.array([left + 0.06, high - 0.2]), high - 0.03)
             axes.set(xlim=(left, right), ylim=(low, high), xlabel="across the picture [m]", ylabel="up [m]")
             axes.set_aspect("equal")
 
@@ -295,14 +302,21 @@ def _draw_pins(axes: Any, pins: NDArray[Any]) -> None:
     places = _project(pins)[0]
     axes.plot(*places.T, "o", color=INK, markersize=4.5, zorder=5)
     end = places[np.argmax(places[:, 0])]
-    axes.annotate("pins", end, (6, 4), textcoords="offset points", fontsize=7, color=INK)
+    axes.annotate("pins", end, (6, 4), textcoords="offset points", fontsize=word_size(axes), color=INK)
 
 
-def _draw_wind(axes: Any, config: ClothConfig, time: float, start: NDArray[Any]) -> None:
+def _draw_wind(axes: Any, config: ClothConfig, time: float, start: NDArray[Any], high: float) -> None:
     """Draw the wind as an arrow, as long as it blows in a tenth of a second."""
     from diffsim.view.style import QUIET
 
     wind = np.array(config.wind) * (1.0 + config.gust * np.sin(2 * np.pi * config.gust_rate * time))
     end = start + _project(0.1 * wind)[0]
     axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": QUIET, "lw": 1.5})
-    axes.text(start[0], start[1] + 0.06, f"wind {np.linalg.norm(wind):.1f} m/s", fontsize=7, color=QUIET)
+    axes.text(
+        start[0],
+        high,
+        f"wind {np.linalg.norm(wind):.1f} m/s",
+        fontsize=word_size(axes),
+        color=QUIET,
+        va="top",
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim.view.style import EARTH, GOAL, INK, QUIET, muscle_colors
+from diffsim.view.style import EARTH, GOAL, INK, QUIET, muscle_colors, word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +55,14 @@ def film(arrays: Mapping[str, Array], scene: Scene, cell: float) -> Film:
         aspect=picture.aspect,
         bar="command" in arrays,
     )
+
+
+_PAD = {
+    "facecolor": "white",
+    "edgecolor": "none",
+    "alpha": 0.75,
+    "pad": 0.6,
+}  # so that text is read on a body
 
 
 class _Picture:
@@ -99,7 +107,7 @@ class _Picture:
         from diffsim.view import color_bar
 
         bar = ScalarMappable(Normalize(-1.0, 1.0), muscle_colors().reversed())
-        color_bar(axes, bar, "push < 0 < pull")
+        color_bar(axes, bar, "−1 push, +1 pull")
 
 
 class _Plane(_Picture):
@@ -150,7 +158,8 @@ class _Plane(_Picture):
         axes.plot(now, self.center[k, 1], "o", ms=3.5, color=GOAL, zorder=5)
         if abs(now - start) > 0.02:
             axes.annotate("", (now, height), (start, height), arrowprops=_arrow(), zorder=4)
-        axes.text(start, height + 0.012, f" {now - start:+.2f} m", color=GOAL, fontsize=8, va="bottom")
+        text = f" {now - start:+.2f} m".replace("-", "−")
+        axes.text(start, height + 0.012, text, color=GOAL, fontsize=8, va="bottom")
 
     def _aim(self, axes: Axes, k: int) -> None:
         """Draw the target, the path of the centre, and how far it is."""
@@ -162,7 +171,14 @@ class _Plane(_Picture):
         axes.plot(*goal, "o", ms=15, mfc="none", mew=1.8, color=GOAL, zorder=5)
         axes.plot(*goal, "+", ms=15, mew=1.8, color=GOAL, zorder=5)
         axes.annotate(
-            "target", goal, (0, 12), textcoords="offset points", color=GOAL, fontsize=8, ha="center"
+            "target",
+            goal,
+            (0, 12),
+            textcoords="offset points",
+            color=GOAL,
+            fontsize=8,
+            ha="center",
+            bbox=_PAD,
         )
         self.judge(axes, k)
 
@@ -230,7 +246,9 @@ class _Space(_Picture):
             self._line(axes, start, stop, color=QUIET, lw=0.8, zorder=1)
         for x in np.arange(a, b + 1e-9, 0.2):
             u, v, _ = _project(np.array([x, c, 0.0]))
-            axes.text(u, v - 0.012, f"{x:.1f}", color=INK, fontsize=7, ha="center", va="top", zorder=2)
+            axes.text(
+                u, v - 0.012, f"{x:.1f}", color=INK, fontsize=word_size(axes), ha="center", va="top", zorder=2
+            )
         axes.text(0.0, 0.01, "x [m]; lines 0.1 m apart", transform=axes.transAxes, color=INK, fontsize=8)
 
     def _line(self, axes: Axes, start: Any, stop: Any, **how: Any) -> None:
@@ -246,7 +264,14 @@ class _Space(_Picture):
             axes.plot(*_project(self.center[k])[:2], "o", ms=4, color=_PATH, zorder=5)
             self.judge(axes, k)
             axes.annotate(
-                "target", (u, v), (0, 12), textcoords="offset points", color=GOAL, fontsize=8, ha="center"
+                "target",
+                (u, v),
+                (0, 12),
+                textcoords="offset points",
+                color=GOAL,
+                fontsize=8,
+                ha="center",
+                bbox=_PAD,
             )
             return
         start, now, near = self.center[0, 0], self.center[k, 0], self.low[1]
@@ -256,7 +281,7 @@ class _Space(_Picture):
         if abs(now - start) > 0.02:
             tail, head = _project(np.array([(start, near + 0.03, 0.0), (now, near + 0.03, 0.0)]))[:, :2]
             axes.annotate("", head, tail, arrowprops=_arrow(), zorder=4)
-        text = f"{now - start:+.2f} m from the start"
+        text = f"{now - start:+.2f} m from the start".replace("-", "−")
         axes.text(0.02, 0.97, text, transform=axes.transAxes, color=GOAL, fontsize=9, ha="left", va="top")
 
 

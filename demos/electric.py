@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,7 +164,7 @@ class _Arena:
         axes.set(xlim=(self.low, self.high), ylim=(self.low - _STRIP * self.side, self.high), aspect="equal")
         axes.set(xlabel="x [m]", ylabel="y [m]", xticks=np.linspace(0, self.side, 5))
         axes.set_yticks(np.linspace(0, self.side, 5))
-        color_bar(axes, colors, "charge of the electrodes [µC]")
+        color_bar(axes, colors, "charge [µC] (pale: potential)")
 
     def _potential(self, axes: Axes, k: int) -> Any:
         """Shade the arena by the electrodes' potential; return what explains the electrodes' colours."""
@@ -190,7 +191,8 @@ class _Arena:
             axes.plot(*place, "o", ms=13, color=color, mec=INK, mew=1.0, zorder=3, clip_on=False)
             if abs(amount) > 0.1 * self.limit:
                 sign = "+" if amount > 0.0 else "−"
-                axes.text(*place, sign, ha="center", va="center", fontsize=9, color=INK, zorder=4)
+                ink = "white" if np.dot(color[:3], (0.3, 0.6, 0.1)) < 0.45 else INK
+                axes.text(*place, sign, ha="center", va="center", fontsize=9, color=ink, zorder=4)
 
     def _movers(self, axes: Axes, k: int) -> None:
         """Draw the target, the charge, where both have been, and the force on the charge."""
@@ -203,6 +205,8 @@ class _Arena:
         axes.plot(*goal[now], "o", ms=15, mfc="none", mec=GOAL, mew=2.2, zorder=5)
         axes.plot(*x[now], "o", ms=8, color=HEAD, mec=INK, mew=0.8, zorder=7)
         tip = x[now] + self.arrow * force[k]
+        if np.linalg.norm(tip - x[now]) < 0.03 * self.side:  # its head would hide the charge
+            return
         arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.3, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", tip, x[now], arrowprops=arrow, zorder=6, annotation_clip=False)
 
@@ -216,7 +220,7 @@ class _Arena:
         axes.legend(
             loc="lower center",
             ncols=3,
-            fontsize=7,
+            fontsize=word_size(axes),
             frameon=False,
             handlelength=1.2,
             columnspacing=1.2,

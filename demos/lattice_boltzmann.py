@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +186,12 @@ class LatticeBoltzmannTask(Task):
             x, y = (arrays["probes"].T + 0.5) / size
             axes.plot(x, y, "o", ms=3.2, mfc=HEAD, mec=INK, mew=0.6, label="probes", zorder=5)
             axes.legend(
-                loc="lower right", ncols=3, fontsize=6.5, frameon=False, borderpad=0.1, handlelength=1.4
+                loc="lower right",
+                ncols=3,
+                fontsize=word_size(axes, 6.5),
+                frameon=False,
+                borderpad=0.1,
+                handlelength=1.4,
             )
 
         last = len(vorticity) - 1
@@ -214,17 +220,18 @@ def _vorticity(velocity: Array) -> Array:
 def _draw_flow(axes: Axes, vorticity: Array, solid: Array, size: float) -> None:
     """Draw the vorticity between the channel's walls, and what its colours mean."""
     from diffsim.view import color_bar
-    from diffsim.view.style import EARTH, INK
+    from diffsim.view.style import EARTH, INK, signed_colors
 
     width, height = (n / size for n in vorticity.shape)
     image = axes.imshow(
         np.where(solid < 0.5, vorticity, 0.0).T,
         origin="lower",
         extent=(0.0, width, 0.0, height),
-        cmap="RdBu_r",
+        cmap=signed_colors(),
         vmin=-_BRIGHTEST,
         vmax=_BRIGHTEST,
         interpolation="bilinear",
+        interpolation_stage="data",
     )
     for low, high in ((-_BELOW, 0.0), (height, height + _ABOVE)):
         axes.axhspan(low, high, facecolor=EARTH, edgecolor="none", zorder=3)
@@ -232,7 +239,7 @@ def _draw_flow(axes: Axes, vorticity: Array, solid: Array, size: float) -> None:
         axes.plot((0.0, width), (wall, wall), color=INK, lw=1.2, zorder=4)
     axes.set(xlim=(-_AHEAD, width), ylim=(-_BELOW, height + _ABOVE), xlabel="x [D]", ylabel="y [D]")
     axes.set_aspect("equal")
-    color_bar(axes, image, "vorticity [U/D]")
+    color_bar(axes, image, "vorticity [U/D]", extend="both")
 
 
 def _draw_inflow(axes: Axes, inflow: Array, size: float, color: str, arrows: bool = True) -> None:
@@ -253,4 +260,12 @@ def _draw_inflow(axes: Axes, inflow: Array, size: float, color: str, arrows: boo
     head = {"arrowstyle": "-|>", "color": color, "lw": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 5}
     for row in np.linspace(0, len(y) - 1, 9).round().astype(int)[1:-1]:
         axes.annotate("", (ends[row], y[row]), (-_AHEAD, y[row]), arrowprops=head)
-    axes.text(-0.95 * _AHEAD, -0.5 * _BELOW, "inflow", fontsize=6.5, color=color, va="center", zorder=6)
+    axes.text(
+        -0.95 * _AHEAD,
+        -0.5 * _BELOW,
+        "inflow",
+        fontsize=word_size(axes, 6.5),
+        color=color,
+        va="center",
+        zorder=6,
+    )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from diffsim.demos.water_pictures import water_films
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,7 +146,7 @@ class _Aquarium:
         self._walls(axes)
         self._fish(axes, k, size)
         self._way(axes, k)
-        color_bar(axes, water, "speed of the water [m/s]")
+        color_bar(axes, water, "water's speed [m/s]", extend="max")
 
     def _smooth(self, x: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
         """Average over the particles of each cell."""
@@ -185,8 +186,8 @@ class _Aquarium:
         axes.plot([], [], "s", ms=5, color=muscle_colors()(0.0), label="muscle pulls")
         axes.plot([], [], "s", ms=5, color=muscle_colors()(1.0), label="muscle pushes")
         axes.legend(
-            loc="upper right", bbox_to_anchor=(0.95, 1.0), ncols=2, fontsize=6.5, frameon=False,
-            handletextpad=0.2, columnspacing=0.8, borderaxespad=0.2,
+            loc="upper right", bbox_to_anchor=(0.95, 1.0), ncols=2, frameon=False,
+            fontsize=word_size(axes, 6.5), handletextpad=0.2, columnspacing=0.8, borderaxespad=0.2,
         )  # fmt: skip
 
     def _way(self, axes: Axes, k: int) -> None:
@@ -202,5 +203,5 @@ class _Aquarium:
             axes.annotate("", (now, top - 0.008), (start, top - 0.008), arrowprops=arrow, zorder=6)
         text = f"{round((now - start) / _WIDTH, 2) + 0.0:.2f} widths"
         right = max(now, start) + 0.01 * _WIDTH
-        axes.text(right, top - 0.008, text, fontsize=6.5, color=INK, va="center", zorder=6)
+        axes.text(right, top - 0.008, text, fontsize=word_size(axes, 6.5), color=INK, va="center", zorder=6)
         axes.plot(*middle[k], "o", ms=3.5, color=GOAL, mec=INK, mew=0.5, zorder=7)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from diffsim.demos.mass_spring import RobotTask
 from diffsim.tasks import Options, Recording, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,9 +184,16 @@ class _Lanes:
         way = self.way[world][k]
         y = floor - 0.03
         axes.plot([self.start, self.start + way], [y, y], color=HEAD, lw=3.5, solid_capstyle="butt", zorder=2)
-        text = f"{round(100.0 * side * way)} cm to the {_SIDES[int(side > 0)]}"
-        place = {"ha": "right", "va": "center", "fontsize": 8, "color": INK, "zorder": 3}
-        axes.text(self.start - side * 0.03, y, text, **{**place, "ha": "left" if side < 0 else "right"})
+        text = f"{round(100.0 * side * way)} cm to the {_SIDES[int(side > 0)]}".replace("-", "−")
+        behind = max(0.0, -side * way) + 0.008  # [m] a robot that goes the wrong way draws its bar there
+        at = {
+            "ha": "left" if side < 0 else "right",
+            "va": "center",
+            "fontsize": word_size(axes),
+            "color": INK,
+            "zorder": 3,
+        }
+        axes.text(self.start - side * behind, y, text, **at)
 
     def _robot(self, axes: Axes, world: int, k: int) -> Any:
         """Draw the robot, and a shadow of how it began; return what explains its colours."""

@@ -156,7 +156,7 @@ class _Scene:
             axes.annotate("", (now, -0.04), (start, -0.04), arrowprops=arrow, zorder=3)
         behind = "right" if now >= start else "left"
         aside = -0.02 if now >= start else 0.02
-        text = f"{now - start:+.2f} m"
+        text = f"{now - start:+.2f} m".replace("-", "−")
         axes.text(start + aside, -0.042, text, color=INK, fontsize=8, ha=behind, va="center", zorder=3)
 
     def _robot(self, axes: Axes, k: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -259,8 +260,16 @@ class _Track:
         for side, text in ((-1, "−"), (1, "+")):
             axes.plot([x + side * _ARROW] * 2, [y - 0.05, y + 0.05], color=QUIET, lw=1.4, zorder=2)
             label = f"{text}{self.config.limit:g} N"
-            axes.text(x + side * _ARROW, y - 0.07, label, ha="center", va="top", fontsize=7, color=QUIET)
+            axes.text(
+                x + side * _ARROW,
+                y - 0.07,
+                label,
+                ha="center",
+                va="top",
+                fontsize=word_size(axes),
+                color=QUIET,
+            )
         if abs(share) > 0.02:
             arrow = {"arrowstyle": "-|>", "color": "#c8281e", "lw": 2.4, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (x + share * _ARROW, y), (x, y), arrowprops=arrow, zorder=6)
-        axes.text(x, y - 0.07, "force", ha="center", va="top", fontsize=7, color=INK)
+        axes.text(x, y - 0.07, "force", ha="center", va="top", fontsize=word_size(axes), color=INK)

@@ -118,7 +118,7 @@ class SmokeTask(Task):
 
     def _film(self, arrays: Mapping[str, NDArray[Any]], fastest: float) -> Film:
         """Draw the density as a map, the air as arrows, and the target's outline on it."""
-        from diffsim.view import Film, time_labels
+        from diffsim.view import KEY, Film, time_labels
 
         density, wind, target = (arrays[key] for key in ("density", "wind", "target"))
         physics = self._physics()
@@ -138,11 +138,16 @@ class SmokeTask(Task):
                 scale=8.0 * fastest / physics.size,
                 scale_units="xy",
             )
-            outline(axes, target, physics.size)
+            outline(axes, target, physics.size, fastest)
 
         labels = time_labels(arrays["times"])
         return Film(
-            draw, labels + [labels[-1]] * (_HOLD if last else 0), fps=12.0, bar=True, stills=_stills(last)
+            draw,
+            labels + [labels[-1]] * (_HOLD if last else 0),
+            fps=12.0,
+            aspect=1.0 + KEY,
+            bar=True,
+            stills=_stills(last),
         )
 
     def target_film(self, recordings: Sequence[Recording]) -> Film | None:
@@ -184,29 +189,29 @@ def draw_density(axes: Axes, density: NDArray[Any], size: float) -> None:
         vmin=0.0,
         vmax=1.0,
         interpolation="bilinear",
+        interpolation_stage="data",
     )
-    axes.set_xlabel("x [m]")
-    axes.set_ylabel("y [m]")
+    axes.set(xlabel="x [m]", ylabel="y [m]", yticks=np.linspace(0.0, size, 6))
     color_bar(axes, shown, "density of smoke")
 
 
-def outline(axes: Axes, target: NDArray[Any], size: float) -> None:
-    """Draw the line at half of a target's density, and say what it and the arrows are."""
+def outline(axes: Axes, target: NDArray[Any], size: float, fastest: float) -> None:
+    """Draw the line at half of a target's density, and say above the map what it and the arrows are.
+
+    Args:
+        axes: What to draw on.
+        target: Its density, shape (n, n).
+        size: Side of the box [m].
+        fastest: Speed of the longest arrow [m/s].
+    """
     from matplotlib.lines import Line2D
 
-    from diffsim.view.style import GOAL
+    from diffsim.view import add_key
+    from diffsim.view.style import GOAL, QUIET
 
     at = size * (np.arange(len(target)) + 0.5) / len(target)
     axes.contour(at, at, target.T, levels=[0.5], colors=GOAL, linewidths=1.4)
     line = Line2D([], [], color=GOAL, linewidth=1.4, label="target")
-    air = Line2D([], [], color="white", linewidth=0, marker=r"$\rightarrow$", markersize=9, label="air")
-    axes.legend(
-        handles=[line, air],
-        loc="upper right",
-        fontsize=7,
-        framealpha=0.35,
-        facecolor="black",
-        edgecolor="none",
-        labelcolor="white",
-        borderpad=0.4,
-    )
+    words = f"air, at most {fastest:.2g} m/s"
+    air = Line2D([], [], color=QUIET, linewidth=0, marker=r"$\rightarrow$", ms=9, label=words)
+    add_key(axes, [line, air])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from diffsim.demos.water_pictures import water_films
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,9 +138,17 @@ class _Vessel:
         )  # fmt: skip
         axes.axvline(self.target * _WIDTH, color=GOAL, lw=1.2, ls=(0, (4, 3)), zorder=1)
         axes.plot(float(self.arrays["middle"][k]), 0.02, "^", ms=6, color=GOAL, mec=INK, mew=0.5, zorder=4)
+        pad = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
         push = float(self.arrays["push"][k][0])
         if abs(push) > 0.05:
             arrow = {"arrowstyle": "-|>", "color": QUIET, "lw": 2.0, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (0.5 + 0.04 * push, 0.4), (0.5, 0.4), arrowprops=arrow, zorder=3)
-        axes.text(0.02, 0.48, "the vessel's acceleration", fontsize=6.5, color=QUIET, va="top")
-        color_bar(axes, water, "speed of the water [m/s]")
+        text = f"acceleration of the vessel {push:+.1f} m/s²".replace("-", "−")
+        axes.text(0.02, 0.48, text, fontsize=word_size(axes, 6.5), color=QUIET, va="top", zorder=5, bbox=pad)
+        axes.text(
+            self.target + 0.015, 0.35, "goal", fontsize=word_size(axes, 6.5), color=GOAL, va="top", zorder=5
+        )
+        axes.text(
+            0.02, 0.35, "▲ middle of the water", fontsize=word_size(axes, 6.5), color=GOAL, va="top", zorder=5
+        )
+        color_bar(axes, water, "water's speed [m/s]", extend="max")

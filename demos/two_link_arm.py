@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,10 +167,17 @@ class _Board:
         axes.plot(*rods[: now + 1, -1].T, color=HEAD, lw=2.2, zorder=4, label="the hand's way")
         draw_rods(axes, rods[now], BONE, 5.0)
         aim = self.path[min(now, _STEPS)]
-        axes.plot(*aim, "o", ms=12, mfc="none", mec=GOAL, mew=2.0, zorder=7, label="its place now")
+        axes.plot(*aim, "o", ms=12, mfc="none", mec=GOAL, mew=2.0, zorder=7)
+        axes.plot([], [], "o", ms=5, mfc="none", mec=GOAL, mew=1.4, label="its place now")
         axes.plot(*rods[now, -1], "o", ms=6, color=HEAD, mec=INK, mew=0.8, zorder=8)
         self._torques(axes, now)
-        axes.legend(loc="lower left", fontsize=6.5, frameon=False, handlelength=1.6, borderaxespad=0.3)
+        axes.legend(
+            loc="lower left",
+            fontsize=word_size(axes, 6.5),
+            frameon=False,
+            handlelength=1.6,
+            borderaxespad=0.3,
+        )
         axes.set(xlim=(self.left, self.right), ylim=(self.low, self.high), aspect="equal")
         axes.set(xlabel="x [m]", ylabel="y [m]")
 
@@ -198,4 +206,6 @@ class _Board:
                 axes.plot([middle + side * half] * 2, [y - 0.02, y + 0.02], color=QUIET, lw=1.0, zorder=2)
             axes.plot([middle, middle + share * half], [y, y], color="#c8281e", lw=4.0, zorder=3)
             text = f"{name} ±{self.limits[row]:g} N m"
-            axes.text(middle, y + 0.025, text, ha="center", va="bottom", fontsize=6.5, color=INK)
+            axes.text(
+                middle, y + 0.025, text, ha="center", va="bottom", fontsize=word_size(axes, 6.5), color=INK
+            )

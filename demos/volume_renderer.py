@@ -134,7 +134,8 @@ class VolumeRendererTask(Task):
         reach, half = 0.5 * config.width, 0.5 * config.size
         layers = np.linspace(0.1, 0.9, _SLICES) * config.n
         turns = [f"seen from {360.0 * v / config.views:.0f}°" for v in range(views)]
-        heights = [f"cut at z = {config.size * (layer / config.n - 0.5):+.2f} m" for layer in layers]
+        places = config.size * (layers / config.n - 0.5)
+        heights = [f"cut at z = {place:+.2f} m".replace("-", "−") for place in places]
 
         def draw(axes: Any, frame: int) -> None:
             if frame < views:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from diffsim.demos.water_renderer import Panels, shown_steps
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -259,16 +260,23 @@ def _bars(axes: Axes, probability: NDArray[Any], true: int, left: float, size: f
     """Draw a bar for each class in the square right of the picture, from `left` on."""
     from diffsim.view.style import GOAL, HEAD, INK, QUIET
 
-    x0, wide, pitch = left + 0.2 * size, 0.6 * size, size / len(probability)
+    x0, wide, pitch = left + 0.26 * size, 0.54 * size, size / len(probability)
     answer = int(np.argmax(probability))
-    axes.text(left, 1.03 * size, f"the network sees a {answer}", fontsize=7.5, color=INK, va="bottom")
+    axes.text(
+        left,
+        1.03 * size,
+        f"the network sees a {answer}",
+        fontsize=word_size(axes, 7.5),
+        color=INK,
+        va="bottom",
+    )
     for k, share in enumerate(probability):
         y = size - (k + 0.5) * pitch
         color = GOAL if k == true else HEAD if k == answer else QUIET
         axes.barh(y, wide, 0.7 * pitch, x0, color="#eef1f4")
         axes.barh(y, wide * float(share), 0.7 * pitch, x0, color=color)
         name, ink = (f"true {k}", GOAL) if k == true else (str(k), INK)
-        axes.text(x0 - 0.03 * size, y, name, fontsize=7, color=ink, ha="right", va="center")
+        axes.text(x0 - 0.03 * size, y, name, fontsize=word_size(axes), color=ink, ha="right", va="center")
         percent = f"{100.0 * share:.0f} %"
-        axes.text(x0 + wide + 0.03 * size, y, percent, fontsize=6, color=INK, va="center")
+        axes.text(x0 + wide + 0.03 * size, y, percent, fontsize=word_size(axes, 6), color=INK, va="center")
     axes.set_xticks([0.0, 0.5 * size, size])  # of the picture only

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.tasks import Options, Recording, Task, option
+from diffsim.view.style import word_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,7 +162,7 @@ class WaterRendererTask(Task):
             panels.picture(1, 1, arrays["target"], "to explain, " + labels[last])
             panels.heights(0, 0, arrays["u"][now], high, "waves found")
             shown = panels.heights(1, 0, arrays["hidden"][now], high, "waves hidden")
-            color_bar(axes, shown, "height [mm]")
+            color_bar(axes, shown, "height [mm]", extend="both")
 
         texts = labels + [labels[-1]] * (_HOLD if last else 0)
         stills = sorted({0, round(0.5 * last), last})
@@ -207,7 +208,9 @@ class Panels:
 
     def heights(self, column: int, row: int, u: NDArray[Any], high: float, heading: str) -> Any:
         """Draw heights, shape (n, n), first axis x; the strongest colours stand for `high`."""
-        return self._show(column, row, u.T, heading, cmap="RdBu_r", vmin=-high, vmax=high)
+        from diffsim.view.style import signed_colors
+
+        return self._show(column, row, u.T, heading, cmap=signed_colors(), vmin=-high, vmax=high)
 
     def _show(self, column: int, row: int, image: NDArray[Any], heading: str, **colours: Any) -> Any:
         from diffsim.view.style import INK
@@ -216,7 +219,9 @@ class Panels:
         extent = (x, x + self.size, y, y + self.size)
         shown = self.axes.imshow(image, origin="lower", extent=extent, interpolation="bilinear", **colours)
         self.axes.set(xlim=self.limits[0], ylim=self.limits[1])  # imshow has made them its own
-        self.axes.text(x, y + 1.03 * self.size, heading, fontsize=7.5, color=INK, va="bottom")
+        self.axes.text(
+            x, y + 1.03 * self.size, heading, fontsize=word_size(self.axes, 7.5), color=INK, va="bottom"
+        )
         return shown
 
 

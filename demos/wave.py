@@ -99,7 +99,8 @@ class WaveTask(Task):
 
     def _film(self, u: NDArray[Any], times: NDArray[Any], target: NDArray[Any]) -> Film:
         """Draw heights as a map, with the target's outline on it."""
-        from diffsim.view import Film, color_bar, time_labels
+        from diffsim.view import KEY, Film, color_bar, time_labels
+        from diffsim.view.style import signed_colors
 
         last = len(u) - 1
         size = self._physics().size
@@ -110,30 +111,31 @@ class WaveTask(Task):
                 u[min(k, last)].T,
                 origin="lower",
                 extent=(0, size, 0, size),
-                cmap="RdBu_r",
+                cmap=signed_colors(),
                 vmin=-high,
                 vmax=high,
                 interpolation="bilinear",
+                interpolation_stage="data",
             )
-            color_bar(axes, shown, "height [mm]")
+            color_bar(axes, shown, "height [mm]", extend="both")
+            axes.set(xlabel="x [m]", ylabel="y [m]", yticks=np.linspace(0.0, size, 6))
             _outline(axes, target, size)
-            axes.set_xlabel("x [m]")
-            axes.set_ylabel("y [m]")
 
         labels = time_labels(times)
         labels += [labels[-1]] * (_HOLD if last else 0)
         # The pattern forms within the last steps, so stills are denser there.
         stills = sorted({0, round(0.5 * last), round(0.94 * last), last})
-        return Film(draw, labels, fps=15.0, stills=stills, bar=True)
+        return Film(draw, labels, fps=15.0, aspect=1.0 + KEY, stills=stills, bar=True)
 
 
 def _outline(axes: Axes, target: NDArray[Any], size: float) -> None:
-    """Draw the line at half of a target's height, and say what it is."""
+    """Draw the line at half of a target's height, and say above the map what it is."""
     from matplotlib.lines import Line2D
 
+    from diffsim.view import add_key
     from diffsim.view.style import GOAL
 
     at = size * (np.arange(len(target)) + 0.5) / len(target)  # where imshow puts the points
     axes.contour(at, at, target.T, levels=[0.5 * target.max()], colors=GOAL, linewidths=1.1)
     line = Line2D([], [], color=GOAL, linewidth=1.1, label="target, at half height")
-    axes.legend(handles=[line], loc="upper right", fontsize=7, framealpha=0.85, borderpad=0.4)
+    add_key(axes, [line])

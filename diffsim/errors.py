@@ -26,7 +26,7 @@ class Diagnostic:
     """One finding about a kernel.
 
     Attributes:
-        rule: Its code, such as `OVERWRITE`; docs/rules.md lists them.
+        rule: Its code, such as `OVERWRITE`; `diffsim explain OVERWRITE` tells what it asks for.
         where: `file:line:column in function`.
         message: What must hold, what was found, and what to do.
     """
@@ -37,6 +37,11 @@ class Diagnostic:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message} [{self.rule}]"
+
+    @property
+    def alone(self) -> str:
+        """Return it as text that ends with where to read more: what a finding reads by itself."""
+        return f"{self.where}: {self.message} [diffsim explain {self.rule}]"
 
 
 class DiffsimError(Exception):

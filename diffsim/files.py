@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ __all__ = [
     "provide_home",
     "remove_stale",
     "replacing",
+    "replacing_folder",
     "require_writable",
     "why_not_writable",
     "write_atomically",
@@ -49,6 +51,44 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder beside `path` that takes its place, with all in it, when the block ends well.
+
+    Args:
+        path: the folder to write; the one that it is in must exist. Whether what is there may go, the caller
+            knows.
+
+    Yields:
+        the folder to write to, with the same ending.
+
+    Raises:
+        OSError: it can't be written to.
+    """
+    target = Path(path)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix))
+    old = temporary.with_name(f"{temporary.name}.old")
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o777 & ~mask)
+        if target.exists() or target.is_symlink():
+            os.rename(target, old)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            if old.exists():
+                os.rename(old, target)
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)
 
 
 def cache_folder(name: str = "guard") -> Path | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from html import escape
 from types import TracebackType
 from typing import Any, TextIO
 
-__all__ = ["Bar", "Lines", "Progress", "format_rate", "format_seconds", "make_progress"]
+__all__ = ["Bar", "Lines", "Notebook", "Progress", "format_rate", "format_seconds", "make_progress"]
 
 _LINE_SHARE = 0.1  # of the iterations between two plain lines ...
 _LINE_SECONDS = 1.0  # ... or so much time, if that is sooner
 _WITHIN_SECONDS = 10.0  # between two plain lines within an iteration
+_NOTEBOOK_SECONDS = 0.2  # between two changes of a notebook's line
 _BUSY_SECONDS = 2.0  # between two plain lines while compiling or drawing
 
 
@@ -257,8 +260,86 @@ class Bar(Progress):
         self._console.print(text, markup=False, soft_wrap=True)
 
 
+class Notebook(Progress):
+    """One line with a bar in a notebook, that is written over and stays as it was at the end.
+
+    Args:
+        display: IPython's `display`.
+    """
+
+    def __init__(self, display: Callable[..., Any]) -> None:
+        self._display = display
+        self._handle: Any = None
+        self._total = self._from = self._done = 0
+        self._start = self._last = 0.0
+        self._shown, self._note, self._within = "", "", 0.0
+
+    def begin(self, total: int, done: int = 0) -> None:
+        self._total, self._from, self._done = total, done, done
+        self._start = time.perf_counter()
+        self._shown = "starting"
+        self._write(True)
+
+    def due(self, done: int) -> bool:
+        return time.perf_counter() - self._last >= _NOTEBOOK_SECONDS or done >= self._total
+
+    def measured(self, text: str) -> None:
+        self._note = f", {text}"
+
+    def update(self, done: int, cost: float, best: float, grad_norm: float) -> None:
+        spent = max(time.perf_counter() - self._start, 1e-9)
+        rate = (done - self._from) / spent
+        self._done, self._within = done, 0.0
+        left = (self._total - done) / rate
+        time_told = f"{format_seconds(left)} left" if done < self._total else format_seconds(spent)
+        told = f"cost {cost:.4g}{self._note}, best {best:.4g}, gradient {grad_norm:.3g}"
+        self._shown = f"{told}, {format_rate(rate)}, {time_told}"
+        self._write(done >= self._total)
+
+    def within(self, done: int, total: int, phase: str) -> None:
+        self._within = done / total
+        self._write()
+
+    def compiling(self, number: int, known: int, name: str) -> None:
+        self._shown = f"compiling {number} of {known}: {name}"
+        self._write()
+
+    def drawing(self, name: str, done: int, total: int) -> None:
+        self._total, self._done, self._shown = total, done, f"drawing {name}"
+        self._write(done >= total)
+
+    def end(self) -> None:
+        if self._handle is not None:
+            self._write(True)
+        self._handle = None
+
+    def say(self, text: str) -> None:
+        self.end()
+        self._display({"text/plain": text}, raw=True)
+
+    def _write(self, now: bool = False) -> None:
+        """Write the line over, a few times a second."""
+        if not now and time.perf_counter() - self._last < _NOTEBOOK_SECONDS:
+            return
+        self._last = time.perf_counter()
+        share = min(1.0, (self._done + self._within) / max(1, self._total))
+        plain = f"{self._done} of {self._total}: {self._shown}"
+        bar = f'<progress max="1" value="{share:.4f}" style="width:12em;vertical-align:middle"></progress>'
+        data = {"text/plain": plain, "text/html": f"<div>{bar} {escape(plain)}</div>"}
+        if self._handle is None:
+            self._handle = self._display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
+
+
+def in_notebook() -> bool:
+    """Tell whether this process is the kernel of a notebook."""
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
 def make_progress(quiet: bool, stream: TextIO | None = None) -> Progress:
-    """Choose how to show progress: nothing if quiet, a bar on a terminal, plain lines elsewhere.
+    """Choose how to show progress: nothing if quiet, a bar on a terminal or in a notebook, else plain lines.
 
     Args:
         quiet: Whether to show nothing.
@@ -267,6 +348,10 @@ def make_progress(quiet: bool, stream: TextIO | None = None) -> Progress:
     stream = sys.stdout if stream is None else stream
     if quiet:
         return Progress()
+    if stream is sys.stdout and in_notebook():
+        from IPython.display import display
+
+        return Notebook(display)
     return Bar(stream) if stream.isatty() else Lines(stream)
 
 

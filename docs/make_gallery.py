@@ -34,7 +34,7 @@ def main() -> None:
         missing = [name for name in names if not (folder / name / "compare.png").exists()]
         requests = [(name, unset | {"out": str(folder / name)}) for name in missing]
         for row in survey(train_task, requests, jobs=2):
-            print(row.name, row.notes, flush=True)  # noqa: T201
+            print(row.name, row.notes, flush=True)
         for name in names:
             shrink(folder / name / "compare.png", HERE / f"{name}.png")
 

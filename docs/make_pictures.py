@@ -1,24 +1,72 @@
-"""Make the pictures of the README: train robot 1 and draw it before and after.
+"""Make the pictures of the README and the pages: robot.png by training robot 1, others by the code beside.
 
-Run: python docs/make_pictures.py.
+Run: python docs/make_pictures.py [NAME ...], or `make pictures`. A page is drawn by its own blocks:
+the code that a reader sees is the code that drew it.
 """
 
 from __future__ import annotations
 
-import pathlib
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
+from blocks import run
 
 import diffsim as ds
 from diffsim.demos.mass_spring import MassSpringTask
 from diffsim.kernels.mass_spring import MassSpring, load_robot
 from diffsim.view import robot_png
 
-HERE = pathlib.Path(__file__).parent
+HERE = Path(__file__).parent
+# Pictures by name, with the page whose blocks write them.
+DRAWN = {
+    "pendulum.png": "../README.md",
+    "pictures/swarm.gif": "start/own.md",
+    "pictures/push.png": "start/own.md",
+    "pictures/throw.gif": "learn/seeing-gradients.md",
+    "pictures/step.svg": "learn/seeing-programs.md",
+    "pictures/kernel.svg": "learn/seeing-programs.md",
+    "pictures/time.svg": "learn/seeing-programs.md",
+    "pictures/rope.gif": "learn/seeing.md",
+    "pictures/drawn.gif": "learn/seeing.md",
+}
 
 
 def main() -> None:
-    """Train and draw."""
+    """Draw what was named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(['robot.png', *DRAWN])} (all)"
+    )
+    names = parser.parse_args().names or ["robot.png", *DRAWN]
+    for name in names:
+        if name == "robot.png":
+            draw_robot()
+    for page in dict.fromkeys(DRAWN[name] for name in names if name != "robot.png"):
+        draw_page(HERE / page, [name for name in names if DRAWN.get(name) == page])
+
+
+def draw_page(page: Path, names: list[str]) -> None:
+    """Run the blocks of a page, and keep the pictures that they write."""
+    back = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            for _ in run(page.resolve(), Path(folder)):
+                pass
+        finally:
+            os.chdir(back)
+        for name in names:
+            (HERE / name).parent.mkdir(exist_ok=True)
+            shutil.copy(Path(folder) / Path(name).name, HERE / name)
+            print(f"wrote docs/{name}")
+
+
+def draw_robot() -> None:
+    """Train robot 1, and draw it before and after."""
     robot = load_robot(1)
     ds.init(arch="cpu")
     sim = MassSpring(robot)
@@ -28,8 +76,7 @@ def main() -> None:
     rule = {key: value for key, value in MassSpringTask.optimizer.items() if key != "name"}
     optimizer = ds.optim.SGD(**rule)
     result = ds.minimize(rollout, wrt=[sim.policy], optimizer=optimizer, iterations=100)
-    for key, values in result.best.items():
-        rollout.leaves([key])[0].set(values)
+    result.restore()
     recordings["best of 100 iterations"] = rollout.trajectories(fields, every=8)
     robot_png(
         HERE / "robot.png",
@@ -43,6 +90,8 @@ def main() -> None:
         active=robot.actuation > 0,
         way=True,
     )
+    rollout.close()
+    print("wrote docs/robot.png")
 
 
 if __name__ == "__main__":

@@ -323,6 +323,12 @@ class Liquid(ds.Simulator):
             return x[..., : self.followed, :].mean(axis=-2)
 
         walls = np.array([low, [high[0], low[1]], high, [low[0], high[1]]])
-        way = see.Points(see.Derived(middle, self.x, unit="m"), color=see.INK, trail=True, label="middle")
+        way = see.Points(
+            see.Derived(middle, self.x, unit="m"),
+            radius=0.5 * self.config.dx,
+            color=see.INK,
+            trail=True,
+            label="middle",
+        )
         parts = [*self.mpm.parts(), see.Lines(walls, closed=True, color=see.INK), way]
         return ds.Scene(parts, limits=tuple((0.0, n * self.config.dx) for n in self.config.grid))

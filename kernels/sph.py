@@ -240,14 +240,24 @@ class SPH(ds.Simulator):
 
         vessel = np.array([[0.0, c.height], [0.0, 0.0], [c.width, 0.0], [c.width, c.height]])
         target = np.array([[c.target * c.width, 0.0], [c.target * c.width, c.height]])
-        water = see.Points(self.x, radius=0.6 * c.spacing, values=self.v, label="speed")
+        water = see.Points(
+            self.x,
+            radius=0.6 * c.spacing,
+            values=self.v,
+            limits=(0.0, 0.025 * c.sound),
+            color=see.WATER,
+            label="speed",
+        )
         mean = see.Points(
-            see.Derived(middle_of_water, self.x, unit="m"), color=see.HEAD, label="middle of the water"
+            see.Derived(middle_of_water, self.x, unit="m"),
+            radius=0.7 * c.spacing,
+            color=see.HEAD,
+            label="middle of the water",
         )
         return ds.Scene(
             [
-                see.Lines(target, color=see.GOAL, width=2.0, label="wanted there"),
                 water,
+                see.Lines(target, color=see.GOAL, width=2.0, label="wanted there"),
                 mean,
                 see.Lines(vessel, color=see.INK, width=2.5),
                 see.Curves(self.push, names=("x", "y"), label="push"),

@@ -1,4 +1,4 @@
-"""The command line: `diffsim list | train | resume | render | report | compare | plan | bench | ...`.
+"""The command line: `diffsim list | new | train | resume | render | report | compare | play | ...`.
 
 Whatever a user gets wrong ends in one line on standard error and exit status 2. Taichi and Matplotlib are
 imported only by the commands that need them.
@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from diffsim.cli import graph
 from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
 from diffsim.cli.looking import COMPARE, REPORT, SERVE, compare, report, serve, watching
+from diffsim.cli.playing import PLAY
+from diffsim.cli.project import NEW, new
 from diffsim.cli.refusals import by_its_flag, usage_message
 from diffsim.cli.resolve import resolve, start
+from diffsim.cli.rules import ExplainCommand
 from diffsim.cli.words import (
+    ADJOINTS,
     EVERY,
     FOLDER,
     LIVE,
@@ -229,13 +234,17 @@ def _resume(folder: str, quiet: bool, iterations: int | None, no_pictures: bool,
     return _report(resume(Path(folder), progress, iterations, not no_pictures, watcher), progress)
 
 
-def _render(folder: str, quiet: bool) -> int:
-    """Draw the pictures of a run anew."""
+def _render(folder: str, quiet: bool, adjoints: bool) -> int:
+    """Draw the pictures of a run anew.
+
+    With --adjoints draw adjoints.gif instead: how the cost depends on what moves, at each moment. Arrows show
+    the way in which pushing a point lowers the cost, colours of a grid are the derivative itself.
+    """
     from diffsim.progress import make_progress
     from diffsim.tasks.runs import render
 
     progress = make_progress(quiet)
-    outcome = render(Path(folder), progress)
+    outcome = render(Path(folder), progress, adjoints)
     progress.say(f"pictures are in {outcome.path}")
     return 0
 
@@ -298,7 +307,10 @@ def _measure_modes(simulator: Any, settings: Settings, task: Task) -> int:
 
 
 def _explain(name: str, **given: Any) -> int:
-    """Say what was made of each kernel of NAME: rewrites, tapes, guards, and why; nothing is compiled."""
+    """Say what was made of each kernel of NAME: rewrites, tapes, guards, and why; nothing is compiled.
+
+    With the code of a rule, as `diffsim explain RACE`, it says what that asks for, and shows an example.
+    """
     from diffsim.plan.planning import explanation
 
     kind = load_task(name)
@@ -330,7 +342,12 @@ def _check(name: str | None, jobs: int | None, quiet: bool = False, **given: Any
 
 
 def _add(
-    name: str, function: Any, params: list[click.Parameter], shared: Any = None, small: bool = False
+    name: str,
+    function: Any,
+    params: list[click.Parameter],
+    shared: Any = None,
+    kind: type[TaskCommand] = TaskCommand,
+    small: bool = False,
 ) -> None:
     """Put a command on the command line; its help is the function's docstring."""
     text = (function.__doc__ or "").strip()
@@ -340,19 +357,20 @@ def _add(
         "help": text,
         "short_help": text.splitlines()[0].rstrip("."),
     }
-    made = (
-        TaskCommand(name, shared=shared, small=small, **common) if shared else click.Command(name, **common)
-    )
+    made = kind(name, shared=shared, small=small, **common) if shared else click.Command(name, **common)
     _cli.add_command(made)
 
 
+_add("new", new, NEW)
 _add("train", _train, TRAIN, train_options)
 _add("resume", _resume, [FOLDER, *flags_of(ResumeOptions), NO_PICTURES, LIVE, QUIET])
-_add("render", _render, [FOLDER, QUIET])
+_add("render", _render, [FOLDER, ADJOINTS, QUIET])
 _add("report", report, REPORT)
 _add("compare", compare, COMPARE)
 _add("serve", serve, SERVE)
 _add("plan", _plan, [], plan_options)
 _add("bench", _bench, [], bench_options)
-_add("explain", _explain, [], explain_options)
+_add("explain", _explain, [], explain_options, ExplainCommand)
+_add("graph", graph.command, [], graph.graph_options)
 _add("check", _check, EVERY, check_options, small=True)
+_cli.add_command(PLAY)

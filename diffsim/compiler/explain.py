@@ -26,6 +26,8 @@ from diffsim.compiler.ir import (
     walk,
 )
 from diffsim.compiler.program.lowered import LoweredProgram
+from diffsim.view.cards import card, details, list_of, paragraph
+from diffsim.view.cards import rows as pairs
 
 __all__ = ["Explanation", "KernelStory", "explain"]
 
@@ -61,6 +63,13 @@ class KernelStory:
         rows += [f"    {forward} operations, {backward} in the adjoint"]
         return "\n".join([*rows, *(f"    - {note}" for note in self.notes)])
 
+    def _html(self) -> str:
+        forward, backward = self.operations
+        touched = [("reads", self.reads), ("writes", self.writes)]
+        told = [(word, ", ".join(names) or "nothing") for word, names in touched]
+        title = f"{self.name}, {self.phase}: {forward} operations, {backward} in the adjoint"
+        return details(title, paragraph(self.where, quiet=True), pairs(told), list_of(self.notes))
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -74,6 +83,9 @@ class Explanation:
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self.kernels))
+
+    def _repr_html_(self) -> str:
+        return card("What was made of each kernel", *(kernel._html() for kernel in self.kernels))
 
 
 def explain(

@@ -20,8 +20,7 @@ from diffsim.engine.checkpoints import Observer, Segments, run_backward, run_for
 from diffsim.engine.executors import Executor, Step, Watch
 from diffsim.engine.launch import Launcher
 from diffsim.engine.lookout import Lookout
-from diffsim.engine.measure import measuring, norms_of
-from diffsim.engine.modes import CHECK, Measured, make_executor
+from diffsim.engine.modes import CHECK, Extension, Measured, make_executor
 from diffsim.engine.pace import Pace, Progress
 from diffsim.engine.storage import Storage
 from diffsim.engine.tiers import Tiers
@@ -81,7 +80,7 @@ class Engine:
         self._tiers = Tiers(plan, lowered, self.storage, info.real)
         self._executors: dict[str, Executor] = {}
         self._board = AlarmBoard(lowered.alarms, self.storage)
-        self._measured: dict[str, tuple[Executor, Buffer]] = {}
+        self._extended: dict[tuple[str, object], Executor] = {}
         self._reduced: dict[Buffer, Buffer] = {}
         self._reduce: Launcher | None = None
         self.lengths: NDArray[np.int64] | None = None
@@ -135,7 +134,7 @@ class Engine:
     @property
     def compile_seconds(self) -> float:
         """Seconds spent on compiling so far."""
-        every = [*self._executors.values(), *(executor for executor, _ in self._measured.values())]
+        every = [*self._executors.values(), *self._extended.values()]
         return self._spent + sum(e.compile_seconds for e in every)
 
     @property
@@ -242,22 +241,21 @@ class Engine:
         finally:
             executor.watch = None
 
-    def measured_backward(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Run forward and backward; return the costs and the adjoint norm per world and step, 0 .. steps.
+    def extended_backward(self, more: Extension, adjoints: Callable[[int], object]) -> NDArray[np.float64]:
+        """Run forward and backward with stages of somebody else in the adjoints of each step.
 
-        Gradients are left on the device, finite or not.
+        Gradients are left on the device, finite or not. Return the cost of each world.
+
+        Args:
+            more: The stages; the memory that they write is allocated.
+            adjoints: Called as `adjoints(t0)` after the adjoints of each segment.
         """
         self._verify(gradients=True)
-        mode = self.mode
-        if mode not in self._measured:
-            values = self._executor(mode)
-            stages, norms = measuring(values.stages, self.plan.steps)
-            self.storage.allocate([norms])
-            self._measured[mode] = Measured(values, self._make(mode, stages)), norms
-        executor, norms = self._measured[mode]
-        self.storage.write(norms, np.zeros(()), (norms.components,))  # worlds that end early leave some out
-        cost = self._backward(executor, self.lookout.measure)
-        return cost, norms_of(self.storage.arrays(norms), self.plan.steps)
+        key = self.mode, more.key
+        if key not in self._extended:
+            values = self._executor(self.mode)
+            self._extended[key] = Measured(values, self._make(self.mode, more.stages(values.stages)))
+        return self._backward(self._extended[key], adjoints)
 
     def cost(self) -> NDArray[np.float64]:
         """Return the cost of each world, as memory holds it."""
@@ -288,14 +286,14 @@ class Engine:
     def close(self) -> None:
         """Give all memory back, with the kernels compiled for it."""
         self._spent = self.compile_seconds
-        for executor in [*self._executors.values(), *(e for e, _ in self._measured.values())]:
+        for executor in [*self._executors.values(), *self._extended.values()]:
             executor.close()
         self.lookout.close()
         self._tiers.close()
         if self._reduce is not None:
             self._reduce.close()
         self._executors.clear()
-        self._measured.clear()
+        self._extended.clear()
         self.storage.close()
 
     # ---- trust ----

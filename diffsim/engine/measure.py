@@ -13,7 +13,7 @@ from diffsim.compiler.codegen.stages import StageSet, adjoint_of
 from diffsim.compiler.ir import Buffer, Operand, Ref, Stage, Value
 from diffsim.compiler.program.copying import over_elements
 
-__all__ = ["measuring", "norms_of"]
+__all__ = ["measuring", "norms_buffer", "norms_of"]
 
 # Squares of very large and of very small numbers are summed apart, scaled, since they would leave the range
 # of 64 bits (Blue 1978, "A portable Fortran program to find the Euclidean norm of a vector").
@@ -21,24 +21,30 @@ _LARGE, _SMALL = 1e100, 1e-100
 _SCALE_LARGE, _SCALE_SMALL = 1e-160, 1e200
 
 
-def measuring(stages: StageSet, steps: int) -> tuple[StageSet, Buffer]:
-    """Return stages that also sum the squared adjoint of all States at each step, and where the sums go.
+def norms_buffer(steps: int) -> Buffer:
+    """Return where the sums of squared adjoints go, with room for other horizons, whose kernels are the same.
+
+    Args:
+        steps: The horizon.
+    """
+    return Buffer("adjoint_norms", "norms", "f64", (rounded(steps + 1),), 3)
+
+
+def measuring(stages: StageSet, norms: Buffer) -> StageSet:
+    """Return stages that also sum the squared adjoint of all States at each step.
 
     Behind the adjoints of step `t`, the adjoint of `x[t]` is the derivative of what the cost gets from step
     `t` on; behind those of the terminal cost, that of `x[steps]` is complete.
 
     Args:
         stages: A program and its adjoints.
-        steps: The horizon.
+        norms: Where the sums go.
     """
-    # room for other horizons, whose kernels are then the same
-    norms = Buffer("adjoint_norms", "norms", "f64", (rounded(steps + 1),), 3)
     # adjoint stages run last to first: what is first here runs behind the others
     extra = [_sum_stage(stages, norms), _zero_stage(norms)]
-    measured = dataclasses.replace(
+    return dataclasses.replace(
         stages, step_adj=[*extra, *stages.step_adj], terminal_adj=[*extra, *stages.terminal_adj]
     )
-    return measured, norms
 
 
 def norms_of(sums: list[NDArray[np.float64]], steps: int) -> NDArray[np.float64]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.engine.chunk import Chunk
@@ -9,9 +12,22 @@ from diffsim.engine.executors import Executor, Fused, Step
 from diffsim.engine.launch import Launcher, brief_launcher
 from diffsim.engine.storage import Storage
 
-__all__ = ["CHECK", "Measured", "make_executor"]
+__all__ = ["CHECK", "Extension", "Measured", "make_executor"]
 
 CHECK = "check"  # mode `step`, of a few steps that others are compared with
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What somebody wants to know of the adjoints of each step.
+
+    Attributes:
+        key: What tells it from others: those of one key have equal stages, and write the same memory.
+        stages: Returns stages with its own among the adjoints.
+    """
+
+    key: Hashable
+    stages: Callable[[StageSet], StageSet]
 
 
 class Measured(Executor):

@@ -35,6 +35,7 @@ class Storage:
     def __init__(self, layout: Layout, on_cpu: bool, native: bool = False) -> None:
         self.layout, self.on_cpu, self._native = layout, on_cpu, native
         self._specs: dict[Buffer, Spec] = {}
+        self._once: dict[tuple[object, ...], Buffer] = {}
         self._arena: Arena | None = None
         self._give_back: weakref.finalize[[Arena], Storage] | None = None
         self._closed = False
@@ -45,6 +46,16 @@ class Storage:
         self._specs.update({b: self._spec(b, (lanes or {}).get(b, 1)) for b in made})
         if self._arena is not None:
             self._arena.allocate([self._specs[b] for b in made])
+
+    def once(self, buffer: Buffer) -> Buffer:
+        """Return the buffer of this name and shape, allocated now or before.
+
+        Args:
+            buffer: One that somebody makes anew each time, for the same use.
+        """
+        found = self._once.setdefault((buffer.name, buffer.dtype, buffer.shape), buffer)
+        self.allocate([found])
+        return found
 
     def _spec(self, buffer: Buffer, lanes: int) -> Spec:
         axes, shape = self.layout.axes(buffer), self.layout.shape(buffer, lanes)

@@ -18,6 +18,7 @@ from diffsim.optim.result import Result
 from diffsim.optim.rule import StepInfo
 from diffsim.optim.run import OptimizerRun
 from diffsim.optim.uninterrupted import uninterrupted
+from diffsim.progress import Progress, make_progress
 
 if TYPE_CHECKING:
     from diffsim.rollout import Rollout
@@ -37,6 +38,7 @@ def minimize(
     state: Mapping[str, NDArray[Any]] | None = None,
     *,
     on_nonfinite: str = "raise",
+    progress: bool = False,
 ) -> Result:
     """Minimise the cost of a rollout by gradient descent.
 
@@ -61,6 +63,8 @@ def minimize(
             length, go back to the best parameters, let the rule start afresh there, and go on, up to 20 times
             in all (then, or where the first parameters have no finite cost, it is the error). Evaluations
             that failed are no iterations and have no place in `Result.costs`.
+        progress: Whether to show how far it is: a line with a bar in a notebook and on a terminal, elsewhere
+            some lines.
 
     Returns:
         Costs, gradient lengths and parameters.
@@ -79,14 +83,17 @@ def minimize(
             f"on_nonfinite must be one of {', '.join(_ANSWERS)}, got {on_nonfinite!r}; use 'halve' to go on "
             "with shorter steps"
         )
+    if not isinstance(progress, bool):
+        raise ConfigError(f"progress must be True or False, got {progress!r}; use callback for your own")
     call = None if callback is None else adapted(callback)
     began = time.perf_counter()
-    with chosen.start(rollout, wrt) as run:
+    with make_progress(not progress) as shown, chosen.start(rollout, wrt) as run:
         if state is not None:
             run.load(state)
         history = _History(run, began)
         try:
-            return history.result(_iterate(run, history, count, call, on_nonfinite == "halve"))
+            shown.begin(count)
+            return history.result(_iterate(run, history, count, call, on_nonfinite == "halve", shown))
         except BaseException as error:
             with uninterrupted():
                 result = _rescued(history, error)
@@ -135,9 +142,16 @@ class _History:
         )
 
 
-def _iterate(run: OptimizerRun, history: _History, count: int, call: Callback | None, halve: bool) -> str:
+def _iterate(
+    run: OptimizerRun,
+    history: _History,
+    count: int,
+    call: Callback | None,
+    halve: bool,
+    shown: Progress,
+) -> str:
     """Do the iterations; return why they ended."""
-    for _ in range(count):
+    for done in range(1, count + 1):
         while True:
             try:
                 info = run.step(history.add)
@@ -151,6 +165,7 @@ def _iterate(run: OptimizerRun, history: _History, count: int, call: Callback | 
                         f"look for the cause: {error}"
                     ) from error
                 run.halve()
+        shown.update(done, float(np.sum(info.cost)), float(np.sum(run.best_cost)), info.grad_norm)
         if call is None:
             continue
         try:

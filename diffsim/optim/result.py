@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError, StateError
+from diffsim.view.cards import card, table
+from diffsim.view.sketches import curves
 
 if TYPE_CHECKING:
     from diffsim.language.fields import Valued
@@ -76,6 +78,25 @@ class Result:
         # the fields hold on to their rollout's memory, which goes into no file
         return {**vars(self), "_fields": {}}
 
+    def _repr_html_(self) -> str:
+        done = len(self.costs)
+        title = repr(self).removeprefix("<Result: ").removesuffix(">")
+        if not done:
+            return card(title)
+        costs = self.costs.reshape(done, -1).sum(axis=1)
+        numbers = np.arange(done)
+        mark = (float(self.best_iteration), "best") if np.ndim(self.best_iteration) == 0 else None
+        lines = [
+            (key, " × ".join(map(str, np.shape(found))) or "1", _reach(found), _reach(self.last[key]))
+            for key, found in self.best.items()
+        ]
+        return card(
+            title,
+            curves(numbers, [costs], "cost", "iteration", log=_spread(costs), mark=mark),
+            curves(numbers, [self.grad_norms], "gradient norm", "iteration", log=_spread(self.grad_norms)),
+            table(("parameter", "shape", "at the best cost", "at the end"), lines),
+        )
+
     def __repr__(self) -> str:
         done = len(self.costs)
         text = "no iterations"
@@ -89,3 +110,17 @@ class Result:
         if self.ended != "iterations":
             text += f", ended by {self.ended}"
         return f"<Result: {text}>"
+
+
+def _spread(values: NDArray[np.float64]) -> bool:
+    """Tell whether numbers are positive and of many sizes, so that logarithms show more."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0.0 and finite.max() > 30.0 * finite.min())
+
+
+def _reach(values: NDArray[Any]) -> str:
+    """Write a number, or the least and the largest of many."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 1:
+        return f"{float(array.reshape(-1)[0]):.6g}"
+    return f"{np.min(array):.4g} … {np.max(array):.4g}" if array.size else ""

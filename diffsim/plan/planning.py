@@ -141,4 +141,4 @@ def warn_of(lowered: LoweredProgram, chosen: Plan | None = None) -> None:
     if chosen is not None and chosen.warning:
         warnings.warn(chosen.warning, PlanWarning, stacklevel=3)
     for warning in dict.fromkeys(lowered.buffers.warnings):
-        warnings.warn(str(warning), GradientWarning, stacklevel=3)
+        warnings.warn(warning.alone, GradientWarning, stacklevel=3)

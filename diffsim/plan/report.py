@@ -8,6 +8,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.plan.bytes import show_bytes
 from diffsim.plan.modes import Candidate, Timing, mode_rows
 from diffsim.plan.schedule import TIERS, Schedule
+from diffsim.view.cards import card, paragraph, rows
 
 __all__ = ["Plan"]
 
@@ -121,7 +122,14 @@ class Plan:
         return text
 
     def __str__(self) -> str:
-        rows = [
+        return "\n".join(f"{name:16s} {text}" for name, text in self._rows())
+
+    def _repr_html_(self) -> str:
+        title = f"Plan of {self.steps:,} steps" + (f", {self.worlds:,} worlds" if self.worlds > 1 else "")
+        return card(title, rows(self._rows()), paragraph(self.warning or ""))
+
+    def _rows(self) -> list[tuple[str, str]]:
+        found = [
             *mode_rows(self),
             ("steps", f"{self.steps:,} in {self.segments:,} segment(s) of {self.window:,}"),
             ("worlds", self._worlds()),
@@ -134,10 +142,10 @@ class Plan:
                 f"{show_bytes(self.smallest)}",
             ),
         ]
-        rows += [(f"  {name}", show_bytes(size)) for name, size in self.bytes.items() if size]
-        rows += [(name, f"{show_bytes(size)} beside") for name, size in self.tier_bytes.items() if size]
-        rows += [("by field", self._by_field())] if self.fields else []
-        return "\n".join(f"{name:16s} {text}" for name, text in rows)
+        found += [(f"  {name}", show_bytes(size)) for name, size in self.bytes.items() if size]
+        found += [(name, f"{show_bytes(size)} beside") for name, size in self.tier_bytes.items() if size]
+        found += [("by field", self._by_field())] if self.fields else []
+        return found
 
     def _worlds(self) -> str:
         lanes = self.layout.groups

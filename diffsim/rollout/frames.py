@@ -16,9 +16,10 @@ from diffsim.errors import ConfigError, StateError
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Scratch, State
 from diffsim.language.trace import Program
+from diffsim.options import plain_number
 from diffsim.rollout.inputs import Inputs
 
-__all__ = ["Ending", "Names", "collect_frames", "named_buffers", "states_of"]
+__all__ = ["Ending", "Names", "checked_every", "named_buffers", "states_of"]
 
 Names = Mapping[str, Field | str] | Iterable[Field | str]
 _TIMED = (State, Scratch, Control)
@@ -54,6 +55,18 @@ def states_of(program: Program, field: Any) -> list[State]:
     if field is None:
         return [f for f in program.fields.values() if isinstance(f, State)]
     return [_timed(program, field, "final", (State,))]
+
+
+def checked_every(every: Any) -> int:
+    """Return the steps between frames that a user asks for.
+
+    Raises:
+        ConfigError: It is not a positive integer.
+    """
+    every = plain_number(every)
+    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
+    return every
 
 
 def _timed(program: Program, item: Any, what: str, kinds: tuple[type, ...]) -> Any:
@@ -144,47 +157,3 @@ def _last_states(engine: Engine) -> dict[str, NDArray[Any]]:
         values = values.reshape((layout.worlds, *field.element_shape))
         found[field.key] = values if layout.worlds > 1 else values[0]
     return found
-
-
-def collect_frames(engine: Engine, buffers: dict[str, Buffer], every: int) -> dict[str, NDArray[Any]]:
-    """Run forward once and return every so many steps of each buffer, time first, then worlds if many.
-
-    Args:
-        engine: What runs.
-        buffers: Of States, Scratches and Controls, under any names.
-        every: Steps between frames.
-    """
-    frames: dict[str, list[NDArray[Any]]] = {name: [] for name in buffers}
-    history = engine.plan.layout.history
-
-    def observe(t0: int, n: int, last: bool) -> None:
-        for name, buffer in buffers.items():
-            if buffer.kind in ("control", "derived"):
-                continue
-            times = range(t0, t0 + n + (1 if last and buffer.kind == "state" else 0))
-            shift = history - 1 if buffer.kind == "state" else 0
-            slots = [t - t0 + shift for t in times if t % every == 0]
-            if slots:
-                stacked = np.stack(engine.storage.arrays(buffer, slots), axis=-1)
-                frames[name].append(np.swapaxes(stacked, 0, 1))
-
-    engine.forward(observe)
-    return {name: _assembled(engine, buffer, frames[name], every) for name, buffer in buffers.items()}
-
-
-def _assembled(engine: Engine, buffer: Buffer, parts: list[NDArray[Any]], every: int) -> NDArray[Any]:
-    field: Field = buffer.source
-    worlds = engine.plan.layout.worlds
-    if buffer.kind == "derived":
-        values = np.stack(engine.storage.arrays(buffer), axis=-1)
-        whole = np.repeat(values[None], engine.plan.steps // every + 1, axis=0)
-    elif buffer.kind == "control":
-        values = np.stack(engine.storage.arrays(buffer), axis=-1)
-        entries = np.arange(0, engine.plan.steps, every) // buffer.every
-        whole = (
-            np.swapaxes(values, 0, 1) if buffer.per_world else np.repeat(values[:, None], worlds, axis=1)
-        )[entries]
-    else:
-        whole = np.concatenate(parts)
-    whole = whole.reshape(whole.shape[: 2 + len(field.shape)] + field.type.shape)
-    return whole if worlds > 1 else whole[:, 0].copy()

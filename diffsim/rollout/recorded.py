@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,13 @@ from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError, StateError
 from diffsim.language.fields import Field, State
 from diffsim.language.trace import Program
-from diffsim.options import plain_number
-from diffsim.rollout.frames import Ending, Names, collect_frames, named_buffers, states_of
-from diffsim.rollout.seen import labels_of, scene_of
-from diffsim.view.trajectory import Trajectory, labelled
+from diffsim.rollout.collecting import Collecting
+from diffsim.rollout.frames import Ending, Names, checked_every, named_buffers, states_of
+from diffsim.rollout.growing import grow
+from diffsim.rollout.seen import Seen, labels_of, scene_of
+from diffsim.view import store
+from diffsim.view.adjoints import with_adjoints
+from diffsim.view.trajectory import Label, Trajectory, labelled
 
 __all__ = ["Recorded"]
 
@@ -53,32 +58,69 @@ class Recorded(ABC):
             raise StateError("lengths must be read after a run, got none yet; call value() first")
         return int(lengths[0]) if self.worlds == 1 else lengths.copy()
 
-    def trajectory(self, field: Names | Field | str | None = None, every: int = 1) -> Any:
+    @abstractmethod
+    def adjoints(self, fields: Field | str | Names | None = None, every: int = 1) -> Any:
+        """Return d cost / d x[t]."""
+
+    def trajectory(
+        self,
+        field: Names | Field | str | None = None,
+        every: int = 1,
+        *,
+        adjoints: bool = False,
+        to: str | os.PathLike[str] | None = None,
+    ) -> Any:
         """Return what fields held over time.
 
         Args:
             field: A State, Scratch or Control of the simulator, or its key: `"x"`, `"policy.hidden"`. Several
                 of them as `trajectories` takes them. None: all States, and what `Simulator.scene` names.
             every: Steps between frames.
+            adjoints: Run a gradient too, and put d cost / d x[t] of those that are States of real numbers
+                beside the motion and into its scene; see `adjoints`.
+            to: A file, `x.h5` (extra `hdf5`) or `x.zarr` (extra `zarr`), that grows while the rollout runs,
+                so that a long trajectory never is in memory whole. It takes its place when the run is over;
+                what ends a run early leaves none. None to keep the frames in memory.
 
         Returns:
             For one field a `Signal`, an ndarray with its times and unit: frames at t = 0, every, 2 every, ...
             (a State up to and including `steps`, others below it), shape `(frames, *shape, *components)`;
             with worlds > 1 `(frames, worlds, ...)`. Behind its own end (see `lengths`) a world's States stay
-            as they were then, and its Scratches are zero. Else a `Trajectory` of such arrays, by key.
+            as they were then, and its Scratches are zero. Else, and with adjoints, a `Trajectory` of such
+            arrays, by key; with `to` always, and it reads from the file what is asked for.
 
         Raises:
-            ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
+            ConfigError: A field has no time axis or is not of this simulator, `every` is not positive, or
+                `to` is no file that can be written.
         """
-        if isinstance(field, str | Field):
+        if adjoints and to is not None:
+            raise ConfigError("to must be left out with adjoints, got both; record the adjoints apart")
+        if adjoints:
+            return self._with_adjoints([field] if isinstance(field, str | Field) else field, every)
+        if isinstance(field, str | Field) and to is None:
             return next(iter(self.trajectories([field], every).values()))
+        seen = Seen(None, self._program)
+        chosen: Any = [field] if isinstance(field, str | Field) else field
+        if field is None:
+            seen = scene_of(self._program)
+            states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
+            chosen = list(dict.fromkeys([*states, *seen.timed]))
         title = type(self._program.simulator).__name__
-        if field is not None:
-            return Trajectory(self.trajectories(field, every), title=title)
-        seen = scene_of(self._program)
-        states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
-        found = seen.complete(self.trajectories(list(dict.fromkeys([*states, *seen.timed])), every), every)
-        return Trajectory(found, stills=seen.stills, scene=seen.scene, title=title)
+        if to is None:
+            found = seen.complete(self.trajectories(chosen, every), every)
+            return Trajectory(found, stills=seen.stills, scene=seen.scene, title=title)
+        store.check_growing(to)
+        collecting, labels = self._collecting(chosen, every)
+        with store.growing(to, title) as writer, self._ending.run(at_end=True):
+            grow(writer, collecting, labels, seen, checked_every(every))
+        return Trajectory.load(to)
+
+    def _with_adjoints(self, fields: Names | None, every: int) -> Trajectory:
+        motion, known = self.trajectory(fields, every), self._program.fields
+        given = fields if isinstance(fields, Mapping) else {name: name for name in motion}
+        meant = {name: known.get(item) if isinstance(item, str) else item for name, item in given.items()}
+        states = {name: f for name, f in meant.items() if isinstance(f, State) and not f.integer}
+        return with_adjoints(motion, self.adjoints(states, every) if states else {})
 
     def trajectories(self, fields: Names, every: int = 1) -> dict[str, Any]:
         """Return the trajectories of several fields from one run, as a dict; see `trajectory`.
@@ -93,15 +135,20 @@ class Recorded(ABC):
         Raises:
             ConfigError: A field has no time axis or is not of this simulator, or `every` is not positive.
         """
-        every = plain_number(every)
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(f"every must be a positive integer, got {every!r}; use 1 for all frames")
+        collecting, labels = self._collecting(fields, every)
+        with self._ending.run(at_end=True):
+            found = collecting.gathered()
+        return {name: labelled(array, labels[name]) for name, array in found.items()}
+
+    def _collecting(self, fields: Names, every: int) -> tuple[Collecting, dict[str, Label]]:
+        """Prepare a run that records fields; return it, and what their arrays are."""
+        every = checked_every(every)
         buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
         self._prepare()
-        with self._ending.run(at_end=True):
-            found = collect_frames(self._engine, buffers, every)
+        collecting = Collecting(self._engine, buffers, every)
         label = labels_of(self._program.simulator, every, self.worlds)
-        return {name: labelled(a, label(name, buffers[name].source, len(a))) for name, a in found.items()}
+        shapes = collecting.shapes
+        return collecting, {name: label(name, b.source, shapes[name][0]) for name, b in buffers.items()}
 
     def final(self, field: State | str | None = None) -> Any:
         """Return what States hold at the end of the last run, in the form that `State.set` takes.

@@ -22,6 +22,7 @@ from diffsim.language.trace import Program, trace
 from diffsim.options import plain_number
 from diffsim.plan import Plan, Request
 from diffsim.plan.planning import plan_program, warn_of
+from diffsim.rollout.adjoints import Adjoints
 from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite, sensitivity
 from diffsim.rollout.frames import Ending
 from diffsim.rollout.inputs import Inputs
@@ -34,12 +35,12 @@ __all__ = ["Rollout"]
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Shown, Seeded):
+class Rollout(Adjoints, Shown, Seeded):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
-    block its memory is freed at the end. What is known without memory (`plan`, `explain`, `lengths`) can be
-    asked of a closed rollout too; all else is an error then.
+    block its memory is freed at the end. What is known without memory (`plan`, `explain`, `graph`, `lengths`)
+    can be asked of a closed rollout too; all else is an error then.
 
     Args:
         simulator: What to run. What its methods and kernels read from Python must stay as it is now: a run
@@ -294,8 +295,7 @@ class Rollout(Shown, Seeded):
 
         leaves = self.leaves(wrt)
         self._require_cost()
-        cost, norms = self._engine.measured_backward()
-        self._cost(cost)
+        _, norms = self._measured()
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         probe = Probe(self._engine, self._inputs, [leaf.field for leaf in leaves])
         return make_health(norms, gradients, self._epsilon, zeros_of(probe, gradients, self._epsilon))

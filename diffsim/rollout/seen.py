@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,12 +108,13 @@ class Seen:
             raise ConfigError(f"scene must name fields of {owner}, got {ref!r}; it has {listed}")
         return None
 
-    def complete(self, signals: dict[str, Any], every: int) -> dict[str, Any]:
+    def complete(self, signals: dict[str, Any], every: int, first: int = 0) -> dict[str, Any]:
         """Return the recorded signals with those that are derived, and those that differ by world alone.
 
         Args:
             signals: What was recorded, by key.
             every: Steps between frames.
+            first: The number of the first of these frames.
 
         Raises:
             ConfigError: A function returned something that is not over time as its fields are.
@@ -133,7 +134,9 @@ class Seen:
             found = [None if item == "t" else self._field(item) for item in one.fields]
             over_time = [signals[f.key] for f in found if f is not None and f.key in signals]
             lead: Signal = min(over_time, key=len, default=longest)
-            steps = every * np.arange(len(lead)).reshape(-1, *(1,) * bool(lead.worlds))
+            if first and not len(lead):  # all of its frames came before
+                continue
+            steps = every * np.arange(first, first + len(lead)).reshape(-1, *(1,) * bool(lead.worlds))
             arrays = [
                 steps if f is None else signals[f.key][: len(lead)] if f.key in signals else f for f in found
             ]
@@ -143,6 +146,14 @@ class Seen:
             else:
                 whole[name] = _over_time(name, one, made, lead.label, name in vectors)
         return whole
+
+    def frames_of(self, name: str, frames: Mapping[str, int]) -> int:
+        """Return how many frames something that `complete` makes has, from those of all fields by key."""
+        one = self.derived.get(name)
+        found = [] if one is None else [self._field(item) for item in one.fields if item != "t"]
+        return min(
+            (frames[f.key] for f in found if f is not None and f.key in frames), default=max(frames.values())
+        )
 
 
 def scene_of(program: Program) -> Seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from diffsim.language.fields import Field
 from diffsim.rollout.frames import Names
+from diffsim.rollout.pictured import Pictured
 from diffsim.rollout.recorded import Recorded
 
 if TYPE_CHECKING:
@@ -26,26 +28,28 @@ def stride_of(steps: int) -> int:
     Where no such number divides the steps, the film ends a little before.
     """
     few, many = 0.7 * _FRAMES, 1.7 * _FRAMES
-    whole = [k for k in range(1, max(1, steps) + 1) if steps % k == 0 and few <= steps / k <= many]
+    strides = range(max(1, math.ceil(steps / many)), math.floor(steps / few) + 1)
+    whole = [k for k in strides if steps % k == 0]
     return min(whole, key=lambda k: abs(np.log(steps / k / _FRAMES)), default=max(1, steps // _FRAMES))
 
 
-class Shown(Recorded):
-    """The part of `Rollout` that draws what it did; every call runs the rollout once."""
+class Shown(Recorded, Pictured):
+    """The part of `Rollout` that draws what it did, which runs it once for every call, and its program."""
 
     steps: int
 
-    def show(self, every: int | None = None, **options: Any) -> Any:
+    def show(self, every: int | None = None, *, adjoints: bool = False, **options: Any) -> Any:
         """Show the rollout: in a notebook as a film in the page, else in a window.
 
         Args:
             every: Steps between frames; None for about 120 frames.
+            adjoints: Show its gradient too, as `animate` does.
             options: As for `Trajectory.show`.
 
         Raises:
             StateError: There is no display.
         """
-        return self.trajectory(None, every or stride_of(self.steps)).show(**options)
+        return self._filmed(every, adjoints).show(**options)
 
     def plot(
         self,
@@ -66,13 +70,23 @@ class Shown(Recorded):
         return self.trajectory(chosen, every or max(1, self.steps // _SAMPLES)).plot(path, **options)
 
     def animate(
-        self, path: str | os.PathLike[str] | None = None, every: int | None = None, **options: Any
+        self,
+        path: str | os.PathLike[str] | None = None,
+        every: int | None = None,
+        *,
+        adjoints: bool = False,
+        **options: Any,
     ) -> Any:
         """Film the rollout.
 
         Args:
             path: The film to write: `x.gif`, `x.mp4` or `x.webm` (extra `video`); None for a notebook.
             every: Steps between frames; None for about 120 frames.
+            adjoints: Show its gradient too: arrows on points the way in which pushing them lowers the cost, a
+                grid coloured by its adjoint, and the adjoint's length over time.
             options: As for `Trajectory.animate`.
         """
-        return self.trajectory(None, every or stride_of(self.steps)).animate(path, **options)
+        return self._filmed(every, adjoints).animate(path, **options)
+
+    def _filmed(self, every: int | None, adjoints: bool) -> Any:
+        return self.trajectory(None, every or stride_of(self.steps), adjoints=adjoints)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +15,8 @@ from diffsim.tasks.targets import called, failure, find, lasting
 from diffsim.tasks.task import Recording, Task
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from diffsim.language.simulator import Simulator
     from diffsim.rollout import Rollout
     from diffsim.view import Film
@@ -179,12 +182,23 @@ class OwnTask(Task):
         return found
 
     def films(self, recordings: Sequence[Recording]) -> list[Film]:
-        """Draw what was recorded, at one scale; say so where there is nothing."""
-        from diffsim.view import Film
+        """Draw what was recorded, at one scale; say why where that cannot be drawn."""
+        try:
+            return super().films(recordings)
+        except ConfigError as error:  # training is worth keeping even where its picture fails
+            return [_words(str(error)) for _ in recordings]
 
-        if not all(recording.arrays.keys() for recording in recordings):
-            return [Film(lambda axes, k: axes.set_axis_off(), ["no State to draw"]) for _ in recordings]
-        return super().films(recordings)
+
+def _words(text: str) -> Film:
+    """Make a picture of a message."""
+    from diffsim.view import Film
+
+    def draw(axes: Axes, k: int) -> None:
+        axes.set_axis_off()
+        told = "\n".join(textwrap.wrap(text, 40))
+        axes.text(0.0, 0.5, told, transform=axes.transAxes, va="center", fontsize=8, parse_math=False)
+
+    return Film(draw, ["not drawn"], aspect=0.4)
 
 
 def _file_of(made: Any) -> str | None:

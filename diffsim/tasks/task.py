@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import runtime
@@ -155,6 +156,27 @@ class Task(ABC):
         found: Trajectory = rollout.trajectory(None, every=every).world(self.world(rollout))
         return found
 
+    def gradient(self, rollout: Rollout) -> Trajectory:
+        """Run the rollout and its gradient with the parameters it has; return d cost / d x beside the motion.
+
+        Returns:
+            All States and what `Simulator.scene` shows, with adjoints in its scene, in about 60 frames; of
+            several worlds the one that is looked at, or where that has no gradient the one with the largest.
+        """
+        from diffsim.rollout.shown import stride_of
+        from diffsim.view.adjoints import norms, with_adjoints
+
+        every = stride_of(2 * rollout.steps)
+        motion, adjoints = rollout.trajectory(None, every=every), rollout.adjoints(None, every)
+        if rollout.worlds > 1:
+            world = self.world(rollout)
+            most = [np.nan_to_num(norms(adjoint)).max(axis=0) for adjoint in adjoints.values()]
+            if most and not np.max(most, axis=0)[world]:  # one whose cost counts for nothing
+                world = int(np.argmax(np.max(most, axis=0)))
+            motion = motion.world(world)
+            adjoints = {name: adjoint[:, world] for name, adjoint in adjoints.items()}
+        return with_adjoints(motion, adjoints)
+
     def world(self, rollout: Rollout) -> int:
         """Say which of several worlds is looked at; called after a run of them."""
         return 0
@@ -167,7 +189,7 @@ class Task(ABC):
         Raises:
             ConfigError: `record` returns something else, so that `films` or `animate` must be overridden.
         """
-        from diffsim.view.paint import films_of
+        from diffsim.view import films_of
         from diffsim.view.trajectory import Trajectory
 
         motions: list[Any] = [recording.arrays for recording in recordings]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cost_png"]
 
+_LONG = 40  # letters of a label that fit beside an axis
+_MANY_TIMES = 50.0  # as the best cost, and an axis is logarithmic
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -74,18 +76,21 @@ def cost_png(
         height_ratios=[2, 1][:rows],
         left=0.12,
         right=0.97,
-        top=0.91,
+        top=0.89,
         bottom=0.17 if norms is None else 0.11,
         hspace=0.12,
     )
     top = figure.add_subplot(grid[0])
-    _draw_costs(top, table, ylabel)
-    top.set_title(title, loc="left", color=INK, fontsize=12, parse_math=False)
+    long = len(ylabel) > _LONG
+    _draw_costs(top, table, "cost" if long else ylabel)
+    top.set_title(title, loc="left", color=INK, fontsize=12, parse_math=False, pad=20 if long else 6)
+    if long:  # beside the axis there is room for so much only
+        top.text(0, 1.02, ylabel, transform=top.transAxes, fontsize=9, color=QUIET, parse_math=False)
     last = top
     if norms is not None:
         last = figure.add_subplot(grid[1], sharex=top)
         last.semilogy(np.where(norms > 0.0, norms, np.nan), color="#8a63c4", lw=1.4)
-        last.yaxis.set_major_formatter(_power)
+        _tell_powers(last)
         last.set_ylabel("gradient norm", color=INK)
         top.tick_params(labelbottom=False)
         _tidy(last)
@@ -111,10 +116,25 @@ def _draw_costs(axes: Axes, table: NDArray[Any], ylabel: str) -> None:
     best = np.minimum.accumulate(mean)
     axes.plot(best, color=INK, lw=1.1, ls=(0, (4, 2)), label="best so far")
     k = int(mean.argmin())
-    axes.plot([k], [mean[k]], "o", color=GOAL, ms=7, zorder=5, label=f"best: {mean[k]:.4g} (iteration {k})")
-    axes.set_ylabel(ylabel, color=INK)
+    best_is = f"best{' mean' * (worlds > 1)}: {mean[k]:.4g} (iteration {k})".replace("-", "−")
+    axes.plot([k], [mean[k]], "o", color=GOAL, ms=7, zorder=5, label=best_is)
+    axes.set_ylabel(ylabel, color=INK, parse_math=False)
+    if table.min() > 0.0 and mean.max() > _MANY_TIMES * mean.min():  # else most of the curve is flat
+        axes.set_yscale("log")
+        _tell_powers(axes)
     axes.legend(frameon=False, fontsize=9, loc="best", labelcolor=INK)
     _tidy(axes)
+
+
+def _tell_powers(axes: Axes) -> None:
+    """Number a logarithmic axis by powers of ten; between them only where there are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.yaxis.set_major_formatter(_power)
+    low, high = axes.get_ylim()
+    few = high < 20.0 * low
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0) if few else "auto"))
+    axes.yaxis.set_minor_formatter(_power if few else NullFormatter())
 
 
 def _power(value: float, position: int | None = None) -> str:
@@ -131,6 +151,6 @@ def _tidy(axes: Axes) -> None:
 
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=QUIET, alpha=0.18, lw=0.8)
-    axes.tick_params(colors=QUIET, labelcolor=INK, labelsize=9)
+    axes.tick_params(which="both", colors=QUIET, labelcolor=INK, labelsize=9)
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 5, 10], integer=True))

@@ -226,7 +226,7 @@ def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str 
         raise ConfigError("compare_png must get one film or more, got none; pass [before, after]")
     require_writable(path)
     columns = max(len(film.shown) for film in films)
-    gap, room = _LEFT * 0.8, 0.55  # [inch] left of a still; above a row
+    gap, room = _LEFT, 0.55  # [inch] left of a still; above a row
     heights = [_STILL * film.aspect for film in films]
     wide = columns * (_STILL + gap) + _RIGHT + any(film.bar for film in films) * _BAR
     high = 0.35 + sum(heights) + len(films) * (room + _BELOW)
@@ -235,6 +235,7 @@ def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str 
     bottom = high - 0.35
     for film, tall in zip(films, heights, strict=True):
         bottom -= room + tall
+        height = ""
         first = columns - len(film.shown)  # a film of one still, such as a target, stands below the last ones
         edge, line = (first * (_STILL + gap) + gap) / wide, (bottom + tall + 0.27) / high
         figure.text(edge, line, film.caption, fontsize=11, color=INK, parse_math=False)
@@ -243,16 +244,17 @@ def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str 
             axes = figure.add_axes((left / wide, bottom / high, _STILL / wide, tall / high))
             film.draw(axes, frame)
             dress(axes, small=True)
-            _thin_out(axes, first=column == first, last=column == columns - 1)
+            _thin_out(axes, height if column > first else "", last=column == columns - 1)
+            height = axes.get_ylabel() or height
             axes.set_title(film.labels[frame], fontsize=9, color=INK, pad=4, loc="right", parse_math=False)
         bottom -= _BELOW
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
-def _thin_out(axes: Axes, first: bool, last: bool) -> None:
-    """Leave the label of the height to the first still of a row, and the colour bar to the last."""
-    if not first:
+def _thin_out(axes: Axes, height: str, last: bool) -> None:
+    """Leave out a label of the height that stands left of it already, and the colour bar before the last."""
+    if axes.get_ylabel() == height:
         axes.set_ylabel("")
     for child in list(axes.child_axes):
         if child.get_label() == BAR_NAME and not last:

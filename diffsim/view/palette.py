@@ -37,8 +37,7 @@ class Palette:
         """Choose colours for a picture.
 
         The commonest ones are kept exactly, so that flat areas look as drawn. The others are the middles of
-        clusters, in which a colour counts by the root of the pixels that it has: few pixels, such as a colour
-        bar's, must not lose theirs to many.
+        clusters, which begin far apart, so that what has few pixels, such as a colour bar, keeps its colours.
 
         Args:
             seen: The colours of the picture, all different, shape (n,).
@@ -54,11 +53,20 @@ class Palette:
         others = np.delete(np.arange(len(seen)), exact)
         palette = fixed
         if len(others):
-            weight = np.sqrt(counts[others]).astype(np.float32)
+            weight = counts[others].astype(np.float32)
             free = _middles(unpacked(seen[others]), weight, fixed, COLORS - len(fixed))
             palette = np.concatenate([fixed, free])
-        index, error = _nearest(unpacked(seen).astype(np.float32), palette.astype(np.float32))
-        return cls(palette, index, error)
+        return cls.near(unpacked(seen), palette)
+
+    @classmethod
+    def near(cls, seen: Bytes, colors: Bytes) -> Palette:
+        """Make a palette of colours that are chosen already.
+
+        Args:
+            seen: The colours of the picture, shape (n, 3).
+            colors: Those chosen, shape (at most 255, 3).
+        """
+        return cls(colors, *_nearest(seen.astype(np.float32), colors.astype(np.float32)))
 
     def packed(self) -> Packed:
         """Return the colours as numbers."""

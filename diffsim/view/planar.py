@@ -25,7 +25,7 @@ from diffsim.view.stage import (
     set_springs,
     set_way,
 )
-from diffsim.view.style import HEAD, INK, heading, new_figure, palette
+from diffsim.view.style import EARTH, HEAD, INK, heading, new_figure, palette
 from diffsim.view.writer import check_film_path, write_film
 
 if TYPE_CHECKING:
@@ -244,15 +244,16 @@ def _strip(axes: Axes, motion: Motion, poses: int, thickness: float, place: Plac
         axes.plot(path[:, 0], path[:, 1], color=HEAD, lw=1.4, zorder=floor + 0.5)
         if place.start is not None and np.isfinite(path[-1, 0]):
             set_way(add_way(axes, place), place, float(path[-1, 0]))
-    _label_times(axes, motion, frames)
+    _label_times(axes, motion, frames, place.ground is not None)
     return layers
 
 
-def _label_times(axes: Axes, motion: Motion, frames: NDArray[np.int64]) -> None:
+def _label_times(axes: Axes, motion: Motion, frames: NDArray[np.int64], on_ground: bool) -> None:
     """Write the poses' times below them; where they stand too close, the later one stays."""
     if motion.times is None:
         return
     left, right = axes.get_xlim()
+    ground = {"facecolor": EARTH, "edgecolor": "none", "pad": 0.8}  # the mark of the start ends there
     taken: list[float] = []
     for frame in reversed(frames.tolist()):
         x = float(
@@ -273,4 +274,5 @@ def _label_times(axes: Axes, motion: Motion, frames: NDArray[np.int64]) -> None:
                 ha="center",
                 va="bottom",
                 zorder=1000,
+                bbox=ground if on_ground else None,
             )

@@ -112,7 +112,17 @@ def _panel(axes: Axes, signal: Signal, whole: tuple[float, float], last: bool) -
     if len(labels) > 1:
         _legend(axes, labels)
     if notes:
-        axes.set_title("; ".join(notes), fontsize=7.5, color=QUIET, loc="right", pad=4, parse_math=False)
+        axes.text(
+            0.995,
+            0.03,
+            "; ".join(notes),
+            transform=axes.transAxes,
+            fontsize=7.5,
+            color=QUIET,
+            ha="right",
+            parse_math=False,
+            bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1.0},
+        )
 
 
 def _table(signal: Signal) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
@@ -154,8 +164,8 @@ def _scaled(
     axes.set_yticks(up.places, up.texts)
     if last:
         unit = "" if signal.time_unit == "step" else signal.time_unit
-        axes.set_xlabel(named("t" if unit else "step", unit, across.power), parse_math=False)
-    axes.set_ylabel(named(signal.name, signal.unit, up.power), parse_math=False)
+        axes.set_xlabel(named("t" if unit else "step", unit, across), parse_math=False)
+    axes.set_ylabel(named(signal.name, signal.unit, up), parse_math=False)
     axes.grid(color="#e4e7eb", lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

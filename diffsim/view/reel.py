@@ -24,19 +24,21 @@ _ASKED = "_diffsim_still"  # attribute of axes that put off what stands still: w
 _SAMPLES = 17  # of a colour map, to tell whether a bar is another
 
 
-def color_bar(axes: Axes, mappable: Any, label: str) -> None:
+def color_bar(axes: Axes, mappable: Any, label: str, extend: str = "neither") -> None:
     """Add a bar that explains colours to the right of axes whose film has `bar=True`.
 
     Args:
         axes: What is drawn on.
         mappable: An image or a collection with a colour map.
         label: What the colours show, with its unit.
+        extend: At which ends numbers beyond have the same colour: `neither`, `min`, `max` or `both`.
     """
     asked = getattr(axes, _ASKED, None)
     if asked is None:
-        _draw_bar(axes, mappable, label)
+        _draw_bar(axes, mappable, label, extend)
     else:
-        asked.append((lambda: _bar_shows(mappable, label), lambda: _draw_bar(axes, mappable, label)))
+        bar = (mappable, label, extend)
+        asked.append((lambda: _bar_shows(*bar), lambda: _draw_bar(axes, *bar)))
 
 
 def backdrop(axes: Axes, key: object, draw: Callable[[], object]) -> None:
@@ -54,9 +56,9 @@ def backdrop(axes: Axes, key: object, draw: Callable[[], object]) -> None:
         asked.append((lambda: [key], draw))
 
 
-def _draw_bar(axes: Axes, mappable: Any, label: str) -> None:
+def _draw_bar(axes: Axes, mappable: Any, label: str, extend: str) -> None:
     place = axes.inset_axes((1.03, 0.0, 0.035, 1.0), label=BAR_NAME)
-    bar: Any = axes.figure.colorbar(mappable, cax=place)
+    bar: Any = axes.figure.colorbar(mappable, cax=place, extend=extend)
     bar.outline.set_linewidth(0.5)
     bar.set_label(label, color=INK, fontsize=8)
     place.tick_params(labelsize=7, labelcolor=INK, colors=QUIET, length=2, pad=2)
@@ -176,7 +178,7 @@ class Reel:
         return [*parts, *(shows() for shows, _ in self._asked)]
 
 
-def _bar_shows(mappable: Any, label: str) -> list[Any]:
+def _bar_shows(mappable: Any, label: str, extend: str) -> list[Any]:
     """Describe all that a colour bar depends on."""
     if mappable.get_array() is not None:
         mappable.autoscale_None()
@@ -184,4 +186,4 @@ def _bar_shows(mappable: Any, label: str) -> list[Any]:
     levels = np.asarray(getattr(mappable, "levels", ())).tolist()
     low, high = mappable.get_clim()
     shades = [] if low is None else np.ma.filled(mappable.norm(np.linspace(low, high, _SAMPLES))).tolist()
-    return [label, low, high, shades, colours, levels]
+    return [label, extend, low, high, shades, colours, levels]

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
-from diffsim.view.style import BONE, GOAL, HEAD, INK
+from diffsim.view.style import BONE, GOAL, HEAD, INK, WATER
 
 __all__ = [
     "BONE",
     "GOAL",
     "HEAD",
     "INK",
+    "WATER",
     "Boxes",
     "Camera",
     "Curves",
@@ -80,7 +81,8 @@ class Part:
 
     Attributes:
         label: What it shows, for the legend; empty for nothing.
-        color: A colour as `"#1b5fc1"`; empty for the palette's next one.
+        color: A colour as `"#1b5fc1"`; empty for the palette's next one. With values: small ones are tints of
+            it, large ones shades.
         values: Numbers that colour it, one for each element (of vectors their length); None for one colour.
         center: The number that is the middle of a map of two hues; None for a map of one.
         limits: The numbers at the ends of the colour map; None for the smallest and largest of all frames.

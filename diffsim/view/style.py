@@ -18,6 +18,7 @@ __all__ = [
     "HEAD",
     "INK",
     "QUIET",
+    "WATER",
     "color_map",
     "get_ready",
     "heading",
@@ -25,6 +26,8 @@ __all__ = [
     "muscle_shades",
     "new_figure",
     "palette",
+    "signed_colors",
+    "word_size",
 ]
 
 INK = "#1f2933"  # text, outlines
@@ -33,15 +36,24 @@ BONE = "#9aa5b1"  # passive springs
 EARTH = "#e6dfd3"  # ground
 HEAD = "#f2a900"
 GOAL = "#2a9d5c"
+WATER = "#5b9bd5"
+
+
+def signed_colors() -> LinearSegmentedColormap:
+    """Make the map of numbers with a sign: from dark blue over white to a red that is not as dark.
+
+    Print in grey and eyes that see no red tell its ends apart, which they don't where both are equally dark.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list(
+        "signed", ["#143d8a", "#6d9fe0", "#ffffff", "#f7a98a", "#e0522d"]
+    )
 
 
 def muscle_colors() -> LinearSegmentedColormap:
     """Make the diverging map of muscle commands: blue shortens, white rests, red lengthens."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list(
-        "muscle", ["#1b5fc1", "#7db1ee", "#ffffff", "#f4948a", "#c8281e"]
-    )
+    return signed_colors()
 
 
 def muscle_shades(count: int = 64) -> NDArray[np.uint8]:
@@ -82,6 +94,17 @@ def new_figure(width: float, height: float, dpi: int) -> Figure:
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def word_size(axes: Any, still: float = 7.0) -> float:
+    """Return a size for words on axes [points]: larger where these are as wide as a film's.
+
+    Args:
+        axes: What is written on.
+        still: The size in a still, which is less than half as wide.
+    """
+    wide = axes.get_position().width * axes.figure.get_figwidth()
+    return still * (1.35 if wide > 4.0 else 1.0)
 
 
 def heading(figure: Figure, left: float, top: float, title: str, size: int) -> None:

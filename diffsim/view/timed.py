@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
 
-__all__ = ["Label", "checked_times", "components_of", "picks_frames", "time_of"]
+__all__ = ["Label", "checked_times", "components_of", "frames_between", "picks_frames", "time_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +69,13 @@ def checked_times(times: ArrayLike) -> NDArray[np.float64]:
 def components_of(values: NDArray[Any]) -> tuple[int, ...]:
     """Take a short last axis of an array that nobody told about for the components of vectors."""
     return values.shape[-1:] if values.ndim > 2 and values.shape[-1] in (2, 3) else ()
+
+
+def frames_between(times: NDArray[np.float64], low: float, high: float) -> slice:
+    """Return the frames from one time to another, both included in spite of rounding (3 * 0.1 > 0.3)."""
+    slack = 1e-9 * float(np.max(np.abs(times), initial=0.0))
+    first = int(np.searchsorted(times, low - slack, side="left"))
+    return slice(first, max(first, int(np.searchsorted(times, high + slack, side="right"))))
 
 
 def picks_frames(index: Any) -> bool:

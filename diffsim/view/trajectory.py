@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError, StateError
 from diffsim.view import store
+from diffsim.view.arrays import Arrays
+from diffsim.view.plain import gives_plain, plain
 from diffsim.view.scene import Scene, from_plain, to_plain
-from diffsim.view.timed import Label, checked_times, components_of, picks_frames, time_of
+from diffsim.view.stored import Outline, Stored
+from diffsim.view.timed import Label, checked_times, components_of, picks_frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,12 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["Label", "Signal", "Trajectory", "labelled"]
 
 
-class Trajectory:
+class Trajectory(Arrays):
     """Named arrays over time, with their times and units: what a rollout did.
 
     It is read like a dict: `trajectory["x"]` is a `Signal`, an ndarray of the shape
     `(frames, *shape, *components)`, of several worlds `(frames, worlds, ...)`, with a `name`, a `unit` and
-    `times` of its own. `Rollout.trajectory` makes one; so does this constructor, of measured data.
+    `times` of its own; `trajectory[["x", "v"]]` and `trajectory[10:20]` are trajectories of some arrays and
+    of some frames. `Rollout.trajectory` makes one; so does this constructor, of measured data. One that was
+    loaded from a large file (`load`) reads what is asked for, when it is asked for.
 
     Args:
         arrays: By name; time is the first axis. Signals keep what they know.
@@ -55,143 +61,35 @@ class Trajectory:
     ) -> None:
         known = None if times is None else checked_times(times)
         given = dict(units or {})
-        self._signals = {
-            name: _signal(name, array, known, time_unit, given.pop(name, None))
+        self._signals: dict[str, Signal | Stored] = {
+            name: _named(array, name)
+            if isinstance(array, Stored)
+            else _signal(name, array, known, time_unit, given.pop(name, None))
             for name, array in arrays.items()
         }
         if given:
             raise ConfigError(
                 f"units must be of the arrays {', '.join(arrays)}, got {', '.join(given)}; correct the names"
             )
-        self.stills = {name: np.asarray(array) for name, array in (stills or {}).items()}
+        self.stills = {name: _still(name, array) for name, array in (stills or {}).items()}
         self._scene, self.title = scene, title
 
-    def _parts(self) -> dict[str, Signal]:
+    def _parts(self) -> dict[str, Signal | Stored]:
         return self._signals
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """List the arrays' names."""
-        return tuple(self._parts())
-
-    @property
-    def units(self) -> dict[str, str]:
-        """Return the arrays' units by name; empty where one is not told."""
-        return {name: signal.unit for name, signal in self._parts().items()}
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the arrays' shapes by name, with time and worlds in front."""
-        return {name: signal.shape for name, signal in self._parts().items()}
-
-    @property
-    def times(self) -> NDArray[np.float64]:
-        """Return when each frame was, shape (frames,): the times of the array that goes on longest."""
-        return max((s.times for s in self._parts().values()), key=len, default=np.zeros(0))
-
-    @property
-    def time_unit(self) -> str:
-        """Return what times are in: `"s"`, or `"step"` where nobody told how long a step is."""
-        return next((signal.time_unit for signal in self._parts().values()), "step")
-
-    @property
-    def worlds(self) -> int:
-        """Return how many worlds the arrays have behind the axis of time; 0 where they have no such axis."""
-        return next((signal.worlds for signal in self._parts().values()), 0)
+    def _read(self, name: str) -> Signal:
+        part = self._parts()[name]
+        if isinstance(part, Stored):
+            part = self._signals[name] = labelled(part.read(), part.label)
+        return part
 
     @property
     def scene(self) -> Scene | None:
         """Return how it is drawn; None for what the arrays' shapes suggest."""
         return self._scene
 
-    # ---- as a dict ----
-
-    def keys(self) -> tuple[str, ...]:
-        """List the arrays' names."""
-        return self.names
-
-    def values(self) -> tuple[Signal, ...]:
-        """List the arrays."""
-        return tuple(self._parts().values())
-
-    def items(self) -> tuple[tuple[str, Signal], ...]:
-        """List names and arrays."""
-        return tuple(self._parts().items())
-
-    def __getitem__(self, name: Any) -> Any:
-        parts = self._parts()
-        if name not in parts:
-            raise KeyError(f"{name!r}: this trajectory has {', '.join(parts) or 'no arrays'}")
-        return parts[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._parts()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._parts())
-
-    def __len__(self) -> int:
-        return len(self._parts())
-
-    def __repr__(self) -> str:
-        told = (
-            f"{name} {shape}{f' [{self.units[name]}]' if self.units[name] else ''}"
-            for name, shape in self.shapes.items()
-        )
-        return f"<Trajectory{f' of {self.title}' if self.title else ''}: {_span(self)}; {'; '.join(told)}>"
-
-    # ---- some of it ----
-
-    def between(self, start: float | None = None, stop: float | None = None) -> Any:
-        """Return the frames from one time to another, both included; None for the first or the last.
-
-        Raises:
-            ConfigError: A time is no number, or no frame lies between them.
-        """
-        low, high = (time_of(value, default) for value, default in ((start, -np.inf), (stop, np.inf)))
-        if not np.any((self.times >= low) & (self.times <= high)):
-            raise ConfigError(
-                f"between must get times with frames between them, got {start} and {stop} of {_span(self)}; "
-                f"times are in {self.time_unit}"
-            )
-        return self._each(lambda signal: signal[(signal.times >= low) & (signal.times <= high)])
-
-    def at(self, time: float) -> dict[str, NDArray[Any]]:
-        """Return all arrays in the frame that is nearest to a time, by name."""
-        when = time_of(time, 0.0)
-        return {
-            name: np.asarray(signal)[int(np.argmin(np.abs(signal.times - when)))]
-            for name, signal in self._parts().items()
-            if len(signal.times)
-        }
-
-    def every(self, stride: int) -> Any:
-        """Return each so many-th frame, from the first one on.
-
-        Raises:
-            ConfigError: `stride` is no positive integer.
-        """
-        if not isinstance(stride, int) or stride < 1:
-            raise ConfigError(
-                f"every must be a positive integer, got {stride!r}; use 2 for each second frame"
-            )
-        return self._each(lambda signal: signal[::stride])
-
-    def world(self, number: int) -> Any:
-        """Return one of the worlds; where arrays have no axis of worlds, 0 is all of it.
-
-        Raises:
-            ConfigError: There is no such world.
-        """
-        if not 0 <= number < max(1, self.worlds):
-            raise ConfigError(
-                f"world must be a number from 0 to {max(1, self.worlds) - 1}, got {number}; the first is 0"
-            )
-        return self._each(lambda signal: _world(signal, number))
-
-    def _each(self, change: Any) -> Any:
-        signals = {name: change(signal) for name, signal in self._parts().items()}
-        return Trajectory(signals, stills=self.stills, scene=self._scene, title=self.title)
+    def _with(self, parts: Mapping[str, Any]) -> Trajectory:
+        return Trajectory(parts, stills=self.stills, scene=self._scene, title=self.title)
 
     # ---- files and pictures ----
 
@@ -199,35 +97,51 @@ class Trajectory:
         """Write it to a file, whose ending says how.
 
         Args:
-            path: `x.npz`; `x.h5` (extra `hdf5`) and `x.zarr` (extra `zarr`) for large ones. Replaced when the
-                new file is complete.
+            path: `x.npz`; `x.h5` (extra `hdf5`) or `x.zarr` (extra `zarr`) for large ones, which `load` reads
+                in parts. Replaced when the new file is complete.
 
         Raises:
             ConfigError: The ending is another.
+            MissingExtraError: What writes such files is not installed.
             OSError: The file can't be written.
         """
-        scene = None if self.scene is None else to_plain(self.scene)
-        signals = {name: signal.label.to_plain() for name, signal in self.items()}
-        arrays = {f"signal/{name}": np.asarray(signal) for name, signal in self.items()}
-        arrays |= {f"times/{name}": signal.times for name, signal in self.items()}
-        arrays |= {f"still/{name}": array for name, array in self.stills.items()}
-        store.write(path, {"title": self.title, "signals": signals, "scene": scene}, arrays)
+        parts = self._parts()
+        outline = Outline(
+            labels={name: part.label for name, part in parts.items()},
+            stills=self.stills,
+            scene=None if self.scene is None else to_plain(self.scene),
+            title=self.title,
+        )
+        store.save(path, outline, {n: p if isinstance(p, Stored) else plain(p) for n, p in parts.items()})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trajectory:
         """Read what `save` wrote.
 
+        Of `.h5` and `.zarr` nothing is read but what the arrays are; an array is read when it is asked for,
+        and of a part (`between`, `every`, `world`, `at`, slices) that part alone. The file has to stay.
+
         Raises:
             ConfigError: There is no such file, or it holds no trajectory.
+            MissingExtraError: What reads such files is not installed.
         """
-        about, arrays = store.read(path)
-        signals = {}
-        for name, told in about["signals"].items():
-            label = Label.from_plain(name, arrays[f"times/{name}"], told)
-            signals[name] = labelled(arrays[f"signal/{name}"], label)
-        scene = None if about["scene"] is None else from_plain(about["scene"])
-        stills = {name.removeprefix("still/"): a for name, a in arrays.items() if name.startswith("still/")}
-        return Trajectory(signals, stills=stills, scene=scene, title=about["title"])
+        found = store.load(path)
+        arrays = {
+            n: a if isinstance(a, Stored) else labelled(a, label) for n, (label, a) in found.signals.items()
+        }
+        scene = None if found.scene is None else from_plain(found.scene)
+        return Trajectory(arrays, stills=found.stills, scene=scene, title=found.title)
+
+    def export(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Write it for another program, which the ending chooses; see `diffsim.view.export`."""
+        from diffsim.view import export
+
+        return export(self, path, **options)
+
+    def _repr_html_(self) -> str | None:
+        from diffsim.view.notebook import html_of
+
+        return html_of(self)
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Figure:
         """Plot signals over time; see `diffsim.view.plot`."""
@@ -263,20 +177,40 @@ class Signal(np.ndarray, Trajectory):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if out is not None:
-            options["out"] = tuple(_plain(array) for array in out)
-        found = getattr(ufunc, method)(*(_plain(array) for array in inputs), **options)
+            options["out"] = plain(out)
+        found = getattr(ufunc, method)(*plain(inputs), **{key: plain(v) for key, v in options.items()})
         return out[0] if out is not None and len(out) == 1 else found
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return _plain(super().__array_function__(function, types, args, kwargs))
+        return plain(super().__array_function__(function, types, args, kwargs))
 
     def __reduce__(self) -> Any:
         return _rebuilt, (np.array(self), self._label)
 
+    def __copy__(self) -> Any:
+        return _rebuilt(np.array(self), self._label)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.__copy__()
+
+    def copy(self, order: Any = "C") -> Any:
+        """Return a signal with numbers of its own."""
+        return _rebuilt(np.array(self, order=order), self._label)
+
+    def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
+        """Return a signal of another type of number."""
+        return _rebuilt(np.asarray(self).astype(dtype, *args, **options), self._label)
+
     def __repr__(self) -> str:
         return repr(np.asarray(self))
 
-    def _parts(self) -> dict[str, Signal]:
+    def __str__(self) -> str:
+        return str(np.asarray(self))
+
+    def _repr_html_(self) -> str | None:
+        return None if self._label is None or not self.ndim else Trajectory._repr_html_(self)
+
+    def _parts(self) -> dict[str, Signal | Stored]:
         return {self.label.name: self}
 
     @property
@@ -329,22 +263,32 @@ class Signal(np.ndarray, Trajectory):
         found = np.asarray(self)[index]
         if self._label is None:
             return found
-        first, *others = index if isinstance(index, tuple) else (index,)
-        if picks_frames(first) and not others:
-            return labelled(found, dataclasses.replace(self._label, times=self._label.times[first]))
-        one_world = len(others) == 1 and isinstance(others[0], int | np.integer) and self._label.worlds
-        if isinstance(first, slice) and one_world:
-            chosen = dataclasses.replace(self._label, times=self._label.times[first], worlds=0)
-            return labelled(found, chosen)
-        return found
+        first, *others = index if isinstance(index, tuple) and index else (index,)
+        if not picks_frames(first):
+            return found
+        worlds = self._label.worlds
+        one_world = len(others) == 1 and worlds and type(others[0]) is not bool
+        if others and not (one_world and isinstance(others[0], int | np.integer)):
+            return found
+        times = self._label.times[first]
+        if np.any(np.diff(times) <= 0.0):  # in another order than time's: no signal
+            return found
+        return labelled(found, dataclasses.replace(self._label, times=times, worlds=0 if others else worlds))
+
+    def at(self, time: float) -> Any:
+        """Return the frame that is nearest to a time."""
+        return Trajectory.at(self, time)[self.name]
 
     def _each(self, change: Any) -> Any:
         return change(self)
 
 
+gives_plain(Signal)
+
+
 def labelled(array: NDArray[Any], label: Label) -> Signal:
     """Return an array as a signal, without copying it."""
-    signal = np.asarray(array).view(Signal)
+    signal: Signal = np.asarray(array).view(Signal)
     signal._label = label
     return signal
 
@@ -376,20 +320,16 @@ def _signal(
     return labelled(values, dataclasses.replace(known, name=name, unit=known.unit if unit is None else unit))
 
 
-def _world(signal: Signal, number: int) -> Signal:
-    return signal[:, number] if signal.worlds else signal
+def _named(array: Stored, name: str) -> Stored:
+    return dataclasses.replace(array, label=dataclasses.replace(array.label, name=name))
 
 
-def _plain(array: Any) -> Any:
-    return array.view(np.ndarray) if isinstance(array, Signal) else array
+def _still(name: str, array: Any) -> NDArray[Any]:
+    values = np.asarray(array)
+    if values.dtype.kind not in "biuf":
+        raise ConfigError(f"stills must be arrays of numbers, got {name} of {values.dtype}; leave it out")
+    return values
 
 
 def _rebuilt(array: NDArray[Any], label: Label | None) -> NDArray[Any]:
     return array if label is None else labelled(array, label)
-
-
-def _span(trajectory: Trajectory) -> str:
-    times = trajectory.times
-    if not len(times):
-        return "no frames"
-    return f"{len(times)} frames, t = {times[0]:g} .. {times[-1]:g} {trajectory.time_unit}"

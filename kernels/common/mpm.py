@@ -295,7 +295,7 @@ class MPM(ds.Part):
             return actuation[..., p.muscle.clip(0)]
 
         for label, color, chosen in (
-            ("liquid", "#5b9bd5", p.liquid),
+            ("liquid", see.WATER, p.liquid),
             ("flesh", "#c9b8a3", ~p.liquid & (p.muscle < 0)),
         ):
             if chosen.any():
@@ -304,6 +304,8 @@ class MPM(ds.Part):
         if self.actuation is not None:
             told = see.Derived(command, self.actuation)
             only = np.flatnonzero(p.muscle >= 0)
+            if self.dim == 2:  # around what may be white
+                found.append(see.Points(self.x, radius=1.4 * radius, only=only, color=see.BONE))
             found.append(
                 see.Points(
                     self.x,

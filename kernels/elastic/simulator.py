@@ -154,9 +154,11 @@ class Elastic(ds.Simulator):
             return np.einsum("p,...pd->...d", self.share.numpy(), x)
 
         center = see.Derived(center_of_mass, self.x, unit="m")
-        parts = [*self.mpm.parts(), see.Points(center, color=see.INK, trail=True, label="centre of mass")]
+        size = 0.5 * self.config.cell
+        parts = self.mpm.parts()
+        parts.append(see.Points(center, radius=size, color=see.INK, trail=True, label="centre of mass"))
         if self.has_goal:
-            parts.append(see.Points(np.array(self.goal), color=see.GOAL, label="goal"))
+            parts.append(see.Points(np.array(self.goal), radius=2.0 * size, color=see.GOAL, label="goal"))
         low, high = (np.array(corner) + self.origin for corner in self.setup.room)
         camera = see.Camera(toward=(-0.4, 0.8, -0.4), up=(0.0, 0.0, 1.0)) if self.dim == 3 else None
         ground = float(low[-1])

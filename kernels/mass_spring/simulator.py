@@ -8,7 +8,6 @@ Every kernel of a step is a perfect nest (one chain of loops, all arithmetic inn
 import math
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import taichi as ti
@@ -226,7 +225,7 @@ class MassSpring(ds.Simulator):
         self.head_position(t)
 
     def scene(self) -> ds.Scene:
-        """Describe bones, muscles coloured by their commands, the head, the goal and the ground."""
+        """Describe bones, muscles coloured by their commands, the head and the ground."""
         muscles = np.flatnonzero(self.robot.actuation)
         bones = np.flatnonzero(self.robot.actuation == 0.0)
 
@@ -235,10 +234,11 @@ class MassSpring(ds.Simulator):
 
         commands = ds.scene.Derived(command, self.actuation)
         see, edges = ds.scene, self.robot.springs
-        parts: list[ds.scene.Part] = [see.Points(self._goal(), radius=0.015, color=see.GOAL, label="goal")]
+        parts: list[ds.scene.Part] = []
         if len(bones):
             parts.append(see.Lines(self.x, edges[bones], color=see.BONE))
-        if len(muscles):
+        if len(muscles):  # with a line around what may be white
+            parts.append(see.Lines(self.x, edges[muscles], color=see.INK, width=5.0))
             parts.append(
                 see.Lines(
                     self.x,
@@ -250,11 +250,8 @@ class MassSpring(ds.Simulator):
                     label="muscles' commands",
                 )
             )
-        parts.append(see.Points(self.x, only=[self.head], color=see.HEAD, trail=True, label="head"))
+        parts.append(see.Points(self.x, 0.006, only=[self.head], color=see.HEAD, trail=True, label="head"))
         return ds.Scene(parts, ground=self.ground)
-
-    def _goal(self) -> Any:
-        return np.array(self.config.goal)
 
 
 class GoalMassSpring(MassSpring):
@@ -300,5 +297,8 @@ class GoalMassSpring(MassSpring):
         """Reward the centroid for being near the goal."""
         self.distance(t)
 
-    def _goal(self) -> Any:
-        return self.goal
+    def scene(self) -> ds.Scene:
+        """Describe the world's goal as well."""
+        seen, see = super().scene(), ds.scene
+        goal = see.Points(self.goal, radius=0.008, color=see.GOAL, label="goal")
+        return ds.Scene((goal, *seen.parts), ground=seen.ground)

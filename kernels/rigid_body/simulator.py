@@ -330,6 +330,8 @@ class RigidBody(ds.Simulator):
                 parts.append(see.Lines(ends, pairs[~joints & ~muscles], color=see.BONE, width=2.0))
             if muscles.any():
                 told = see.Derived(command, self.actuation)
+                # around what may be white
+                parts.append(see.Lines(ends, pairs[muscles], color=see.INK, width=5.0))
                 parts.append(
                     see.Lines(
                         ends,

@@ -222,5 +222,5 @@ class FollowPath(Articulated):
         """Describe the path and the hand as well."""
         see = ds.scene
         path = see.Lines(self.path, color=see.GOAL, width=2.0, label="path")
-        hand = see.Points(self.hand, color=see.HEAD, trail=True, label="hand")
+        hand = see.Points(self.hand, radius=0.02, color=see.HEAD, trail=True, label="hand")
         return ds.Scene((path, *super().scene().parts, hand))

@@ -238,12 +238,14 @@ class Smoke(ds.Simulator):
         grid: dict[str, Any] = {"origin": (half, half), "spacing": self.dx}
         flow = see.Derived(_at_centers, self.u_free, self.v_free, unit="m/s")
         parts = [
-            see.Grid(self.density, label="smoke", **grid),
-            see.Vectors(flow, label="velocity", color="#d5dbe3", **grid),
+            see.Grid(self.density, label="smoke", color="#5c6672", **grid),
+            see.Vectors(flow, label="velocity", color="#1b5fc1", **grid),
         ]
         if self.target.numpy().any():
             aside = (1.06 * self.config.size + half, half)
-            parts.append(see.Grid(self.target, label="target", origin=aside, spacing=self.dx))
+            parts.append(
+                see.Grid(self.target, label="target", color="#5c6672", origin=aside, spacing=self.dx)
+            )
         return ds.Scene(parts, unit="m")
 
 

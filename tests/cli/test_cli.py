@@ -53,7 +53,10 @@ def python(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 MISUSE = [
     ("trian", "No such command 'trian'; .*train.*; see diffsim --help"),
-    ("measure", "No such command 'measure'; the commands are list, train, .*, check; see diffsim --help"),
+    (
+        "measure",
+        "No such command 'measure'; the commands are list, new, .*, check.*; see diffsim --help",
+    ),
     ("list surplus", "unexpected extra argument .surplus.; see diffsim list --help"),
     ("--quiet list", "No such option '?--quiet"),
     ("--frobnicate", "No such option"),
@@ -135,6 +138,12 @@ MISUSE = [
     ("render nowhere", "run folder must exist"),
     ("render full --no-pictures", "No such option '?--no-pictures"),
     ("explain nothing", "NAME must be one of .*, got 'nothing'"),
+    ("explain RACES", r"NAME must be a task or a rule, got 'RACES'; did you mean RACE\?"),
+    ("explain RULE", "got 'RULE'; diffsim explain --help lists the rules"),
+    (
+        "explain RACE --steps 3",
+        "a rule must be explained alone, got RACE --steps 3; write diffsim explain RACE",
+    ),
     ("check --all --steps 0", "--steps must be a whole number"),
     ("plan", "NAME must be one of"),
     ("plan mass_spring --steps 0", "--steps must be"),
@@ -463,6 +472,15 @@ def test_the_demo_leaves_a_folder_with_pictures(trained: Path) -> None:
         parts = {f"policy.{name}" for name in ("w0", "b0", "w1", "b1")}
         assert set(params.files) == {f"{kind}/{key}" for kind in ("best", "last") for key in parts}
         assert not np.array_equal(params["best/policy.w1"], params["last/policy.w1"])
+
+
+def test_the_report_of_the_demo_shows_its_program(trained: Path) -> None:
+    graphs = json.loads((trained / "report.json").read_text(encoding="utf-8"))["graphs"]
+    step, time = graphs.values()
+    assert "MassSpring.advance" in step
+    assert "steps 0 – 39" in time
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("MassSpring.advance", *graphs))
 
 
 def test_the_demo_says_what_it_ran_on(trained: Path) -> None:

@@ -278,23 +278,23 @@ def plain_python(x):
 @pytest.mark.parametrize(
     ("simulator", "kind", "words"),
     [
-        (While, TraceError, r"must not use while-else; move .* \[CONTROL-FLOW\]"),
-        (Return, TraceError, r"must return values of one shape on every way through; .* \[SHAPE\]"),
+        (While, TraceError, r"must not use while-else; move .* CONTROL-FLOW\]"),
+        (Return, TraceError, r"must return values of one shape on every way through; .* SHAPE\]"),
         (RealFunction, TraceError, "must be a function that kernels can differentiate"),
         (
             Random,
             TraceError,
             r"must not draw by ti.random, .*; write ds.random\(t, i\), which draws the same",
         ),
-        (AtomicOfNothing, TraceError, r"ti.atomic_max must change an element of a field.*\[ATOMIC\]"),
-        (SharedPlace, GradientError, r"Scratch f .* every iteration storing a value of its own.*\[RACE\]"),
-        (ReadsOthersWrites, GradientError, r"Scratch f .* read by another.*iterations run side.*\[RACE\]"),
+        (AtomicOfNothing, TraceError, r"ti.atomic_max must change an element of a field.*ATOMIC\]"),
+        (SharedPlace, GradientError, r"Scratch f .* every iteration storing a value of its own.*RACE\]"),
+        (ReadsOthersWrites, GradientError, r"Scratch f .* read by another.*iterations run side.*RACE\]"),
         (
             SharedByArray,
             GradientError,
             r"State v must be stored by one .* Constant to, which names 0 twice.*RACE",
         ),
-        (GradOutside, TraceError, r"must stay in adjoints of one's own.*\[ADJOINT\]"),
+        (GradOutside, TraceError, r"must stay in adjoints of one's own.*ADJOINT\]"),
         (WritesNow, TraceError, r"State x must be written at t \+ 1"),
         (WritesParam, TraceError, "Param k must not be written by kernels"),
         (WritesCost, TraceError, r"the cost must be added to"),
@@ -306,7 +306,7 @@ def plain_python(x):
         (OutOfRange, TraceError, r"indices of State x must lie in 0 .. 2, got 1 .. 3"),
         (WrongShape, TraceError, "must have the shape of its target"),
         (IntegerCutsGradient, TraceError, "an integer variable must not be assigned a float"),
-        (OverwritesNeighbour, GradientError, r"Scratch f .* and read by another .*\[RACE\]"),
+        (OverwritesNeighbour, GradientError, r"Scratch f .* and read by another .*RACE\]"),
         (
             ReadsTooEarly,
             TraceError,
@@ -446,7 +446,7 @@ def test_all_faults_are_told_at_once(runtime):
         "COST",
     ]
     lines = str(caught.value).splitlines()
-    assert lines[0] == "kernels must follow the rules, got 8 faults:"
+    assert lines[0] == "kernels must follow the rules, got 8 faults (diffsim explain RULE tells more):"
     places = [
         (int(d.where.split(":")[1]), int(d.where.split(":")[2].split()[0])) for d in caught.value.diagnostics
     ]
@@ -595,10 +595,10 @@ class UnrolledRange(Base):
 @pytest.mark.parametrize(
     ("simulator", "words"),
     [
-        (Unrolled, r"index must lie in 0 .. 2, got 3 in .* \(and 5 more such\) \[INDEX\]"),
+        (Unrolled, r"index must lie in 0 .. 2, got 3 in .* \(and 5 more such\) .*INDEX\]"),
         (
             UnrolledRange,
-            r"indices of State x must lie in 0 .. 2, got 3 .. 5 .* \(and 5 more such\) \[INDEX\]",
+            r"indices of State x must lie in 0 .. 2, got 3 .. 5 .* \(and 5 more such\) .*INDEX\]",
         ),
     ],
 )
@@ -658,8 +658,8 @@ class FractionalPart(Base):
 @pytest.mark.parametrize(
     ("simulator", "words"),
     [
-        (Warned, r"lose its gradient in a cast.*\[CUT\]"),
-        (Printing, r"print must stay out of kernels.*\[PRINT\]"),
+        (Warned, r"lose its gradient in a cast.*CUT\]"),
+        (Printing, r"print must stay out of kernels.*PRINT\]"),
     ],
 )
 def test_what_may_be_meant_is_warned_of(runtime, simulator, words):

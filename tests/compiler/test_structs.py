@@ -133,10 +133,10 @@ class Added(Base):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (MissingPart, r"a struct must have the part z, got w, v.*\[SHAPE\]"),
-        (MissingMethod, r"a struct must have the method angle.*\[FUNCTION\]"),
-        (WrongPart, r"must name each part once, of w, v, got u.*\[SHAPE\]"),
-        (Added, r"structs are computed with part by part.*\[SHAPE\]"),
+        (MissingPart, r"a struct must have the part z, got w, v.*SHAPE\]"),
+        (MissingMethod, r"a struct must have the method angle.*FUNCTION\]"),
+        (WrongPart, r"must name each part once, of w, v, got u.*SHAPE\]"),
+        (Added, r"structs are computed with part by part.*SHAPE\]"),
     ],
 )
 def test_misuse(runtime, kind, words):

@@ -147,6 +147,9 @@ class FakeProblem:
     def described(self) -> dict[str, dict[str, Any]]:
         return {"policy.w0": {"kind": "Param", "unit": "N", "bounds": None}}
 
+    def graphs(self) -> dict[str, str]:
+        return {"one step": "<svg xmlns='http://www.w3.org/2000/svg'/>"}
+
     compile_seconds = 0.0
 
     def __enter__(self) -> FakeProblem:

@@ -350,13 +350,23 @@ def test_bars_are_held_by_medians() -> None:
     }
 
 
+def test_pictures_are_measured(tmp_path: Path) -> None:
+    words = "pictures --tasks wave --smoke --kinds gif mp4 --particles 50 --frames 12 --repeat 1".split()
+    data = results(tmp_path / "out.json", *words)
+    wave = data["colors"]["wave"]
+    assert 0.0 < wave["now"]["mean"] <= wave["now"]["max"]
+    assert wave["now"]["mean"] < wave["one palette"]["mean"]
+    assert [row["kind"] for row in data["films"]] == ["gif", "mp4"]
+    assert min(row["bytes"] for row in data["films"]) > 1000
+
+
 def test_a_wrong_command_line_is_refused() -> None:
     done = bench("mass_sprung")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
         "NAME must be one of mass_spring, wave, mpm, training, long, memory, overhead, worlds, gpu, "
         "analysis, smoke, functions, compilers, first, versions, energies, once, language, estimates, "
-        "learning, got mass_sprung; leave it out for all but learning"
+        "pictures, learning, got mass_sprung; leave it out for all but learning"
     )
     done = bench("mass_spring", "--steps", "0")
     assert done.returncode == 2

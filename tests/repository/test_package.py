@@ -57,10 +57,10 @@ FACADE = [
     "errors.StateError",
 ]
 ELEMENT_TYPES = ["real", "vec2", "vec3", "mat2", "mat3"]
-COMMAND_LINE = (
-    "diffsim.__main__",
-    *(f"diffsim.cli.{name}" for name in ("app", "commands", "refusals", "words")),
-)
+_CLICKING = ("app", "commands", "graph", "looking", "playing", "project", "refusals", "rules", "words")
+COMMAND_LINE = ("diffsim.__main__", *(f"diffsim.cli.{name}" for name in _CLICKING))
+ENDINGS = (".py", ".toml", ".obj", ".txt", ".css", ".js")
+PAGES = ("py.typed", "rules.md")  # data of the package
 HEAVY = ["matplotlib", "PIL", "click", "torch", "jax", "scipy", "gymnasium", "imageio", "ray"]
 
 
@@ -134,7 +134,7 @@ def test_extras_are_what_the_code_asks_for() -> None:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("require") and len(call.args) == 3
     }
-    assert set(project["optional-dependencies"]) == asked | {"test"}
+    assert set(project["optional-dependencies"]) == asked | {"docs", "test"}
 
 
 # ---- quiet imports ----
@@ -173,7 +173,7 @@ def data_and_code(folder: Path) -> set[str]:
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and (path.suffix in {".py", ".toml", ".obj"} or path.name == "py.typed")
+        if path.is_file() and (path.suffix in ENDINGS or path.name in PAGES)
     }
 
 

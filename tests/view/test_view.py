@@ -77,7 +77,7 @@ def test_gif_shows_head_goal_ground_and_muscles(tmp_path: Path) -> None:
         assert len(places(image, (42, 157, 92))) > 50, "goal"
         assert len(places(image, (230, 223, 211))) > 1000, "ground"
         assert tuple(image[0, -1]) == (255, 255, 255), "the background is white"
-    blue, red = (27, 95, 193), (200, 40, 30)
+    blue, red = (20, 61, 138), (224, 82, 45)
     below = slice(60, None)  # without the colour bar
     first, last = (places(frames[k][below], blue)[:, 1].mean() for k in (0, -1))
     assert last > first
@@ -155,7 +155,7 @@ def test_gif_keeps_the_colours_that_mean_something(tmp_path: Path, monkeypatch: 
     kept: list[NDArray[np.uint8]] = []
     monkeypatch.setattr(planar, "write_film", lambda *args, keep: kept.append(keep))
     robot_gif(tmp_path / "walk.gif", _motion(2), SPRINGS)
-    goal, head, shortest, longest = (42, 157, 92), (242, 169, 0), (27, 95, 193), (200, 40, 30)
+    goal, head, shortest, longest = (42, 157, 92), (242, 169, 0), (20, 61, 138), (224, 82, 45)
     assert {goal, head, shortest, longest} <= {tuple(color) for color in kept[0].tolist()}
     assert len(kept[0]) <= 128
 

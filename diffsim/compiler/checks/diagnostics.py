@@ -11,7 +11,7 @@ from diffsim.errors import Diagnostic, GradientError, TraceError
 
 __all__ = ["GRADIENT_RULES", "RULES", "raise_all", "refuse"]
 
-# What each rule asks for; docs/rules.md tells more of each, and a test compares the two.
+# What each rule asks for; rules.md beside this tells more of each, and a test compares the two.
 RULES = {
     "OVERWRITE": "a value must not be overwritten after it was read where it cannot be kept",
     "RACE": "iterations of a kernel's outermost loop must not write what others read or write",
@@ -76,9 +76,12 @@ def _folded(found: Iterable[Diagnostic]) -> list[Diagnostic]:
 def _error(unique: list[Diagnostic]) -> TraceError | GradientError:
     """Return the error that tells of findings."""
     kind = GradientError if all(d.rule in GRADIENT_RULES for d in unique) else TraceError
-    text = str(unique[0])
+    text = unique[0].alone
     if len(unique) > 1:
-        text = "\n".join([f"kernels must follow the rules, got {len(unique)} faults:", *map(str, unique)])
+        heading = (
+            f"kernels must follow the rules, got {len(unique)} faults (diffsim explain RULE tells more):"
+        )
+        text = "\n".join([heading, *map(str, unique)])
     error = kind(text)
     error.diagnostics = tuple(unique)
     return error

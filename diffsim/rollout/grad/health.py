@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.rollout.grad.stairs import REMEDY
+from diffsim.view.cards import card, rows
+from diffsim.view.sketches import curves
 
 __all__ = ["GradientHealth", "describe_last", "growth_rate", "make_health"]
 
@@ -73,16 +75,34 @@ class GradientHealth:
         """Tell whether gradients neither explode nor vanish, and reach every key."""
         return not (self.explodes or self.vanishes or self.dead or self.stairs)
 
+    def _repr_html_(self) -> str:
+        norms = np.atleast_2d(self.adjoint_norms)
+        words = ["explodes"] * self.explodes + ["vanishes"] * self.vanishes
+        words += [f"is zero for {', '.join(keys)}" for keys in (self.dead + self.stairs,) if keys]
+        mark = None
+        if self.truncation is not None:
+            told = "half of its digits are left here" if self.explodes else "it comes from here on"
+            mark = (float(max(0, self.steps - self.truncation)), told)
+        title = "norm of the States' adjoint" + (f", 4 of {len(norms)} worlds" if len(norms) > 4 else "")
+        return card(
+            f"The gradient {' and '.join(words) or 'is healthy'}",
+            curves(np.arange(self.steps + 1), list(norms[:4]), title, "step", log=True, mark=mark),
+            rows(self._rows()),
+        )
+
     def __str__(self) -> str:
+        return "\n".join(f"{name:14s} {text}" for name, text in self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
         norms = np.atleast_2d(self.adjoint_norms)
         worst = _fastest(self.growth)
         many = f" (world {worst} of {len(norms)}, the fastest)" if len(norms) > 1 else ""
         growth = float(np.atleast_1d(self.growth)[worst])
         first, last = norms[worst, 0], norms[worst, -1]
-        lines = [
-            f"adjoint norm   {last:.3g} at t = {self.steps}, {first:.3g} at t = 0{many}",
-            f"growth         {growth:+.3g} per step of backward time: {_pace(growth)}",
-            f"gradient       {self._explain(norms)}",
+        found = [
+            ("adjoint norm", f"{last:.3g} at t = {self.steps}, {first:.3g} at t = 0{many}"),
+            ("growth", f"{growth:+.3g} per step of backward time: {_pace(growth)}"),
+            ("gradient", self._explain(norms)),
         ]
         for key, size in self.gradient_norms.items():
             zero = f", {self.zeros[key]} element(s) exactly zero" if key in self.zeros else ""
@@ -91,8 +111,8 @@ class GradientHealth:
                 note = ", flat: it does not move the cost here, but does farther away"
             if key in self.stairs:
                 note = f", staircase: the cost moves in jumps with it; {REMEDY}"
-            lines.append(f"  {key:12s} {size:.3g}{note}")
-        return "\n".join(lines)
+            found.append((f"  {key}", f"{size:.3g}{note}"))
+        return found
 
     def _explain(self, norms: NDArray[np.float64]) -> str:
         if self.explodes:

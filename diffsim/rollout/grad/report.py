@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from diffsim.rollout.grad.stairs import REMEDY
+from diffsim.view.cards import card, details, paragraph, table
+from diffsim.view.cards import rows as pairs
 
 __all__ = ["Direction", "GradientReport", "Worst"]
 
@@ -155,6 +157,27 @@ class GradientReport:
             found.append(f"the plan's mode and mode step differ by {self.modes_error:.0e}")
         return found
 
+    def _repr_html_(self) -> str:
+        shown = sorted(range(len(self.components)), key=lambda k: -self.components[k].error)[:5]
+        lines = [_cells(f"direction {k}", d) for k, d in enumerate(self.directions)]
+        lines += [_cells(_place(*self.places[k]), self.components[k]) for k in shown]
+        told = [
+            ("worst at", "" if self.worst is None else str(self.worst)),
+            ("zero between jumps", ", ".join(self.stairs)),
+            ("no effect on the cost", ", ".join(self.dead)),
+            *(("not checked", note) for note in self.notes),
+        ]
+        title = f"Gradient check {'passed' if self.passed else 'failed'}: {self.verdict}"
+        head = ("", "adjoint", "forward", "difference", "step", "error", "")
+        return card(
+            title,
+            paragraph(self.sentence),
+            paragraph(f"with respect to {', '.join(self.keys)}; {self.tolerance:.0e} is allowed", quiet=True),
+            table(head, lines),
+            pairs([(name, text) for name, text in told if text]),
+            "" if self.double is None else details("The same in f64", self.double._repr_html_()),
+        )
+
     def __str__(self) -> str:
         rows = [f"gradient with respect to {', '.join(self.keys)}"]
         rows.append(f"{'':>9} {'adjoint':>16} {'forward':>16} {'difference':>16} {'step':>8} {'error':>9}")
@@ -163,8 +186,7 @@ class GradientReport:
         if shown:
             rows.append(f"the worst of {len(self.components)} components")
         for k in shown:
-            key, index = self.places[k]
-            rows.append(_row(f"{key}{list(index)}" if index else key, self.components[k]))
+            rows.append(_row(_place(*self.places[k]), self.components[k]))
         if self.worst is not None:
             rows.append(f"worst at {self.worst}")
         if self.stairs:
@@ -181,3 +203,13 @@ def _row(name: str, d: Direction) -> str:
     forward = "" if d.forward is None else f"{d.forward:.8e}"
     text = f"{name:>9} {d.adjoint:16.8e} {forward:>16} {d.difference:16.8e} {d.step:8.0e} {d.error:9.1e}"
     return text if d.verdict == "right" else f"{text}  {d.verdict}"
+
+
+def _cells(name: str, d: Direction) -> tuple[str, ...]:
+    forward = "" if d.forward is None else f"{d.forward:.6e}"
+    word = "" if d.verdict == "right" else d.verdict
+    return name, f"{d.adjoint:.6e}", forward, f"{d.difference:.6e}", f"{d.step:.0e}", f"{d.error:.1e}", word
+
+
+def _place(key: str, index: tuple[int, ...]) -> str:
+    return f"{key}{list(index)}" if index else key

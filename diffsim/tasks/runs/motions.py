@@ -91,6 +91,7 @@ def record_motions(folder: RunFolder, problem: Problem, snapshot: Snapshot, anew
         "health": health,
         "parameters": problem.described(),
         "warnings": warnings,
+        "graphs": problem.graphs(),
     }
     write(folder.path / TOLD, (json.dumps(content, indent=1) + "\n").encode())
 

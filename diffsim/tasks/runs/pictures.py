@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diffsim.errors import ConfigError
 from diffsim.progress import Progress
 from diffsim.tasks.runs.files import scratch_folder
 from diffsim.tasks.runs.folder import RunFolder
 from diffsim.tasks.runs.problem import Problem
 from diffsim.tasks.runs.state import Snapshot
 from diffsim.tasks.task import Recording
+from diffsim.view.adjoints import adjoint_name
 
-__all__ = ["Gauge", "draw", "figure_text", "measure"]
+__all__ = ["Gauge", "draw", "draw_adjoints", "figure_text", "measure"]
 
 _SHARE = 0.1  # of the time of training may go into measuring
 Figures = dict[str, dict[str, float]]
@@ -99,6 +101,38 @@ def draw(
         names = _names(scratch)
     progress.end()
     _say(folder, names, progress)
+
+
+def draw_adjoints(folder: RunFolder, problem: Problem, snapshot: Snapshot, progress: Progress) -> None:
+    """Make `adjoints.gif`: the motion of the best parameters with d cost / d x, and its length over time.
+
+    Args:
+        folder: Where it goes when it is whole.
+        problem: The run's live half; it keeps the best parameters.
+        snapshot: How far the run is.
+        progress: Where to show how far it is.
+
+    Raises:
+        ConfigError: The simulator has no State of real numbers.
+    """
+    from diffsim.view import film_gif
+    from diffsim.view.paint import films_of
+
+    problem.use(snapshot.best)
+    found = problem.task.gradient(problem.rollout)
+    if not any(name.startswith(adjoint_name("")) for name in found.names):
+        raise ConfigError(
+            f"{problem.task.name} must have a State of real numbers to show its gradient, got none; "
+            "value_and_grad gives that of its Params and Controls"
+        )
+    best = snapshot.lowest()
+    caption = "not trained yet" if best is None else f"best cost {best[1]:.4g}"
+    [film] = films_of([found], captions=[caption])
+    told = functools.partial(progress.drawing, "adjoints.gif")
+    with scratch_folder(folder.path) as scratch:
+        film_gif(scratch / "adjoints.gif", film, problem.task.title(), progress=told)
+    progress.end()
+    _say(folder, ["adjoints.gif"], progress)
 
 
 def _draw_costs(path: Path, problem: Problem, snapshot: Snapshot) -> None:

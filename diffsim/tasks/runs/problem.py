@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.errors import ConfigError
 from diffsim.tasks.runs.settings import Settings, make_optimizer
 from diffsim.tasks.runs.state import Arrays, Snapshot
 from diffsim.tasks.task import Recording
@@ -122,6 +123,11 @@ class Problem:
         """Copy all that the optimizer needs to go on as if it had not been stopped."""
         return dict(self._run.state())
 
+    def use(self, params: Arrays) -> None:
+        """Set parameters, which the rollout keeps."""
+        for leaf in self.rollout.leaves(self._wrt):
+            leaf.set(params[leaf.key])
+
     def record(self, path: Path, caption: str, params: Arrays) -> Recording:
         """Run the rollout with other parameters, which it keeps.
 
@@ -132,11 +138,6 @@ class Problem:
         """
         self.use(params)
         return Recording(path, caption, self.task.record(self.rollout))
-
-    def use(self, params: Arrays) -> None:
-        """Give the rollout other parameters, by key."""
-        for leaf in self.rollout.leaves(self._wrt):
-            leaf.set(params[leaf.key])
 
     def motion(self) -> Trajectory:
         """Run the rollout with the parameters as they are, and return what there is to see."""
@@ -153,6 +154,17 @@ class Problem:
             field = leaf.field
             bounds = getattr(field, "bounds", None)
             found[leaf.key] = {"kind": type(field).__name__, "unit": field.unit, "bounds": bounds}
+        return found
+
+    def graphs(self) -> dict[str, str]:
+        """Draw the step and the horizon: SVG texts by caption; what is too large to be drawn is left out."""
+        found = {}
+        for what, caption in (
+            ("step", "one step: kernels and fields"),
+            ("time", "the horizon: segments and checkpoints"),
+        ):
+            with suppress(ConfigError):
+                found[caption] = self.rollout.graph(what).inline_svg(title=False)
         return found
 
     def figures(self, arrays: Mapping[str, NDArray[Any]] | None = None) -> dict[str, float]:

@@ -110,6 +110,7 @@ def read_report(path: Path, motions: Sequence[str] = MOTIONS) -> Report:
         tables=_facts(config, manifest),
         figures={name: _table(row) for name, row in _table(manifest.get("metrics")).items()},
         warnings=[str(line) for line in told.get("warnings", [])],
+        graphs=[(caption, str(svg)) for caption, svg in _table(told.get("graphs")).items()],
     )
 
 

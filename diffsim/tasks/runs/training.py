@@ -111,8 +111,13 @@ def resume(
             return _carry_on(folder, problem, snapshot, progress, draw, watcher or Watcher())
 
 
-def render(path: Path, progress: Progress) -> Outcome:
+def render(path: Path, progress: Progress, adjoints: bool = False) -> Outcome:
     """Draw the pictures of a run anew, from the parameters that it has reached.
+
+    Args:
+        path: The folder.
+        progress: Where to show how far it is.
+        adjoints: Draw d cost / d x beside the motion instead, as `adjoints.gif`.
 
     Raises:
         ConfigError: The folder holds no run, or a file in it is damaged or missing.
@@ -124,8 +129,13 @@ def render(path: Path, progress: Progress) -> Outcome:
                 f"run must have begun before it is drawn, got {path} at its start; diffsim resume {path}"
             )
         with problems.Problem(folder.settings, snapshot) as problem:
-            metrics = _draw(folder, problem, snapshot, progress, True, anew=True)
-        reports.write_report(path)
+            metrics = {}
+            if adjoints:
+                pictures.draw_adjoints(folder, problem, snapshot, progress)
+            else:
+                metrics = _draw(folder, problem, snapshot, progress, True, anew=True)
+        if not adjoints:
+            reports.write_report(path)
         status = "finished" if snapshot.iteration >= folder.settings.run.iterations else "stopped"
         return _outcome(folder, snapshot, status, metrics)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diffsim.view.paint.painter import Painter, counted
 from diffsim.view.paint.scale import COLORS
 from diffsim.view.paint.shot import Reach, Shot
-from diffsim.view.paint.ticks import named
+from diffsim.view.paint.ticks import Ticks, named
 
 if TYPE_CHECKING:
     from diffsim.view.brush import Brush
@@ -44,10 +44,10 @@ class CurvesPainter(Painter):
         self._values = values.reshape(len(values), -1)[::stride, self.which]
         self._times = times[: len(values) : stride]
 
-    def labelled(self, power: int) -> str:
+    def labelled(self, found: Ticks | None = None) -> str:
         """Return what the upright axis is called."""
         name = self.name("values")
-        return named(self.part.label or name, self.shot.unit(name), power)
+        return named(self.part.label or name, self.shot.unit(name), found)
 
     def _names(self, size: int) -> list[str]:
         given = [str(name) for name in self.part.names]

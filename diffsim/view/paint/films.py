@@ -127,6 +127,11 @@ def _crew(scene: Scene, shot: Shot) -> Crew:
 
 
 def _labels(times: Any, unit: str) -> list[str]:
+    if unit == "s":
+        least = float(np.abs(times).max())
+        for prefix, size in (("", 1.0), ("m", 1e-3), ("µ", 1e-6), ("n", 1e-9), ("p", 1e-12), ("f", 1e-15)):
+            if least >= 20.0 * size or least == 0.0 or (not prefix and least >= 0.02):
+                return time_labels(times / size, f"{prefix}s")
     if unit != "step":
         return time_labels(times, unit)
     return [f"step {time:g}" for time in times]
@@ -146,7 +151,7 @@ class _Look:
 
     def __init__(self, scene: Scene, crews: list[Crew]) -> None:
         self._scene = scene
-        self._bars: list[tuple[Scale, str]] = []
+        self._bars: list[tuple[Scale, tuple[str, str]]] = []
         self._stages: dict[int, Stage] = {}
         self._reaches: dict[int, Reach] = {}
         for number in range(len(scene.parts)):
@@ -172,7 +177,9 @@ class _Look:
         if found is None or isinstance(painters[0], CurvesPainter):
             return
         full = isinstance(painters[0], GridPainter)
-        scale = scale_of(float(found.low[0]), float(found.high[0]), part.center, part.limits, full)
+        scale = scale_of(
+            float(found.low[0]), float(found.high[0]), part.center, part.limits, full, part.color
+        )
         for painter in painters:
             painter.scale = scale
         entry = (scale, painters[0].value_label())
@@ -186,6 +193,11 @@ class _Look:
         limits = self._scene.limits
         if limits is not None and len(limits) == dimension:
             low, high = np.asarray(limits, dtype=np.float64).T
+            if not (np.isfinite(limits).all() and (high > low).all()):
+                raise ConfigError(
+                    f"limits must be a pair for each axis, the lower one first, got {limits}; leave them out "
+                    "for all that there is"
+                )
             found = Reach(low, high)
         if found is None:
             return None
@@ -214,6 +226,10 @@ class _Look:
     def _check(self) -> None:
         if self._stages or getattr(self, "_finite", False):
             return
+        if all(type(part).__name__ == "Text" for part in self._scene.parts):
+            raise ConfigError(
+                "a scene must have a part that is drawn, got none; add one such as ds.scene.Points(self.x)"
+            )
         named = (
             getattr(part, "positions", None) or getattr(part, "values", "") for part in self._scene.parts
         )

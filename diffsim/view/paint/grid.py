@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from diffsim.errors import ConfigError
 from diffsim.view.paint.level import level_surface
 from diffsim.view.paint.painter import Painter
+from diffsim.view.paint.scale import Scale, rgb_of
 from diffsim.view.paint.shot import Reach, Shot
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["GridPainter", "placed_grid"]
 
 _MOST = 160  # samples along an axis of a surface, at most
 _SMOOTH = 24  # samples along the shorter side from which on a map blends between them
+_SLICE = 192  # samples along the sides of a slice to blend to
 _EDGE = np.array([[0.25, 0.28, 0.32]])
 
 
@@ -66,6 +68,11 @@ class GridPainter(Painter):
         return self.values(k).reshape(self._size)
 
     def reach(self) -> Reach | None:
+        if self.scale is None and not self.part.rgb:
+            return None  # nothing is finite
+        return self._whole()
+
+    def _whole(self) -> Reach:
         half = 0.5 * self._spacing
         last = self._origin + (np.array(self._size) - 1) * self._spacing
         return Reach(self._origin - half, last + half)
@@ -130,14 +137,12 @@ class GridPainter(Painter):
             self._slice(space, values, axis)
 
     def _rgb(self) -> NDArray[np.float64]:
-        from diffsim.view.paint.scale import rgb_of
-
         return rgb_of(self.color)
 
     def _slice(self, space: Space, values: NDArray[np.float64], axis: int) -> None:
         """Draw the slice through the middle across an axis, with its rim."""
-        reach, scale = self.reach(), self.scale
-        if reach is None or scale is None:
+        reach, scale = self._whole(), self.scale
+        if scale is None:
             return
         n = values.shape[axis]
         plane = np.take(values, [(n - 1) // 2, n // 2], axis=axis).mean(axis=axis)
@@ -147,27 +152,25 @@ class GridPainter(Painter):
         for side, other in zip(sides, others, strict=True):
             side[other] = (reach.high - reach.low)[other]
 
-        def paint(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-            found = _sampled(plane, a, b)
-            return scale.rgb(found), np.isfinite(found)
-
-        space.sheet(corner, sides[0], sides[1], paint)
+        space.sheet(corner, sides[0], sides[1], _colored(plane, scale))
         rim = corner + np.array([np.zeros(3), sides[0], sides.sum(axis=0), sides[1]])
         ends = np.stack([rim, np.roll(rim, -1, axis=0)], axis=1)
         space.lines(ends, 0.6, np.broadcast_to(_EDGE, (4, 3)), lift=0.5)
 
 
-def _sampled(plane: NDArray[np.float64], a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
-    """Blend between the samples of a plane, for shares of its sides from 0 to 1."""
-    x, y = (np.clip(s * n - 0.5, 0.0, n - 1.0) for s, n in zip((a, b), plane.shape, strict=True))
-    if min(plane.shape) < _SMOOTH:
-        return np.asarray(plane[np.rint(x).astype(int), np.rint(y).astype(int)])
-    i = np.minimum(x.astype(int), max(0, plane.shape[0] - 2))
-    j = np.minimum(y.astype(int), max(0, plane.shape[1] - 2))
-    u, v = x - i, y - j
-    low = plane[i, j] * (1.0 - v) + plane[i, j + 1] * v
-    high = plane[i + 1, j] * (1.0 - v) + plane[i + 1, j + 1] * v
-    return np.asarray(low * (1.0 - u) + high * u)
+def _colored(plane: NDArray[np.float64], scale: Scale) -> NDArray[np.uint8]:
+    """Return a slice as RGBA, blended between samples, see-through where it is not finite."""
+    from PIL import Image
+
+    there = np.isfinite(plane)
+    if min(plane.shape) >= _SMOOTH:
+        size = tuple(max(n, _SLICE) for n in plane.shape)
+        way = Image.Resampling
+        known = Image.fromarray(np.where(there, plane, scale.low).astype(np.float32))
+        plane = np.asarray(known.resize(size[::-1], way.BILINEAR))
+        there = np.asarray(Image.fromarray(there.astype(np.uint8)).resize(size[::-1], way.NEAREST)) > 0
+    rgb = np.rint(255.0 * scale.rgb(plane))
+    return np.concatenate([rgb, 255.0 * there[..., None]], axis=2).astype(np.uint8)
 
 
 def _contour(values: NDArray[np.float64], level: float) -> NDArray[np.float64]:

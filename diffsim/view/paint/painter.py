@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
-from diffsim.view.paint.scale import COLORS, Scale, rgb_of
+from diffsim.view.paint.scale import COLORS, Scale, known_color, rgb_of
 from diffsim.view.paint.shot import Reach, Shot
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class Painter(ABC):
         self.kind = type(part).__name__
         self.scale: Scale | None = None
         self.color: str = part.color or COLORS[0]
+        if not known_color(self.color):
+            raise ConfigError(
+                f"{self.kind}.color must be a colour as '#1b5fc1', got {part.color!r}; leave it out for one "
+                "that suits"
+            )
         self.notes: list[str] = []
         self.dimension = None
         self._reach: Reach | None = None
@@ -82,10 +87,13 @@ class Painter(ABC):
 
     def wrong(self, attribute: str, rule: str, advice: str) -> ConfigError:
         """Make the error of an array whose shape does not fit."""
+        return ConfigError(f"{self.kind}.{attribute} must {rule}, got {self._told(attribute)}; {advice}")
+
+    def _told(self, attribute: str) -> str:
+        """Say which array that is, and its shape."""
         name = getattr(self.part, attribute)
-        return ConfigError(
-            f"{self.kind}.{attribute} must {rule}, got {name!r} of shape {self.shape(attribute)}; {advice}"
-        )
+        called = "an array" if name.startswith("scene.") else repr(name)
+        return f"{called} of shape {self.shape(attribute)}"
 
     def _placed(self, attribute: str) -> tuple[int, int]:
         """Check an array of places and return how many there are, and in how many dimensions."""
@@ -113,8 +121,8 @@ class Painter(ABC):
         shape = self.shape(attribute)
         if int(np.prod(shape)) not in (1, *counts):
             rule = " or ".join(f"({n},)" for n in dict.fromkeys(counts))
-            where = f"{self.place} {getattr(self.part, self.place)!r} of shape {self.shape(self.place)}"
-            raise self.wrong(attribute, f"have shape {rule}, as it is one for each of {where}", "correct one")
+            where = f"{self.place}, {self._told(self.place)}"
+            raise self.wrong(attribute, f"have shape {rule}, one for each of {where}", "correct one of them")
 
     def _numbers(self, attribute: str, least: int, below: int) -> NDArray[np.int64]:
         """Return an array of indices of places, (m, least).
@@ -123,19 +131,16 @@ class Painter(ABC):
             ConfigError: It has another shape, moves, or holds numbers of places that are not there.
         """
         shape = self.shape(attribute)
-        there = f"{getattr(self.part, self.place)!r} of shape {self.shape(self.place)}"
+        there = f"{self.place}, {self._told(self.place)}"
         if len(shape) != 2 or shape[1] != least:
             raise self.wrong(
-                attribute, f"have shape (m, {least}) with numbers of the rows of {there}", "correct its shape"
+                attribute, f"have shape (m, {least}) with numbers of rows of {there}", "correct its shape"
             )
         numbers = self.array(attribute, 0)
-        if not (np.isfinite(numbers).all() and np.all((numbers >= 0) & (numbers < below))):
-            worst = numbers.max(initial=0.0) if np.isfinite(numbers).all() else np.nan
-            raise self.wrong(
-                attribute,
-                f"hold numbers from 0 to {below - 1}, of the rows of {there}",
-                f"it holds {worst:g}",
-            )
+        fits = np.isfinite(numbers) & (numbers >= 0) & (numbers < below) & (numbers == np.floor(numbers))
+        if not fits.all():
+            rule = f"hold whole numbers from 0 to {below - 1}, of rows of {there}"
+            raise self.wrong(attribute, rule, f"correct {float(numbers[~fits][0]):g}")
         return numbers.astype(np.int64)
 
     # ---- what is found out over all frames ----
@@ -180,12 +185,10 @@ class Painter(ABC):
             if found not in (1, *counts):
                 self.check_each("values", *counts)
 
-    def value_label(self) -> str:
-        """Say what the colours show, with its unit."""
-        from diffsim.view.paint.ticks import named
-
+    def value_label(self) -> tuple[str, str]:
+        """Say what the colours show, and their unit."""
         name = self.name("values")
-        return named(self.part.label or _called(name), self.shot.unit(name))
+        return self.part.label or _called(name), self.shot.unit(name)
 
     def settle(self, painters: Sequence[Any]) -> None:
         """Choose one size with the other painters of this part, after all have found their reach."""

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
 from diffsim.view.paint.painter import MOST, Painter, counted
+from diffsim.view.paint.scale import light_color
 from diffsim.view.paint.shot import Reach, Shot
+from diffsim.view.style import QUIET
 
 if TYPE_CHECKING:
     from diffsim.view.brush import Brush
@@ -66,7 +68,7 @@ class PointsPainter(Painter):
         span = float((found.high - found.low).max())
         few = max(1, len(self._which)) ** (-1.0 / found.low.size)
         self._size = (span or 1.0) * min(0.02, 0.22 * few)
-        return found.wider(self._size)
+        return found.wider(self._size if span > 0.0 else 12.0 * self._size)
 
     def settle(self, painters: Sequence[Any]) -> None:
         self._size = max(painter._size for painter in painters)
@@ -97,7 +99,7 @@ class PointsPainter(Painter):
         for number, size in enumerate(steps):
             some = np.flatnonzero(nearest == number)
             face = self.shades(None if values is None else values[some], len(some))
-            rim = "white" if size > 5.0 else None
+            rim = (QUIET if light_color(self.color) else "white") if size > 5.0 else None
             brush.dots(places[some], float(size), face, rim, 0.4)
 
     def space(self, space: Space, k: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,33 +81,23 @@ class Raster:
             depth: Of the corners, shape (n, 3).
             colors: Of the corners, from 0 to 1, shape (n, 3, 3).
         """
-        places = np.concatenate([corners * _FINE - 0.5, depth[..., None] * _FINE], axis=2)
-        places = np.clip(places, -1e6, 1e6)
+        places = np.clip(corners * _FINE - 0.5, -1e6, 1e6)
+        far = np.clip(depth * _FINE, -1e6, 1e6)
+        planes = _slopes(places, np.concatenate([far[..., None], colors], axis=2))
+        nearest, farthest = far.min(axis=1), far.max(axis=1)
+        flat = colors[:, 0] if np.array_equal(colors[:, :1].repeat(3, axis=1), colors) else None
         for owner, row in _ragged(*_spans(places[..., 1], self._high)):
             tri = places[owner]
             left, right = _cut(tri[..., 0], tri[..., 1], row)
             first = np.clip(np.ceil(left - 1e-6), 0, self._wide).astype(np.int64)
             past = np.clip(np.floor(right + 1e-6) + 1, 0, self._wide).astype(np.int64)
             for span, x in _ragged(first, np.maximum(past - first, 0)):
-                self._fill(owner[span], x, row[span], places, colors)
-
-    def _fill(
-        self,
-        owner: NDArray[np.int64],
-        x: NDArray[np.int64],
-        y: NDArray[np.int64],
-        places: Floats,
-        colors: Floats,
-    ) -> None:
-        a, b, c = (places[owner, k] for k in range(3))
-        area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
-        area = np.where(np.abs(area) < 1e-9, 1e-9, area)
-        to_b = ((x - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (y - a[:, 1])) / area
-        to_c = ((b[:, 0] - a[:, 0]) * (y - a[:, 1]) - (x - a[:, 0]) * (b[:, 1] - a[:, 1])) / area
-        to_b, to_c = np.clip(to_b, 0.0, 1.0), np.clip(to_c, 0.0, 1.0)
-        far = a[:, 2] + to_b * (b[:, 2] - a[:, 2]) + to_c * (c[:, 2] - a[:, 2])
-        shares = np.stack([1.0 - to_b - to_c, to_b, to_c], axis=1)
-        self._put(y * self._wide + x, far, np.einsum("nk,nkc->nc", shares, colors[owner]))
+                which, y = owner[span], row[span]
+                one, along, up = (part[:, 0] for part in planes)
+                deep = one[which] + along[which] * x + up[which] * y
+                deep = np.clip(deep, nearest[which], farthest[which])
+                tone = flat[which] if flat is not None else _blend(planes, which, x, y)
+                self._put(y * self._wide + x, deep, tone)
 
     def lines(self, ends: Floats, depth: Floats, width: float, colors: Floats) -> None:
         """Draw lines.
@@ -145,7 +135,7 @@ class Raster:
         corner: Floats,
         first: Floats,
         second: Floats,
-        paint: Callable[[Floats, Floats], tuple[Floats, NDArray[np.bool_]]],
+        picture: NDArray[np.uint8],
     ) -> None:
         """Draw a flat picture that stands in space.
 
@@ -153,7 +143,7 @@ class Raster:
             corner: One of its corners: its place and depth, shape (3,).
             first: From there along its first side, shape (3,).
             second: Along its second side, shape (3,).
-            paint: Returns colours (n, 3) and which of them there are, for shares of the sides from 0 to 1.
+            picture: RGBA, the first axis along its first side, shape (n, m, 4).
         """
         start, u, v = (_FINE * np.asarray(array, dtype=np.float64) for array in (corner, first, second))
         start[:2] -= 0.5
@@ -163,35 +153,64 @@ class Raster:
         tips = np.stack([start, start + u, start + v, start + u + v])[:, :2]
         low = np.clip(np.floor(tips.min(axis=0)), 0, [self._wide, self._high]).astype(np.int64)
         high = np.clip(np.ceil(tips.max(axis=0)) + 1, 0, [self._wide, self._high]).astype(np.int64)
-        x, y = (g.ravel() for g in np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1])))
-        a = ((x - start[0]) * v[1] - v[0] * (y - start[1])) / area
-        b = (u[0] * (y - start[1]) - (x - start[0]) * u[1]) / area
-        inside = (a >= 0.0) & (a <= 1.0) & (b >= 0.0) & (b <= 1.0)
-        x, y, a, b = x[inside], y[inside], a[inside], b[inside]
-        colors, there = paint(a, b)
-        far = start[2] + a * u[2] + b * v[2]
-        self._put((y * self._wide + x)[there], far[there], colors[there])
+        x, y = np.arange(low[0], high[0]), np.arange(low[1], high[1])[:, None]
+        right, up = (x - start[0]).astype(np.float32), (y - start[1]).astype(np.float32)
+        a = right * np.float32(v[1] / area) - up * np.float32(v[0] / area)
+        b = up * np.float32(u[0] / area) - right * np.float32(u[1] / area)
+        inside = np.flatnonzero(((a >= 0.0) & (a <= 1.0) & (b >= 0.0) & (b <= 1.0)).ravel())
+        a, b = a.ravel()[inside], b.ravel()[inside]
+        n, m = picture.shape[:2]
+        row, column = (a * np.float32(n)).astype(np.int64), (b * np.float32(m)).astype(np.int64)
+        tone = picture.reshape(-1, 4)[np.minimum(row, n - 1) * m + np.minimum(column, m - 1)]
+        far = np.float32(start[2]) + a * np.float32(u[2]) + b * np.float32(v[2])
+        index = (y * self._wide + x).ravel()[inside]
+        there = tone[:, 3] > 127
+        self._put(index[there], far[there], tone[there, :3] / np.float32(255.0))
 
     def _put(self, index: NDArray[np.int64], depth: Floats, colors: Floats) -> None:
         """Draw pixels where nothing nearer is; of several at one place the nearest stays."""
-        nearer = depth < self._depth[index]
-        index, depth = index[nearer], depth[nearer]
-        order = np.argsort(-depth, kind="stable")
-        tone = np.rint(255.0 * np.clip(colors[nearer], 0.0, 1.0)).astype(np.uint8)
-        self._color[index[order]] = tone[order]
-        self._depth[index[order]] = depth[order]
+        near = depth.astype(np.float32)
+        np.minimum.at(self._depth, index, near)
+        first = np.flatnonzero(near == self._depth[index])
+        self._color[index[first]] = np.clip(255.0 * colors[first] + 0.5, 0.0, 255.0).astype(np.uint8)
 
     def picture(self) -> NDArray[np.uint8]:
         """Return what was drawn, the uppermost row first, shape (height, width, 4); see-through elsewhere."""
-        there = np.isfinite(self._depth).astype(np.float32)
-        planes = [*(self._color[:, k] * there for k in range(3)), there]
-        small = [
-            plane.reshape(self._high // _FINE, _FINE, self._wide // _FINE, _FINE).mean(axis=(1, 3))
-            for plane in planes
-        ]
-        share = np.maximum(small[3], 1e-6)
-        rgba = np.stack([*(plane / share for plane in small[:3]), 255.0 * small[3]], axis=-1)
-        return np.ascontiguousarray(np.rint(rgba).astype(np.uint8)[::-1])
+        there = np.isfinite(self._depth).reshape(self._high, self._wide)
+        count = _summed(there.astype(np.uint16))
+        color = self._color.reshape(self._high, self._wide, 3)  # black where nothing is
+        many = np.maximum(count, 1)
+        rgba = [(_summed(color[..., k].astype(np.uint16)) + many // 2) // many for k in range(3)]
+        rgba.append(255 * count // _FINE**2)
+        return np.ascontiguousarray(np.stack(rgba, axis=-1).astype(np.uint8)[::-1])
+
+
+def _summed(plane: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Add up what one pixel shows."""
+    parts = [plane[i::_FINE, j::_FINE] for i in range(_FINE) for j in range(_FINE)]
+    return np.asarray(sum(parts[1:], parts[0]), dtype=np.uint16)
+
+
+def _slopes(places: Floats, values: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return numbers in triangles as planes over them: at zero, along x and along y, each (n, m)."""
+    (x0, y0), (x1, y1), (x2, y2) = (places[:, k].T for k in range(3))
+    area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    area = np.where(np.abs(area) < 1e-9, np.inf, area)[:, None]  # seen from the edge: one value
+    to_b, to_c = values[:, 1] - values[:, 0], values[:, 2] - values[:, 0]
+    along = (to_b * (y2 - y0)[:, None] - to_c * (y1 - y0)[:, None]) / area
+    up = (to_c * (x1 - x0)[:, None] - to_b * (x2 - x0)[:, None]) / area
+    return values[:, 0] - along * x0[:, None] - up * y0[:, None], along, up
+
+
+def _blend(
+    planes: tuple[Floats, Floats, Floats],
+    which: NDArray[np.int64],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+) -> Floats:
+    """Return colours in triangles."""
+    one, along, up = (part[:, 1:] for part in planes)
+    return np.asarray(one[which] + along[which] * x[:, None] + up[which] * y[:, None])
 
 
 def _spans(y: Floats, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

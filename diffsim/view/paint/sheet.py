@@ -10,8 +10,9 @@ import numpy as np
 
 from diffsim.view.brush import brushwork
 from diffsim.view.paint.curves import CurvesPainter
+from diffsim.view.paint.grid import GridPainter
 from diffsim.view.paint.painter import Painter
-from diffsim.view.paint.scale import Scale
+from diffsim.view.paint.scale import Scale, light_color
 from diffsim.view.paint.stage import Stage
 from diffsim.view.paint.text import TextPainter
 from diffsim.view.paint.ticks import named, ticks
@@ -30,6 +31,9 @@ __all__ = ["Panel", "Sheet", "View"]
 _GAP, _BESIDE, _NUMBERS, _NO_NUMBERS = 0.03, 0.14, 0.125, 0.02
 _TALL, _HEAD, _LINE = 0.235, 0.055, 0.048
 _WIDE = 5.2  # [inch] of a sheet with letters of full size
+_LABEL = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1.0}
+_UPRIGHT = 24  # letters of a panel's label that have room beside it
+_LETTERS = 76  # beside each other in a legend, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,12 @@ class Panel:
     low: float
     high: float
 
+    @property
+    def headed(self) -> bool:
+        """Tell whether words stand above it."""
+        painter = self.painters[0]
+        return bool(painter.names) or len(painter.labelled()) > _UPRIGHT
+
 
 @dataclass(eq=False)
 class Sheet:
@@ -71,7 +81,7 @@ class Sheet:
         panels: Curves.
         lines: Texts above.
         notes: What was left out.
-        bars: Colour scales with their labels.
+        bars: Colour scales, each with its name and unit.
         times: When the frames are.
         time_unit: What times are in.
     """
@@ -80,7 +90,7 @@ class Sheet:
     panels: Sequence[Panel]
     lines: Sequence[TextPainter]
     notes: Sequence[str]
-    bars: Sequence[tuple[Scale, str]]
+    bars: Sequence[tuple[Scale, tuple[str, str]]]
     times: Any
     time_unit: str
     aspect: float = field(init=False)
@@ -88,7 +98,7 @@ class Sheet:
     def __post_init__(self) -> None:
         """Find out where everything stands."""
         self._spots: list[Rect] = []  # of the views, then of the panels
-        self._legend = [p for p in self._shown() if p.part.label and not p.barred]
+        self._legend = [p for p in self._shown() if p.part.label and not p.barred and not _pictured(p)]
         top = self._layout()
         self.aspect = top
         self._spots = [(x, y / top, w, h / top) for x, y, w, h in self._spots]
@@ -103,7 +113,7 @@ class Sheet:
             alone = not self.views and len(self.panels) == 1
             tall = 0.55 if alone else (_TALL if self.views else _TALL * 1.15)
             panels.append((0.0, y, 1.0, tall))
-            y += tall + (_HEAD if panel.painters[0].names or len(panel.painters) > 1 else _GAP)
+            y += tall + (_HEAD if panel.headed else _GAP)
         numbered = any(view.stage.numbered for view in self.views)
         if panels and self.views:
             y += _NUMBERS if numbered else _NO_NUMBERS
@@ -135,7 +145,8 @@ class Sheet:
     def _above(self, y: float) -> float:
         self._rows_above: list[tuple[str, float]] = []
         for kind, tall in (("legend", _HEAD), ("line", _LINE), ("note", _LINE)):
-            many = {"legend": bool(self._legend), "line": len(self.lines), "note": bool(self.notes)}[kind]
+            rows = -(-len(self._legend) // max(1, self._columns_of_keys()))
+            many = {"legend": rows, "line": len(self.lines), "note": bool(self.notes)}[kind]
             for _ in range(many):
                 self._rows_above.append((kind, y))
                 y += tall
@@ -187,11 +198,15 @@ class Sheet:
         place.set_xticks(across.places, across.texts if last else [""] * len(across.places))
         place.set_yticks(up.places, up.texts)
         painter = panel.painters[0]
-        place.set_ylabel(painter.labelled(up.power), parse_math=False)
+        label = painter.labelled(up)
+        if len(label) <= _UPRIGHT:
+            place.set_ylabel(label, parse_math=False)
+        else:
+            place.set_title(label, fontsize=size - 0.5, color=INK, loc="left", pad=3, parse_math=False)
         if last:
             unit = self.time_unit
-            label = named("t", unit, across.power) if unit != "step" else named("step", "", across.power)
-            place.set_xlabel(label, parse_math=False)
+            below = named("t", unit, across) if unit != "step" else named("step", "", across)
+            place.set_xlabel(below, parse_math=False)
         place.grid(color="#e4e7eb", lw=0.5)
         place.set_axisbelow(True)
         handles = []
@@ -202,7 +217,7 @@ class Sheet:
         place.spines[["top", "right"]].set_visible(False)
         _dressed(place, size)
         if painter.names:
-            _legend(place, handles[: len(painter.names)], painter.names, size)
+            _legend(place, handles[: len(painter.names)], painter.names, size, right=len(label) > _UPRIGHT)
 
     def _bars(self, axes: Axes, size: float) -> None:
         from matplotlib.cm import ScalarMappable
@@ -218,9 +233,7 @@ class Sheet:
             found = ticks(scale.low, scale.high, 5)
             bar.set_ticks(found.places, labels=found.texts)
             bar.outline.set_linewidth(0.5)
-            name, _, unit = label.partition(" [")
-            text = named(name, unit.removesuffix("]"), found.power)
-            place.set_ylabel(text, color=INK, fontsize=size - 1, parse_math=False)
+            place.set_ylabel(named(*label, found), color=INK, fontsize=size - 1, parse_math=False)
             place.tick_params(labelsize=size - 2, labelcolor=INK, colors=QUIET, length=2, pad=2)
 
     def _keys(self, axes: Axes, size: float) -> None:
@@ -231,24 +244,35 @@ class Sheet:
         handles = []
         for painter in self._legend:
             line = painter.kind in ("Lines", "Vectors")
-            style = {"lw": 1.8} if line else {"lw": 0, "marker": "o", "ms": size * 0.7, "mec": "none"}
-            handles.append(Line2D([], [], color=painter.color, **style))  # type: ignore[arg-type]
+            rim = QUIET if light_color(painter.color) else painter.color
+            style: Any = {"lw": 1.8} if line else {"lw": 0, "marker": "o", "ms": size * 0.7, "mec": rim}
+            handles.append(Line2D([], [], color=painter.color, mew=0.5, **style))
         labels = [painter.part.label for painter in self._legend]
+        small = size < 8.5
         legend = axes.legend(
             handles,
             labels,
             loc="lower left",
             bbox_to_anchor=(-0.01, y),
-            ncol=4,
+            ncols=self._columns_of_keys(),
             frameon=False,
-            fontsize=size - 0.5,
+            fontsize=5.2 if small else 8.5,
             borderpad=0.1,
+            handlelength=1.2 if small else 1.6,
             handletextpad=0.4,
-            columnspacing=1.2,
+            columnspacing=0.8 if small else 1.2,
+            labelspacing=0.3,
             labelcolor=INK,
         )
         for text in legend.get_texts():
             text.set_parse_math(False)
+
+    def _columns_of_keys(self) -> int:
+        """Return how many entries of the legend have room side by side."""
+        longest = max((len(painter.part.label) for painter in self._legend), default=1)
+        many = max(1, int(_LETTERS / (longest + 5)))
+        total = sum(len(painter.part.label) + 5 for painter in self._legend)
+        return len(self._legend) if total <= _LETTERS else min(many, len(self._legend))
 
     def _move(self, axes: Axes, brush: Brush, k: int) -> None:
         """Draw what is another in each frame."""
@@ -276,15 +300,32 @@ class Sheet:
         box = axes.bbox
         for view, rect in zip(self.views, self._spots, strict=False):
             left, right, bottom, top = view.stage.limits(rect[3] * box.height / (rect[2] * box.width))
-            for painter in view.painters:
-                if isinstance(painter, TextPainter) and painter.at is not None:
-                    x, y = view.stage.seen(painter.at)
-                    x = rect[0] + rect[2] * (x - left) / (right - left)
-                    y = rect[1] + rect[3] * (y - bottom) / (top - bottom)
-                    color = painter.part.color or INK
-                    axes.text(
-                        x, y, painter.words(k), fontsize=size, **{**how, "color": color, "ha": "center"}
-                    )
+            told = [
+                (p.words(k), p.at, {"color": p.part.color or INK, "ha": "center", "fontsize": size})
+                for p in view.painters
+                if isinstance(p, TextPainter) and p.at is not None
+            ]
+            told += [
+                (f" {words}", corner, {"va": "top", "fontsize": size - 1.5, "bbox": _LABEL})
+                for words, corner in _named_maps(view.painters)
+            ]
+            for words, at, style in told:
+                x, y = view.stage.seen(at)
+                x = rect[0] + rect[2] * (x - left) / (right - left)
+                y = rect[1] + rect[3] * (y - bottom) / (top - bottom)
+                axes.text(x, y, words, **{**how, **style})
+
+
+def _pictured(painter: Painter) -> bool:
+    return isinstance(painter, GridPainter) and bool(painter.part.rgb)
+
+
+def _named_maps(painters: Sequence[Painter]) -> list[tuple[str, Any]]:
+    """Return what pictures, and maps where there are several, show, with their upper left corners."""
+    maps = [p for p in painters if isinstance(p, GridPainter) and p.dimension == 2 and p.part.level is None]
+    if len({p.extent for p in maps}) < 2 and not any(_pictured(p) for p in maps):
+        return []
+    return [(p.part.label or str(p.part.values), np.array([p.extent[0], p.extent[3]])) for p in maps]
 
 
 def _span(times: Any) -> tuple[float, float]:
@@ -299,13 +340,13 @@ def _dressed(axes: Axes, size: float) -> None:
         label.set_fontsize(size)
 
 
-def _legend(axes: Axes, handles: Sequence[Any], names: Sequence[str], size: float) -> None:
+def _legend(axes: Axes, handles: Sequence[Any], names: Sequence[str], size: float, right: bool) -> None:
     legend = axes.legend(
         handles,
         names,
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 0.98),
-        ncol=8,
+        loc="lower right" if right else "lower left",
+        bbox_to_anchor=(1.0 if right else -0.01, 0.98),
+        ncols=8,
         frameon=False,
         fontsize=size - 1.5,
         borderpad=0.1,

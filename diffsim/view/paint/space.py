@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +35,8 @@ class Eye:
 
     def seen(self, places: Floats) -> NDArray[np.float64]:
         """Return right, up and depth of places, shape (..., 3)."""
-        return np.asarray(places @ np.stack([self.right, self.up, self.toward], axis=1))
+        with np.errstate(invalid="ignore"):  # what is not finite stays so, and is left out later
+            return np.asarray(places @ np.stack([self.right, self.up, self.toward], axis=1))
 
     @property
     def tallest(self) -> int:
@@ -122,6 +122,8 @@ class Space:
         places = self._pixels(corners)
         finite = np.isfinite(places).all(axis=(1, 2))
         where, shown = places[finite], corners[finite]
+        if not len(where):
+            return
         tones = np.broadcast_to(colors[finite].reshape(len(where), -1, 3), (len(where), 3, 3))
         if normals is None:
             across = np.cross(shown[:, 1] - shown[:, 0], shown[:, 2] - shown[:, 0])
@@ -136,12 +138,12 @@ class Space:
         corner: Floats,
         first: Floats,
         second: Floats,
-        paint: Callable[[Floats, Floats], tuple[Floats, NDArray[np.bool_]]],
+        picture: NDArray[np.uint8],
     ) -> None:
         """Draw a flat picture: from a corner along two sides; see `Raster.sheet`."""
         start = self._pixels(corner)
         along, across = (self.eye.seen(side) * self._scale for side in (first, second))
-        self._raster.sheet(start, along, across, paint)
+        self._raster.sheet(start, along, across, picture)
 
     def arrows(self, starts: Floats, vectors: Floats, width: float, colors: Floats) -> None:
         """Draw arrows: starts (n, 3), vectors (n, 3), width [points], colours (n, 3)."""

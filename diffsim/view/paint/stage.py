@@ -120,7 +120,7 @@ class Flat(Stage):
             share = (high - low) / max(right - left, top - bottom)
             found = ticks(low, high, max(2, round(few * share)))
             axis.set_ticks(found.places.tolist(), found.texts)
-            axis.set_label_text(named(name, self.unit, found.power), parse_math=False)
+            axis.set_label_text(named(name, self.unit, found), parse_math=False)
         if self.ground is not None:
             axes.axhspan(bottom - (top - bottom), self.ground, color=EARTH, lw=0)
             axes.axhline(self.ground, color=QUIET, lw=0.8)
@@ -236,7 +236,7 @@ class Deep(Stage):
             at = edge[0].copy()
             at[axis] = place
             axes.text(*(self.seen(at) + 0.035 * span * out), text, fontsize=size - 1.5, **how)
-        label = named(_NAMES[axis], self.unit, found.power)
+        label = named(_NAMES[axis], self.unit, found)
         angle = float(np.degrees(np.arctan2(way[1], way[0])))
         angle = (angle + 89.9) % 180.0 - 89.9  # never upside down; upright from below
         axes.text(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 __all__ = ["Ticks", "named", "ticks"]
 
 _SMALL, _LARGE = -3, 5  # powers of ten that are written out
+_FAR = 3000.0  # times the span away from zero, numbers are written from one of them on
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -21,11 +22,13 @@ class Ticks:
         places: Where, in the unit of the axis.
         texts: What is written there.
         power: The power of ten that the texts are multiples of.
+        offset: The number that was taken from all of them.
     """
 
     places: NDArray[np.float64]
     texts: tuple[str, ...]
     power: int = 0
+    offset: float = 0.0
 
 
 def ticks(low: float, high: float, count: int = 5) -> Ticks:
@@ -40,19 +43,25 @@ def ticks(low: float, high: float, count: int = 5) -> Ticks:
     first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
     places = step * np.arange(first, last + 1)
     largest = float(np.abs(places).max(initial=0.0)) or 1.0
+    offset = 0.0
+    if largest > _FAR * span:  # too many digits are the same
+        offset = float(places[len(places) // 2])
+        largest = float(np.abs(places - offset).max()) or 1.0
     power = int(np.floor(np.log10(largest) + 1e-9))
     power = power if power < _SMALL or power >= _LARGE else 0
     decimals = max(0, -int(np.floor(np.log10(step) + 1e-9)) + power)
-    texts = tuple(_minus(f"{value / 10.0**power:.{min(decimals, 12)}f}") for value in places)
-    return Ticks(places, texts, power)
+    texts = tuple(_minus(f"{value / 10.0**power:.{min(decimals, 12)}f}") for value in places - offset)
+    return Ticks(places, texts, power, offset)
 
 
 def _minus(text: str) -> str:
     return text.lstrip("-") if not text.strip("-0.") else text.replace("-", "−")
 
 
-def named(name: str, unit: str, power: int = 0) -> str:
-    """Write the label of an axis: a name, and in brackets the power of ten and the unit."""
+def named(name: str, unit: str, found: Ticks | None = None) -> str:
+    """Write the label of an axis: a name, and in brackets the power of ten of its numbers and the unit."""
+    power, offset = (0, 0.0) if found is None else (found.power, found.offset)
     scale = f"10{str(power).translate(_RAISED)}" if power else ""
     inside = " ".join(part for part in (scale, unit) if part)
-    return f"{name} [{inside}]" if inside else name
+    away = "" if offset == 0.0 else f" {'−' if offset > 0.0 else '+'} {abs(offset):.12g}"
+    return f"{name}{away} [{inside}]" if inside else f"{name}{away}"

@@ -107,6 +107,8 @@ class VectorsPainter(Painter):
 
     def plane(self, brush: Brush, k: int) -> None:
         starts, moved, values = self._arrows(k)
+        if values is None:
+            brush.arrows(starts, moved, (1.0, 1.0, 1.0, 0.75), 2.6)  # so that they are seen on dark maps
         brush.arrows(starts, moved, self.shades(values, len(starts)), 1.1)
 
     def space(self, space: Space, k: int) -> None:

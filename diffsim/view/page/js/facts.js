@@ -53,8 +53,19 @@ export function text(value) {
   return String(value);
 }
 
-/** Show pictures of the program. */
+/** Show pictures of the program, in the page itself so that they are light or dark as it is. */
 export function graphs(told) {
   return section("Program", told.map((graph) => h("details", {}, h("summary", {}, graph.caption),
-    h("div", { class: "graph" }, h("img", { alt: graph.caption, src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(graph.svg)}` })))));
+    h("div", { class: "graph", role: "img", "aria-label": graph.caption }, drawing(graph.svg)))));
+}
+
+/** Make an element of SVG text, without anything in it that could run. */
+function drawing(text) {
+  const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+  if (svg.localName !== "svg") return "";
+  for (const element of [svg, ...svg.querySelectorAll("*")]) {
+    if (["script", "foreignObject", "a", "use"].includes(element.localName)) element.remove();
+    for (const { name } of [...element.attributes]) if (name.startsWith("on")) element.removeAttribute(name);
+  }
+  return document.importNode(svg, true);
 }

@@ -1,0 +1,58 @@
+"""`diffsim explain RACE`: what is to be known of a rule, beside `diffsim explain NAME` of a task."""
+
+from __future__ import annotations
+
+import difflib
+
+import click
+
+from diffsim.cli.commands import TaskCommand
+from diffsim.compiler.checks.diagnostics import RULES
+from diffsim.compiler.checks.rulebook import section_of
+from diffsim.errors import ConfigError
+from diffsim.tasks.registry import task_names
+
+__all__ = ["ExplainCommand"]
+
+
+class ExplainCommand(TaskCommand):
+    """A command whose first argument is a task or the code of a rule."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Tell of a rule where one is named; it takes no options.
+
+        Raises:
+            ConfigError: What looks like a rule is none, or is not alone.
+        """
+        rule = _rule(args)
+        if rule is None:
+            return super().parse_args(ctx, args)
+        if len(args) > 1:
+            raise ConfigError(
+                f"a rule must be explained alone, got {' '.join(args)}; write diffsim explain {rule}"
+            )
+        click.echo(section_of(rule))
+        return ctx.exit()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Say which rules there are."""
+        with formatter.section("Rules"):
+            formatter.write_text(", ".join(RULES))
+
+
+def _rule(args: list[str]) -> str | None:
+    """Return the rule that is named, in whatever case; tasks go first."""
+    known = task_names()
+    for word in args:
+        if word in known:
+            return None
+        if word.upper() in RULES:
+            return word.upper()
+    shouted = next((word for word in args if word.isupper() and not word.startswith("-")), None)
+    if shouted is None or len(args) > 1:
+        return None
+    close = difflib.get_close_matches(shouted, RULES, 1)
+    raise ConfigError(
+        f"NAME must be a task or a rule, got {shouted!r}; "
+        + (f"did you mean {close[0]}?" if close else "diffsim explain --help lists the rules")
+    )
