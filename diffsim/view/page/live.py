@@ -35,5 +35,5 @@ def sparkline(costs: ArrayLike) -> list[float | None]:
     """Thin costs to a few numbers, None where one is not finite."""
     values: list[float] = np.asarray(costs, dtype=np.float64).tolist()
     count = min(len(values), _POINTS)
-    chosen: list[int] = np.rint(np.linspace(0, len(values) - 1, count)).astype(int).tolist() if count else []
+    chosen = [round(k) for k in np.linspace(0, len(values) - 1, count)] if count else []
     return [values[k] if np.isfinite(values[k]) else None for k in chosen]
