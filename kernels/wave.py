@@ -299,9 +299,11 @@ class Wave(ds.Simulator):
 
     def scene(self) -> ds.Scene:
         """Describe the height, and beside it the target where there is one."""
-        parts = [self._beside(0, self.u, label="height", center=0.0)]
-        if self.target.numpy().any():
-            parts.append(self._beside(1, self.target, label="target", center=0.0))
+        most = float(np.abs(self.target.numpy()).max())
+        told: dict[str, Any] = {"center": 0.0, "limits": (-most, most) if most else None}
+        parts = [self._beside(0, self.u, label="height", **told)]
+        if most:
+            parts.append(self._beside(1, self.target, label="target", **told))
         return ds.Scene(parts, unit="m")
 
     def _beside(self, place: int, values: Any, **told: Any) -> ds.scene.Grid:

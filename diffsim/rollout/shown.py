@@ -47,9 +47,11 @@ class Shown(Recorded, Pictured):
             options: As for `Trajectory.show`.
 
         Raises:
-            StateError: There is no display.
+            StateError: There is no display, and no notebook.
         """
-        return self._filmed(every, adjoints).show(**options)
+        from diffsim.rollout.window import taichi_window
+
+        return self._filmed(every, adjoints).show(**{"window": taichi_window, **options})
 
     def plot(
         self,

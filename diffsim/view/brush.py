@@ -20,6 +20,7 @@ __all__ = ["Brush", "brushwork"]
 _FAR = 1e5  # [pixels] places beyond are drawn there: the renderer counts pixels in whole numbers
 _AT_ONCE = 2000  # shapes of one path: the renderer has room for so many pixels on the rims of one
 _HEAD = 0.35  # of an arrow's length is its head, and that is half as wide
+_LONGEST = 12.0  # [points] but no longer
 _BLACK = (0.0, 0.0, 0.0, 1.0)
 
 
@@ -146,6 +147,8 @@ class Brush:
         ends = np.stack([start, start + np.asarray(vectors, dtype=np.float64).reshape(-1, 2)], axis=1)
         places, color = self._places(ends, 2, color)
         along = _HEAD * (places[:, 1] - places[:, 0])
+        most = self._renderer.points_to_pixels(_LONGEST)
+        along = along * np.minimum(1.0, most / np.maximum(np.hypot(*along.T), 1e-9))[:, None]
         across = 0.4 * along[:, ::-1] * [-1.0, 1.0]
         neck, tip = places[:, 1] - along, places[:, 1]
         heads = np.stack([tip, neck + across, neck - across], axis=1)

@@ -112,5 +112,7 @@ def _play(canvas_type: Any, player: Player, title: str) -> None:
     timer = figure.canvas.new_timer(interval=8)
     timer.add_callback(go_on)
     timer.start()
+    figure.canvas.mpl_connect("close_event", lambda event: figure.canvas.stop_event_loop())
     manager.show()
-    manager.start_main_loop()
+    figure.canvas.start_event_loop()
+    timer.stop()

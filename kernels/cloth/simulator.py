@@ -317,7 +317,7 @@ class Cloth(ds.Simulator):
         """Add the squared distance to the recording, at its frames."""
         for i in range(self.n_vertices):
             frame = (t + 1) // self.every - 1
-            if (t + 1) % self.every == 0 and frame < self.n_frames:
+            if (t + 1) % self.every == 0 and 0 <= frame < self.n_frames:
                 miss = self.x[t + 1, i] - self.recording[frame, i]
                 self.cost[None] += self.share * miss.dot(miss)
 

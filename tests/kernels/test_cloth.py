@@ -333,6 +333,11 @@ def test_refusals(tmp_path: Path) -> None:
         Cloth(mesh, every=0)
 
 
+def test_a_rollout_may_end_before_the_recordings_first_frame(runtime: Any) -> None:
+    mesh = grid_mesh(3, 3)
+    assert ds.plan(Cloth(mesh, recording=np.zeros((2, 9, 3)), every=4), steps=3).steps == 3
+
+
 def test_the_limit_of_the_step(runtime: Any) -> None:
     """Just below the bound small motion stays small; at one and a half of it, it does not."""
     mesh = grid_mesh(4, 4, 0.5, 0.5)

@@ -88,6 +88,7 @@ def test_a_growing_file_holds_what_memory_would(rollout, tmp_path, ending, monke
             assert derived == set(found)
 
 
+@pytest.mark.cpu  # of a GPU a whole window is copied
 def test_memory_stays_small(rollout, tmp_path):
     """What is copied at a time, and not what the run leaves."""
     rollout.trajectory("push", to=tmp_path / "run.h5")  # imports

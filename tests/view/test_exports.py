@@ -321,6 +321,9 @@ def test_refusals(whole, tmp_path, monkeypatch):
         "a table must have 1 to 4096 columns, got 5000 of x", "t.csv", Trajectory({"x": np.zeros((1, 5000))})
     )
     wrong("must have frames to be exported, got none", "t.pvd", Trajectory({"x": np.zeros((0, 2))}))
+    numbers = Trajectory({"u": np.zeros(5)})
+    for ending in (".pvd", ".ply", ".obj"):
+        wrong(r"must have something in space, as .*, got u; export x\.csv", f"t{ending}", numbers)
     broken = Trajectory({"x": np.zeros((2, 3, 2))}, scene=ds.Scene((ds.scene.Points("y"),)))
     wrong("the scene must name arrays of the trajectory, got 'y'; it has x", "t.ply", broken)
     (tmp_path / "t_pvd").mkdir()

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from PIL import Image
 
 from diffsim.errors import ConfigError
-from diffsim.view import Film, color_bar, compare_png, film_gif, time_labels
+from diffsim.view import KEY, Film, add_key, color_bar, compare_png, cost_png, film_gif, time_labels
 from diffsim.view.reel import Reel, dress
 from diffsim.view.style import new_figure
 
@@ -168,3 +170,46 @@ def test_a_drawing_that_fails_leaves_no_file(tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError):
             write(tmp_path / "a", what)  # type: ignore[operator]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_stands_above_what_is_shown() -> None:
+    axes = new_figure(3.0, 3.3, dpi=60).add_axes((0.2, 0.2, 0.7, 0.7))
+    image = axes.imshow(np.eye(4), extent=(0, 2, 0, 2), vmin=0.2, vmax=0.8)
+    add_key(axes, [Line2D([], [], label="a line"), Line2D([], [], label="another")])
+    color_bar(axes, image, "weight [kg]", extend="both")
+    axes.figure.canvas.draw()
+    key, top = axes.get_legend(), axes.transData.transform((0.0, 2.0))[1]
+    assert key is not None
+    assert key.get_window_extent().y0 > top
+    assert axes.get_ylim()[1] == pytest.approx(2.0 * (1.0 + KEY))
+    assert max(axes.get_yticks()) <= 2.0
+    points = len(axes.child_axes[0].patches)
+    assert points == 2, "a bar's ends are pointed where numbers go on beyond"
+
+
+def test_heights_are_named_where_they_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[list[str]] = []
+
+    def keep(figure: Any, path: Path, **how: Any) -> None:
+        shown.append([axes.get_ylabel() for axes in figure.axes])
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    film = Film(lambda axes, k: axes.set(ylabel="y [m]" if k < 2 else "z [m]"), ["a"] * 4)
+    compare_png(tmp_path / "a.png", [film, film])
+    assert shown == [["y [m]", "", "z [m]", ""] * 2]
+
+
+def test_a_curve_over_powers_of_ten_has_a_logarithmic_axis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, str]] = []
+
+    def keep(figure: Any, path: Path, **how: Any) -> None:
+        axes = figure.axes[0]
+        shown.append((axes.get_yscale(), axes.get_ylabel(), *(text.get_text() for text in axes.texts)))
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    long = "cost: mean squared distance of the density from the target"
+    for costs, label in (([1.0, 0.5], "cost"), ([1.0, 0.01], long), ([1.0, -0.01], "cost")):
+        cost_png(tmp_path / "a.png", costs, ylabel=label)
+    assert shown == [("linear", "cost"), ("log", "cost", long), ("linear", "cost")]

@@ -51,8 +51,8 @@ def export(trajectory: Trajectory, path: str | os.PathLike[str]) -> Path:
         What was written: the file, or the folder of a series.
 
     Raises:
-        ConfigError: The ending is another, the folder can't be written to, the trajectory has no frames or
-            several worlds, or a folder of that name holds other files.
+        ConfigError: The ending is another, the folder can't be written to, the trajectory has no frames,
+            several worlds or nothing in space, or a folder of that name holds other files.
         MissingExtraError: What writes such files is not installed.
         OSError: It can't be written.
     """

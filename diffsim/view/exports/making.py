@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.errors import ConfigError
 from diffsim.view import scene as parts
 from diffsim.view.exports.colors import Colors
 from diffsim.view.exports.frames import Frames
@@ -17,7 +18,7 @@ from diffsim.view.exports.pieces import Attribute, Lattice, Piece, samples_at
 from diffsim.view.exports.solids import boxes
 from diffsim.view.scene import Part, Scene, names_in
 
-__all__ = ["pieces_of", "unplaced"]
+__all__ = ["pieces_of", "shown_in_space", "unplaced"]
 
 _PLACES = ("positions", "centers", "vectors")
 _STRUCTURE = ("positions", "pairs", "faces", "centers", "sizes", "angles", "rotations")
@@ -35,6 +36,21 @@ def pieces_of(frames: Frames) -> list[Piece | Lattice]:
         if made is not None:
             count = named[made[0]] = named.get(made[0], 0) + 1
             found.append(made[1](made[0] if count == 1 else f"{made[0]}_{count}"))
+    return found
+
+
+def shown_in_space(frames: Frames) -> list[Piece | Lattice]:
+    """List what there is in space, for formats that hold nothing else.
+
+    Raises:
+        ConfigError: There is nothing.
+    """
+    found = pieces_of(frames)
+    if not found:
+        raise ConfigError(
+            "the trajectory must have something in space, as rows of vectors or a grid, got "
+            f"{', '.join(frames.labels)}; export x.csv, or give it a scene"
+        )
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from diffsim.files import replacing
 from diffsim.view.exports.frames import Frames
-from diffsim.view.exports.making import pieces_of
+from diffsim.view.exports.making import shown_in_space
 from diffsim.view.exports.merged import Merged, merged
 from diffsim.view.exports.series import folder_of, list_frames, numbered, series
 
@@ -30,7 +30,7 @@ def write_obj(frames: Frames, path: Path) -> Path:
 
 def _write(frames: Frames, path: Path, form: Callable[[Merged, str], bytes]) -> Path:
     """Write one file for one frame, else a folder of numbered ones; return which."""
-    pieces, count = pieces_of(frames), len(frames)
+    pieces, count = shown_in_space(frames), len(frames)
     if count == 1:
         with replacing(path) as temporary:
             temporary.write_bytes(form(merged(pieces, 0), _about(frames, 0)))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from diffsim.files import replacing
 from diffsim.view.exports.frames import Frames
-from diffsim.view.exports.making import pieces_of, unplaced
+from diffsim.view.exports.making import shown_in_space, unplaced
 from diffsim.view.exports.pieces import Attribute, Lattice, Piece
 from diffsim.view.exports.series import folder_of, numbered, series
 
@@ -28,7 +28,7 @@ _AXES = "xyz"
 
 def write(frames: Frames, path: Path) -> None:
     """Write all frames: `x.pvd`, and the folder `x_pvd` that it refers to."""
-    pieces, folder = pieces_of(frames), folder_of(path)
+    pieces, folder = shown_in_space(frames), folder_of(path)
     others = unplaced(frames, pieces)
     rows = []
     with series(folder, (".vtu", ".vti")) as temporary:

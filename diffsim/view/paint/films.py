@@ -20,7 +20,7 @@ from diffsim.view.paint.scale import COLORS, Scale, scale_of
 from diffsim.view.paint.sheet import Panel, Sheet, View
 from diffsim.view.paint.shot import Reach, Shot, joined
 from diffsim.view.paint.space import eye_of
-from diffsim.view.paint.stage import Deep, Flat, Stage
+from diffsim.view.paint.stage import Deep, Flat, Scenery
 from diffsim.view.paint.text import TextPainter
 from diffsim.view.paint.triangles import TrianglesPainter
 from diffsim.view.paint.vectors import VectorsPainter
@@ -44,7 +44,7 @@ _PAINTERS: dict[str, Callable[[Any, Shot], Painter]] = {
 _WORLDS = 6  # that are drawn side by side
 _PANELS = 4  # of curves
 _SHORTEST, _LONGEST = 2.0, 12.0  # [s] a film at the pace of what it shows
-_RATES = 4.0, 50.0  # frames per second of such a film
+_RATES = 2.0, 50.0  # frames per second of such a film
 _RATE = 20.0
 
 Crew = list[Painter]  # of one world, a painter for each part
@@ -152,7 +152,7 @@ class _Look:
     def __init__(self, scene: Scene, crews: list[Crew]) -> None:
         self._scene = scene
         self._bars: list[tuple[Scale, tuple[str, str]]] = []
-        self._stages: dict[int, Stage] = {}
+        self._stages: dict[int, Scenery] = {}
         self._reaches: dict[int, Reach] = {}
         for number in range(len(scene.parts)):
             self._tone([crew[number] for crew in crews])
@@ -186,7 +186,7 @@ class _Look:
         if painters[0].barred and entry not in self._bars:
             self._bars.append(entry)
 
-    def _stage(self, dimension: int, painters: list[Painter]) -> Stage | None:
+    def _stage(self, dimension: int, painters: list[Painter]) -> Scenery | None:
         if not painters:
             return None
         found = joined([reach for p in painters if (reach := p.reach()) is not None])
@@ -205,7 +205,8 @@ class _Look:
         unit = self._scene.unit or (units[0] if units else "")
         if dimension == 3:
             return Deep(found, unit, self._scene.ground, eye_of(self._scene.camera))
-        tight = limits is not None or all(isinstance(p, GridPainter | VectorsPainter) for p in painters)
+        filled = (isinstance(p, GridPainter) or getattr(p, "on_grid", False) for p in painters)
+        tight = limits is not None or all(filled)
         return Flat(found, unit, self._scene.ground, tight)
 
     def _unit_of(self, painter: Painter) -> str:

@@ -150,8 +150,9 @@ class Space:
         tips = starts + vectors
         across = np.cross(vectors, self.eye.toward)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        across = 0.14 * length * across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-300)
-        neck = tips - 0.35 * vectors
+        head = np.minimum(0.35 * length, 12.0 * self._point / self._scale)
+        across = 0.4 * head * across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-300)
+        neck = tips - head * vectors / np.maximum(length, 1e-300)
         self.lines(np.stack([starts, neck], axis=1), width, colors)
         heads = np.stack([tips, neck + across, neck - across], axis=1)
         places = self._pixels(heads)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Ticks", "named", "ticks"]
 
-_SMALL, _LARGE = -3, 5  # powers of ten that are written out
+_SMALL, _LARGE = -2, 5  # powers of ten that are written out
 _FAR = 3000.0  # times the span away from zero, numbers are written from one of them on
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

@@ -21,6 +21,7 @@ __all__ = ["VectorsPainter"]
 
 _ALONG = 26  # arrows along the longer side of a grid
 _MOST = 2000  # arrows at places
+_FRAMES = 200  # that are looked through for how far arrows reach
 _SHORT = 0.02  # of the longest one: shorter arrows are left out, of which only a dot would be seen
 
 
@@ -56,6 +57,11 @@ class VectorsPainter(Painter):
         if part.scale is not None and not (np.isfinite(part.scale) and part.scale > 0.0):
             raise ConfigError(f"Vectors.scale must be positive, got {part.scale}; leave it out where unsure")
 
+    @property
+    def on_grid(self) -> bool:
+        """Tell whether arrows stand on a grid."""
+        return not self.has("positions")
+
     def _on_grid(self, size: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
         origin, spacing = placed_grid(self.part, len(size))
         along = _ALONG if len(size) == 2 else _ALONG // 3
@@ -71,22 +77,31 @@ class VectorsPainter(Painter):
             return None
         if longest.missing:
             self.notes.append(self.lost(longest.missing))
-        if self.has("positions"):
-            found = self.shot.reach(self.name("positions"), self.dimension or 1)
-        else:
+        if not self.has("positions"):
             found = Reach(self._starts.min(axis=0), self._starts.max(axis=0))
-        if found is None:
+            self._size(longest, 0.95 * self._gap)
+            return found.wider(0.5 * self._gap)
+        places = self.shot.reach(self.name("positions"), self.dimension or 1)
+        if places is None:
             return None
-        if self.part.scale is not None:
-            self._scale = self.part.scale
-        else:
-            span = float((found.high - found.low).max()) or 1.0
-            gap = span * 0.16 if self.has("positions") else 0.95 * self._gap
-            self._scale = gap / float(longest.high[0]) if longest.high[0] > 0.0 else 1.0
-        self._least = _SHORT * float(longest.high[0])
-        return found.wider(
-            0.5 * (self._scale * float(longest.high[0]) if self.has("positions") else self._gap)
-        )
+        self._size(longest, 0.16 * (float((places.high - places.low).max()) or 1.0))
+        return self._tips(places)
+
+    def _size(self, longest: Reach, room: float) -> None:
+        """Choose a scale at which the longest arrow has some length, where none is told."""
+        most = float(longest.high[0])
+        self._scale = self.part.scale or (room / most if most > 0.0 else 1.0)
+        self._least = _SHORT * most
+
+    def _tips(self, places: Reach) -> Reach:
+        """Return what holds the places and the tips of arrows, in some hundred frames."""
+        low, high = places.low.copy(), places.high.copy()
+        for k in np.unique(np.linspace(0, self.shot.frames - 1, _FRAMES).astype(int)):
+            starts, moved, _ = self._arrows(int(k))
+            tips = (starts + moved)[np.isfinite(starts + moved).all(axis=1)]
+            if len(tips):
+                low, high = np.minimum(low, tips.min(axis=0)), np.maximum(high, tips.max(axis=0))
+        return Reach(low, high, places.missing)
 
     def settle(self, painters: Sequence[Any]) -> None:
         self._scale = min((other._scale for other in painters if other._scale > 0.0), default=0.0)
