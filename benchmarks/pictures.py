@@ -169,25 +169,27 @@ def main(words: Sequence[str] | None = None) -> int:
     print_machine(found)
     given = vars(options)
     colors = {task: _measured(draw_task, given | {"task": task})[0] for task in options.tasks}
-    rows = [
-        [task, way, *(f"{row[way][key]:.2f}" for key in ("mean", "max")), f"{row[way]['bytes'] / 1e6:.2f} MB",
-         f"{row[way]['seconds']:.2f} s"]
-        for task, row in colors.items()
-        for way in ("one palette", "now")
-    ]  # fmt: skip
+    rows = []
+    for task, ways in colors.items():
+        for way, row in ways.items():
+            if way != "frames":
+                seconds = f"{row['seconds']:.2f} s" if way == "now" else ""  # the other one is chosen on top
+                sizes = [f"{row['bytes'] / 1e6:.2f} MB", seconds]
+                rows.append([task, way, *(f"{row[key]:.2f}" for key in ("mean", "max")), *sizes])
     print("\ncolours of GIFs: root of the mean squared distance from those drawn, in 255ths")
     print_table(["task", "", "mean of frames", "worst frame", "size", "written in"], rows)
     films = _measured(make_films, given) if options.kinds else []
-    print(f"\n{options.frames} frames of {options.particles} particles")
-    head = ["", "seconds", "(range)", "size"]
-    print_table(
-        head,
-        [
-            [row["kind"], f"{np.median(row['seconds']):.1f}",
-             f"{min(row['seconds']):.1f} .. {max(row['seconds']):.1f}", f"{row['bytes'] / 1e6:.2f} MB"]
-            for row in films
-        ],
-    )  # fmt: skip
+    if films:
+        print(f"\n{options.frames} frames of {options.particles} particles")
+        head = ["", "seconds", "(range)", "size"]
+        print_table(
+            head,
+            [
+                [row["kind"], f"{np.median(row['seconds']):.1f}",
+                 f"{min(row['seconds']):.1f} .. {max(row['seconds']):.1f}", f"{row['bytes'] / 1e6:.2f} MB"]
+                for row in films
+            ],
+        )  # fmt: skip
     write_json(options.json, {"machine": found, "options": given, "colors": colors, "films": films})
     return 0
 

@@ -1,4 +1,4 @@
-"""Make the pictures of the gallery: train each task as `diffsim train NAME` does, keep its compare.png.
+"""Make the pictures of the gallery: train each task as `diffsim train NAME` does, keep its pictures small.
 
 Run: python docs/make_gallery.py [--runs FOLDER] [NAME ...]; with --runs, folders NAME of earlier runs are
 used where they are there.
@@ -17,7 +17,8 @@ from diffsim.tasks.registry import task_names
 from diffsim.tasks.runs import RunOptions
 
 HERE = pathlib.Path(__file__).parent / "gallery"
-_WIDTH = 1100  # [pixels]
+_WIDTH = 1100  # [pixels] of a still
+_FILM_WIDTH, _FRAMES, _QUALITY = 360, 60, 45  # of a film
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
             print(row.name, row.notes, flush=True)
         for name in names:
             shrink(folder / name / "compare.png", HERE / f"{name}.png")
+            film(folder / name / "after.gif", HERE / f"{name}.webp")
 
 
 def shrink(source: pathlib.Path, target: pathlib.Path) -> None:
@@ -50,6 +52,30 @@ def shrink(source: pathlib.Path, target: pathlib.Path) -> None:
         small = image.convert("RGB").resize((min(image.width, _WIDTH), height), Image.Resampling.LANCZOS)
     with replacing(target) as temporary:
         small.quantize(256).save(temporary, format="PNG", optimize=True)
+
+
+def film(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copy a film in a small size; what is left out lets the frame before it stay."""
+    from PIL import Image
+
+    if not source.exists():
+        return
+    frames: list[Image.Image] = []
+    stays: list[int] = []  # [ms]
+    with Image.open(source) as image:
+        count = getattr(image, "n_frames", 1)
+        size = (_FILM_WIDTH, round(image.height * _FILM_WIDTH / image.width))
+        for k in range(count):
+            image.seek(k)
+            if k % max(1, round(count / _FRAMES)) == 0 or k == count - 1:
+                frames.append(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+                stays.append(0)
+            stays[-1] += image.info.get("duration", 50)
+    with replacing(target) as temporary:
+        first, *others = frames
+        first.save(
+            temporary, save_all=True, append_images=others, duration=stays, loop=0, quality=_QUALITY, method=6
+        )
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ __all__ = [
 _NAME = click.Argument(["name"], metavar="NAME")
 _NAME_OR_ALL = click.Argument(["name"], metavar="NAME", required=False)
 _MEASURE = click.Option(["--measure"], is_flag=True, help="compile every mode and time it on a few steps")
+LIVE = click.Option(
+    ["--live"], is_flag=True, help="show the run in a browser on this machine while it trains"
+)
 ADJOINTS = click.Option(
     ["--adjoints"],
     is_flag=True,
     help="draw d cost / d x beside the motion, as adjoints.gif alone",
-)
-LIVE = click.Option(
-    ["--live"], is_flag=True, help="show the run in a browser on this machine while it trains"
 )
 QUIET = click.Option(["--quiet"], is_flag=True, help="show nothing but errors")
 NO_PICTURES = click.Option(

@@ -457,7 +457,7 @@ def test_the_demo_leaves_a_folder_with_pictures(trained: Path) -> None:
 
     assert {path.name for path in trained.iterdir()} == {
         *("config.toml", "history.csv", "params.npz", "state.npz", "manifest.json", "compare.png"),
-        *("before.npz", "best.npz", "last.npz", "report.json"),
+        *("before.npz", "best.npz", "last.npz", "adjoints.npz", "report.json"),
         *runs.PICTURES,
     }
     sizes = set()

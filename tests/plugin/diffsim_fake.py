@@ -19,6 +19,7 @@ import diffsim.tasks.runs.problem as problems
 from diffsim.errors import ConfigError, StateError
 from diffsim.tasks import Options, Recording, Task, option
 from diffsim.tasks.runs import Settings, Snapshot
+from diffsim.view.adjoints import with_adjoints
 from diffsim.view.trajectory import Trajectory
 
 
@@ -140,6 +141,10 @@ class FakeProblem:
     def motion(self) -> Trajectory:
         swing = np.cos(np.arange(4))[:, None] * self.p  # "x" moves as the parameters say
         return Trajectory({"x": swing}, 0.1 * np.arange(4), units={"x": "m"}, title="Bowl")
+
+    def gradient(self) -> Trajectory:
+        motion = self.motion()
+        return with_adjoints(motion, {"x": motion["x"]})
 
     def health(self) -> Any:
         return SimpleNamespace(adjoint_norms=np.array([1.0, np.nan, 4.0]), __str__=None)

@@ -80,7 +80,9 @@ def test_a_report_is_made_from_files_alone(made: Path, monkeypatch: pytest.Monke
     (parameter,) = run["parameters"]
     assert (parameter["key"], parameter["unit"]) == ("policy.w0", "N")
     assert [health["name"] for health in run["health"]] == ["before", "best"]
-    (stage,) = data["stages"]
+    stage, gradient = data["stages"]
+    assert [motion["name"] for motion in gradient["motions"]] == ["best"]
+    assert any(part["kind"] == "curves" and "cost" in part["source"] for part in gradient["parts"])
     assert [motion["name"] for motion in stage["motions"]] == ["before", "best", "last"]
     best = ds.Trajectory.load(made)
     with np.load(made / "params.npz") as params:

@@ -29,7 +29,7 @@ from diffsim.tasks.runs.files import scratch_folder, sweep, write
 PLUGIN = Path(__file__).parents[1] / "plugin"
 COMMAND = [sys.executable, "-m", "diffsim"]
 PLAIN = {"config.toml", "history.csv", "params.npz", "state.npz", "manifest.json"}
-FILES = {*PLAIN, "before.npz", "best.npz", "last.npz", "report.json", *runs.PICTURES}
+FILES = {*PLAIN, "before.npz", "best.npz", "last.npz", "adjoints.npz", "report.json", *runs.PICTURES}
 
 
 @pytest.fixture(autouse=True)

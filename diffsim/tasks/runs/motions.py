@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,22 @@ from diffsim.tasks.runs.files import scratch_folder, write
 from diffsim.tasks.runs.folder import RunFolder
 from diffsim.tasks.runs.problem import Problem
 from diffsim.tasks.runs.state import Arrays, Snapshot
+from diffsim.view.adjoints import adjoint_name
 from diffsim.view.trajectory import Trajectory
 
-__all__ = ["MOTIONS", "TOLD", "bounded", "fingerprint", "missing_motions", "read_told", "record_motions"]
+__all__ = [
+    "ADJOINTS",
+    "MOTIONS",
+    "TOLD",
+    "bounded",
+    "fingerprint",
+    "missing_motions",
+    "read_told",
+    "record_motions",
+]
 
 MOTIONS = ("before", "best", "last")
+ADJOINTS = "adjoints"  # the best motion with d cost / d x
 TOLD = "report.json"
 _MOST = 48 << 20  # bytes of a motion; of more, fewer frames are kept
 _PATIENCE = 10.0  # seconds that measuring a gradient's health may take
@@ -84,6 +96,8 @@ def record_motions(folder: RunFolder, problem: Problem, snapshot: Snapshot, anew
             marks[name] = fingerprint(wanted[name])
             if name != "last" and _affordable(problem, snapshot):
                 health[name] = _health(problem)
+                if name == "best":
+                    _record_gradient(problem, scratch)
     content = {
         "title": problem.task.title(),
         "cost_label": problem.task.cost_label,
@@ -94,6 +108,14 @@ def record_motions(folder: RunFolder, problem: Problem, snapshot: Snapshot, anew
         "graphs": problem.graphs(),
     }
     write(folder.path / TOLD, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _record_gradient(problem: Problem, folder: Path) -> None:
+    """Record d cost / d x beside the motion, where the simulator has States that a cost depends on."""
+    with suppress(DiffsimError):  # a gradient that is not finite is told of by its health
+        found = problem.gradient()
+        if any(name.startswith(adjoint_name("")) for name in found.names):
+            bounded(_seen(found)).save(folder / f"{ADJOINTS}.npz")
 
 
 def _wanted(snapshot: Snapshot) -> dict[str, Arrays]:

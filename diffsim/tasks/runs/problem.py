@@ -143,6 +143,10 @@ class Problem:
         """Run the rollout with the parameters as they are, and return what there is to see."""
         return self.task.trajectory(self.rollout)
 
+    def gradient(self) -> Trajectory:
+        """Return what there is to see of the gradient along the motion, with the parameters as they are."""
+        return self.task.gradient(self.rollout)
+
     def health(self) -> Any:
         """Measure how the gradient fares with the parameters as they are; see `Rollout.health`."""
         return self.rollout.health(self._wrt)

@@ -12,7 +12,7 @@ import numpy as np
 
 from diffsim.errors import ConfigError
 from diffsim.tasks.runs.files import write
-from diffsim.tasks.runs.motions import MOTIONS, read_told
+from diffsim.tasks.runs.motions import ADJOINTS, MOTIONS, read_told
 from diffsim.tasks.runs.state import Snapshot
 from diffsim.view.page import Course, Health, Motion, Parameter, Report, comparison_page, report_page
 from diffsim.view.trajectory import Trajectory
@@ -104,6 +104,7 @@ def read_report(path: Path, motions: Sequence[str] = MOTIONS) -> Report:
         status=str(manifest.get("status", "not finished")),
         course=course,
         motions=[m for m in (_motion(path, name, snapshot) for name in motions) if m],
+        gradient=_motion(path, ADJOINTS, snapshot) if len(motions) > 1 else None,
         parameters=_parameters(snapshot, _table(told.get("parameters"))) if snapshot else [],
         health=_health(_table(told.get("health"))),
         plan={key: plan[key] for key in ("text", "memory", "facts") if key in plan},
@@ -175,8 +176,9 @@ def _motion(path: Path, name: str, snapshot: Snapshot | None) -> Motion | None:
         "before": "training",
         "best": f"cost {lowest[1]:.4g}".replace("-", "−") if lowest else "",
         "last": "parameters",
+        ADJOINTS: "",
     }
-    return Motion(name, captions[name], Trajectory.load(file))
+    return Motion("best" if name == ADJOINTS else name, captions[name], Trajectory.load(file))
 
 
 def _parameters(snapshot: Snapshot, told: Mapping[str, Any]) -> list[Parameter]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ def packed_live(course: Course) -> dict[str, Any]:
 
 def sparkline(costs: ArrayLike) -> list[float | None]:
     """Thin costs to a few numbers, None where one is not finite."""
-    values: Sequence[float] = np.asarray(costs, dtype=np.float64).tolist()
+    values: list[float] = np.asarray(costs, dtype=np.float64).tolist()
     count = min(len(values), _POINTS)
-    chosen = np.rint(np.linspace(0, len(values) - 1, count)).astype(int) if count else []
+    chosen = [round(k) for k in np.linspace(0, len(values) - 1, count)] if count else []
     return [values[k] if np.isfinite(values[k]) else None for k in chosen]

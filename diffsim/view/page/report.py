@@ -69,6 +69,7 @@ class Report:
         status: `finished`, `stopped`, `running` ...
         course: How the optimisation went.
         motions: What to look at side by side.
+        gradient: The best motion with d cost / d x in its scene.
         parameters: What was optimised.
         health: Of gradients.
         plan: How it was run: `mode`, `memory` (bytes by purpose), `text` and so on.
@@ -83,6 +84,7 @@ class Report:
     status: str = ""
     course: Course = field(default_factory=Course)
     motions: Sequence[Motion] = ()
+    gradient: Motion | None = None
     parameters: Sequence[Parameter] = ()
     health: Sequence[Health] = ()
     plan: Mapping[str, Any] = field(default_factory=dict)
@@ -94,8 +96,11 @@ class Report:
 
 def report_page(report: Report) -> str:
     """Return the page of one run, as HTML."""
-    stage = packed_stage(report.motions, ROOM, report.title)
-    data = {"runs": [packed_report(report)], "stages": [stage] if stage else [], "colors": color_tables()}
+    stages = [packed_stage(report.motions, ROOM if report.gradient is None else 2 * ROOM // 3)]
+    if report.gradient is not None:
+        stages.append(packed_stage([report.gradient], ROOM // 3, "Where the cost comes from"))
+    shown = [stage for stage in stages if stage]
+    data = {"runs": [packed_report(report)], "stages": shown, "colors": color_tables()}
     return page(f"{report.title or report.name}: report", "report", data)
 
 

@@ -20,7 +20,7 @@ from diffsim.view.paint.scale import COLORS, Scale, scale_of
 from diffsim.view.paint.sheet import Panel, Sheet, View
 from diffsim.view.paint.shot import Reach, Shot, joined
 from diffsim.view.paint.space import eye_of
-from diffsim.view.paint.stage import Deep, Flat, Stage
+from diffsim.view.paint.stage import Deep, Flat, Scenery
 from diffsim.view.paint.text import TextPainter
 from diffsim.view.paint.triangles import TrianglesPainter
 from diffsim.view.paint.vectors import VectorsPainter
@@ -152,7 +152,7 @@ class _Look:
     def __init__(self, scene: Scene, crews: list[Crew]) -> None:
         self._scene = scene
         self._bars: list[tuple[Scale, tuple[str, str]]] = []
-        self._stages: dict[int, Stage] = {}
+        self._stages: dict[int, Scenery] = {}
         self._reaches: dict[int, Reach] = {}
         for number in range(len(scene.parts)):
             self._tone([crew[number] for crew in crews])
@@ -186,7 +186,7 @@ class _Look:
         if painters[0].barred and entry not in self._bars:
             self._bars.append(entry)
 
-    def _stage(self, dimension: int, painters: list[Painter]) -> Stage | None:
+    def _stage(self, dimension: int, painters: list[Painter]) -> Scenery | None:
         if not painters:
             return None
         found = joined([reach for p in painters if (reach := p.reach()) is not None])

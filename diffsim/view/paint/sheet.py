@@ -13,7 +13,7 @@ from diffsim.view.paint.curves import CurvesPainter
 from diffsim.view.paint.grid import GridPainter
 from diffsim.view.paint.painter import Painter
 from diffsim.view.paint.scale import Scale, light_color
-from diffsim.view.paint.stage import Stage
+from diffsim.view.paint.stage import Scenery
 from diffsim.view.paint.text import TextPainter
 from diffsim.view.paint.ticks import named, ticks
 from diffsim.view.paint.window import Rect, Window, brush_in
@@ -46,7 +46,7 @@ class View:
         title: What stands above it.
     """
 
-    stage: Stage
+    stage: Scenery
     painters: Sequence[Painter]
     title: str = ""
 

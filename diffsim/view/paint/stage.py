@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from diffsim.view.brush import Brush
 
-__all__ = ["Deep", "Flat", "Stage"]
+__all__ = ["Deep", "Flat", "Scenery"]
 
 _ASPECTS = 0.3, 1.25  # heights of a stage over its width
 _MARGIN = 0.05  # of what is shown, around it
@@ -31,7 +31,7 @@ _NAMES = "xyz"
 _FLOOR, _SHADOW, _RIM = "#f4f5f7", "#d3d8df", "#c3cad3"
 
 
-class Stage(ABC):
+class Scenery(ABC):
     """Where parts are drawn.
 
     Args:
@@ -89,7 +89,7 @@ def _fitted(low: NDArray[Any], high: NDArray[Any], aspect: float) -> tuple[float
     return float(left), float(right), float(bottom), float(top)
 
 
-class Flat(Stage):
+class Flat(Scenery):
     """The plane.
 
     Args:
@@ -133,7 +133,7 @@ class Flat(Stage):
             painter.plane(brush, k)
 
 
-class Deep(Stage):
+class Deep(Scenery):
     """Space, in a box whose far sides are drawn.
 
     Args:

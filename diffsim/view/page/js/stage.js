@@ -12,7 +12,7 @@ import { View } from "./view.js";
 /** The stages of a page: those of several scenes share the scrubber. */
 export class Stages {
   constructor(told) {
-    this.groups = told.map((stage) => new Group(stage, told.length > 1));
+    this.groups = told.map((stage, k) => new Group(stage, k, told.length > 1));
     this.views = this.groups.flatMap((group) => group.views);
     this.curves = this.groups.flatMap((group) => group.curves);
     const units = new Set(told.map((stage) => stage.time_unit));
@@ -61,7 +61,7 @@ export class Stages {
 
 /** Motions of one scene. */
 class Group {
-  constructor(stage, titled) {
+  constructor(stage, place, titled) {
     this.stage = stage;
     const there = stage.motions.filter((motion) => motion.times.shape[0]);
     this.camera = stage.dimensions === 3 ? new OrbitCamera(stage.limits, stage.camera) : new FlatCamera(stage.limits);
@@ -76,7 +76,7 @@ class Group {
     this.element = h("div", { class: "group" },
       titled && stage.title ? h("h3", {}, stage.title) : null,
       h("div", { class: "views" }, this.views.map((view) => view.element)),
-      this.views.length ? h("p", { class: "hint" }, hint(stage)) : null,
+      this.views.length && place === 0 ? h("p", { class: "hint" }, hint(stage)) : null,
       this.keys.element,
       this.curves.map((curves) => curves.element),
       stage.notes.map((note) => h("p", { class: "quiet" }, note)));
@@ -129,7 +129,7 @@ class Signals {
     this.charts = [];
     this.times = [];
     const name = part.channels.values;
-    const upward = `${part.label || "values"}${part.values_unit ? ` [${written(part.values_unit)}]` : ""}`;
+    const upward = `${part.label || part.source}${part.values_unit ? ` [${written(part.values_unit)}]` : ""}`;
     const boxes = motions.map((motion) => {
       const told = motion.arrays[name] || stage.stills[name];
       if (!told) return h("figure", { class: "view" });
