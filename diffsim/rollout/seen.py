@@ -160,12 +160,16 @@ def scene_of(program: Program) -> Seen:
     """Ask a simulator for its scene.
 
     Raises:
-        ConfigError: A part refers to something that is neither a field nor an array.
+        ConfigError: It returns nothing, or a part refers to something that is neither a field nor an array.
     """
     described = getattr(program.simulator, "scene", None)
     seen = Seen(None, program)
     if callable(described):
-        seen.scene, stills = bound(described(), seen.name)
+        told = described()
+        if told is None:
+            owner = type(program.simulator).__name__
+            raise ConfigError(f"{owner}.scene must return parts, got None; end it with return")
+        seen.scene, stills = bound(told, seen.name)
         seen.stills |= stills
     return seen
 
