@@ -114,7 +114,14 @@ def test_some_frames(take, kept, ending, tmp_path):
         (lambda t: t[::-1], "frames must be chosen by whole numbers with a positive step"),
         (lambda t: t[0.1:0.5], "use between for times"),
         (lambda t: Trajectory({}).at(0.0), "at must be asked of frames"),
-        (lambda t: Trajectory({"x": np.zeros(3)}, [0.0, 0.0, 1.0]), "times must be finite and rise"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, [0.0, 0.0, 1.0]), "times must be finite numbers that rise"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, "abc"), "numbers that rise, one for each frame, got 'abc'"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, [[0.0], [1.0, 2.0]]), "times must be finite numbers"),
+        (lambda t: Trajectory([np.zeros(3)]), "arrays must be a dict of them by name, got list"),
+        (lambda t: Trajectory({"x": [[1.0], [1.0, 2.0]]}), "x must be an array of numbers"),
+        (lambda t: Trajectory({}, stills={"a": [[1.0], [1.0, 2.0]]}), "stills must be arrays of numbers"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, units={"x": 3}), "units must be texts, got 3 for x"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, scene="x"), "a scene must consist of parts"),
         (lambda t: Trajectory({"x": np.zeros(3)}, [0.0, 1.0]), "times must be as many as the frames of x"),
         (lambda t: Trajectory({"x": 1.0}), "x must be an array of numbers with time as its first axis"),
         (lambda t: Trajectory({"x": ["a", "b"]}), "x must be an array of numbers"),
@@ -282,7 +289,7 @@ def test_bad_files_and_places(ending, tmp_path):
     with pytest.raises(ConfigError, match=r"must hold a trajectory that Trajectory\.save wrote"):
         Trajectory.load(path)
     path.unlink()
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(ConfigError, match=r"in a folder that can be written to, got .*: there is no such"):
         made().save(tmp_path / "missing" / path.name)
     if ending == ".npz":
         with zipfile.ZipFile(path, "w") as archive:
