@@ -13,7 +13,8 @@ from diffsim.errors import ConfigError
 from diffsim.language.controls import Control
 from diffsim.language.fields import Constant, Field, Param, Scratch, State, Valued
 from diffsim.language.trace import Program
-from diffsim.view.scene import Derived, Scene, bound, vectors_in
+from diffsim.view.named import bound, vectors_in
+from diffsim.view.scene import Derived, Scene
 from diffsim.view.trajectory import Label, Signal, labelled
 
 __all__ = ["Seen", "labels_of", "scene_of", "time_step"]

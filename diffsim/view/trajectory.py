@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from diffsim.errors import ConfigError, StateError
 from diffsim.view import store
 from diffsim.view.arrays import Arrays
+from diffsim.view.named import bound_to, from_plain, to_plain
 from diffsim.view.plain import gives_plain, plain
-from diffsim.view.scene import Part, Scene, from_plain, to_plain
+from diffsim.view.scene import Part, Scene
 from diffsim.view.stored import Outline, Stored
 from diffsim.view.timed import Label, checked_times, components_of, numbers_of, picks_frames
 
@@ -41,7 +42,8 @@ class Trajectory(Arrays):
         units: By name.
         time_unit: What times are in.
         stills: Arrays without time by name, which the scene refers to: edges, sizes, rest shapes.
-        scene: How it is drawn, a part or a list of parts will do; None for what the arrays' shapes suggest.
+        scene: How it is drawn: parts that name arrays, or hold arrays that do not change with time; None for
+            what the arrays' shapes suggest.
         title: What it is of.
 
     Raises:
@@ -77,7 +79,10 @@ class Trajectory(Arrays):
                 f"units must be of the arrays {', '.join(arrays)}, got {', '.join(given)}; correct the names"
             )
         self.stills = {name: _still(name, array) for name, array in (stills or {}).items()}
-        self._scene, self.title = _scene_of(scene), title
+        self._scene, self.title = None, title
+        if scene is not None:
+            self._scene, given_as_they_are = bound_to(self._signals, scene)
+            self.stills |= given_as_they_are
 
     def _parts(self) -> dict[str, Signal | Stored]:
         return self._signals
@@ -325,10 +330,6 @@ def _signal(
             base, times=when[: len(values)], time_unit="step" if times is None else time_unit
         )
     return labelled(values, dataclasses.replace(known, name=name, unit=known.unit if unit is None else unit))
-
-
-def _scene_of(scene: Any) -> Scene | None:
-    return scene if scene is None or isinstance(scene, Scene) else Scene(scene)
 
 
 def _named(array: Stored, name: str) -> Stored:

@@ -14,7 +14,7 @@ from diffsim.kernels.elastic import Elastic, block
 from diffsim.kernels.lattice_boltzmann import LatticeBoltzmann
 from diffsim.language.trace import trace
 from diffsim.rollout.seen import scene_of
-from diffsim.view.scene import names_in
+from diffsim.view.named import names_in
 
 
 class Pendulums(ds.Simulator):
@@ -90,6 +90,21 @@ def test_what_is_derived_ends_with_the_first_of_its_fields(rollout: Any) -> None
     seen = rollout.trajectory()
     assert (len(seen["angle"]), len(seen["add"])) == (7, 6)
     np.testing.assert_array_equal(seen["add"], seen["angle"][:6] + np.asarray(seen["pull"]))
+
+
+def test_a_scene_of_fields_names_what_was_recorded_of_them(rollout: Any) -> None:
+    sim, see = rollout.sim, ds.scene
+    parts = [
+        see.Lines("angle", [[0, 1]]),
+        see.Curves(sim.angle),
+        see.Curves(sim.length),
+        see.Curves(sim.pull),
+    ]
+    scene = ds.Trajectory(rollout.trajectory([sim.angle]), scene=parts).scene
+    assert scene is not None
+    assert names_in(scene) == ["angle", "scene.0.pairs", "scene.2.values", "pull"]
+    with pytest.raises(ConfigError, match="must name an array of the trajectory, got 'pull'"):
+        rollout.trajectory(sim.angle).animate(scene=see.Curves(sim.pull))
 
 
 @pytest.mark.parametrize(

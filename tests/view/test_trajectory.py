@@ -12,6 +12,7 @@ import pytest
 
 import diffsim as ds
 from diffsim.errors import ConfigError, MissingExtraError, StateError
+from diffsim.view.named import to_plain
 from diffsim.view.timed import Label
 from diffsim.view.trajectory import Signal, Trajectory, labelled
 
@@ -225,7 +226,7 @@ def test_files_bring_all_back(ending, tmp_path):
     assert {name: array.tolist() for name, array in found.stills.items()} == {
         name: array.tolist() for name, array in t.stills.items()
     }
-    assert ds.scene.to_plain(found.scene) == ds.scene.to_plain(t.scene)
+    assert to_plain(found.scene) == to_plain(t.scene)
     Trajectory.load(path).between(0.2, 0.5).save(tmp_path / f"part{ending}")
     assert len(Trajectory.load(tmp_path / f"part{ending}")["x"]) == 4
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, f"part{ending}"])
@@ -337,3 +338,17 @@ def test_what_fails_leaves_the_old_file(tmp_path, monkeypatch):
         Trajectory.load(tmp_path / "t.h5")
     with pytest.raises(MissingExtraError, match=r"pip install 'diffsim\[zarr\]'"):
         made().save(tmp_path / "t.zarr")
+
+
+def test_arrays_in_a_scene_are_stills(tmp_path):
+    scene = [ds.scene.Lines("x", [[0, 1], [1, 2]]), ds.scene.Points(np.ones((2, 2)))]
+    drawn = Trajectory({"x": np.zeros((4, 3, 2))}, scene=scene)
+    assert {name: array.shape for name, array in drawn.stills.items()} == {
+        "scene.0.pairs": (2, 2),
+        "scene.1.positions": (2, 2),
+    }
+    assert "<svg" in drawn._repr_html_()
+    drawn.save(tmp_path / "a.npz")
+    again = Trajectory.load(tmp_path / "a.npz")[1:]
+    assert again.scene.parts[0].pairs == "scene.0.pairs"
+    assert len(list(again.export(tmp_path / "a.ply").iterdir())) == 4  # three frames, and the list of them

@@ -133,7 +133,7 @@ def bounded(trajectory: Trajectory) -> Trajectory:
 
 def _seen(trajectory: Trajectory) -> Trajectory:
     """Keep what the scene shows."""
-    from diffsim.view.scene import names_in
+    from diffsim.view.named import names_in
 
     scene = trajectory.scene
     names = set() if scene is None else set(names_in(scene))
