@@ -142,3 +142,14 @@ def test_files_that_cannot_grow_are_refused_before_anything_runs(rollout, tmp_pa
     with pytest.raises(ConfigError, match="trajectory must be of a State, Scratch or Control"):
         rollout.trajectory("y", to=tmp_path / "run.h5")
     assert (rollout._engine.stamp, list(tmp_path.iterdir())) == (stamp, [])
+
+
+def test_a_rollout_draws_itself_as_its_file_does(rollout, tmp_path):
+    rollout.animate(tmp_path / "now.gif", every=50)
+    figure = rollout.plot([rollout.sim.push], tmp_path / "push.png")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["push"]
+    assert len(figure.axes[0].lines) == 2 * rollout.worlds
+    assert (tmp_path / "push.png").stat().st_size > 1000
+    rollout.trajectory(None, every=50).save(tmp_path / "run.npz")
+    ds.Trajectory.load(tmp_path / "run.npz").animate(tmp_path / "later.gif")
+    assert (tmp_path / "now.gif").read_bytes() == (tmp_path / "later.gif").read_bytes()

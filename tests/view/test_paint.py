@@ -168,16 +168,23 @@ def test_in_space_what_is_near_hides_what_is_far(nearer: float) -> None:
 
 
 def test_boxes_in_space_are_turned_and_lit_by_side() -> None:
-    half = np.sqrt(0.5)
-    trajectory = ds.Trajectory({"c": over([[0.0, 0.0, 0.0]]), "q": over([[half, 0.0, 0.0, half]])}, TIMES)
-    sizes, camera = np.array([2.0, 0.6, 0.6]), see.Camera(toward=(0.0, 0.0, -1.0))
-    seen = Drawn(trajectory, see.Boxes("c", sizes, rotations="q", color=BLUE), camera=camera)
-    assert seen.color(0.0, 0.8, 0.0)[0] < 0.5, "a quarter of a turn about z lays x along y"
-    assert seen.color(0.8, 0.0, 0.0)[0] > 0.9
+    third, along = np.pi / 6, np.array([np.cos(np.pi / 6), np.sin(np.pi / 6), 0.0])
+    turn = [[np.cos(third / 2), 0.0, 0.0, np.sin(third / 2)]]
+    trajectory = ds.Trajectory({"c": over([[0.0, 0.0, 0.0]]), "q": over(turn)}, TIMES)
+    sizes, camera = np.array([2.0, 0.3, 0.3]), see.Camera(toward=(0.0, 0.0, -1.0))
+    for rotations in (
+        "q",
+        np.array([[along, [-along[1], along[0], 0.0], [0.0, 0.0, 1.0]]]).transpose(0, 2, 1),
+    ):
+        seen = Drawn(trajectory, see.Boxes("c", sizes, rotations=rotations, color=BLUE), camera=camera)
+        assert seen.color(*(0.9 * along))[0] < 0.5, "turned to the left about z"
+        assert seen.color(*(0.9 * along * [1.0, -1.0, 1.0]))[0] > 0.9
     plain = Drawn(trajectory, see.Boxes("c", sizes, color=BLUE), camera=camera)
     assert plain.color(0.8, 0.0, 0.0)[0] < 0.5
     corner = Drawn(trajectory, see.Boxes("c", sizes, color=BLUE))
-    shades = {tuple(np.round(corner.color(*place), 2)) for place in ((1, 0, 0), (0.4, 0.3, 0), (0.4, 0, 0.3))}
+    shades = {
+        tuple(np.round(corner.color(*place), 2)) for place in ((1, 0, 0), (0.4, 0.15, 0), (0.4, 0, 0.15))
+    }
     assert len(shades) == 3, "three sides, three shades"
 
 
@@ -223,6 +230,10 @@ def test_curves_have_a_mark_that_moves_with_time() -> None:
         bright = np.abs(inside - 255.0 * rgb_of(COLORS[0])).max(axis=2) < 9
         highest.append(1.0 - np.flatnonzero(bright.any(axis=1)).min() / len(bright))
     np.testing.assert_allclose(columns, [0.3, 0.5, 0.8], atol=0.01)
+    level = Drawn(trajectory, see.Curves(np.array(2.0)), frame=10)
+    row = round(len(level.picture) - level.box[1] - 0.5 * level.box[3])
+    blue = level.picture[row - 2 : row + 2, :, 2] - level.picture[row - 2 : row + 2, :, 0] > 60
+    assert blue.any(axis=0).sum() > 0.9 * level.box[2], "what does not change is a level line"
     np.testing.assert_allclose(highest, [0.325, 0.5, 0.765], atol=0.03, err_msg="drawn until now")
 
 
@@ -293,7 +304,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: see.Grid(np.ones((3, 3)), spacing=0.0), "Grid.spacing must be positive, got 0.0"),
     (lambda: see.Vectors("v", positions="x"), SHORT),
     (lambda: see.Text("{z:.2f}"), "Text.text must fit the arrays x, v, e"),
-    (lambda: see.Curves(np.ones(3)), "Curves.values must have time"),
+    (lambda: see.Curves(np.ones(0)), "Curves.values must have a number"),
     (list, "a scene must have a part that is drawn"),
     (lambda: ds.Scene([see.Points("x")], limits=((1, 0), (0, 1))), "limits must be a pair for each axis"),
     (lambda: ds.Scene([see.Points(np.ones((2, 3)))], see.Camera(up=(0.6, 0.45, 0.65))), "camera must"),

@@ -31,8 +31,8 @@ class CurvesPainter(Painter):
         super().__init__(part, shot)
         name = self.name("values")
         size = int(np.prod(self.shape("values")))
-        if not shot.moves(name) or not size:
-            raise self.wrong("values", "have time and a number", "name a signal of the trajectory")
+        if not size:
+            raise self.wrong("values", "have a number", "name another array")
         shown = min(size, MOST_CURVES)
         self.which = np.arange(shown)
         if size > shown:
@@ -40,6 +40,8 @@ class CurvesPainter(Painter):
             self.which = np.linspace(0, size - 1, shown).round().astype(int)
         self.names = self._names(size)
         times, values = shot.time_of(name), shot.until(name, shot.frames - 1)
+        if not shot.moves(name):  # as it is from the first frame to the last
+            times, values = shot.times[[0, -1]], np.repeat(values, 2, axis=0)
         stride = max(1, len(values) // _SAMPLES)
         self._values = values.reshape(len(values), -1)[::stride, self.which]
         self._times = times[: len(values) : stride]
