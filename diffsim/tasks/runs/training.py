@@ -181,7 +181,8 @@ def _carry_on(
     try:
         with progress, watcher:
             outcome = _work(folder, problem, snapshot, progress, draw, watcher)
-            watcher.end(outcome.status, folder.path / reports.PAGE if draw else None)
+            written = draw and outcome.status == "finished"
+            watcher.end(outcome.status, folder.path / reports.PAGE if written else None)
             return outcome
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"go on with: diffsim resume {folder.path}") from None
