@@ -181,7 +181,8 @@ def _carry_on(
     try:
         with progress, watcher:
             outcome = _work(folder, problem, snapshot, progress, draw, watcher)
-            watcher.end(outcome.status, folder.path / reports.PAGE if draw else None)
+            written = draw and outcome.status == "finished"
+            watcher.end(outcome.status, folder.path / reports.PAGE if written else None)
             return outcome
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"go on with: diffsim resume {folder.path}") from None
@@ -219,6 +220,8 @@ def _work(
         stopped = _iterate(folder, problem, snapshot, progress, gauge, watcher)
         if stopped:
             folder.save_manifest(_manifest(folder, problem, snapshot, "stopped"))
+            if draw:  # curves and parameters; motions come with the pictures, when the run is carried on
+                reports.write_report(folder.path)
             return _outcome(folder, snapshot, "stopped")
     began = time.perf_counter()
     problem.watch = None
