@@ -144,13 +144,13 @@ def test_the_command_line_reports_and_compares(
     (broken / "best.npz").write_bytes(b"PK rubbish")
     nowhere = tmp_path / "nowhere"
     cases = {
-        ("report", str(nowhere)): "run folder must",
+        ("report", str(nowhere)): "run folder must exist",
         ("report", str(tmp_path)): "must hold config.toml",
         ("report", str(broken)): "best.npz must hold a trajectory",
         ("compare", str(made)): "must get 2 to 4 run folders, got 1",
         ("compare", *[str(made)] * 5): "must get 2 to 4 run folders, got 5",
-        ("compare", str(made), str(made), "--out", str(tmp_path)): "--out must name a file",
-        ("compare", str(made), str(made), "--out", str(nowhere / "x.html")): "--out must be in a folder",
+        ("compare", str(made), str(made), "--out", str(tmp_path)): "that is a folder",
+        ("compare", str(made), str(made), "--out", str(nowhere / "x.html")): "--out must be a file in a folder that",
         ("compare", str(made), str(broken), "--out", str(tmp_path / "x.html")): "best.npz must hold",
         ("serve", str(nowhere)): "folder must exist",
         ("train", "--all", "--live"): "--live must come with one task",
