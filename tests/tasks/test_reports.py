@@ -274,11 +274,11 @@ def test_a_run_is_watched_while_it_trains(tmp_path: Path, monkeypatch: pytest.Mo
         assert all(np.array_equal(one[key], other[key]) for key in one.files)
 
 
-@pytest.mark.parametrize(("iterations", "draw"), [(2, True), (2, False), (None, True)])
+@pytest.mark.parametrize(("iterations", "draw"), [(2, True), (2, False), (None, True), (None, False)])
 def test_who_looks_on_is_told_how_it_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iterations: int | None, draw: bool
 ) -> None:
-    """Only a report that was written is told of: a run that Ctrl-C stopped has none."""
+    """Only a report that was written is told of; a run that Ctrl-C stopped has one too."""
     told: list[Any] = []
     watcher = runs.Watcher()
     watcher.end = lambda status, page: told.extend([status, page])  # type: ignore[method-assign]
@@ -287,7 +287,7 @@ def test_who_looks_on_is_told_how_it_ended(
     runs.train(settings(iterations or 4), tmp_path / "run", Progress(), draw, watcher)
     page = tmp_path / "run" / "report.html"
     assert told == ["finished" if iterations else "stopped", page if page.exists() else None]
-    assert page.exists() is (draw and iterations is not None)
+    assert page.exists() is draw
 
 
 def test_nothing_is_recorded_where_nobody_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

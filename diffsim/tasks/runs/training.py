@@ -181,8 +181,7 @@ def _carry_on(
     try:
         with progress, watcher:
             outcome = _work(folder, problem, snapshot, progress, draw, watcher)
-            written = draw and outcome.status == "finished"
-            watcher.end(outcome.status, folder.path / reports.PAGE if written else None)
+            watcher.end(outcome.status, folder.path / reports.PAGE if draw else None)
             return outcome
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"go on with: diffsim resume {folder.path}") from None
