@@ -103,8 +103,9 @@ class _Maker:
         )
         ref = next((found for name in shown if (found := getattr(part, name, None)) is not None), None)
         known = isinstance(ref, str) and ref in self._frames.labels
-        text = part.label or f"{type(part).__name__.lower()}_{ref if known else self._number}"
-        return re.sub(r"[^\w-]+", "_", text).strip("_")
+        usual = f"{type(part).__name__.lower()}_{ref if known else self._number}"
+        words = (re.sub(r"[^\w-]+", "_", text).strip("_") for text in (part.label, usual))
+        return next(filter(None, words))  # a label may be signs alone
 
     # ---- points, lines, triangles ----
 
