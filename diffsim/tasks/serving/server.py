@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from diffsim.errors import ConfigError, DiffsimError
+from diffsim.view.window import has_display
 
 __all__ = ["Answer", "Query", "Server", "open_browser"]
 
@@ -124,8 +124,7 @@ _POLICY = "default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'; for
 
 def open_browser(address: str) -> bool:
     """Open a page in a browser where there is a display for it; tell whether that was tried."""
-    shown = os.name == "nt" or sys.platform == "darwin"
-    if not shown and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if not has_display():
         return False  # a browser in the terminal would take it away from the run
     import webbrowser
 
