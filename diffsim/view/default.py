@@ -18,6 +18,9 @@ __all__ = ["default_scene", "kind_of"]
 _PLACES = ("x", "pos", "position", "positions", "q", "p", "u")
 _RATES = ("v", "vel", "velocity", "velocities", "speed")
 _LENGTHS = ("m", "mm", "cm", "km", "nm", "um", "µm", "μm", "Å", "pm", "AU", "ft", "in")
+_FEW = 12  # numbers in a row up to which each is a curve over time
+_PROFILES = 3  # panels of curves over places
+_TOGETHER = 4  # of them in one panel
 _MOST = 4  # panels of curves where nothing is in space; below a picture half of them
 
 
@@ -26,7 +29,7 @@ def kind_of(signal: Signal) -> str:
 
     Returns:
         `points`: vectors of the plane or space, one after the other. `arrows`: such vectors on a grid.
-        `map`: numbers on a grid. `curves`: anything else.
+        `map`: numbers on a grid. `profile`: many numbers along one axis. `curves`: anything else.
     """
     parts, size = _parted(signal)
     if parts in ((2,), (3,)):
@@ -35,6 +38,8 @@ def kind_of(signal: Signal) -> str:
         if len(size) == parts[0]:
             return "arrows"
         return "points" if not size and (_last(signal) in _PLACES or signal.unit in _LENGTHS) else "curves"
+    if parts == () and len(size) == 1 and size[0] > _FEW:
+        return "profile"
     return "map" if parts == () and len(size) in (2, 3) and min(size) > 0 else "curves"
 
 
@@ -51,7 +56,7 @@ def _last(signal: Signal) -> str:
 
 def _rank(signal: Signal) -> tuple[int, int, int]:
     """Return what makes an array the one to draw: the smallest is."""
-    kinds = ("points", "map", "arrows", "curves")
+    kinds = ("points", "map", "arrows", "profile", "curves")
     name = _last(signal)
     usual = _PLACES.index(name) if name in _PLACES else len(_PLACES)
     deep = signal.name.count(".")
@@ -62,7 +67,8 @@ def default_scene(trajectory: Trajectory) -> Scene:
     """Choose what shows most of a trajectory.
 
     Particles where there are vectors in a row, coloured by their speed where that is recorded; maps and
-    arrows where there are grids; and the single numbers over time below.
+    arrows where there are grids; curves over places where numbers stand along one axis; and the single
+    numbers over time below.
 
     Args:
         trajectory: What is drawn.
@@ -77,7 +83,7 @@ def default_scene(trajectory: Trajectory) -> Scene:
             f"{', '.join(f'{n} {s}' for n, s in trajectory.shapes.items()) or 'none'}; record some steps"
         )
     first = min(signals, key=_rank)
-    maker = {"points": _points, "map": _map, "arrows": _arrows}.get(kind_of(first))
+    maker = {"points": _points, "map": _map, "arrows": _arrows, "profile": _profiles}.get(kind_of(first))
     parts = [] if maker is None else maker(first, signals)
     shown = {getattr(part, name, None) for part in parts for name in ("positions", "values", "vectors")}
     curves = [s for s in signals if s.name not in shown and _is_curve(s)]
@@ -91,7 +97,7 @@ def default_scene(trajectory: Trajectory) -> Scene:
 def _is_curve(signal: Signal) -> bool:
     """Tell whether an array is a few numbers over time."""
     numbers = int(np.prod(signal.shape[2 if signal.worlds else 1 :]))
-    return kind_of(signal) == "curves" and 0 < numbers <= 12
+    return kind_of(signal) == "curves" and 0 < numbers <= _FEW
 
 
 def _points(first: Signal, signals: list[Signal]) -> list[Part]:
@@ -114,3 +120,11 @@ def _map(first: Signal, signals: list[Signal]) -> list[Part]:
 
 def _arrows(first: Signal, signals: list[Signal]) -> list[Part]:
     return [Vectors(first.name, values=first.name)]
+
+
+def _profiles(first: Signal, signals: list[Signal]) -> list[Part]:
+    """Draw the first arrays along one axis; which of them share a panel is found when they are drawn."""
+    alike = sorted((s for s in signals if kind_of(s) == "profile"), key=_rank)
+    chosen = [s for s in alike if s.unit and s.unit == first.unit][:_TOGETHER]
+    others = [s for s in alike if not any(s is c for c in chosen)]
+    return [Grid(s.name) for s in [*chosen, *others[: _PROFILES - bool(chosen)]]]

@@ -14,7 +14,7 @@ from diffsim.errors import ConfigError
 from diffsim.files import replacing, require_writable
 from diffsim.options import plain_number
 from diffsim.view.gif import write_gif
-from diffsim.view.reel import BAR_NAME, Reel, color_bar, dress
+from diffsim.view.reel import BAR_NAME, ONCE, Reel, color_bar, dress
 from diffsim.view.style import INK, heading, new_figure
 from diffsim.view.video import write_video
 from diffsim.view.writer import VIDEOS, check_film_path, is_gif, write_film
@@ -246,7 +246,7 @@ def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str 
             axes = figure.add_axes((left / wide, bottom / high, _STILL / wide, tall / high))
             film.draw(axes, frame)
             dress(axes, small=True)
-            _thin_out(axes, height if column > first else "", last=column == columns - 1)
+            _thin_out(axes, height if column > first else "", column == first, last=column == columns - 1)
             height = axes.get_ylabel() or height
             axes.set_title(film.labels[frame], fontsize=9, color=INK, pad=4, loc="right", parse_math=False)
         bottom -= _BELOW
@@ -254,10 +254,13 @@ def compare_png(path: str | os.PathLike[str], films: Sequence[Film], title: str 
         figure.savefig(temporary, format="png")
 
 
-def _thin_out(axes: Axes, height: str, last: bool) -> None:
-    """Leave out a label of the height that stands left of it already, and the colour bar before the last."""
+def _thin_out(axes: Axes, height: str, first: bool, last: bool) -> None:
+    """Leave out what a still of the row says already: labels of heights, legends, notes, colour bars."""
     if axes.get_ylabel() == height:
         axes.set_ylabel("")
+    for words in [axes.get_legend(), *axes.texts]:
+        if words is not None and words.get_gid() == ONCE and not first:
+            words.remove()
     for child in list(axes.child_axes):
         if child.get_label() == BAR_NAME and not last:
             child.remove()

@@ -40,6 +40,8 @@ def plot(
 ) -> Figure:
     """Plot signals over time: a panel for each, at most a dozen curves in one, worlds as thin lines.
 
+    More than a dozen numbers along one axis, as a rod's temperature, are an image: time to the right.
+
     Args:
         trajectory: What is plotted.
         path: The picture to write: .png, .svg or .pdf; None for none.

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
+from diffsim.view.calm import HUGE, beyond, beyond_note, calm_limits
+from diffsim.view.default import kind_of
 from diffsim.view.paint.scale import COLORS
 from diffsim.view.paint.ticks import named, ticks
 from diffsim.view.reel import dress
+from diffsim.view.spacetime import space_time
 from diffsim.view.style import INK, QUIET, heading, new_figure
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["plotted"]
 
 _WIDE, _TALL, _LEFT, _RIGHT, _BELOW, _ABOVE, _GAP = 7.2, 1.75, 0.85, 0.25, 0.55, 0.3, 0.42  # [inch]
+_BAR = 0.75  # [inch] right of panels, where one has colours
 _CURVES = 12  # of a panel
 _PANELS = 12
 _LINES = 64  # worlds of a panel
@@ -32,7 +36,7 @@ _AXES = "xyz"
 
 
 def plotted(trajectory: Trajectory, names: Sequence[str] | None, title: str) -> Figure:
-    """Draw signals over time.
+    """Draw signals over time: numbers along one axis as an image, others as curves.
 
     Args:
         trajectory: What is drawn.
@@ -52,10 +56,11 @@ def plotted(trajectory: Trajectory, names: Sequence[str] | None, title: str) -> 
     figure = _shows_itself(new_figure(_WIDE, high, dpi=110))
     heading(figure, _LEFT / _WIDE, 1.0 - 0.12 / high, title, 12)
     bottom = high - top
+    right = _RIGHT + _BAR * any(kind_of(signal) == "profile" for signal in shown)
     whole = _span(np.concatenate([signal.times for signal in shown]))
     for number, signal in enumerate(shown):
         bottom -= _TALL + (_ABOVE if number == 0 else _GAP)
-        place = (_LEFT / _WIDE, bottom / high, 1.0 - (_LEFT + _RIGHT) / _WIDE, _TALL / high)
+        place = (_LEFT / _WIDE, bottom / high, 1.0 - (_LEFT + right) / _WIDE, _TALL / high)
         _panel(figure.add_axes(place), signal, whole, last=number == len(shown) - 1)
     if note:
         figure.text(_LEFT / _WIDE, 0.06 / high, note, fontsize=8, color=QUIET, parse_math=False)
@@ -85,6 +90,9 @@ def _chosen(trajectory: Trajectory, names: Sequence[str] | None) -> list[Signal]
 
 def _panel(axes: Axes, signal: Signal, whole: tuple[float, float], last: bool) -> None:
     times, table, note = _table(signal)
+    if kind_of(signal) == "profile":
+        _image(axes, signal, whole, last)
+        return
     which, labels, more = _some(signal, table.shape[2])
     notes = [text for text in (note, more) if text]
     shown = table[:, :, which]
@@ -103,14 +111,45 @@ def _panel(axes: Axes, signal: Signal, whole: tuple[float, float], last: bool) -
                 label=label if world == 0 else "",
                 marker="o" if len(times) == 1 else None,
             )
-    finite = np.isfinite(shown)
-    if not finite.all():
+    if not np.isfinite(shown).all():
         notes.append("gaps where it is not finite")
-    low, high = (float(shown[finite].min()), float(shown[finite].max())) if finite.any() else (0.0, 1.0)
+    low, high = _limits(shown, times, signal, notes)
     margin = 0.07 * (high - low) or 0.07 * abs(high) or 0.5
     _scaled(axes, signal, whole, (low - margin, high + margin), last)
     if len(labels) > 1:
         _legend(axes, labels)
+    _noted(axes, notes)
+
+
+def _limits(
+    shown: NDArray[np.float64], times: NDArray[np.float64], signal: Signal, notes: list[str]
+) -> tuple[float, float]:
+    """Return from where to where numbers reach; of what leaves all bounds a note tells."""
+    rows = shown.reshape(len(shown), -1)
+    finite = np.isfinite(rows)
+    low, high = (np.where(finite, rows, end) for end in (np.inf, -np.inf))
+    found = calm_limits(low.min(axis=1, keepdims=True), high.max(axis=1, keepdims=True))
+    if found is None:
+        return 0.0, 1.0
+    if found[2] is not None:
+        notes += beyond_note([beyond(signal.name, times, found[2], signal.time_unit)])
+    return float(found[0][0]), float(found[1][0])
+
+
+def _image(axes: Axes, signal: Signal, whole: tuple[float, float], last: bool) -> None:
+    """Draw numbers along one axis as an image over time."""
+    values = np.asarray(signal, dtype=np.float64)
+    notes = [f"world 0 of {signal.worlds:,} drawn"] if signal.worlds > 1 else []
+    values = np.clip(values[:, 0] if signal.worlds else values, -HUGE, HUGE)
+    limits = _limits(values, signal.times, signal, notes)
+    space_time(axes, signal.times, values, limits, (signal.name, signal.unit))
+    axes.set_xlim(whole)
+    _clock(axes, signal, whole, last)
+    _noted(axes, notes)
+
+
+def _noted(axes: Axes, notes: Sequence[str]) -> None:
+    """Write what was left out into a corner."""
     if notes:
         axes.text(
             0.995,
@@ -132,7 +171,8 @@ def _table(signal: Signal) -> tuple[NDArray[np.float64], NDArray[np.float64], st
     worlds = values.shape[1] if signal.worlds else 1
     table = values.reshape(len(values), worlds, -1)
     note = f"{_LINES} of {worlds:,} worlds drawn" if worlds > _LINES else ""
-    return signal.times[::stride], np.asarray(table[:, :_LINES], dtype=np.float64), note
+    numbers = np.clip(np.asarray(table[:, :_LINES], dtype=np.float64), -HUGE, HUGE)
+    return signal.times[::stride], numbers, note
 
 
 def _some(signal: Signal, count: int) -> tuple[NDArray[np.int64], list[str], str]:
@@ -159,17 +199,23 @@ def _scaled(
     axes: Axes, signal: Signal, whole: tuple[float, float], limits: tuple[float, float], last: bool
 ) -> None:
     axes.set(xlim=whole, ylim=limits)
-    across, up = ticks(*whole, count=7), ticks(*limits, count=4)
-    axes.set_xticks(across.places, across.texts if last else [""] * len(across.places))
+    up = ticks(*limits, count=4)
     axes.set_yticks(up.places, up.texts)
-    if last:
-        unit = "" if signal.time_unit == "step" else signal.time_unit
-        axes.set_xlabel(named("t" if unit else "step", unit, across), parse_math=False)
+    _clock(axes, signal, whole, last)
     axes.set_ylabel(named(signal.name, signal.unit, up), parse_math=False)
     axes.grid(color="#e4e7eb", lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     dress(axes)
+
+
+def _clock(axes: Axes, signal: Signal, whole: tuple[float, float], last: bool) -> None:
+    """Write the times below."""
+    across = ticks(*whole, count=7)
+    axes.set_xticks(across.places, across.texts if last else [""] * len(across.places))
+    if last:
+        unit = "" if signal.time_unit == "step" else signal.time_unit
+        axes.set_xlabel(named("t" if unit else "step", unit, across), parse_math=False)
 
 
 def _legend(axes: Axes, labels: Sequence[str]) -> None:

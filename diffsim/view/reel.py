@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-__all__ = ["BAR_NAME", "Reel", "backdrop", "color_bar", "dress"]
+__all__ = ["BAR_NAME", "ONCE", "Reel", "backdrop", "color_bar", "dress"]
 
 BAR_NAME = "color bar"
+ONCE = "once in a row"  # the mark of words that stand above the first still of a row alone
 _ASKED = "_diffsim_still"  # attribute of axes that put off what stands still: what was asked for
 _SAMPLES = 17  # of a colour map, to tell whether a bar is another
 

@@ -14,6 +14,7 @@ import diffsim as ds
 from diffsim.errors import ConfigError
 from diffsim.view import default_scene, films_of
 from diffsim.view.film import frame_drawer
+from diffsim.view.paint.boxes import quaternion_matrices
 from diffsim.view.paint.level import level_surface
 from diffsim.view.paint.scale import COLORS, rgb_of, scale_of
 from diffsim.view.paint.sheet import Sheet
@@ -188,6 +189,19 @@ def test_boxes_in_space_are_turned_and_lit_by_side() -> None:
     assert len(shades) == 3, "three sides, three shades"
 
 
+def test_quaternions_turn_as_their_products_do() -> None:
+    def product(a: Any, b: Any) -> Any:
+        vector = a[0] * b[1:] + b[0] * a[1:] + np.cross(a[1:], b[1:])
+        return np.concatenate([[a[0] * b[0] - a[1:] @ b[1:]], vector])
+
+    turns = np.random.default_rng(0).normal(size=(4, 4))
+    for q, matrix in zip(turns, quaternion_matrices(turns), strict=True):
+        back = np.array([1.0, -1.0, -1.0, -1.0]) * q / (q @ q)
+        for axis in np.eye(3):
+            turned = product(product(q, np.array([0.0, *axis])), back)
+            np.testing.assert_allclose(matrix @ axis, turned[1:], atol=1e-12)
+
+
 def test_slices_and_surfaces_show_a_ball_in_the_middle() -> None:
     axis = np.linspace(-1.0, 1.0, 25)
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
@@ -246,7 +260,7 @@ def test_what_is_not_drawn_is_told() -> None:
     notes = [
         *Drawn(ds.Trajectory({"x": x})).sheet.notes,
         *Drawn(ds.Trajectory({"x": worlds})).sheet.notes,
-        *Drawn(ds.Trajectory({"q": np.zeros((2, 99))})).sheet.notes,
+        *Drawn(ds.Trajectory({"q": np.zeros((2, 99))}), see.Curves("q")).sheet.notes,
     ]
     assert "20,000 of 30,000 points drawn" in notes
     assert "not finite, left out: 1 of 30,000 points" in notes
@@ -284,7 +298,10 @@ def test_the_default_is_chosen_by_shapes_names_and_units() -> None:
     assert kinds({"flow": field}) == [("Vectors", "flow")]
     assert kinds({"T": over(np.ones((4, 4, 4)))}) == [("Grid", "T")]
     assert kinds({"angle": flat, "speed": flat}) == [("Curves", "angle"), ("Curves", "speed")]
-    assert kinds({"q": over(np.ones(40))}) == [("Curves", "q")]
+    assert kinds({"q": over(np.ones(12))}) == [("Curves", "q")]
+    rods = {name: over(np.ones(40)) for name in "uabcw"}
+    told = kinds(rods, units={"u": "m", "w": "m"})
+    assert told == [("Grid", "u"), ("Grid", "w"), ("Grid", "a"), ("Grid", "b")], "one panel, and two more"
 
 
 FITS = ds.Trajectory({"x": over(np.ones((4, 2))), "v": over(np.ones((3, 2))), "e": over(1.0)}, TIMES)

@@ -15,6 +15,7 @@ from diffsim.view.trajectory import Trajectory
 
 __all__ = ["Channel", "Drawn", "Limits", "drawn_parts"]
 
+_LINE = 4  # times as many samples of a grid of one axis are kept as along one of several
 _CURVES = 8  # numbers of an array that are drawn over time
 
 
@@ -255,9 +256,12 @@ def _grid(part: Grid, reader: _Reader, keep: Limits) -> Drawn:
     drawn = Drawn(part, "grid")
     shape = reader.array(part.values).shape[1:]
     rgb = bool(getattr(part, "rgb", False))
+    parts = tuple(reader.trajectory[part.values].components) if part.values in reader.trajectory else ()
+    if len(shape) == 1 + len(parts) and shape[0] > 1 and len(parts) < 2 and not rgb:
+        return _profile(part, reader, keep)
     axes = len(shape) - (1 if rgb or len(shape) > 3 else 0)
     if axes not in (2, 3) or min(shape) < 1:
-        raise _NotDrawable(f"a grid must have 2 or 3 axes, and {part.values} has shape {shape}")
+        raise _NotDrawable(f"a grid must have 1, 2 or 3 axes, and {part.values} has shape {shape}")
     strides = tuple(max(1, -(-n // keep.cells)) for n in shape[:axes])
     if max(strides) > 1:
         drawn.notes.append(f"grids of {' × '.join(map(str, shape[:axes]))} samples are shown with fewer")
@@ -292,6 +296,27 @@ def _grid(part: Grid, reader: _Reader, keep: Limits) -> Drawn:
             return np.take(samples(array), middle, axis=axis + 1)
 
         drawn.channels[f"slice{axis}"] = reader.channel(part.values, slice_of, f"{tag} {axis}", 8)
+    return drawn
+
+
+def _profile(part: Grid, reader: _Reader, keep: Limits) -> Drawn:
+    """Draw numbers along one axis as a curve over places."""
+    drawn = Drawn(part, "profile")
+    count = reader.array(part.values).shape[1]
+    stride = max(1, -(-count // (_LINE * keep.cells)))
+    if stride > 1:
+        drawn.notes.append(f"{-(-count // stride):,} of {count:,} samples of {part.values} are shown")
+    spacing = float(np.broadcast_to(np.asarray(part.spacing, dtype=np.float64), (1,))[0])
+    origin = 0.0 if part.origin is None else float(part.origin[0])
+    drawn.more = {
+        "places": origin + spacing * np.arange(0, count, stride),
+        "counted": part.origin is None and spacing == 1.0,
+        "source": part.values,
+    }
+    numbers = _numbers(count)
+    drawn.channels["values"] = reader.channel(
+        part.values, lambda array: numbers(array)[:, ::stride], f"profile{stride}"
+    )
     return drawn
 
 

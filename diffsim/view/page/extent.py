@@ -3,19 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.view.calm import beyond, calm_frames, calm_limits
 from diffsim.view.page.channels import Channel, Drawn
 from diffsim.view.paint.scale import Scale, scale_of
 from diffsim.view.scene import Scene
 from diffsim.view.trajectory import Trajectory
 
-__all__ = ["arrow_scale", "color_scale", "space_limits"]
+__all__ = ["Taken", "arrow_scale", "color_scale", "kept", "number_limits", "space_limits", "taken"]
 
 _MARGIN = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """From where to where an array reaches that a page draws.
+
+    Attributes:
+        low: The least of each column, shape (d,).
+        high: The largest.
+        beyond: What is beyond, and from when on; empty where all is within.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    beyond: str = ""
+
+
+def taken(channel: Channel, trajectory: Trajectory, columns: int = 1) -> Taken | None:
+    """Find from where to where an array reaches, but for a run that leaves all bounds.
+
+    Args:
+        channel: The array.
+        trajectory: Where it is.
+        columns: Of how many numbers a row consists; one with a number that is not finite is left out.
+
+    Returns:
+        None where there is none, or nothing finite.
+    """
+    array = _read(channel, trajectory)
+    if array is None or not array.size:
+        return None
+    rows = np.asarray(array, dtype=np.float64).reshape(len(array), -1, columns)
+    finite = np.isfinite(rows).all(axis=2, keepdims=True)
+    low, high = (np.where(finite, rows, end) for end in (np.inf, -np.inf))
+    found = calm_limits(low.min(axis=1), high.max(axis=1))
+    if found is None:
+        return None
+    least, largest, frame = found
+    if frame is None:
+        return Taken(least, largest)
+    times = trajectory.times
+    return Taken(least, largest, beyond(channel.source, times, frame, trajectory.time_unit))
+
+
+def number_limits(channel: Channel, trajectories: Sequence[Trajectory]) -> tuple[float, float] | None:
+    """Return from where to where the numbers of an array reach in all motions."""
+    found = [t for trajectory in trajectories if (t := taken(channel, trajectory)) is not None]
+    if not found:
+        return None
+    return min(float(t.low[0]) for t in found), max(float(t.high[0]) for t in found)
+
+
+def kept(channel: Channel, trajectories: Sequence[Trajectory]) -> tuple[float, float]:
+    """Return the numbers between which those of an array are kept in the page."""
+    found = [t for trajectory in trajectories if (t := taken(channel, trajectory)) is not None]
+    if not found:
+        return 0.0, 0.0
+    low, high = min(float(t.low[0]) for t in found), max(float(t.high[0]) for t in found)
+    room = (high - low or abs(high) or 1.0) if any(t.beyond for t in found) else 0.0
+    return low - room, high + room  # what is beyond the picture must stay beyond it
 
 
 def space_limits(
@@ -59,13 +121,10 @@ def _boxes(
     found = []
     for trajectory in trajectories:
         rows = _read(channel, trajectory)
-        if rows is None:
-            continue
-        rows = rows.reshape(-1, rows.shape[-1])
-        rows = rows[np.isfinite(rows).all(axis=1)]
-        if len(rows):
+        box = None if rows is None else taken(channel, trajectory, rows.shape[-1])
+        if box is not None:
             around = _reach(drawn, trajectory)
-            found.append((rows.min(axis=0) - around, rows.max(axis=0) + around))
+            found.append((box.low - around, box.high + around))
     return found
 
 
@@ -87,7 +146,7 @@ def color_scale(drawn: Drawn, parts: Sequence[Drawn], trajectories: Sequence[Tra
 
     Grids of one unit share them where none says its own.
     """
-    if drawn.kind in ("curves", "text") or drawn.more.get("rgb"):
+    if drawn.kind in ("curves", "profile", "text") or drawn.more.get("rgb"):
         return None
     if drawn.kind == "grid" and drawn.more["level"] is not None:
         return None
@@ -100,8 +159,7 @@ def color_scale(drawn: Drawn, parts: Sequence[Drawn], trajectories: Sequence[Tra
         unit = _unit(drawn, trajectories[0])
         alike = [p for p in parts if p.kind == "grid" and p.part.limits is None and _colors(p)]
         channels = [c for p in alike if _unit(p, trajectories[0]) == unit for c in _colors(p)]
-    arrays = [a for c in channels for t in trajectories if (a := _read(c, t)) is not None]
-    ends = [(float(a[f].min()), float(a[f].max())) for a in arrays if (f := np.isfinite(a)).any()]
+    ends = [limits for c in channels if (limits := number_limits(c, trajectories)) is not None]
     low = min((low for low, _ in ends), default=0.0)
     high = max((high for _, high in ends), default=0.0)
     return scale_of(low, high, drawn.part.center, full=drawn.kind == "grid")
@@ -112,7 +170,7 @@ def arrow_scale(drawn: Drawn, trajectories: Sequence[Trajectory], limits: Any) -
     if drawn.more["scale"] is not None:
         return float(drawn.more["scale"])
     read = [a for t in trajectories if (a := _read(drawn.channels["vectors"], t)) is not None]
-    lengths = [np.linalg.norm(a, axis=-1).ravel() for a in read]
+    lengths = [_calm(np.linalg.norm(a, axis=-1)).ravel() for a in read]
     known = np.concatenate([a[np.isfinite(a)] for a in lengths]) if lengths else np.zeros(0)
     long = float(np.percentile(known, 98)) if known.size else 0.0
     gap = drawn.more.get("gap")
@@ -121,6 +179,13 @@ def arrow_scale(drawn: Drawn, trajectories: Sequence[Trajectory], limits: Any) -
         gap = float(np.prod(sides) / max(1, read[0].shape[1] if read else 1)) ** (1.0 / len(sides))
         gap = min(gap, 0.15 * max(sides))
     return gap / long if long > 0.0 else 0.0
+
+
+def _calm(lengths: NDArray[Any]) -> NDArray[Any]:
+    """Return lengths in the frames that tell something, shape (frames, n)."""
+    finite = np.isfinite(lengths)
+    most = np.where(finite, lengths, -np.inf).max(axis=1, initial=-np.inf)[:, None]
+    return np.asarray(lengths[calm_frames(np.where(np.isfinite(most), 0.0, most), most)])
 
 
 def _colors(drawn: Drawn) -> list[Channel]:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.view.calm import beyond_note
 from diffsim.view.default import default_scene
 from diffsim.view.page.channels import Channel, Drawn, Limits, drawn_parts
-from diffsim.view.page.extent import arrow_scale, color_scale, space_limits
+from diffsim.view.page.extent import arrow_scale, color_scale, kept, number_limits, space_limits, taken
 from diffsim.view.page.pack import exact, quantised
+from diffsim.view.paint.panels import grouped
 from diffsim.view.scene import Camera, Scene, Text
 from diffsim.view.trajectory import Trajectory
 
@@ -72,10 +74,13 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
     if worlds > 1:
         notes.append(f"world 0 of {worlds} is shown")
     limits = space_limits(scene, parts, [m.trajectory for m in shown])
-    if limits is None and any(drawn.kind not in ("text", "curves") for drawn in parts):
+    if limits is None and any(drawn.kind not in ("text", "curves", "profile") for drawn in parts):
         notes.append("no place is a finite number in any frame: nothing is drawn")
+    notes += _beyond(parts, shown)
     read = [_Frames(m.trajectory, stride) for m in shown]
     stills, packs = _packed_arrays(parts, read)
+    told = [_part(k, drawn, [m.trajectory for m in shown], parts, limits) for k, drawn in enumerate(parts)]
+    _share_panels(told)
     return {
         "title": title,
         "dimensions": len(limits) if limits else 0,
@@ -84,9 +89,7 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
         "ground": scene.ground,
         "camera": dataclasses.asdict(scene.camera or Camera()),
         "time_unit": "steps" if example.time_unit == "step" else example.time_unit,
-        "parts": [
-            _part(k, drawn, [m.trajectory for m in shown], parts, limits) for k, drawn in enumerate(parts)
-        ],
+        "parts": told,
         "stills": stills,
         "notes": list(dict.fromkeys(notes)),
         "motions": [
@@ -185,7 +188,7 @@ def _packed_arrays(
         there = [array for array in found if array is not None]
         if not there:
             continue
-        pack = _packer(channel, there)
+        pack = _packer(channel, [frames.trajectory for frames in read])
         if channel.still and all(np.array_equal(there[0], other, equal_nan=True) for other in there[1:]):
             stills[name] = pack(there[0])
             continue
@@ -195,12 +198,34 @@ def _packed_arrays(
     return stills, packs
 
 
-def _packer(channel: Channel, arrays: Sequence[NDArray[Any]]) -> Callable[[NDArray[Any]], dict[str, Any]]:
+def _packer(channel: Channel, trajectories: Sequence[Trajectory]) -> Callable[[NDArray[Any]], dict[str, Any]]:
     if channel.bits == 0:
         return exact
-    ends = [(float(np.min(a[f])), float(np.max(a[f]))) for a in arrays if (f := np.isfinite(a)).any()]
-    limits = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0.0, 0.0)
+    limits = kept(channel, trajectories)
     return lambda array: quantised(array, channel.bits, limits)
+
+
+def _beyond(parts: Sequence[Drawn], shown: Sequence[Motion]) -> list[str]:
+    """Say what is beyond the picture, in which motions, and from when on."""
+    told = []
+    for channel in _channels(parts).values():
+        for motion in shown:
+            found = None if channel.bits == 0 else taken(channel, motion.trajectory)
+            if found is not None and found.beyond:
+                told.append(found.beyond + (f" ({motion.name})" if len(shown) > 1 else ""))
+    return beyond_note(told)
+
+
+def _share_panels(told: list[dict[str, Any]]) -> None:
+    """Tell the curves over places which panel each is in, and give those of one the same limits."""
+    parts = [part for part in told if part["kind"] == "profile"]
+    axes = [(part["places"][0], part["places"][-1], part["counted"]) for part in parts]
+    panels = grouped([(a, p["values_unit"], p["limits"]) for a, p in zip(axes, parts, strict=True)])
+    for number, panel in enumerate(panels):
+        low = min(parts[k]["limits"][0] for k in panel)
+        high = max(parts[k]["limits"][1] for k in panel)
+        for k in panel:
+            parts[k].update(panel=number, limits=(low, high))
 
 
 def _part(
@@ -222,8 +247,11 @@ def _part(
         told["radius"] = float(radius)
     if drawn.kind == "grid":
         told["many"] = sum(p.kind == "grid" and p.more["level"] is None for p in parts) > 1
-    if drawn.kind == "curves":
+    if drawn.kind in ("curves", "profile"):
         told["values_unit"] = _unit_of(drawn.more["source"], trajectories[0])
+        found = number_limits(drawn.channels["values"], trajectories)
+        given = part.limits if drawn.kind == "profile" else None
+        told["limits"] = given or found or (0.0, 1.0)
     return told
 
 

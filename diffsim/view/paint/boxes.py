@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from diffsim.view.brush import Brush
     from diffsim.view.paint.space import Space
 
-__all__ = ["BoxesPainter"]
+__all__ = ["BoxesPainter", "quaternion_matrices"]
 
 _CORNERS = {
     2: np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]),
@@ -83,7 +83,7 @@ class BoxesPainter(Painter):
             given = self.array("rotations", k)
             if given.size == 9 * self._count:
                 return given.reshape(-1, 3, 3)
-            return _matrices(given.reshape(-1, 4))
+            return quaternion_matrices(given.reshape(-1, 4))
         return np.broadcast_to(np.eye(d), (self._count, d, d))
 
     def _values(self, k: int) -> NDArray[np.float64] | None:
@@ -132,7 +132,7 @@ class BoxesPainter(Painter):
         return self.places(k), 0.4 * sizes.mean(axis=1)
 
 
-def _matrices(quaternions: NDArray[np.float64]) -> NDArray[np.float64]:
+def quaternion_matrices(quaternions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the rotations of quaternions of any length, real part first, shape (n, 3, 3)."""
     length = np.linalg.norm(quaternions, axis=1, keepdims=True)
     w, x, y, z = (quaternions / np.where(length > 0.0, length, 1.0)).T

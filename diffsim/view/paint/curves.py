@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim.view.calm import beyond, calm_limits
 from diffsim.view.paint.painter import Painter, counted
 from diffsim.view.paint.scale import COLORS
 from diffsim.view.paint.shot import Reach, Shot
@@ -68,10 +69,17 @@ class CurvesPainter(Painter):
         finite = np.isfinite(self._values)
         if not finite.all():
             self.notes.append(f"{self.part.values}: gaps where it is not finite")
-        if not finite.any():
+        found = calm_limits(
+            np.where(finite, self._values, np.inf).min(axis=1, keepdims=True),
+            np.where(finite, self._values, -np.inf).max(axis=1, keepdims=True),
+        )
+        if found is None:
             return None
-        kept = self._values[finite]
-        return Reach(kept.min(keepdims=True), kept.max(keepdims=True))
+        low, high, frame = found
+        if frame is not None:
+            name = self.name("values")
+            self.shot.beyond[name] = beyond(name, self._times, frame, self.shot.time_unit)
+        return Reach(low, high)
 
     def colors(self) -> list[str]:
         """Return a colour for each curve."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffsim.errors import ConfigError
+from diffsim.view.calm import beyond_note
 from diffsim.view.default import default_scene
 from diffsim.view.film import Film, time_labels
 from diffsim.view.named import bound_to
@@ -16,9 +17,11 @@ from diffsim.view.paint.curves import CurvesPainter
 from diffsim.view.paint.grid import GridPainter
 from diffsim.view.paint.lines import LinesPainter
 from diffsim.view.paint.painter import Painter
+from diffsim.view.paint.panels import CurvesPanel, Panel, ProfilesPanel, grouped, with_margin
 from diffsim.view.paint.points import PointsPainter
+from diffsim.view.paint.profile import ProfilePainter, grid_painter
 from diffsim.view.paint.scale import COLORS, Scale, scale_of
-from diffsim.view.paint.sheet import Panel, Sheet, View
+from diffsim.view.paint.sheet import Sheet, View
 from diffsim.view.paint.shot import Reach, Shot, joined
 from diffsim.view.paint.space import eye_of
 from diffsim.view.paint.stage import Deep, Flat, Scenery
@@ -37,7 +40,7 @@ _PAINTERS: dict[str, Callable[[Any, Shot], Painter]] = {
     "Lines": LinesPainter,
     "Triangles": TrianglesPainter,
     "Boxes": BoxesPainter,
-    "Grid": GridPainter,
+    "Grid": grid_painter,
     "Vectors": VectorsPainter,
     "Text": TextPainter,
     "Curves": CurvesPainter,
@@ -49,6 +52,7 @@ _RATES = 2.0, 50.0  # frames per second of such a film
 _RATE = 20.0
 
 Crew = list[Painter]  # of one world, a painter for each part
+_Made = tuple[str, list[int], tuple[float, float]]  # a panel: its kind, the numbers of its parts, its limits
 
 
 def films_of(
@@ -116,7 +120,8 @@ def _crew(scene: Scene, shot: Shot) -> Crew:
     for part in scene.parts:
         painter = _PAINTERS[type(part).__name__](part, shot)
         plain = not part.color and (part.values is None or type(part).__name__ == "Grid")
-        if plain and painter.dimension is not None and not isinstance(painter, TextPainter):
+        drawn = painter.dimension is not None or isinstance(painter, ProfilePainter)
+        if plain and drawn and not isinstance(painter, TextPainter):
             painter.color = COLORS[used % len(COLORS)]
             used += 1
         crew.append(painter)
@@ -160,11 +165,7 @@ class _Look:
         for crew in crews:
             for number, painter in enumerate(crew):
                 painter.settle([other[number] for other in crews])
-        self._ranges = {
-            number: self._range([crew[number] for crew in crews])
-            for number, part in enumerate(scene.parts)
-            if type(part).__name__ == "Curves"
-        }
+        self._panels = [*self._profiles(crews), *self._curves(crews)]
         self._check()
 
     def _tone(self, painters: list[Painter]) -> None:
@@ -214,12 +215,32 @@ class _Look:
             return painter.shot.unit(painter.name("positions")) if painter.has("positions") else ""
         return painter.shot.unit(painter.name(painter.place))
 
+    def _profiles(self, crews: list[Crew]) -> list[_Made]:
+        """Tell which curves over places share a panel, and its limits."""
+        numbers = [n for n, painter in enumerate(crews[0]) if isinstance(painter, ProfilePainter)]
+        told = []
+        for n in numbers:
+            some: list[Any] = [crew[n] for crew in crews]
+            told.append(((some[0].first, some[0].last, some[0].counted), some[0].unit, self._range(some)))
+        made: list[_Made] = []
+        for group in grouped(told):
+            low = min(told[n][2][0] for n in group)
+            high = max(told[n][2][1] for n in group)
+            made.append(("profiles", [numbers[n] for n in group], with_margin(low, high)))
+        return made
+
+    def _curves(self, crews: list[Crew]) -> list[_Made]:
+        """Return the limits of each panel of curves over time."""
+        return [
+            ("curves", [n], with_margin(*self._range([crew[n] for crew in crews])))
+            for n, part in enumerate(self._scene.parts)
+            if type(part).__name__ == "Curves"
+        ]
+
     def _range(self, painters: list[Any]) -> tuple[float, float]:
         found = joined([reach for p in painters if (reach := p.range()) is not None])
-        low, high = (0.0, 1.0) if found is None else (float(found.low[0]), float(found.high[0]))
         self._finite = getattr(self, "_finite", False) or found is not None
-        margin = 0.06 * (high - low) or 0.06 * abs(high) or 0.5
-        return low - margin, high + margin
+        return (0.0, 1.0) if found is None else (float(found.low[0]), float(found.high[0]))
 
     def _check(self) -> None:
         if self._stages or getattr(self, "_finite", False):
@@ -244,12 +265,19 @@ class _Look:
             for dimension, stage in self._stages.items()
             for n, crew in enumerate(crews)
         ]
-        panels = [Panel([crew[n] for crew in crews], *limits) for n, limits in self._ranges.items()]  # type: ignore[misc]
+        panels: list[Panel] = []
+        for kind, numbers, (low, high) in self._panels:
+            parts: list[list[Any]] = [[crew[n] for crew in crews] for n in numbers]
+            if kind == "profiles":
+                panels.append(ProfilesPanel(parts, low, high, self._scene.unit))
+            else:
+                panels.append(CurvesPanel(parts[0], low, high, trajectory.times, trajectory.time_unit))
         notes = [note for crew in crews for p in crew for note in p.notes]
+        notes += beyond_note(told for crew in crews for p in crew for told in p.shot.beyond.values())
         if trajectory.worlds > len(crews):
             notes.append(f"{len(crews)} of {trajectory.worlds} worlds drawn")
         if len(panels) > _PANELS:
-            notes.append(f"{_PANELS} of {len(panels)} panels of curves drawn")
+            notes.append(f"{_PANELS} of {len(panels)} panels drawn")
         lines = [p for p in crews[0] if isinstance(p, TextPainter) and p.at is None]
         return Sheet(
             views,
@@ -257,6 +285,4 @@ class _Look:
             lines,
             list(dict.fromkeys(notes)),
             self._bars if views else [],
-            trajectory.times,
-            trajectory.time_unit,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,15 @@ from numpy.typing import NDArray
 __all__ = ["Raster"]
 
 Floats = NDArray[np.floating]
+Tone = Callable[[NDArray[np.int64]], Iterable[Floats]]
+Ball = tuple[NDArray[np.int64], Floats, Floats, Floats]
 
 _FINE = 2  # pixels are drawn as so many by so many, and their mean shown
 _AT_ONCE = 1_500_000  # pixels that are drawn at a time
 _BALLS = 24  # different sizes of balls in pixels are drawn; others as the next of them
+_EVEN = np.uint32(
+    0x00FF00FF
+)  # every other one of four colours in a number (little-endian, as all that run this)
 _SPARK = 14.0  # how small the bright spot on a ball is
 
 
@@ -30,7 +35,7 @@ class Raster:
 
     def __init__(self, width: int, height: int, light: tuple[float, float, float] = (-0.4, 0.6, 0.7)) -> None:
         self._wide, self._high = max(1, width) * _FINE, max(1, height) * _FINE
-        self._color = np.zeros((self._wide * self._high, 3), dtype=np.uint8)
+        self._color = np.zeros(self._wide * self._high, dtype="<u4")  # RGBA in bytes: see-through black
         self._depth = np.full(self._wide * self._high, np.inf, dtype=np.float32)
         self.light = np.array(light) / np.linalg.norm(light)
 
@@ -50,16 +55,25 @@ class Raster:
         nearest = np.searchsorted(steps, sizes - 1e-9).clip(0, len(steps) - 1)
         for number, size in enumerate(steps):
             which = np.flatnonzero(nearest == number)
-            spot, shade, shine, rise = self._ball(float(size))
+            ball = self._ball(float(size))
+            spot, rise = ball[0], ball[3]
             for part in np.array_split(which, max(1, len(which) * len(spot) // _AT_ONCE + 1)):
                 middle = np.rint(centers[part] * _FINE - 0.5).astype(np.int64)
-                x, y = (middle[:, None, axis] + spot[None, :, axis] for axis in (0, 1))
-                inside = (x >= 0) & (x < self._wide) & (y >= 0) & (y < self._high)
-                far = (depth[part, None] * _FINE - rise)[inside]
-                tone = colors[part, None, :] * shade[:, None] + shine[:, None]
-                self._put((y * self._wide + x)[inside], far, tone[inside])
+                reach = int(spot.max())
+                whole = ((middle >= reach) & (middle < [self._wide - reach, self._high - reach])).all()
+                start = middle[:, 1] * self._wide + middle[:, 0]
+                index = start[:, None] + (spot[:, 1] * self._wide + spot[:, 0])
+                far = (depth[part] * _FINE).astype(np.float32)[:, None] - rise.astype(np.float32)
+                there = np.arange(0)
+                if not whole:
+                    x, y = (middle[:, None, axis] + spot[None, :, axis] for axis in (0, 1))
+                    inside = (x >= 0) & (x < self._wide) & (y >= 0) & (y < self._high)
+                    there, index, far = np.flatnonzero(inside), index[inside], far[inside]
+                self._put(
+                    index.reshape(-1), far.reshape(-1), _lit(colors[part], ball, None if whole else there)
+                )
 
-    def _ball(self, size: float) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+    def _ball(self, size: float) -> Ball:
         """Return the pixels of a ball about its middle: where, how light, how shiny, how far in front."""
         reach = int(np.ceil(size))
         across = np.arange(-reach, reach + 1)
@@ -96,7 +110,8 @@ class Raster:
                 one, along, up = (part[:, 0] for part in planes)
                 deep = one[which] + along[which] * x + up[which] * y
                 deep = np.clip(deep, nearest[which], farthest[which])
-                tone = flat[which] if flat is not None else _blend(planes, which, x, y)
+
+                tone = _picked(flat, which) if flat is not None else _blended(planes, which, x, y)
                 self._put(y * self._wide + x, deep, tone)
 
     def lines(self, ends: Floats, depth: Floats, width: float, colors: Floats) -> None:
@@ -128,7 +143,7 @@ class Raster:
                 x, y = np.where(turned, across, along[spot]), np.where(turned, along[spot], across)
                 inside = (x >= 0) & (x < self._wide) & (y >= 0) & (y < self._high)
                 index = (y * self._wide + x)[inside]
-                self._put(index, middle[spot, 2][inside], colors[owner[spot]][inside])
+                self._put(index, middle[spot, 2][inside], _picked(colors, owner[spot[inside]]))
 
     def sheet(
         self,
@@ -165,30 +180,78 @@ class Raster:
         far = np.float32(start[2]) + a * np.float32(u[2]) + b * np.float32(v[2])
         index = (y * self._wide + x).ravel()[inside]
         there = tone[:, 3] > 127
-        self._put(index[there], far[there], tone[there, :3] / np.float32(255.0))
+        shown = tone[there]
+        self._put(
+            index[there], far[there], lambda seen: (shown[seen, k] / np.float32(255.0) for k in range(3))
+        )
 
-    def _put(self, index: NDArray[np.int64], depth: Floats, colors: Floats) -> None:
-        """Draw pixels where nothing nearer is; of several at one place the nearest stays."""
-        near = depth.astype(np.float32)
+    def _put(self, index: NDArray[np.int64], depth: Floats, tone: Tone) -> None:
+        """Draw pixels where nothing nearer is; of several at one place the nearest stays.
+
+        Args:
+            index: Their places, shape (n,).
+            depth: Shape (n,).
+            tone: Returns red, green and blue of those with some numbers, from 0 to 1: few are seen.
+        """
+        near = depth.astype(np.float32, copy=False)
         np.minimum.at(self._depth, index, near)
-        first = np.flatnonzero(near == self._depth[index])
-        self._color[index[first]] = np.clip(255.0 * colors[first] + 0.5, 0.0, 255.0).astype(np.uint8)
+        seen = np.flatnonzero(near == self._depth[index])
+        place = index[seen]
+        red, green, blue = (np.minimum(255.0 * part + 0.5, 255.0).astype(np.uint32) for part in tone(seen))
+        self._color[place] = red | green << 8 | blue << 16 | np.uint32(0xFF000000)
 
     def picture(self) -> NDArray[np.uint8]:
         """Return what was drawn, the uppermost row first, shape (height, width, 4); see-through elsewhere."""
-        there = np.isfinite(self._depth).reshape(self._high, self._wide)
-        count = _summed(there.astype(np.uint16))
-        color = self._color.reshape(self._high, self._wide, 3)  # black where nothing is
-        many = np.maximum(count, 1)
-        rgba = [(_summed(color[..., k].astype(np.uint16)) + many // 2) // many for k in range(3)]
-        rgba.append(255 * count // _FINE**2)
-        return np.ascontiguousarray(np.stack(rgba, axis=-1).astype(np.uint8)[::-1])
+        fine = self._color.reshape(self._high, self._wide)
+        parts = [fine[i::_FINE, j::_FINE] for i in range(_FINE) for j in range(_FINE)]
+        low = sum(part & _EVEN for part in parts)  # two colours at a time, with room for their sums
+        high = sum(part >> 8 & _EVEN for part in parts)
+        half = np.uint32(_FINE**2 // 2 * 0x00010001)
+        mean = (low + half) // _FINE**2 & _EVEN | ((high + half) // _FINE**2 & _EVEN) << 8
+        rgba = np.ascontiguousarray(mean, dtype="<u4").view(np.uint8).reshape(*mean.shape, 4)
+        count = (high >> 16) // 255
+        edge = (count > 0) & (count < _FINE**2)  # partly seen-through: the mean of what is there
+        many = count[edge][:, None]
+        sums = np.stack([low[edge] & 0xFFFF, high[edge] & 0xFFFF, low[edge] >> 16], axis=1)
+        rgba[edge, :3] = (sums + many // 2) // many
+        rgba[edge, 3] = 255 * many[:, 0] // _FINE**2
+        return np.ascontiguousarray(rgba[::-1])
 
 
-def _summed(plane: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Add up what one pixel shows."""
-    parts = [plane[i::_FINE, j::_FINE] for i in range(_FINE) for j in range(_FINE)]
-    return np.asarray(sum(parts[1:], parts[0]), dtype=np.uint16)
+def _picked(colors: Floats, which: NDArray[np.int64]) -> Tone:
+    """Take the colours of some rows, (n, 3)."""
+    planes = np.ascontiguousarray(np.asarray(colors, dtype=np.float32).T)
+    return lambda seen: np.take(planes, which[seen], axis=1)
+
+
+def _lit(colors: Floats, ball: Ball, there: NDArray[np.int64] | None) -> Tone:
+    """Return the colours of balls: of all their pixels one after the other, or of those that are there."""
+    planes = np.ascontiguousarray(np.asarray(colors, dtype=np.float32).T)
+    shade, shine = (part.astype(np.float32) for part in ball[1:3])
+
+    def tone(seen: NDArray[np.int64]) -> Iterator[Floats]:
+        owner, at = np.divmod(seen if there is None else there[seen], len(shade))
+        light, spark = shade[at], shine[at]
+        return (plane[owner] * light + spark for plane in planes)
+
+    return tone
+
+
+def _blended(
+    planes: tuple[Floats, Floats, Floats],
+    which: NDArray[np.int64],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+) -> Tone:
+    """Return colours in triangles that change from corner to corner."""
+
+    def tone(seen: NDArray[np.int64]) -> Iterator[Floats]:
+        some = which[seen]
+        for k in (1, 2, 3):
+            one, along, up = (part[:, k][some] for part in planes)
+            yield np.maximum(one + along * x[seen] + up * y[seen], 0.0)
+
+    return tone
 
 
 def _slopes(places: Floats, values: Floats) -> tuple[Floats, Floats, Floats]:
@@ -200,17 +263,6 @@ def _slopes(places: Floats, values: Floats) -> tuple[Floats, Floats, Floats]:
     along = (to_b * (y2 - y0)[:, None] - to_c * (y1 - y0)[:, None]) / area
     up = (to_c * (x1 - x0)[:, None] - to_b * (x2 - x0)[:, None]) / area
     return values[:, 0] - along * x0[:, None] - up * y0[:, None], along, up
-
-
-def _blend(
-    planes: tuple[Floats, Floats, Floats],
-    which: NDArray[np.int64],
-    x: NDArray[np.int64],
-    y: NDArray[np.int64],
-) -> Floats:
-    """Return colours in triangles."""
-    one, along, up = (part[:, 1:] for part in planes)
-    return np.asarray(one[which] + along[which] * x[:, None] + up[which] * y[:, None])
 
 
 def _spans(y: Floats, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

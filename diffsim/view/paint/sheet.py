@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffsim.view.brush import brushwork
-from diffsim.view.paint.curves import CurvesPainter
 from diffsim.view.paint.grid import GridPainter
 from diffsim.view.paint.painter import Painter
+from diffsim.view.paint.panels import Panel, dressed
 from diffsim.view.paint.scale import Scale, light_color
 from diffsim.view.paint.stage import Scenery
 from diffsim.view.paint.text import TextPainter
 from diffsim.view.paint.ticks import named, ticks
-from diffsim.view.paint.window import Rect, Window, brush_in
-from diffsim.view.reel import BAR_NAME, backdrop, dress
+from diffsim.view.paint.window import Rect
+from diffsim.view.reel import BAR_NAME, ONCE, backdrop
 from diffsim.view.style import INK, QUIET
 
 if TYPE_CHECKING:
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 
     from diffsim.view.brush import Brush
 
-__all__ = ["Panel", "Sheet", "View"]
+__all__ = ["Sheet", "View"]
 
 # Shares of a sheet's width.
 _GAP, _BESIDE, _NUMBERS, _NO_NUMBERS = 0.03, 0.14, 0.125, 0.02
 _TALL, _HEAD, _LINE = 0.235, 0.055, 0.048
+_ALONE = {"curves": (0.55, 0.27, 0.27), "profiles": (0.58, 0.42, 0.33)}  # heights of one, two or more panels
 _WIDE = 5.2  # [inch] of a sheet with letters of full size
 _LABEL = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1.0}
-_UPRIGHT = 24  # letters of a panel's label that have room beside it
 _LETTERS = 76  # beside each other in a legend, about
 
 
@@ -51,39 +52,16 @@ class View:
     title: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """Curves in one panel.
-
-    Attributes:
-        painters: The curves of one part, for each world.
-        low: The least number that is shown.
-        high: The largest.
-    """
-
-    painters: Sequence[CurvesPainter]
-    low: float
-    high: float
-
-    @property
-    def headed(self) -> bool:
-        """Tell whether words stand above it."""
-        painter = self.painters[0]
-        return bool(painter.names) or len(painter.labelled()) > _UPRIGHT
-
-
 @dataclass(eq=False)
 class Sheet:
     """What is drawn of a trajectory, and where.
 
     Attributes:
         views: Stages with their parts.
-        panels: Curves.
+        panels: Curves over places and over time, the uppermost first.
         lines: Texts above.
         notes: What was left out.
         bars: Colour scales, each with its name and unit.
-        times: When the frames are.
-        time_unit: What times are in.
     """
 
     views: Sequence[View]
@@ -91,8 +69,6 @@ class Sheet:
     lines: Sequence[TextPainter]
     notes: Sequence[str]
     bars: Sequence[tuple[Scale, tuple[str, str]]]
-    times: Any
-    time_unit: str
     aspect: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -109,20 +85,36 @@ class Sheet:
     def _layout(self) -> float:
         """Place everything from below, in shares of the width; return the height."""
         y, panels = 0.0, []
-        for panel in reversed(self.panels):
-            alone = not self.views and len(self.panels) == 1
-            tall = 0.55 if alone else (_TALL if self.views else _TALL * 1.15)
+        for number, panel in reversed(list(enumerate(self.panels))):
+            if panels and self._numbered(number):
+                y += _NUMBERS
+            tall = self._tall(panel)
             panels.append((0.0, y, 1.0, tall))
             y += tall + (_HEAD if panel.headed else _GAP)
         numbered = any(view.stage.numbered for view in self.views)
         if panels and self.views:
-            y += _NUMBERS if numbered else _NO_NUMBERS
+            y += (_NUMBERS if numbered else _NO_NUMBERS) + _GAP * self.panels[0].headed
         views, y = self._grid(y)
         self._spots = [*views, *reversed(panels)]
         self._band = (min((v[1] for v in views), default=0.0), max((v[1] + v[3] for v in views), default=y))
         if not self.views:
             return y - _GAP if not self.lines and not self.notes else self._above(y - _GAP)
         return self._above(y)
+
+    def _tall(self, panel: Panel) -> float:
+        """Return the height of a panel."""
+        usual = _ALONE[panel.kind]
+        if self.views:
+            return _TALL if panel.kind == "curves" else 0.9 * usual[-1]
+        beside = (
+            len(self.panels) if panel.kind == "curves" else sum(p.kind == panel.kind for p in self.panels)
+        )
+        return usual[min(beside, len(usual)) - 1]
+
+    def _numbered(self, number: int) -> bool:
+        """Tell whether numbers stand below a panel, not only below the next one."""
+        panel, below = self.panels[number], self.panels[number + 1 : number + 2]
+        return not any((p.kind, p.span, p.named) == (panel.kind, panel.span, panel.named) for p in below)
 
     def _grid(self, y: float) -> tuple[list[Rect], float]:
         count = len(self.views)
@@ -146,11 +138,15 @@ class Sheet:
         self._rows_above: list[tuple[str, float]] = []
         for kind, tall in (("legend", _HEAD), ("line", _LINE), ("note", _LINE)):
             rows = -(-len(self._legend) // max(1, self._columns_of_keys()))
-            many = {"legend": rows, "line": len(self.lines), "note": bool(self.notes)}[kind]
+            many = {"legend": rows, "line": len(self.lines), "note": len(self._noted())}[kind]
             for _ in range(many):
                 self._rows_above.append((kind, y))
                 y += tall
         return y
+
+    def _noted(self) -> list[str]:
+        """Return the notes as lines, the lowest first."""
+        return textwrap.wrap("; ".join(self.notes), _LETTERS)[::-1]
 
     # ---- drawing ----
 
@@ -173,7 +169,7 @@ class Sheet:
             left, right, bottom, top = view.stage.limits(rect[3] * box.height / (rect[2] * box.width))
             place.set(xlim=(left, right), ylim=(bottom, top))
             view.stage.dress(place, size)
-            _dressed(place, size)
+            dressed(place, size)
             if self._same and number % self._columns:
                 place.set_ylabel("")
                 place.set_yticklabels([])
@@ -183,41 +179,10 @@ class Sheet:
             if view.title:
                 place.set_title(view.title, fontsize=size, color=INK, pad=3, loc="left", parse_math=False)
         for number, panel in enumerate(self.panels):
-            self._panel(
-                axes, panel, self._spots[len(self.views) + number], size, number + 1 == len(self.panels)
-            )
+            panel.dress(axes, self._spots[len(self.views) + number], size, self._numbered(number))
         self._bars(axes, size)
         if self._legend:
             self._keys(axes, size)
-
-    def _panel(self, axes: Axes, panel: Panel, rect: Rect, size: float, last: bool) -> None:
-        place = axes.inset_axes(rect, zorder=0)
-        first, end = _span(self.times)
-        place.set(xlim=(first, end), ylim=(panel.low, panel.high))
-        across, up = ticks(first, end, 6 if size > 8 else 4), ticks(panel.low, panel.high, 3)
-        place.set_xticks(across.places, across.texts if last else [""] * len(across.places))
-        place.set_yticks(up.places, up.texts)
-        painter = panel.painters[0]
-        label = painter.labelled(up)
-        if len(label) <= _UPRIGHT:
-            place.set_ylabel(label, parse_math=False)
-        else:
-            place.set_title(label, fontsize=size - 0.5, color=INK, loc="left", pad=3, parse_math=False)
-        if last:
-            unit = self.time_unit
-            below = named("t", unit, across) if unit != "step" else named("step", "", across)
-            place.set_xlabel(below, parse_math=False)
-        place.grid(color="#e4e7eb", lw=0.5)
-        place.set_axisbelow(True)
-        handles = []
-        for curves in panel.painters:
-            for (lines, color), name in zip(curves.all_of_it(), curves.names or [""], strict=False):
-                points = np.concatenate([lines[:1, 0], lines[:, 1]])
-                handles += place.plot(*points.T, color=color, lw=1.0, alpha=0.35, label=name)
-        place.spines[["top", "right"]].set_visible(False)
-        _dressed(place, size)
-        if painter.names:
-            _legend(place, handles[: len(painter.names)], painter.names, size, right=len(label) > _UPRIGHT)
 
     def _bars(self, axes: Axes, size: float) -> None:
         from matplotlib.cm import ScalarMappable
@@ -249,14 +214,15 @@ class Sheet:
             handles.append(Line2D([], [], color=painter.color, mew=0.5, **style))
         labels = [painter.part.label for painter in self._legend]
         small = size < 8.5
+        letters, columns = self._room_for_keys(axes, size)
         legend = axes.legend(
             handles,
             labels,
             loc="lower left",
             bbox_to_anchor=(-0.01, y),
-            ncols=self._columns_of_keys(),
+            ncols=columns,
             frameon=False,
-            fontsize=5.2 if small else 8.5,
+            fontsize=letters,
             borderpad=0.1,
             handlelength=1.2 if small else 1.6,
             handletextpad=0.4,
@@ -264,8 +230,24 @@ class Sheet:
             labelspacing=0.3,
             labelcolor=INK,
         )
+        legend.set_gid(ONCE)
         for text in legend.get_texts():
             text.set_parse_math(False)
+
+    def _room_for_keys(self, axes: Axes, size: float) -> tuple[float, int]:
+        """Return the size of the legend's letters, and how many entries stand side by side.
+
+        Small sheets are those of stills, which have one legend in a row: it may go on above the next ones.
+        """
+        columns = self._columns_of_keys()
+        if size >= 8.5:
+            return 8.5, columns
+        room = 72.0 * float(axes.figure.bbox.width - axes.bbox.x0) / float(axes.figure.dpi)
+        widest = max((len(painter.part.label) for painter in self._legend), default=1) + 4
+        best = min(size, room / (0.58 * widest * len(self._legend)))
+        if best >= 6.0:
+            return best, len(self._legend)
+        return float(np.clip(room / (0.58 * widest * columns), 5.2, size)), columns
 
     def _columns_of_keys(self) -> int:
         """Return how many entries of the legend have room side by side."""
@@ -278,38 +260,34 @@ class Sheet:
         """Draw what is another in each frame."""
         for view, rect in zip(self.views, self._spots, strict=False):
             view.stage.paint(axes, rect, brush, view.painters, k)
-        first, end = _span(self.times)
-        now = float(self.times[k])
         for panel, rect in zip(self.panels, self._spots[len(self.views) :], strict=True):
-            inner = brush_in(Window(axes, rect, (first, end, panel.low, panel.high)), brush)
-            inner.lines([[[now, panel.low], [now, panel.high]]], QUIET, 0.9)
-            for curves in panel.painters:
-                curves.until(inner, now)
+            panel.paint(axes, rect, brush, k)
 
     def _words(self, axes: Axes, k: int, size: float) -> None:
         how: dict[str, Any] = {"color": INK, "parse_math": False, "zorder": 8, "va": "bottom"}
-        rows = iter(self.lines)
+        rows, notes = iter(self.lines), iter(self._noted())
         for kind, y in getattr(self, "_rows_above", []):
             if kind == "line":
                 text = next(rows)
                 color = text.part.color or INK
                 axes.text(0.0, y / self.aspect, text.words(k), fontsize=size, **{**how, "color": color})
             if kind == "note":
-                note = "; ".join(self.notes)
-                axes.text(0.0, y / self.aspect, note, fontsize=size - 1.5, **{**how, "color": QUIET})
+                told = axes.text(0.0, y / self.aspect, next(notes), fontsize=max(size - 1.5, 6.0), **how)
+                told.set_color(QUIET)
+                told.set_gid(ONCE)
         box = axes.bbox
         for view, rect in zip(self.views, self._spots, strict=False):
             left, right, bottom, top = view.stage.limits(rect[3] * box.height / (rect[2] * box.width))
-            told = [
+            words_at = [
                 (p.words(k), p.at, {"color": p.part.color or INK, "ha": "center", "fontsize": size})
                 for p in view.painters
                 if isinstance(p, TextPainter) and p.at is not None
             ]
-            told += [
+            words_at += [
                 (f" {words}", corner, {"va": "top", "fontsize": size - 1.5, "bbox": _LABEL})
                 for words, corner in _named_maps(view.painters)
             ]
-            for words, at, style in told:
+            for words, at, style in words_at:
                 x, y = view.stage.seen(at)
                 x = rect[0] + rect[2] * (x - left) / (right - left)
                 y = rect[1] + rect[3] * (y - bottom) / (top - bottom)
@@ -326,35 +304,3 @@ def _named_maps(painters: Sequence[Painter]) -> list[tuple[str, Any]]:
     if len({p.extent for p in maps}) < 2 and not any(_pictured(p) for p in maps):
         return []
     return [(p.part.label or str(p.part.values), np.array([p.extent[0], p.extent[3]])) for p in maps]
-
-
-def _span(times: Any) -> tuple[float, float]:
-    first, last = float(times[0]), float(times[-1])
-    return (first, last) if last > first else (first - 0.5, first + 0.5)
-
-
-def _dressed(axes: Axes, size: float) -> None:
-    dress(axes)
-    axes.tick_params(labelsize=size - 1)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set_fontsize(size)
-
-
-def _legend(axes: Axes, handles: Sequence[Any], names: Sequence[str], size: float, right: bool) -> None:
-    legend = axes.legend(
-        handles,
-        names,
-        loc="lower right" if right else "lower left",
-        bbox_to_anchor=(1.0 if right else -0.01, 0.98),
-        ncols=8,
-        frameon=False,
-        fontsize=size - 1.5,
-        borderpad=0.1,
-        handlelength=1.1,
-        handletextpad=0.4,
-        columnspacing=1.0,
-        labelcolor=INK,
-    )
-    for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
-        text.set_parse_math(False)
-        handle.set_alpha(1.0)  # type: ignore[union-attr]

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
+from diffsim.view.calm import beyond, calm_limits
 
 if TYPE_CHECKING:
     from diffsim.view.trajectory import Trajectory
 
 __all__ = ["Reach", "Shot", "joined"]
 
+_LONG = 1e150  # whose square is a number
 _AT_ONCE = 2_000_000  # numbers that are looked through at a time
 
 
@@ -59,6 +61,7 @@ class Shot:
         self._stills = dict(trajectory.stills)
         self.times, self.time_unit = trajectory.times, trajectory.time_unit
         self.frames = len(self.times)
+        self.beyond: dict[str, str] = {}  # what is beyond the picture, and from when on
 
     def add(self, stills: dict[str, Any]) -> None:
         """Add arrays without time."""
@@ -129,6 +132,8 @@ class Shot:
     def reach(self, name: str, columns: int, length: bool = False) -> Reach | None:
         """Find from where to where an array reaches in all frames, by columns of its last axis.
 
+        Of a run that diverges what leaves all bounds is left out, and told of in `beyond`.
+
         Args:
             name: The array.
             columns: How many there are; what is not finite in one of them is left out.
@@ -137,16 +142,25 @@ class Shot:
         Returns:
             None where nothing is finite.
         """
-        found: list[Reach] = []
+        lows, highs, missing = [], [], 0
         for batch in self._batches(name):
             rows = batch.reshape(len(batch), -1, columns)
-            rows = np.linalg.norm(rows, axis=2, keepdims=True) if length else rows
+            if length:
+                rows = np.linalg.norm(np.clip(rows, -_LONG, _LONG), axis=2, keepdims=True)
             finite = np.isfinite(rows).all(axis=2)
-            lost = int((~finite).sum(axis=1).max(initial=0))
-            kept = rows[finite] if lost else rows.reshape(-1, rows.shape[2])
-            if len(kept):
-                found.append(Reach(kept.min(axis=0), kept.max(axis=0), lost))
-            elif lost:
-                found.append(Reach(np.full(rows.shape[2], np.inf), np.full(rows.shape[2], -np.inf), lost))
-        whole = joined(found)
-        return whole if whole is not None and np.isfinite(whole.low).all() else None
+            missing = max(missing, int((~finite).sum(axis=1).max(initial=0)))
+            if rows.shape[1] == 0:
+                continue
+            if finite.all():
+                lows.append(rows.min(axis=1))
+                highs.append(rows.max(axis=1))
+                continue
+            lows.append(np.where(finite[..., None], rows, np.inf).min(axis=1))
+            highs.append(np.where(finite[..., None], rows, -np.inf).max(axis=1))
+        found = calm_limits(np.concatenate(lows), np.concatenate(highs)) if lows else None
+        if found is None:
+            return None
+        low, high, frame = found
+        if frame is not None:
+            self.beyond[name] = beyond(name, self.time_of(name), frame, self.time_unit)
+        return Reach(low, high, missing)

@@ -53,7 +53,7 @@ class VectorsPainter(Painter):
                 "vectors", f"have shape {shape} where positions are not named", "name them, or pass a grid"
             )
         self.check_values(self._count)
-        self._scale = self._least = 0.0
+        self._scale = self._least = self._most = 0.0
         if part.scale is not None and not (np.isfinite(part.scale) and part.scale > 0.0):
             raise ConfigError(f"Vectors.scale must be positive, got {part.scale}; leave it out where unsure")
 
@@ -91,14 +91,15 @@ class VectorsPainter(Painter):
         """Choose a scale at which the longest arrow has some length, where none is told."""
         most = float(longest.high[0])
         self._scale = self.part.scale or (room / most if most > 0.0 else 1.0)
-        self._least = _SHORT * most
+        self._least, self._most = _SHORT * most, most
 
     def _tips(self, places: Reach) -> Reach:
         """Return what holds the places and the tips of arrows, in some hundred frames."""
         low, high = places.low.copy(), places.high.copy()
         for k in np.unique(np.linspace(0, self.shot.frames - 1, _FRAMES).astype(int)):
             starts, moved, _ = self._arrows(int(k))
-            tips = (starts + moved)[np.isfinite(starts + moved).all(axis=1)]
+            inside = ((starts >= places.low) & (starts <= places.high)).all(axis=1)
+            tips = (starts + moved)[inside & np.isfinite(moved).all(axis=1)]
             if len(tips):
                 low, high = np.minimum(low, tips.min(axis=0)), np.maximum(high, tips.max(axis=0))
         return Reach(low, high, places.missing)
@@ -106,10 +107,15 @@ class VectorsPainter(Painter):
     def settle(self, painters: Sequence[Any]) -> None:
         self._scale = min((other._scale for other in painters if other._scale > 0.0), default=0.0)
         self._least = max(other._least for other in painters)
+        self._most = max(other._most for other in painters)
 
     def _arrows(self, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
         vectors = self.array("vectors", k).reshape(-1, self.dimension or 1)[self._which]
-        moved = self._scale * vectors
+        lengths = np.linalg.norm(np.clip(vectors, -1e150, 1e150), axis=1)
+        wild = lengths > self._most  # of a run that diverges
+        moved = (
+            self._scale * vectors * np.where(wild, self._most / np.where(wild, lengths, 1.0), 1.0)[:, None]
+        )
         if self.has("positions"):
             starts = self.array("positions", k).reshape(-1, self.dimension or 1)[self._which]
         else:
@@ -117,7 +123,7 @@ class VectorsPainter(Painter):
         values = None
         if self.has("values"):
             values = np.broadcast_to(self.values(k), (self._count,))[self._which]
-        long = np.linalg.norm(vectors, axis=1) > self._least
+        long = lengths > self._least
         return starts[long], moved[long], None if values is None else values[long]
 
     def plane(self, brush: Brush, k: int) -> None:

@@ -8,7 +8,8 @@ const EDGE = { left: 62, right: 14, top: 10, bottom: 34 };
 export class Chart {
   /**
    * Args: told.curves: [{ name, at, values, color, dashed, low, high }], told.across and told.upward: what the
-   * axes are, told.height, told.mark: { at, value, text }, told.log: whether to begin so.
+   * axes are, told.height, told.mark: { at, value, text }, told.log: whether to begin so, told.limits: what is
+   * shown upward, instead of all that there is.
    */
   constructor(told) {
     this.told = told;
@@ -58,6 +59,10 @@ export class Chart {
     this.base = this.offset();
     this.measure(curves, width, height);
     this.axes(width, height);
+    this.inside = this.told.limits
+      ? s("svg", { x: 0, y: EDGE.top, width, height: height - EDGE.top - EDGE.bottom, viewBox: `0 ${EDGE.top} ${width} ${height - EDGE.top - EDGE.bottom}`, class: "clipped" })
+      : this.drawing;
+    if (this.inside !== this.drawing) this.drawing.append(this.inside);
     for (const curve of curves) this.line(curve);
     if (this.told.mark) this.markBest(this.told.mark);
     this.pointer = s("line", { class: "cursor", y1: EDGE.top, y2: height - EDGE.bottom, visibility: "hidden" });
@@ -75,7 +80,8 @@ export class Chart {
       if (shown < low) low = shown;
       if (shown > high) high = shown;
     };
-    for (const curve of curves) for (const band of [curve.values, curve.low, curve.high]) if (band) band.forEach(note);
+    if (this.told.limits && !this.log) this.told.limits.forEach(note);
+    else for (const curve of curves) for (const band of [curve.values, curve.low, curve.high]) if (band) band.forEach(note);
     if (!(high >= low)) [low, high] = this.log ? [0.1, 1] : [0, 1];
     if (this.log) {
       const room = Math.max(0.04 * Math.log10(high / low), 0.05);
@@ -133,7 +139,7 @@ export class Chart {
       const upper = good.map(([at, , high]) => `${this.x(at)} ${this.y(high)}`);
       const lower = good.reverse().map(([at, low]) => `${this.x(at)} ${this.y(low)}`);
       if (upper.length) {
-        this.drawing.append(s("path", { d: `M${[...upper, ...lower].join("L")}Z`, class: "band", style: `fill:${curve.color}` }));
+        this.inside.append(s("path", { d: `M${[...upper, ...lower].join("L")}Z`, class: "band", style: `fill:${curve.color}` }));
       }
     }
     let path = "";
@@ -148,9 +154,9 @@ export class Chart {
       path += `${open ? "L" : "M"}${this.x(curve.at[k]).toFixed(1)} ${this.y(value).toFixed(1)}`;
       open = true;
       dots += 1;
-      if (curve.at.length === 1) this.drawing.append(s("circle", { cx: this.x(curve.at[k]), cy: this.y(value), r: 3, style: `fill:${curve.color}` }));
+      if (curve.at.length === 1) this.inside.append(s("circle", { cx: this.x(curve.at[k]), cy: this.y(value), r: 3, style: `fill:${curve.color}` }));
     }
-    if (dots) this.drawing.append(s("path", { d: path, class: curve.dashed ? "line dashed" : "line", style }));
+    if (dots) this.inside.append(s("path", { d: path, class: `line${curve.dashed ? " dashed" : ""}${curve.faint ? " faint" : ""}`, style }));
   }
 
   markBest(mark) {
@@ -176,7 +182,7 @@ export class Chart {
 
   /** Tell the numbers under the pointer. */
   hover(event) {
-    const curves = this.told.curves.filter((curve) => curve.at.length);
+    const curves = this.told.curves.filter((curve) => curve.at.length && !curve.faint);
     if (!this.x || !curves.length) return;
     const box = this.element.getBoundingClientRect();
     const at = this.at(event.clientX - box.left);

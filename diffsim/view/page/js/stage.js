@@ -1,10 +1,10 @@
 // Motions side by side, with one scrubber, one camera and one legend.
 
 import { FlatCamera, OrbitCamera } from "./camera.js";
-import { Chart } from "./chart.js";
 import { css, legible, shade, shadeCount, usual } from "./colors.js";
-import { h, measured, written } from "./dom.js";
+import { h, measured } from "./dom.js";
 import { Player } from "./player.js";
+import { Profiles, Signals } from "./signals.js";
 import { onTheme, theme } from "./theme.js";
 import { Packed } from "./unpack.js";
 import { View } from "./view.js";
@@ -66,7 +66,10 @@ class Group {
     const there = stage.motions.filter((motion) => motion.times.shape[0]);
     this.camera = stage.dimensions === 3 ? new OrbitCamera(stage.limits, stage.camera) : new FlatCamera(stage.limits);
     this.views = stage.dimensions ? there.map((motion) => new View(stage, motion, this.camera)) : [];
-    this.curves = stage.parts.filter((part) => part.kind === "curves").map((part) => new Signals(stage, part, there));
+    this.curves = [
+      ...panels(stage.parts).map((parts) => new Profiles(stage, parts, there)),
+      ...stage.parts.filter((part) => part.kind === "curves").map((part) => new Signals(stage, part, there)),
+    ];
     this.times = there.map((motion) => new Packed({ ...motion.times, shape: [1, motion.times.shape[0]] }).frame(0));
     this.keys = keys(stage);
     this.close = () => {
@@ -81,6 +84,15 @@ class Group {
       this.curves.map((curves) => curves.element),
       stage.notes.map((note) => h("p", { class: "quiet" }, note)));
   }
+}
+
+/** Return the curves over places by their panels. */
+function panels(parts) {
+  const found = [];
+  for (const part of parts) {
+    if (part.kind === "profile") (found[part.panel] = found[part.panel] || []).push(part);
+  }
+  return found;
 }
 
 function hint(stage) {
@@ -108,7 +120,7 @@ function joined(parts) {
 }
 
 function keyOf(part) {
-  if (part.kind === "curves" || part.kind === "text") return [];
+  if (["curves", "profile", "text"].includes(part.kind)) return [];
   if (part.map && part.low !== undefined) return [bar(part)];
   if (!part.label) return [];
   const color = part.kind === "vectors" && !part.color ? theme("ink") : legible(part.color || usual(part.number));
@@ -121,37 +133,4 @@ function bar(part) {
   return h("li", { class: "bar" }, part.label ? `${part.label} ` : "",
     h("span", {}, measured(part.low)), h("i", { class: "shades", style: `background:linear-gradient(to right,${stops})` }),
     h("span", {}, measured(part.high, part.values_unit)));
-}
-
-/** Numbers over time, of all motions in one plot each, with the scrubber's time as a line. */
-class Signals {
-  constructor(stage, part, motions) {
-    this.charts = [];
-    this.times = [];
-    const name = part.channels.values;
-    const upward = `${part.label || part.source}${part.values_unit ? ` [${written(part.values_unit)}]` : ""}`;
-    const boxes = motions.map((motion) => {
-      const told = motion.arrays[name] || stage.stills[name];
-      if (!told) return h("figure", { class: "view" });
-      const times = Array.from(new Packed({ ...motion.times, shape: [1, motion.times.shape[0]] }).frame(0));
-      if (times.length > this.times.length) this.times = times;
-      const array = new Packed(told);
-      const curves = Array.from({ length: array.size }, (_, i) => ({
-        name: part.names[i] || part.label || "value", at: times, values: Array.from(array.over(i)), color: usual(i),
-      }));
-      const chart = new Chart({ curves, across: `t [${stage.time_unit}]`, upward, height: 170, label: `${motion.name}: ${upward}` });
-      this.charts.push(chart);
-      return h("figure", { class: "view" }, h("figcaption", {}, h("b", {}, motion.name)), chart.element);
-    });
-    const names = part.names.map((text, i) => h("li", {}, h("i", { style: `background:${usual(i)}` }), text));
-    this.element = h("div", {}, h("div", { class: "views" }, boxes), h("ul", { class: "legend" }, names));
-  }
-
-  close() {
-    for (const chart of this.charts) chart.close();
-  }
-
-  showTime(time) {
-    for (const chart of this.charts) chart.setCursor(time);
-  }
 }
