@@ -42,9 +42,7 @@ def report(folder: str, quiet: bool) -> int:
     from diffsim.tasks import runs
 
     path = Path(folder)
-    reason = why_not_writable(path.absolute()) if path.is_dir() else ""
-    if reason:
-        raise ConfigError(f"run folder must be writable, got {folder} ({reason}); correct the permissions")
+    _check_run_folder(path)
     progress = make_progress(quiet)
     progress.say(f"wrote {runs.report(path, progress)}")
     return 0
@@ -100,3 +98,14 @@ def _check_comparison(folders: tuple[str, ...], page: Path) -> None:
     if not page.name:
         raise ConfigError(f"--out must name a file, got {str(page)!r}; write for example --out compare.html")
     require_writable(page, "--out")
+
+
+def _check_run_folder(path: Path) -> None:
+    """Refuse a folder that is there and can't be written to, before any work is done.
+
+    Raises:
+        ConfigError: It can't.
+    """
+    reason = why_not_writable(path.absolute()) if path.is_dir() else ""
+    if reason:
+        raise ConfigError(f"run folder must be writable, got {path} ({reason}); correct the permissions")

@@ -70,7 +70,11 @@ class ProfilePainter(Painter):
         return None
 
     def range(self) -> Reach | None:
-        """Return from where to where the numbers reach in all frames."""
+        """Return from where to where the numbers reach in all frames.
+
+        Raises:
+            ConfigError: The limits of the part are not a low number and a higher one.
+        """
         if self.part.limits is not None:
             low, high = (float(v) for v in self.part.limits)
             if not high > low:
