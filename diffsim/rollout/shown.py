@@ -22,15 +22,19 @@ _FRAMES = 120  # of a film, about, unless told otherwise
 _SAMPLES = 2000  # of a curve
 
 
-def stride_of(steps: int) -> int:
-    """Return how many steps lie between the frames of a film of about 120, the last of which is the end.
+def stride_of(steps: int, frames: int = _FRAMES) -> int:
+    """Return how many steps lie between the frames of a film, the last of which is the end.
 
     Where no such number divides the steps, the film ends a little before.
+
+    Args:
+        steps: The horizon.
+        frames: How many there are to be, about.
     """
-    few, many = 0.7 * _FRAMES, 1.7 * _FRAMES
+    few, many = 0.7 * frames, 1.7 * frames
     strides = range(max(1, math.ceil(steps / many)), math.floor(steps / few) + 1)
     whole = [k for k in strides if steps % k == 0]
-    return min(whole, key=lambda k: abs(np.log(steps / k / _FRAMES)), default=max(1, steps // _FRAMES))
+    return min(whole, key=lambda k: abs(np.log(steps / k / frames)), default=max(1, steps // frames))
 
 
 class Shown(Recorded, Pictured):

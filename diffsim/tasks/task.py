@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Recording", "Task", "option"]
 
 
+_GRADIENT_FRAMES = 60  # of a film of adjoints, about
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """One motion to be drawn.
@@ -166,7 +169,7 @@ class Task(ABC):
         from diffsim.rollout.shown import stride_of
         from diffsim.view.adjoints import norms, with_adjoints
 
-        every = stride_of(2 * rollout.steps)
+        every = stride_of(rollout.steps, _GRADIENT_FRAMES)
         motion, adjoints = rollout.trajectory(None, every=every), rollout.adjoints(None, every)
         if rollout.worlds > 1:
             world = self.world(rollout)

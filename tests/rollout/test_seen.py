@@ -14,6 +14,7 @@ from diffsim.kernels.elastic import Elastic, block
 from diffsim.kernels.lattice_boltzmann import LatticeBoltzmann
 from diffsim.language.trace import trace
 from diffsim.rollout.seen import scene_of
+from diffsim.rollout.shown import stride_of
 from diffsim.view.named import names_in
 
 
@@ -147,6 +148,13 @@ def test_what_cannot_be_drawn_is_refused_before_anything_runs(
         with pytest.raises((ConfigError, StateError), match=r"must (end in|be a (file|positive)|run in)"):
             draw()
     assert runs == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "about", "stride"), [(250, 60, 5), (250, 120, 2), (7, 60, 1), (1009, 120, 8)]
+)
+def test_films_end_with_the_rollout_where_they_can(steps: int, about: int, stride: int) -> None:
+    assert stride_of(steps, about) == stride
 
 
 def test_scenes_that_no_task_draws_fit_their_simulators(runtime: Any) -> None:
