@@ -42,12 +42,16 @@ def report(folder: str, quiet: bool) -> int:
     from diffsim.tasks import runs
 
     path = Path(folder)
-    reason = why_not_writable(path.absolute()) if path.is_dir() else ""
-    if reason:
-        raise ConfigError(f"run folder must be writable, got {folder} ({reason}); correct the permissions")
+    _check_writable(path)
     progress = make_progress(quiet)
     progress.say(f"wrote {runs.report(path, progress)}")
     return 0
+
+
+def _check_writable(path: Path) -> None:
+    reason = why_not_writable(path.absolute()) if path.is_dir() else ""
+    if reason:
+        raise ConfigError(f"run folder must be writable, got {path} ({reason}); correct the permissions")
 
 
 def compare(folders: tuple[str, ...], out: str | None, quiet: bool) -> int:

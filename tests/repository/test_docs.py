@@ -169,14 +169,14 @@ def test_every_picture_is_made_by_a_command() -> None:
     makers = "".join((DOCS / name).read_text() for name in ("make_pictures.py", "make_gallery.py"))
     from diffsim.tasks.registry import task_names
 
-    made = {f"gallery/{name}.png" for name in task_names()}
+    made = {f"gallery/{name}{kind}" for name in task_names() for kind in (".png", ".webp")}
     shown = {
         str((page.parent / picture).resolve().relative_to(DOCS))
         for page in pages()
         for picture in PICTURES.findall(page.read_text())
     }
     assert {name for name in shown - made if f'"{name}"' not in makers} == set()
-    kinds = (".png", ".gif", ".mp4", ".webm", ".svg")
+    kinds = (".png", ".gif", ".mp4", ".webm", ".webp", ".svg")
     there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*") if path.suffix in kinds}
     assert there == shown
 
