@@ -65,7 +65,8 @@ help:
 demo: .venv/.installed
 	@if [ -f runs/robot1/config.toml ]; then $(BIN)/diffsim resume runs/robot1; \
 	else $(BIN)/diffsim train mass_spring --robot 1 --out runs/robot1; fi
-	@echo 'look at compare.png, before.gif, after.gif and cost.png in runs/robot1'
+	@echo 'open runs/robot1/report.html in a browser; compare.png, before.gif and after.gif are beside it'
+	@echo '(. .venv/bin/activate makes the command diffsim known: diffsim --help)'
 	@echo '(to train from the start again: rm -r runs/robot1 && make demo)'
 
 lint: .venv/.installed-test

@@ -41,7 +41,7 @@ class Diagnostic:
     @property
     def alone(self) -> str:
         """Return it as text that ends with where to read more: what a finding reads by itself."""
-        return f"{self.where}: {self.message} [diffsim explain {self.rule}]"
+        return f"{self} (diffsim explain {self.rule})"
 
 
 class DiffsimError(Exception):

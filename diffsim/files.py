@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -134,6 +135,22 @@ def why_not_writable(folder: str | os.PathLike[str]) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def in_shell(path: str | os.PathLike[str]) -> str:
+    """Return a path as it is typed after a command, in quotes where it has blanks and the like."""
+    return shlex.quote(os.fspath(path))
+
+
+def checked_path(path: object) -> Path:
+    """Return the path that somebody gave.
+
+    Raises:
+        ConfigError: It is neither text nor a path.
+    """
+    if isinstance(path, str | os.PathLike) and not isinstance(os.fspath(path), bytes):
+        return Path(path)
+    raise ConfigError(f"path must be text or a Path, got {path!r}; write the name of a file in quotes")
 
 
 def require_writable(path: str | os.PathLike[str], name: str = "") -> None:

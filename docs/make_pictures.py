@@ -16,6 +16,7 @@ import numpy as np
 from blocks import run
 
 import diffsim as ds
+from diffsim.cli import main as main_of_diffsim
 from diffsim.demos.mass_spring import MassSpringTask
 from diffsim.kernels.mass_spring import MassSpring, load_robot
 from diffsim.view import robot_png
@@ -32,20 +33,20 @@ DRAWN = {
     "pictures/time.svg": "learn/seeing-programs.md",
     "pictures/rope.gif": "learn/seeing.md",
     "pictures/drawn.gif": "learn/seeing.md",
+    "pictures/rod.gif": "learn/seeing.md",
+    "pictures/rod.png": "learn/seeing.md",
 }
 
 
 def main() -> None:
     """Draw what was named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(['robot.png', *DRAWN])} (all)"
-    )
-    names = parser.parse_args().names or ["robot.png", *DRAWN]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*OTHERS, *DRAWN])} (all)")
+    names = parser.parse_args().names or [*OTHERS, *DRAWN]
     for name in names:
-        if name == "robot.png":
-            draw_robot()
-    for page in dict.fromkeys(DRAWN[name] for name in names if name != "robot.png"):
+        if name in OTHERS:
+            OTHERS[name]()
+    for page in dict.fromkeys(DRAWN[name] for name in names if name in DRAWN):
         draw_page(HERE / page, [name for name in names if DRAWN.get(name) == page])
 
 
@@ -92,6 +93,32 @@ def draw_robot() -> None:
     )
     rollout.close()
     print("wrote docs/robot.png")
+
+
+def draw_report() -> None:
+    """Train robot 1, and photograph its report; needs the extra `test`, chromium and chromedriver."""
+    from selenium import webdriver
+    from selenium.webdriver.common.keys import Keys
+
+    options = webdriver.ChromeOptions()
+    for flag in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=1.5"):
+        options.add_argument(flag)
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "robot1"
+        main_of_diffsim(["train", "mass_spring", "--robot", "1", "--out", str(run), "--quiet"])
+        with webdriver.Chrome(options=options, service=service) as window:
+            window.set_window_size(1000, 900)
+            window.get((run / "report.html").as_uri())
+            body = window.find_element("tag name", "body")
+            for _ in range(4):
+                body.send_keys(Keys.SHIFT, Keys.ARROW_RIGHT)  # ten frames
+            window.save_screenshot(str(HERE / "pictures/report.png"))
+    print("wrote docs/pictures/report.png")
+
+
+# Pictures that no page's code draws.
+OTHERS = {"robot.png": draw_robot, "pictures/report.png": draw_report}
 
 
 if __name__ == "__main__":

@@ -252,11 +252,12 @@ def _render(folder: str, quiet: bool, adjoints: bool) -> int:
 def _report(outcome: Outcome, progress: Any) -> int:
     """Say how a run ended; return the exit status."""
     from diffsim.cli.survey import metric_lines
+    from diffsim.files import in_shell
     from diffsim.progress import format_rate
 
     if outcome.status == "stopped":
         progress.say(f"stopped after {outcome.iterations} of {outcome.total} iterations")
-        progress.say(f"go on with: diffsim resume {outcome.path}")
+        progress.say(f"go on with: diffsim resume {in_shell(outcome.path)}")
         return 130
     if outcome.status == "complete":
         progress.say(f"nothing to do: all {outcome.total} iterations were done before")
@@ -307,9 +308,10 @@ def _measure_modes(simulator: Any, settings: Settings, task: Task) -> int:
 
 
 def _explain(name: str, **given: Any) -> int:
-    """Say what was made of each kernel of NAME: rewrites, tapes, guards, and why; nothing is compiled.
+    """Explain a rule, as RACE, or what was made of each kernel of NAME: rewrites, tapes, guards, and why.
 
-    With the code of a rule, as `diffsim explain RACE`, it says what that asks for, and shows an example.
+    With the code of a rule, as `diffsim explain RACE`, it says what that asks for, and shows an example. Of
+    NAME nothing is compiled.
     """
     from diffsim.plan.planning import explanation
 

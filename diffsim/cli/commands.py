@@ -193,5 +193,8 @@ def _no_task(args: list[str]) -> str:
     }
     given = next((word for word in words if word not in after_option), words[0] if words else None)
     if given is None:
-        return f"NAME must be one of {', '.join(task_names())}, got nothing; diffsim list shows the tasks"
+        return (
+            f"NAME must be one of {', '.join(task_names())}, or a class of yours as file.py:Sim, "
+            "got nothing; diffsim list shows the tasks"
+        )
     return unknown_name("NAME", given, task_names(), "an installed task", "diffsim list shows the tasks")

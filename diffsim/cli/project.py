@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from diffsim.errors import ConfigError
+from diffsim.files import in_shell
 from diffsim.tasks.registry import task_names
 
 __all__ = ["NEW", "new", "written"]
@@ -34,7 +35,10 @@ def new(folder: str) -> int:
     made, name = written(folder)
     target = f"{name}_task.py:{_class_of(name)}Task"
     click.echo(f"{made} has a simulator, its test, a task and a script for pictures; go on with")
-    for words in (f"cd {made}", "python -m pytest", "python pictures.py", f"diffsim train {target}"):
+    tests = "python -m pytest"
+    if importlib.util.find_spec("pytest") is None:
+        tests = f"{tests}      (needs pytest: pip install pytest)"
+    for words in (f"cd {in_shell(made)}", tests, "python pictures.py", f"diffsim train {target}"):
         click.echo(f"  {words}")
     return 0
 

@@ -77,7 +77,7 @@ def minimize(
     count = _iterations(iterations)
     chosen = Adam(lr=1e-2) if optimizer is None else optimizer
     if not isinstance(chosen, Optimizer):
-        raise ConfigError(f"optimizer must be an Optimizer, got {chosen!r}; use optim.Adam(lr=1e-2)")
+        raise ConfigError(f"optimizer must be an Optimizer, got {chosen!r}; use ds.optim.Adam(lr=1e-2)")
     if on_nonfinite not in _ANSWERS:
         raise ConfigError(
             f"on_nonfinite must be one of {', '.join(_ANSWERS)}, got {on_nonfinite!r}; use 'halve' to go on "

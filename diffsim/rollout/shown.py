@@ -70,16 +70,19 @@ class Shown(Recorded, Pictured):
         """Plot fields over time.
 
         Args:
-            fields: States, Scratches and Controls; None for the States.
-            path: The picture to write; None to return the figure alone.
+            fields: States, Scratches and Controls; None for the States. The name of a picture alone, as
+                `rollout.plot("x.png")`, plots the States there.
+            path: The picture to write: `x.png`, `x.svg` or `x.pdf`; None to return the figure alone.
             every: Steps between samples; None for about 2000 samples.
             options: As for `Trajectory.plot`.
 
         Raises:
             ConfigError: The picture can't be written, in which case nothing ran, or `every` is not positive.
         """
-        from diffsim.view.look import check_plot_path
+        from diffsim.view.look import check_plot_path, is_plot_path
 
+        if path is None and is_plot_path(fields):  # as for `animate`, whose first argument is the file
+            fields, path = None, fields
         if path is not None:
             check_plot_path(path)
         chosen: Any = [fields] if isinstance(fields, str | Field) else fields

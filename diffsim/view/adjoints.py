@@ -60,7 +60,8 @@ def with_adjoints(motion: Trajectory, adjoints: Mapping[str, Signal]) -> Traject
 
     Points get arrows that show the way in which pushing them lowers the cost: against the adjoint. A few are
     much longer than most, and are drawn at twice the usual length at most. A grid gets one beside it,
-    coloured by the adjoint, white where that is zero. What is neither is drawn as curves. The length of the
+    coloured by the adjoint, white where that is zero; numbers along one axis get it as a curve below. What is
+    none of these is drawn over time. The length of the
     adjoint over time is below. Where that spans more than a decade it is drawn as a logarithm, and arrows and
     colours are those of each frame by itself: they would hardly be seen in most.
 
@@ -124,6 +125,11 @@ def _parts(
         origin, spacing = (None, 1.0) if own is None else (own.origin, own.spacing)
         free = dataclasses.replace(vectors, positions=None, scale=None, origin=origin, spacing=spacing)
         return [*parts, free], drawn
+    if kind == "profile":
+        at = next((p for p in parts if isinstance(p, Grid) and p.values == name), Grid(name))
+        curve, drawn = _colored(adjoint, wide)
+        curve = dataclasses.replace(curve, center=None, limits=None, origin=at.origin, spacing=at.spacing)
+        return [*parts, curve], drawn
     return [*parts, Curves(called)], {}
 
 

@@ -41,6 +41,7 @@ _WIDE = 5.2  # [inch] an animation's axes
 _STILL = 2.35  # [inch] a still's axes
 _STILLS = 4
 _DPI, _VIDEO_DPI = 84, 126  # of a GIF, and of a video, which stays small with more
+_MOST_FRAMES = 20_000  # of a film: eleven minutes at 30 a second; more was not meant
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +135,11 @@ def film_file(
         OSError: The file can't be written.
     """
     check_film_path(path)
+    if len(film.labels) > _MOST_FRAMES:
+        raise ConfigError(
+            f"a film must have at most {_MOST_FRAMES} frames, got {len(film.labels)}; draw fewer of them, as "
+            f"every={-(-len(film.labels) // _MOST_FRAMES)} does"
+        )
     dpi = _DPI if is_gif(path) else _VIDEO_DPI
     write_film(path, film_frames(film, title, dpi=dpi, progress=progress), film.fps)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
 from diffsim.errors import ConfigError, StateError
 from diffsim.extras import in_notebook
-from diffsim.files import replacing, require_writable
+from diffsim.files import checked_path, replacing, require_writable
 from diffsim.options import plain_number
 from diffsim.view.clip import Clip, clip_of
 from diffsim.view.film import Film, compare_png, film_file, frame_drawer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from diffsim.view.scene import Scene
     from diffsim.view.trajectory import Trajectory
 
-__all__ = ["animate", "check_plot_path", "plot", "require_screen", "show", "still"]
+__all__ = ["animate", "check_plot_path", "is_plot_path", "plot", "require_screen", "show", "still"]
 
 _PLOTS = (".png", ".svg", ".pdf")
 
@@ -202,6 +202,11 @@ def check_plot_path(path: str | os.PathLike[str]) -> None:
     _check_picture(path, _PLOTS)
 
 
+def is_plot_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Tell whether something names a picture that `plot` writes."""
+    return isinstance(value, str | os.PathLike) and str(value).lower().endswith(_PLOTS)
+
+
 def _film(
     trajectory: Trajectory, scene: Scene | None, fps: float | None, title: str | None, caption: str
 ) -> tuple[Film, str]:
@@ -211,7 +216,7 @@ def _film(
 
 
 def _check_picture(path: str | os.PathLike[str], endings: Sequence[str]) -> None:
-    if Path(path).suffix.lower() not in endings:
+    if checked_path(path).suffix.lower() not in endings:
         raise ConfigError(
             f"path must end in {' or '.join(endings)}, got {os.fspath(path)!r}; the ending tells what to "
             "write"

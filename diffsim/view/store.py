@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
-from diffsim.files import replacing, why_not_writable
+from diffsim.files import checked_path, replacing, why_not_writable
 from diffsim.view import chunked
 from diffsim.view.chunked import Contents, Writer
 from diffsim.view.stored import Outline, Stored, blocks_of
@@ -35,7 +35,7 @@ def save(path: str | os.PathLike[str], outline: Outline, arrays: Mapping[str, ND
         MissingExtraError: What writes such files is not installed.
         OSError: The file can't be written.
     """
-    target = Path(path)
+    target = checked_path(path)
     if target.suffix.lower() not in _ENDINGS:
         raise ConfigError(
             f"path must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, got {target.name!r}; "
@@ -62,7 +62,7 @@ def check_growing(path: str | os.PathLike[str]) -> None:
         ConfigError: Its ending is not one of files that can, or its folder can't be written to.
         MissingExtraError: What writes such files is not installed.
     """
-    target = Path(path)
+    target = checked_path(path)
     if target.suffix.lower() not in chunked.ENDINGS:
         why = ", which is written whole; save the trajectory" if target.suffix.lower() == _WHOLE else ""
         raise ConfigError(
@@ -91,7 +91,7 @@ def growing(path: str | os.PathLike[str], title: str) -> AbstractContextManager[
         path: One that `check_growing` lets pass.
         title: What it is of.
     """
-    return chunked.writing(Path(path), title)
+    return chunked.writing(checked_path(path), title)
 
 
 def load(path: str | os.PathLike[str]) -> Contents:
@@ -103,7 +103,7 @@ def load(path: str | os.PathLike[str]) -> Contents:
         ConfigError: There is no such file, or it holds something else.
         MissingExtraError: What reads such files is not installed.
     """
-    source = Path(path)
+    source = checked_path(path)
     if source.suffix.lower() != ".zarr" and source.is_dir():
         source = source / "best.npz"  # of a run
     if not source.exists():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from diffsim.errors import ConfigError
-from diffsim.files import require_writable
+from diffsim.files import checked_path, require_writable
 from diffsim.view.gif import write_gif
 from diffsim.view.spool import Bytes
 from diffsim.view.video import CODECS, encoder, write_video
@@ -34,7 +34,7 @@ def check_film_path(path: str | os.PathLike[str], endings: Sequence[str] = FILMS
         ConfigError: Its name ends in something else, or its folder can't be written to.
         MissingExtraError: A video is asked for, and what encodes it is not installed.
     """
-    ending = Path(path).suffix.lower()
+    ending = checked_path(path).suffix.lower()
     if ending not in endings:
         raise ConfigError(
             f"path must end in {', '.join(endings[:-1])} or {endings[-1]}, got {os.fspath(path)!r}; "

@@ -139,13 +139,18 @@ def test_what_cannot_be_drawn_is_refused_before_anything_runs(
     for draw in (
         lambda: rollout.animate(tmp_path / "a.txt"),
         lambda: rollout.animate(tmp_path / "none" / "a.gif"),
+        lambda: rollout.animate(rollout.sim),
         lambda: rollout.plot("angle", tmp_path / "a.gif"),
+        lambda: rollout.plot(tmp_path / "none" / "a.png"),
+        lambda: rollout.plot("angle", 3),
         lambda: rollout.show(),
         lambda: rollout.animate(every=0),
         lambda: rollout.plot(every=0),
         lambda: rollout.show(every=0),
     ):
-        with pytest.raises((ConfigError, StateError), match=r"must (end in|be a (file|positive)|run in)"):
+        with pytest.raises(
+            (ConfigError, StateError), match=r"must (end in|be (a file|a positive|text or)|run in)"
+        ):
             draw()
     assert runs == []
 
@@ -155,6 +160,12 @@ def test_what_cannot_be_drawn_is_refused_before_anything_runs(
 )
 def test_films_end_with_the_rollout_where_they_can(steps: int, about: int, stride: int) -> None:
     assert stride_of(steps, about) == stride
+
+
+def test_a_plot_may_be_named_by_its_file_alone(rollout: Any, tmp_path: Path) -> None:
+    rollout.sim.described = list
+    rollout.plot(str(tmp_path / "ä b.SVG"))
+    assert "angle" in (tmp_path / "ä b.SVG").read_text(encoding="utf-8")
 
 
 def test_scenes_that_no_task_draws_fit_their_simulators(runtime: Any) -> None:

@@ -98,6 +98,17 @@ def test_grids_get_their_adjoint_beside_them():
     assert both.scene.parts[1].origin == (9.0, 0.0)
 
 
+def test_numbers_along_an_axis_get_a_curve_over_the_same_places():
+    a = np.linspace(-1.0, 1.0, FRAMES * 30).reshape(FRAMES, 30)
+    own = Grid("x", origin=(2.0,), spacing=0.1)
+    both = with_adjoints(moved(np.ones_like(a), scene=Scene((own,))), {"x": adjoint(a)})
+    first, below, curve = both.scene.parts
+    assert (first, below.values, below.origin, below.spacing) == (own, "d cost / d x", (2.0,), 0.1)
+    assert curve.values == "|d cost / d x|"
+    free = with_adjoints(moved(np.ones_like(a)), {"x": adjoint(a)})
+    assert [type(part) for part in free.scene.parts] == [Grid, Grid, Curves]
+
+
 def test_what_is_neither_is_drawn_as_curves():
     both = with_adjoints(moved(np.ones((FRAMES, 2))), {"x": adjoint(np.zeros((FRAMES, 2)))})
     assert [part.values for part in both.scene.parts] == ["x", "d cost / d x", "|d cost / d x|"]

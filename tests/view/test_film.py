@@ -16,6 +16,7 @@ from PIL import Image
 
 from diffsim.errors import ConfigError
 from diffsim.view import KEY, Film, add_key, color_bar, compare_png, cost_png, film_gif, time_labels
+from diffsim.view.film import film_file
 from diffsim.view.reel import Reel, dress
 from diffsim.view.style import new_figure
 
@@ -154,6 +155,13 @@ def test_times_have_the_decimals_that_tell_them_apart() -> None:
 def test_a_film_refuses(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(FILM, **changes)
+
+
+def test_nobody_waits_for_hours_of_film(tmp_path: Path) -> None:
+    long = dataclasses.replace(FILM, labels=["t"] * 20_001, stills=None)
+    with pytest.raises(ConfigError, match=r"at most 20000 frames, got 20001; .*every=2"):
+        film_file(tmp_path / "a.gif", long)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from diffsim.errors import ConfigError, StateError
-from diffsim.files import LockFile
+from diffsim.files import LockFile, in_shell
 from diffsim.tasks.runs.files import LOCK, is_leftover, sweep, write
 from diffsim.tasks.runs.settings import Settings
 from diffsim.tasks.runs.state import Snapshot
@@ -198,7 +198,7 @@ def check_new(path: Path) -> None:
                 is_run = (path / "config.toml").exists()
                 raise ConfigError(
                     f"--out must be a new or empty folder, got {path}, which holds "
-                    + (f"a run; go on with it (diffsim resume {path}) or " if is_run else "files; ")
+                    + (f"a run; go on with it (diffsim resume {in_shell(path)}) or " if is_run else "files; ")
                     + "choose another"
                 )
         elif path.exists() or path.is_symlink():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -58,7 +59,7 @@ def missing_motions(path: Path, snapshot: Snapshot) -> list[str]:
         for name in MOTIONS
         if not isinstance(there, Mapping)
         or there.get(name) != fingerprint(wanted[name])
-        or not (path / f"{name}.npz").exists()
+        or not zipfile.is_zipfile(path / f"{name}.npz")  # missing, or cut off
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from diffsim.errors import ConfigError
+from diffsim.files import in_shell
 from diffsim.tasks.runs.files import write
 from diffsim.tasks.runs.motions import ADJOINTS, MOTIONS, read_told
 from diffsim.tasks.runs.state import Snapshot
@@ -171,6 +173,12 @@ def _motion(path: Path, name: str, snapshot: Snapshot | None) -> Motion | None:
     file = path / f"{name}.npz"
     if not file.exists():
         return None
+    if not zipfile.is_zipfile(file):
+        if name == ADJOINTS:
+            return None
+        raise ConfigError(
+            f"{file} must hold a motion, got a damaged file; diffsim report {in_shell(path)} records it anew"
+        )
     lowest = snapshot.lowest() if snapshot else None
     captions = {
         "before": "training",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diffsim.errors import ConfigError, DiffsimError
+from diffsim.files import in_shell
 from diffsim.progress import Progress
 from diffsim.tasks.runs import motions, pictures, reports
 from diffsim.tasks.runs import problem as problems
@@ -126,7 +127,8 @@ def render(path: Path, progress: Progress, adjoints: bool = False) -> Outcome:
         snapshot = folder.load()
         if snapshot is None:
             raise ConfigError(
-                f"run must have begun before it is drawn, got {path} at its start; diffsim resume {path}"
+                f"run must have begun before it is drawn, got {path} at its start; "
+                f"diffsim resume {in_shell(path)}"
             )
         with problems.Problem(folder.settings, snapshot) as problem:
             metrics = {}
@@ -158,7 +160,8 @@ def report(path: Path, progress: Progress) -> Path:
     snapshot = reports.read_snapshot(path)
     if snapshot is None:
         raise ConfigError(
-            f"run must have begun before it is reported, got {path} at its start; diffsim resume {path}"
+            f"run must have begun before it is reported, got {path} at its start; "
+            f"diffsim resume {in_shell(path)}"
         )
     if motions.missing_motions(path, snapshot):
         with RunFolder(path) as folder:
@@ -184,7 +187,7 @@ def _carry_on(
             watcher.end(outcome.status, folder.path / reports.PAGE if draw else None)
             return outcome
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"go on with: diffsim resume {folder.path}") from None
+        raise KeyboardInterrupt(f"go on with: diffsim resume {in_shell(folder.path)}") from None
 
 
 def _work(

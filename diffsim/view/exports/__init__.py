@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffsim.errors import ConfigError
-from diffsim.files import require_writable
+from diffsim.files import checked_path, require_writable
 from diffsim.view.exports import meshes, rerun, tables, usd, vtk
 from diffsim.view.exports.frames import Frames
 
@@ -56,7 +56,7 @@ def export(trajectory: Trajectory, path: str | os.PathLike[str]) -> Path:
         MissingExtraError: What writes such files is not installed.
         OSError: It can't be written.
     """
-    target = Path(path)
+    target = checked_path(path)
     kind = target.suffix.lower()
     if kind not in _PROGRAMS:
         known = ", ".join(f"{ending} ({program})" for ending, program in _PROGRAMS.items())

@@ -139,13 +139,14 @@ def _dot_label(graph: Content) -> str:
         "   ".join(f'<FONT COLOR="{color}">{mark}</FONT> {_html(text)}' for mark, color, text in row if text)
         for row in rows
     ]
+    tall = '<FONT POINT-SIZE="15"> </FONT>'  # or Graphviz sets rows closer than browsers' fonts are high
     if graph.scale:
         small.append(
             _html(
                 f"colours: {graph.scale.label}, from {graph.scale.low} (light) to {graph.scale.high} (dark)"
             )
         )
-    text = "".join(f'{row}<BR ALIGN="LEFT"/>' for row in small if row)
+    text = "".join(f'{tall}{row}<BR ALIGN="LEFT"/>' for row in small if row)
     title = f'{_html(graph.title) or " "}<BR ALIGN="LEFT"/>'
     return f'{title}<FONT POINT-SIZE="10" COLOR="#52606d">{text}</FONT>' if text else title
 
