@@ -30,7 +30,7 @@ def calm_frames(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[
     Returns:
         Shape (frames,); false also where nothing is finite.
     """
-    there = np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1)
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1))
     shown = np.flatnonzero(there)
     if len(shown) < 3:
         return there
