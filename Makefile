@@ -56,6 +56,11 @@ help:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch .venv/.installed $@
 
+# Hundreds of megabytes that two tests read exports again with.
+.venv/.installed-readers: .venv/.installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,readers]'
+	@touch $@
+
 # A second `make demo` goes on with the run where it stopped, or says that there is nothing left to do.
 demo: .venv/.installed
 	@if [ -f runs/robot1/config.toml ]; then $(BIN)/diffsim resume runs/robot1; \
@@ -79,7 +84,7 @@ test: lint
 	@DIFFSIM_TEST_ARCH=cpu $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
 
 test-full: export DIFFSIM_FULL = 1
-test-full: test
+test-full: .venv/.installed-readers test
 
 test-gpu: .venv/.installed-test
 	@DIFFSIM_TEST_ARCH=cuda $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
+from typing import Any
 
 from diffsim.errors import MissingExtraError
 
-__all__ = ["require"]
+__all__ = ["in_notebook", "require"]
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
@@ -32,3 +34,9 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         raise MissingExtraError(
             f"{module} must be installed for {purpose}, got no such module; pip install 'diffsim[{extra}]'"
         ) from None
+
+
+def in_notebook() -> bool:
+    """Tell whether this process is the kernel of a notebook: of Jupyter, or of a service that is like it."""
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")

@@ -136,11 +136,12 @@ def why_not_writable(folder: str | os.PathLike[str]) -> str:
     return ""
 
 
-def require_writable(path: str | os.PathLike[str]) -> None:
+def require_writable(path: str | os.PathLike[str], name: str = "") -> None:
     """Make sure that a file can be written, ahead of the work that it takes to know what to write.
 
     Args:
         path: The file; nothing is left of trying.
+        name: What messages call it; empty for its path.
 
     Raises:
         ConfigError: Its folder is missing or can't be written to, or there is a folder of that name.
@@ -153,8 +154,8 @@ def require_writable(path: str | os.PathLike[str]) -> None:
     reason = reason or why_not_writable(os.path.abspath(folder))
     if reason:
         raise ConfigError(
-            f"{target} must be a file in a folder that can be written to, got {str(folder)!r}: {reason}; "
-            "make the folder, or choose another"
+            f"{name or target} must be a file in a folder that can be written to, got {str(folder)!r}: "
+            f"{reason}; make the folder, or choose another"
         )
 
 

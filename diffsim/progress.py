@@ -9,6 +9,8 @@ from html import escape
 from types import TracebackType
 from typing import Any, TextIO
 
+from diffsim.extras import in_notebook
+
 __all__ = ["Bar", "Lines", "Notebook", "Progress", "format_rate", "format_seconds", "make_progress"]
 
 _LINE_SHARE = 0.1  # of the iterations between two plain lines ...
@@ -330,12 +332,6 @@ class Notebook(Progress):
             self._handle = self._display(data, raw=True, display_id=True)
         else:
             self._handle.update(data, raw=True)
-
-
-def in_notebook() -> bool:
-    """Tell whether this process is the kernel of a notebook."""
-    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel")
 
 
 def make_progress(quiet: bool, stream: TextIO | None = None) -> Progress:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import diffsim as ds
-from diffsim.view.scene import names_in, to_plain
+from diffsim.view.named import names_in, to_plain
 
 __all__ = ["assert_drawable"]
 

@@ -9,7 +9,7 @@ import click
 
 from diffsim.cli.words import FOLDER, QUIET
 from diffsim.errors import ConfigError
-from diffsim.files import why_not_writable
+from diffsim.files import require_writable, why_not_writable
 
 if TYPE_CHECKING:
     from diffsim.progress import Progress
@@ -42,7 +42,9 @@ def report(folder: str, quiet: bool) -> int:
     from diffsim.tasks import runs
 
     path = Path(folder)
-    _writable(path, "run folder")
+    reason = why_not_writable(path.absolute()) if path.is_dir() else ""
+    if reason:
+        raise ConfigError(f"run folder must be writable, got {folder} ({reason}); correct the permissions")
     progress = make_progress(quiet)
     progress.say(f"wrote {runs.report(path, progress)}")
     return 0
@@ -95,19 +97,6 @@ def _check_comparison(folders: tuple[str, ...], page: Path) -> None:
         raise ConfigError(
             f"compare must get 2 to {_MOST} run folders, got {len(folders)}; name them one after the other"
         )
-    if not page.name or page.is_dir():
+    if not page.name:
         raise ConfigError(f"--out must name a file, got {str(page)!r}; write for example --out compare.html")
-    _writable(page.parent, "--out")
-
-
-def _writable(folder: Path, what: str) -> None:
-    """Refuse a folder that can't be written to, before any work is done.
-
-    Raises:
-        ConfigError: It can't.
-    """
-    if not folder.is_dir():
-        raise ConfigError(f"{what} must be in a folder that exists, got {folder}; correct the path")
-    reason = why_not_writable(folder.resolve())
-    if reason:
-        raise ConfigError(f"{what} must be writable, got {folder} ({reason}); correct the permissions")
+    require_writable(page, "--out")

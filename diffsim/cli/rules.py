@@ -41,18 +41,16 @@ class ExplainCommand(TaskCommand):
 
 
 def _rule(args: list[str]) -> str | None:
-    """Return the rule that is named, in whatever case; tasks go first."""
-    known = task_names()
-    for word in args:
-        if word in known:
-            return None
-        if word.upper() in RULES:
-            return word.upper()
-    shouted = next((word for word in args if word.isupper() and not word.startswith("-")), None)
-    if shouted is None or len(args) > 1:
+    """Return the rule that the first word names, in whatever case; tasks go first."""
+    first = args[0] if args else ""
+    if first in task_names():
         return None
-    close = difflib.get_close_matches(shouted, RULES, 1)
+    if first.upper() in RULES:
+        return first.upper()
+    if len(args) != 1 or not first.isupper() or first.startswith("-"):
+        return None
+    close = difflib.get_close_matches(first, RULES, 1)
     raise ConfigError(
-        f"NAME must be a task or a rule, got {shouted!r}; "
+        f"NAME must be a task or a rule, got {first!r}; "
         + (f"did you mean {close[0]}?" if close else "diffsim explain --help lists the rules")
     )

@@ -10,7 +10,7 @@ from typing import Any
 from diffsim.rollout.collecting import Collecting
 from diffsim.rollout.seen import Seen
 from diffsim.view.chunked import Writer
-from diffsim.view.scene import to_plain
+from diffsim.view.named import to_plain
 from diffsim.view.timed import Label
 from diffsim.view.trajectory import labelled
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diffsim.compiler.picture import kernel_graph, step_graph
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError
 from diffsim.plan import Plan
-from diffsim.plan.timeline import time_graph
-from diffsim.rollout.grad.heat import AdjointWatch
 from diffsim.rollout.leaves import Leaf, Wrt
-from diffsim.view.graph import Graph
+
+if TYPE_CHECKING:
+    from diffsim.view.graph import Graph
 
 __all__ = ["Pictured"]
 
@@ -70,7 +69,11 @@ class Pictured(ABC):
         if health and (kernel is not None or what != "step"):
             raise ConfigError("health must go with the picture of a step, got another one; leave it out")
         if what == "time":
+            from diffsim.plan.timeline import time_graph
+
             return time_graph(self.plan)
+        from diffsim.compiler.picture import kernel_graph, step_graph
+
         lowered = self._engine.lowered
         if kernel is not None:
             return kernel_graph(lowered, kernel)
@@ -78,6 +81,8 @@ class Pictured(ABC):
 
     def _heat(self) -> Any:
         """Run one gradient and look at all adjoints."""
+        from diffsim.rollout.grad.heat import AdjointWatch
+
         leaves = self.leaves()
         self._require_cost()
         watch = AdjointWatch(self._engine)

@@ -13,7 +13,8 @@ from diffsim.errors import ConfigError
 from diffsim.language.controls import Control
 from diffsim.language.fields import Constant, Field, Param, Scratch, State, Valued
 from diffsim.language.trace import Program
-from diffsim.view.scene import Derived, Scene, bound, vectors_in
+from diffsim.view.named import bound, vectors_in
+from diffsim.view.scene import Derived, Scene
 from diffsim.view.trajectory import Label, Signal, labelled
 
 __all__ = ["Seen", "labels_of", "scene_of", "time_step"]
@@ -160,12 +161,16 @@ def scene_of(program: Program) -> Seen:
     """Ask a simulator for its scene.
 
     Raises:
-        ConfigError: A part refers to something that is neither a field nor an array.
+        ConfigError: It returns nothing, or a part refers to something that is neither a field nor an array.
     """
     described = getattr(program.simulator, "scene", None)
     seen = Seen(None, program)
     if callable(described):
-        seen.scene, stills = bound(described(), seen.name)
+        told = described()
+        if told is None:
+            owner = type(program.simulator).__name__
+            raise ConfigError(f"{owner}.scene must return parts, got None; end it with return")
+        seen.scene, stills = bound(told, seen.name)
         seen.stills |= stills
     return seen
 

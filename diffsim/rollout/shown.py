@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffsim.language.fields import Field
-from diffsim.rollout.frames import Names
+from diffsim.rollout.frames import Names, checked_every
 from diffsim.rollout.pictured import Pictured
 from diffsim.rollout.recorded import Recorded
 
@@ -47,10 +47,13 @@ class Shown(Recorded, Pictured):
             options: As for `Trajectory.show`.
 
         Raises:
-            StateError: There is no display, and no notebook.
+            ConfigError: `every` is not positive, or as for `Trajectory.show`.
+            StateError: There is no display, and no notebook; nothing ran then.
         """
         from diffsim.rollout.window import taichi_window
+        from diffsim.view.look import require_screen
 
+        require_screen()
         return self._filmed(every, adjoints).show(**{"window": taichi_window, **options})
 
     def plot(
@@ -67,9 +70,17 @@ class Shown(Recorded, Pictured):
             path: The picture to write; None to return the figure alone.
             every: Steps between samples; None for about 2000 samples.
             options: As for `Trajectory.plot`.
+
+        Raises:
+            ConfigError: The picture can't be written, in which case nothing ran, or `every` is not positive.
         """
+        from diffsim.view.look import check_plot_path
+
+        if path is not None:
+            check_plot_path(path)
         chosen: Any = [fields] if isinstance(fields, str | Field) else fields
-        return self.trajectory(chosen, every or max(1, self.steps // _SAMPLES)).plot(path, **options)
+        stride = max(1, self.steps // _SAMPLES) if every is None else checked_every(every)
+        return self.trajectory(chosen, stride).plot(path, **options)
 
     def animate(
         self,
@@ -87,8 +98,16 @@ class Shown(Recorded, Pictured):
             adjoints: Show its gradient too: arrows on points the way in which pushing them lowers the cost, a
                 grid coloured by its adjoint, and the adjoint's length over time.
             options: As for `Trajectory.animate`.
+
+        Raises:
+            ConfigError: The film can't be written, in which case nothing ran, or `every` is not positive.
         """
+        from diffsim.view.writer import check_film_path
+
+        if path is not None:
+            check_film_path(path)
         return self._filmed(every, adjoints).animate(path, **options)
 
     def _filmed(self, every: int | None, adjoints: bool) -> Any:
-        return self.trajectory(None, every or stride_of(self.steps), adjoints=adjoints)
+        stride = stride_of(self.steps) if every is None else checked_every(every)
+        return self.trajectory(None, stride, adjoints=adjoints)

@@ -62,7 +62,7 @@ class Arrays(ABC):
     @property
     def worlds(self) -> int:
         """Return how many worlds the arrays have behind the axis of time; 0 where they have no such axis."""
-        return next((part.label.worlds for part in self._parts().values()), 0)
+        return max((part.label.worlds for part in self._parts().values()), default=0)
 
     # ---- as a dict ----
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
 from diffsim.files import replacing, require_writable
+from diffsim.options import plain_number
 from diffsim.view.gif import write_gif
 from diffsim.view.reel import BAR_NAME, ONCE, Reel, color_bar, dress
 from diffsim.view.style import INK, heading, new_figure
@@ -74,12 +75,13 @@ class Film:
         if count == 0:
             raise ConfigError("labels must name one frame or more, got none; pass one text per frame")
         for name in ("fps", "aspect"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
+            given = plain_number(getattr(self, name))
+            if not isinstance(given, int | float) or not (np.isfinite(given) and given > 0.0):
                 raise ConfigError(
-                    f"{name} must be a positive number, got {getattr(self, name)}; leave it out where unsure"
+                    f"{name} must be a positive number, got {given!r}; leave it out where unsure"
                 )
         for frame in self.stills or ():
-            if not 0 <= frame < count:
+            if not isinstance(frame, int | np.integer) or not 0 <= frame < count:
                 raise ConfigError(
                     f"stills must be frames from 0 to {count - 1}, got {frame}; leave them out where unsure"
                 )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffsim.errors import ConfigError, StateError
+from diffsim.extras import in_notebook
 from diffsim.files import replacing, require_writable
+from diffsim.options import plain_number
 from diffsim.view.clip import Clip, clip_of
 from diffsim.view.film import Film, compare_png, film_file, frame_drawer
 from diffsim.view.paint.films import films_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from diffsim.view.scene import Scene
     from diffsim.view.trajectory import Trajectory
 
-__all__ = ["animate", "plot", "show", "still"]
+__all__ = ["animate", "check_plot_path", "plot", "require_screen", "show", "still"]
 
 _PLOTS = (".png", ".svg", ".pdf")
 
@@ -56,7 +57,7 @@ def plot(
         OSError: The file can't be written.
     """
     if path is not None:
-        _check_picture(path, _PLOTS)
+        check_plot_path(path)
     figure = plotted(trajectory, names, trajectory.title if title is None else title)
     if path is not None:
         with replacing(path) as temporary:
@@ -130,6 +131,9 @@ def still(
 
     _check_picture(path, (".png",))
     film, heading = _film(trajectory, scene, None, title, caption)
+    frames = plain_number(frames)
+    if isinstance(frames, float):
+        raise ConfigError(f"frames must be how many, or which, got {frames}; write a whole number")
     if isinstance(frames, int):
         last = len(film.labels) - 1
         frames = sorted({round(k) for k in np.linspace(0, last, max(1, frames))})
@@ -163,14 +167,9 @@ def show(
         StateError: There is no display, or nothing that opens windows.
         ConfigError: As for `animate`.
     """
-    notebook = _in_notebook()
-    if not notebook and not has_display():
-        raise StateError(
-            "show must run in a notebook or where there is a display, got neither; write a file with "
-            'animate("motion.gif")'
-        )
+    require_screen()
     film, heading = _film(trajectory, scene, fps, title, "")
-    if notebook:
+    if in_notebook():
         return clip_of(film, heading)
     player = Player(len(film.labels), frame_drawer(film, heading), film.fps)
     if not any(way(player, heading) for way in (window, play) if way is not None):
@@ -179,6 +178,28 @@ def show(
             'file with animate("motion.gif")'
         )
     return None
+
+
+def require_screen() -> None:
+    """Refuse to show anything where nobody can see it.
+
+    Raises:
+        StateError: There is neither a notebook nor a display.
+    """
+    if not in_notebook() and not has_display():
+        raise StateError(
+            "show must run in a notebook or where there is a display, got neither; write a file with "
+            'animate("motion.gif")'
+        )
+
+
+def check_plot_path(path: str | os.PathLike[str]) -> None:
+    """Make sure that a plot can be written, before what it shows is recorded.
+
+    Raises:
+        ConfigError: The path ends in none of .png, .svg and .pdf, or its folder can't be written to.
+    """
+    _check_picture(path, _PLOTS)
 
 
 def _film(
@@ -196,10 +217,3 @@ def _check_picture(path: str | os.PathLike[str], endings: Sequence[str]) -> None
             "write"
         )
     require_writable(path)
-
-
-def _in_notebook() -> bool:
-    """Tell whether a notebook's kernel runs this."""
-    known = sys.modules.get("IPython")
-    shell: Any = known.get_ipython() if known is not None else None
-    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"

@@ -31,7 +31,7 @@ def save(path: str | os.PathLike[str], outline: Outline, arrays: Mapping[str, ND
     """Write arrays over time; those that are still in a file pass through memory a little at a time.
 
     Raises:
-        ConfigError: The ending of the path is not known.
+        ConfigError: The ending of the path is not known, or its folder can't be written to.
         MissingExtraError: What writes such files is not installed.
         OSError: The file can't be written.
     """
@@ -41,6 +41,7 @@ def save(path: str | os.PathLike[str], outline: Outline, arrays: Mapping[str, ND
             f"path must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, got {target.name!r}; "
             "choose .npz for small ones, .h5 or .zarr for those that are read in parts"
         )
+    _require_folder(target, "path")
     if target.suffix.lower() == _WHOLE:
         _save_whole(target, outline, arrays)
         return
@@ -69,11 +70,18 @@ def check_growing(path: str | os.PathLike[str]) -> None:
             f"{why or '; choose .h5'}"
         )
     chunked.require_library(target)
+    _require_folder(target, "to")
+    chunked.check_target(target)
+
+
+def _require_folder(target: Path, name: str) -> None:
+    """Refuse a folder that is not there, or can't be written to; what is at the path may be a folder."""
     folder = target.absolute().parent
     reason = why_not_writable(folder) if folder.is_dir() else "there is no such folder"
     if reason:
-        raise ConfigError(f"to must be in a folder that can be written to, got {folder}: {reason}; make it")
-    chunked.check_target(target)
+        raise ConfigError(
+            f"{name} must be in a folder that can be written to, got {folder}: {reason}; make it"
+        )
 
 
 def growing(path: str | os.PathLike[str], title: str) -> AbstractContextManager[Writer]:

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
 
-__all__ = ["Label", "checked_times", "components_of", "frames_between", "picks_frames", "time_of"]
+__all__ = [
+    "Label",
+    "checked_times",
+    "components_of",
+    "frames_between",
+    "numbers_of",
+    "picks_frames",
+    "time_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +65,23 @@ def checked_times(times: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ConfigError: They do not.
     """
-    array = np.array(times, dtype=np.float64)
+    array = numbers_of(times)
+    array = array.astype(np.float64) if array.dtype.kind in "iuf" else np.array(np.nan)
     if array.ndim != 1 or not np.isfinite(array).all() or np.any(np.diff(array) <= 0.0):
+        got = f"shape {array.shape}" if array.ndim else repr(times)
         raise ConfigError(
-            f"times must be finite and rise, one for each frame, got shape {array.shape}; pass for example "
+            f"times must be finite numbers that rise, one for each frame, got {got}; pass for example "
             "dt * np.arange(frames)"
         )
     return array
+
+
+def numbers_of(values: Any) -> NDArray[Any]:
+    """Return what a user gave as an array, which has another type of numbers where it is none."""
+    try:
+        return np.asarray(values)
+    except ValueError:  # rows of different lengths
+        return np.array(None)
 
 
 def components_of(values: NDArray[Any]) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from diffsim.errors import ConfigError, StateError
 from diffsim.view import store
 from diffsim.view.arrays import Arrays
+from diffsim.view.named import bound_to, from_plain, to_plain
 from diffsim.view.plain import gives_plain, plain
-from diffsim.view.scene import Scene, from_plain, to_plain
+from diffsim.view.scene import Part, Scene
 from diffsim.view.stored import Outline, Stored
-from diffsim.view.timed import Label, checked_times, components_of, picks_frames
+from diffsim.view.timed import Label, checked_times, components_of, numbers_of, picks_frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,24 +42,30 @@ class Trajectory(Arrays):
         units: By name.
         time_unit: What times are in.
         stills: Arrays without time by name, which the scene refers to: edges, sizes, rest shapes.
-        scene: How it is drawn; None for what the arrays' shapes suggest.
+        scene: How it is drawn: parts that name arrays, or hold arrays that do not change with time; None for
+            what the arrays' shapes suggest.
         title: What it is of.
 
     Raises:
-        ConfigError: An array has no time axis or more frames than times, or times do not rise.
+        ConfigError: An array has no time axis or more frames than times, times do not rise, or a unit or the
+            scene is something else.
     """
 
     def __init__(
         self,
-        arrays: Mapping[str, Any],
+        arrays: Mapping[str, Any] | Trajectory,
         times: ArrayLike | None = None,
         *,
         units: Mapping[str, str] | None = None,
         time_unit: str = "s",
         stills: Mapping[str, Any] | None = None,
-        scene: Scene | None = None,
+        scene: Scene | Part | Sequence[Part] | None = None,
         title: str = "",
     ) -> None:
+        if not isinstance(arrays, Mapping | Arrays):
+            raise ConfigError(
+                f"arrays must be a dict of them by name, got {type(arrays).__name__}; name each array"
+            )
         known = None if times is None else checked_times(times)
         given = dict(units or {})
         self._signals: dict[str, Signal | Stored] = {
@@ -72,7 +79,10 @@ class Trajectory(Arrays):
                 f"units must be of the arrays {', '.join(arrays)}, got {', '.join(given)}; correct the names"
             )
         self.stills = {name: _still(name, array) for name, array in (stills or {}).items()}
-        self._scene, self.title = scene, title
+        self._scene, self.title = None, title
+        if scene is not None:
+            self._scene, given_as_they_are = bound_to(self._signals, scene)
+            self.stills |= given_as_they_are
 
     def _parts(self) -> dict[str, Signal | Stored]:
         return self._signals
@@ -101,7 +111,7 @@ class Trajectory(Arrays):
                 in parts. Replaced when the new file is complete.
 
         Raises:
-            ConfigError: The ending is another.
+            ConfigError: The ending is another, or the folder can't be written to.
             MissingExtraError: What writes such files is not installed.
             OSError: The file can't be written.
         """
@@ -299,7 +309,9 @@ def _signal(
     """Return an array as a signal under a name; what it knows stays where nothing else is told."""
     if not isinstance(name, str) or not name:
         raise ConfigError(f"names of arrays must be texts, got {name!r}; name each array")
-    values = np.asarray(array)
+    if unit is not None and not isinstance(unit, str):
+        raise ConfigError(f"units must be texts, got {unit!r} for {name}; write it as 'm/s'")
+    values = numbers_of(array)
     if values.ndim == 0 or values.dtype.kind not in "biuf":
         raise ConfigError(
             f"{name} must be an array of numbers with time as its first axis, got shape {values.shape} of "
@@ -325,7 +337,7 @@ def _named(array: Stored, name: str) -> Stored:
 
 
 def _still(name: str, array: Any) -> NDArray[Any]:
-    values = np.asarray(array)
+    values = numbers_of(array)
     if values.dtype.kind not in "biuf":
         raise ConfigError(f"stills must be arrays of numbers, got {name} of {values.dtype}; leave it out")
     return values

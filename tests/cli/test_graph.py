@@ -78,7 +78,7 @@ MISUSE = [
     ("fall", "NAME must be one of .*got 'fall'"),
     ("wave --kernel x --time", "--kernel, --time and --health must come one at a time, got several"),
     ("wave --out x.jpg", "--out must end in .svg, .png, .dot, .mmd, .html, got 'x.jpg'"),
-    ("wave --out none/x.svg", "--out must be where files can be written, got 'none/x.svg'"),
+    ("wave --out none/x.svg", "--out must be a file in a folder that can be written to, got 'none': there"),
     ("wave --steps 0", "--steps must be a whole number from 1"),
 ]
 

@@ -301,7 +301,7 @@ def test_a_script_that_runs_something_is_checked_in_another_precision(run) -> No
 
 def test_plan_explain_and_help(run) -> None:
     assert "steps            50" in run(f"plan --steps 50 {B}:Ball")[1]
-    for name in ("Ball --set n=1", "make", "ready", "Nested.Inner"):
+    for name in ("Ball --set n=1", "make", "ready", "Nested.Inner", "Ball --wrt cost"):  # COST is a rule
         assert "Ball.move (ball_of_mine.py:17), step" in run(f"explain {B}:{name}")[1]
     assert "--set TEXT" in run(f"train {B}:Ball --help")[1]
     assert run("list")[1].count("Ball") == 0

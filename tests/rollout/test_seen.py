@@ -9,12 +9,12 @@ import taichi as ti
 from scene_checks import assert_drawable
 
 import diffsim as ds
-from diffsim.errors import ConfigError
+from diffsim.errors import ConfigError, StateError
 from diffsim.kernels.elastic import Elastic, block
 from diffsim.kernels.lattice_boltzmann import LatticeBoltzmann
 from diffsim.language.trace import trace
 from diffsim.rollout.seen import scene_of
-from diffsim.view.scene import names_in
+from diffsim.view.named import names_in
 
 
 class Pendulums(ds.Simulator):
@@ -92,6 +92,21 @@ def test_what_is_derived_ends_with_the_first_of_its_fields(rollout: Any) -> None
     np.testing.assert_array_equal(seen["add"], seen["angle"][:6] + np.asarray(seen["pull"]))
 
 
+def test_a_scene_of_fields_names_what_was_recorded_of_them(rollout: Any) -> None:
+    sim, see = rollout.sim, ds.scene
+    parts = [
+        see.Lines("angle", [[0, 1]]),
+        see.Curves(sim.angle),
+        see.Curves(sim.length),
+        see.Curves(sim.pull),
+    ]
+    scene = ds.Trajectory(rollout.trajectory([sim.angle]), scene=parts).scene
+    assert scene is not None
+    assert names_in(scene) == ["angle", "scene.0.pairs", "scene.2.values", "pull"]
+    with pytest.raises(ConfigError, match="must name an array of the trajectory, got 'pull'"):
+        rollout.trajectory(sim.angle).animate(scene=see.Curves(sim.pull))
+
+
 @pytest.mark.parametrize(
     ("described", "message"),
     [
@@ -105,12 +120,33 @@ def test_what_is_derived_ends_with_the_first_of_its_fields(rollout: Any) -> None
         (lambda sim: ds.scene.Derived(None, sim.angle), "Derived must get a function"),
         (lambda sim: ds.scene.Derived(abs), "Derived must get a function, fields"),
         (lambda sim: 3, "a scene must consist of parts"),
+        (lambda sim: None, r"Pendulums\.scene must return parts, got None; end it with return"),
     ],
 )
 def test_a_scene_that_fits_nothing_is_refused(rollout: Any, described: Any, message: str) -> None:
     rollout.sim.described = lambda: described(rollout.sim)
     with pytest.raises(ConfigError, match=message):
         rollout.trajectory()
+
+
+def test_what_cannot_be_drawn_is_refused_before_anything_runs(
+    rollout: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[str] = []
+    monkeypatch.setattr(type(rollout), "trajectory", lambda self, *args, **options: runs.append("run"))
+    monkeypatch.setattr("diffsim.view.look.has_display", lambda: False)
+    for draw in (
+        lambda: rollout.animate(tmp_path / "a.txt"),
+        lambda: rollout.animate(tmp_path / "none" / "a.gif"),
+        lambda: rollout.plot("angle", tmp_path / "a.gif"),
+        lambda: rollout.show(),
+        lambda: rollout.animate(every=0),
+        lambda: rollout.plot(every=0),
+        lambda: rollout.show(every=0),
+    ):
+        with pytest.raises((ConfigError, StateError), match=r"must (end in|be a (file|positive)|run in)"):
+            draw()
+    assert runs == []
 
 
 def test_scenes_that_no_task_draws_fit_their_simulators(runtime: Any) -> None:

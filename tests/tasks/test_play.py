@@ -13,7 +13,7 @@ import taichi as ti
 import diffsim as ds
 from diffsim.cli import main
 from diffsim.errors import ConfigError, StateError
-from diffsim.tasks.play import Session, player, window
+from diffsim.tasks.play import Session, player
 from diffsim.tasks.play.opening import play
 from diffsim.view import Film
 
@@ -277,7 +277,7 @@ def made_at(made, number):
 
 
 def test_without_a_display_it_is_one_line(monkeypatch, capsys):
-    monkeypatch.setattr(window.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     assert main(["play", "mass_spring"]) == 2

@@ -23,6 +23,7 @@ from diffsim.errors import ConfigError
 from diffsim.progress import Progress
 from diffsim.tasks import runs
 from diffsim.tasks.runs.motions import bounded
+from diffsim.tasks.runs.stop import StopSignal
 from diffsim.tasks.serving import Live, Server, Shelf, live
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
@@ -121,8 +122,8 @@ def test_a_motion_that_cannot_be_recorded_costs_no_run(
 
 def test_motions_keep_a_size() -> None:
     many = ds.Trajectory({"x": np.zeros((200, 100_000, 3), dtype=np.float32)})
-    assert len(bounded(many).times) == 40
-    assert bounded(many.every(10)).shapes["x"][0] == 20
+    assert len(bounded(many).times) == 14
+    assert bounded(many.every(20)).shapes["x"][0] == 10
 
 
 def test_the_command_line_reports_and_compares(
@@ -143,13 +144,19 @@ def test_the_command_line_reports_and_compares(
     (broken / "best.npz").write_bytes(b"PK rubbish")
     nowhere = tmp_path / "nowhere"
     cases = {
-        ("report", str(nowhere)): "run folder must",
+        ("report", str(nowhere)): "run folder must exist",
         ("report", str(tmp_path)): "must hold config.toml",
         ("report", str(broken)): "best.npz must hold a trajectory",
         ("compare", str(made)): "must get 2 to 4 run folders, got 1",
         ("compare", *[str(made)] * 5): "must get 2 to 4 run folders, got 5",
-        ("compare", str(made), str(made), "--out", str(tmp_path)): "--out must name a file",
-        ("compare", str(made), str(made), "--out", str(nowhere / "x.html")): "--out must be in a folder",
+        ("compare", str(made), str(made), "--out", str(tmp_path)): "that is a folder",
+        (
+            "compare",
+            str(made),
+            str(made),
+            "--out",
+            str(nowhere / "x.html"),
+        ): "--out must be a file in a folder that",
         ("compare", str(made), str(broken), "--out", str(tmp_path / "x.html")): "best.npz must hold",
         ("serve", str(nowhere)): "folder must exist",
         ("train", "--all", "--live"): "--live must come with one task",
@@ -265,6 +272,22 @@ def test_a_run_is_watched_while_it_trains(tmp_path: Path, monkeypatch: pytest.Mo
     runs.train(settings(60), tmp_path / "alone", Progress(), draw=False)
     with np.load(tmp_path / "run" / "params.npz") as one, np.load(tmp_path / "alone" / "params.npz") as other:
         assert all(np.array_equal(one[key], other[key]) for key in one.files)
+
+
+@pytest.mark.parametrize(("iterations", "draw"), [(2, True), (2, False), (None, True), (None, False)])
+def test_who_looks_on_is_told_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iterations: int | None, draw: bool
+) -> None:
+    """Only a report that was written is told of; a run that Ctrl-C stopped has one too."""
+    told: list[Any] = []
+    watcher = runs.Watcher()
+    watcher.end = lambda status, page: told.extend([status, page])  # type: ignore[method-assign]
+    if iterations is None:
+        monkeypatch.setattr(StopSignal, "__enter__", lambda stop: stop._note(2, None) or stop)
+    runs.train(settings(iterations or 4), tmp_path / "run", Progress(), draw, watcher)
+    page = tmp_path / "run" / "report.html"
+    assert told == ["finished" if iterations else "stopped", page if page.exists() else None]
+    assert page.exists() is draw
 
 
 def test_nothing_is_recorded_where_nobody_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,6 +289,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     outcome = runs.train(settings(), tmp_path / "cut", Pressing())  # type: ignore[name-defined] # noqa: F821
     assert (outcome.status, outcome.iterations) == ("stopped", count)
     assert json.loads((tmp_path / "cut" / "manifest.json").read_text())["status"] == "stopped"
+    assert "stopped" in (tmp_path / "cut" / "report.html").read_text(encoding="utf-8")
     outcome = runs.resume(tmp_path / "cut", Progress())
     assert (outcome.status, outcome.iterations) == ("finished", 8)
     assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")

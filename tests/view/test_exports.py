@@ -364,3 +364,21 @@ def test_files_are_exported_as_memory_is(whole, tmp_path):
         vertices = meshio.read(folder / f"t_{k:04d}.ply").points
         assert np.allclose(vertices[:, :2], values[k, 1], atol=1e-6, equal_nan=True)
         assert (vertices[:, 2] == 0.0).all()
+
+
+def test_names_that_formats_do_not_take_stay_apart(tmp_path):
+    rows = np.arange(2 * FRAMES * N, dtype=np.float64).reshape(2, FRAMES, N)
+    scene = [ds.scene.Points("x", label="→"), ds.scene.Points("y", label="±"), ds.scene.Lines("x", label="α")]
+    arrays = {"x": np.zeros((FRAMES, N, 3)), "y": np.ones((FRAMES, N, 3)), "θ": rows[0], "ω": rows[1]}
+    motion = Trajectory({**arrays, "φ": np.arange(FRAMES), "ψ": np.arange(FRAMES)}, scene=scene)
+    columns = meshio.read(Trajectory(arrays)[-1:].export(tmp_path / "a.ply")).point_data
+    assert [columns[name][0] for name in ("_", "__2")] == [rows[0, -1, 0], rows[1, -1, 0]]
+    motion.export(tmp_path / "a.pvd")
+    first = {path.name for path in (tmp_path / "a_pvd").glob("*_0000.vtu")}
+    assert first == {"points_x_0000.vtu", "points_y_0000.vtu", "α_0000.vtu"}
+    pxr = pytest.importorskip("pxr.Usd")
+    stage = pxr.Stage.Open(str(motion.export(tmp_path / "a.usda")))
+    root = stage.GetPrimAtPath("/World")
+    assert [prim.GetName() for prim in root.GetChildren()] == ["points_x", "points_y", "_"]
+    assert root.GetChildren()[0].GetAttribute("primvars:__2").Get(0.0)[1] == 21.0
+    assert {name for name in root.GetPropertyNames() if "signals" in name} == {"signals:_", "signals:__2"}

@@ -76,6 +76,11 @@ def test_a_strip_shows_the_frames_that_are_asked_for(tmp_path: Path) -> None:
         with Image.open(tmp_path / "a.png") as image:
             widths.append(image.width)
     assert widths[0] < widths[2] < widths[1]
+    for frames, message in ((2.5, "frames must be how many"), ([0.5], "stills must be frames from 0 to 8")):
+        with pytest.raises(ConfigError, match=message):
+            still(MOTION, tmp_path / "a.png", frames=frames)
+    with pytest.raises(ConfigError, match="fps must be a positive number, got 'fast'"):
+        MOTION.animate(tmp_path / "a.gif", fps="fast")
 
 
 def test_a_clip_plays_in_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +97,7 @@ def test_a_clip_plays_in_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "a.gif").read_bytes() == clip.data
     with pytest.raises(ConfigError, match=r"must end in \.gif"):
         clip.save(tmp_path / "a.mp4")
-    kernel = SimpleNamespace(get_ipython=lambda: type("ZMQInteractiveShell", (), {})())
+    kernel = SimpleNamespace(get_ipython=lambda: type("Shell", (), {"kernel": 1})())  # Colab's
     monkeypatch.setitem(sys.modules, "IPython", kernel)
     assert MOTION.between(0.0, 0.5).show().suffix == ".gif"
 

@@ -9,6 +9,7 @@ import pytest
 import diffsim as ds
 from diffsim import progress
 from diffsim.compiler.explain import Explanation, KernelStory
+from diffsim.extras import in_notebook
 from diffsim.optim.result import Result
 from diffsim.rollout.grad.health import make_health
 from diffsim.rollout.grad.report import Direction, GradientReport, Worst
@@ -189,7 +190,7 @@ def test_progress_in_a_notebook_is_one_line(monkeypatch):
 
 def test_a_notebook_is_known_by_its_kernel(monkeypatch):
     IPython = pytest.importorskip("IPython")
-    assert not progress.in_notebook()
+    assert not in_notebook()
     assert type(progress.make_progress(True)) is progress.Progress
     monkeypatch.setattr(IPython, "get_ipython", lambda: type("Shell", (), {"kernel": 1})())
     assert isinstance(progress.make_progress(False), progress.Notebook)

@@ -12,6 +12,7 @@ import pytest
 
 import diffsim as ds
 from diffsim.errors import ConfigError, MissingExtraError, StateError
+from diffsim.view.named import to_plain
 from diffsim.view.timed import Label
 from diffsim.view.trajectory import Signal, Trajectory, labelled
 
@@ -114,7 +115,14 @@ def test_some_frames(take, kept, ending, tmp_path):
         (lambda t: t[::-1], "frames must be chosen by whole numbers with a positive step"),
         (lambda t: t[0.1:0.5], "use between for times"),
         (lambda t: Trajectory({}).at(0.0), "at must be asked of frames"),
-        (lambda t: Trajectory({"x": np.zeros(3)}, [0.0, 0.0, 1.0]), "times must be finite and rise"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, [0.0, 0.0, 1.0]), "times must be finite numbers that rise"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, "abc"), "numbers that rise, one for each frame, got 'abc'"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, [[0.0], [1.0, 2.0]]), "times must be finite numbers"),
+        (lambda t: Trajectory([np.zeros(3)]), "arrays must be a dict of them by name, got list"),
+        (lambda t: Trajectory({"x": [[1.0], [1.0, 2.0]]}), "x must be an array of numbers"),
+        (lambda t: Trajectory({}, stills={"a": [[1.0], [1.0, 2.0]]}), "stills must be arrays of numbers"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, units={"x": 3}), "units must be texts, got 3 for x"),
+        (lambda t: Trajectory({"x": np.zeros(3)}, scene="x"), "a scene must consist of parts"),
         (lambda t: Trajectory({"x": np.zeros(3)}, [0.0, 1.0]), "times must be as many as the frames of x"),
         (lambda t: Trajectory({"x": 1.0}), "x must be an array of numbers with time as its first axis"),
         (lambda t: Trajectory({"x": ["a", "b"]}), "x must be an array of numbers"),
@@ -218,7 +226,7 @@ def test_files_bring_all_back(ending, tmp_path):
     assert {name: array.tolist() for name, array in found.stills.items()} == {
         name: array.tolist() for name, array in t.stills.items()
     }
-    assert ds.scene.to_plain(found.scene) == ds.scene.to_plain(t.scene)
+    assert to_plain(found.scene) == to_plain(t.scene)
     Trajectory.load(path).between(0.2, 0.5).save(tmp_path / f"part{ending}")
     assert len(Trajectory.load(tmp_path / f"part{ending}")["x"]) == 4
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, f"part{ending}"])
@@ -282,7 +290,7 @@ def test_bad_files_and_places(ending, tmp_path):
     with pytest.raises(ConfigError, match=r"must hold a trajectory that Trajectory\.save wrote"):
         Trajectory.load(path)
     path.unlink()
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(ConfigError, match=r"in a folder that can be written to, got .*: there is no such"):
         made().save(tmp_path / "missing" / path.name)
     if ending == ".npz":
         with zipfile.ZipFile(path, "w") as archive:
@@ -330,3 +338,17 @@ def test_what_fails_leaves_the_old_file(tmp_path, monkeypatch):
         Trajectory.load(tmp_path / "t.h5")
     with pytest.raises(MissingExtraError, match=r"pip install 'diffsim\[zarr\]'"):
         made().save(tmp_path / "t.zarr")
+
+
+def test_arrays_in_a_scene_are_stills(tmp_path):
+    scene = [ds.scene.Lines("x", [[0, 1], [1, 2]]), ds.scene.Points(np.ones((2, 2)))]
+    drawn = Trajectory({"x": np.zeros((4, 3, 2))}, scene=scene)
+    assert {name: array.shape for name, array in drawn.stills.items()} == {
+        "scene.0.pairs": (2, 2),
+        "scene.1.positions": (2, 2),
+    }
+    assert "<svg" in drawn._repr_html_()
+    drawn.save(tmp_path / "a.npz")
+    again = Trajectory.load(tmp_path / "a.npz")[1:]
+    assert again.scene.parts[0].pairs == "scene.0.pairs"
+    assert len(list(again.export(tmp_path / "a.ply").iterdir())) == 4  # three frames, and the list of them

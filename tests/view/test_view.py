@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 
+from diffsim import view
 from diffsim.errors import ConfigError
 from diffsim.view import cost_png, planar, robot_gif, robot_limits, robot_png
 from diffsim.view.curves import _power
@@ -294,8 +295,16 @@ def test_failure_keeps_the_old_picture(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_import_is_light() -> None:
-    code = "import diffsim.view, sys; sys.exit(any(m in sys.modules for m in ('matplotlib', 'PIL')))"
+    late = "matplotlib", "PIL", "h5py", "diffsim.view.film", "diffsim.view.paint", "diffsim.view.graph"
+    code = f"import diffsim, sys; sys.exit(any(m in sys.modules for m in {late}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names_are_imported_when_they_are_asked_for() -> None:
+    assert all(getattr(view, name) is vars(view)[name] for name in view.__all__)
+    assert sorted(view.__all__) == sorted(view._MODULES) == sorted(dir(view))
+    with pytest.raises(AttributeError, match=r"module 'diffsim\.view' has no attribute 'nothing'"):
+        _ = view.nothing
 
 
 def test_powers_of_ten_are_written_as_such() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
 from diffsim.tasks.play.player import Player
+from diffsim.view.window import has_display
 
 __all__ = ["open_window", "require_display"]
 
@@ -28,8 +27,7 @@ def require_display() -> None:
     Raises:
         ConfigError: There is none.
     """
-    plain = sys.platform not in ("win32", "darwin")
-    if plain and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if not has_display():
         raise ConfigError(
             f"play must have a display for its window, got none (DISPLAY is not set); {_INSTEAD}"
         )

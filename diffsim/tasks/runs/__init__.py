@@ -11,6 +11,7 @@ from diffsim.tasks.runs.settings import (
 )
 from diffsim.tasks.runs.state import History, Snapshot
 from diffsim.tasks.runs.training import Outcome, render, report, resume, train
+from diffsim.tasks.runs.watching import Watcher
 
 __all__ = [
     "PICTURES",
@@ -21,6 +22,7 @@ __all__ = [
     "RunOptions",
     "Settings",
     "Snapshot",
+    "Watcher",
     "check_new",
     "free_folder",
     "make_optimizer",

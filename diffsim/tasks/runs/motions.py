@@ -35,7 +35,7 @@ __all__ = [
 MOTIONS = ("before", "best", "last")
 ADJOINTS = "adjoints"  # the best motion with d cost / d x
 TOLD = "report.json"
-_MOST = 48 << 20  # bytes of a motion; of more, fewer frames are kept
+_MOST = 16 << 20  # bytes of a motion; of more, what is seen alone is kept, then fewer frames
 _PATIENCE = 10.0  # seconds that measuring a gradient's health may take
 _POINTS = 2000  # of its curve
 
@@ -133,7 +133,7 @@ def bounded(trajectory: Trajectory) -> Trajectory:
 
 def _seen(trajectory: Trajectory) -> Trajectory:
     """Keep what the scene shows."""
-    from diffsim.view.scene import names_in
+    from diffsim.view.named import names_in
 
     scene = trajectory.scene
     names = set() if scene is None else set(names_in(scene))

@@ -219,6 +219,8 @@ def _work(
         stopped = _iterate(folder, problem, snapshot, progress, gauge, watcher)
         if stopped:
             folder.save_manifest(_manifest(folder, problem, snapshot, "stopped"))
+            if draw:  # curves and parameters; motions come with the pictures, when the run is carried on
+                reports.write_report(folder.path)
             return _outcome(folder, snapshot, "stopped")
     began = time.perf_counter()
     problem.watch = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from diffsim.errors import ConfigError
 from diffsim.files import require_writable
-from diffsim.view.exports import meshes, recording, tables, usd, vtk
+from diffsim.view.exports import meshes, rerun, tables, usd, vtk
 from diffsim.view.exports.frames import Frames
 
 if TYPE_CHECKING:
@@ -69,5 +69,5 @@ def export(trajectory: Trajectory, path: str | os.PathLike[str]) -> Path:
     frames = Frames(trajectory)
     if kind in (".ply", ".obj"):
         return (meshes.write_ply if kind == ".ply" else meshes.write_obj)(frames, target)
-    {".pvd": vtk.write, ".rrd": recording.write}.get(kind, usd.write)(frames, target)
+    {".pvd": vtk.write, ".rrd": rerun.write}.get(kind, usd.write)(frames, target)
     return target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,8 @@ from diffsim.view.exports.colors import Colors
 from diffsim.view.exports.frames import Frames
 from diffsim.view.exports.pieces import Attribute, Lattice, Piece, samples_at
 from diffsim.view.exports.solids import boxes
-from diffsim.view.scene import Part, Scene, names_in
+from diffsim.view.named import names_in
+from diffsim.view.scene import Part, Scene
 
 __all__ = ["pieces_of", "shown_in_space", "unplaced"]
 
@@ -29,7 +29,7 @@ def pieces_of(frames: Frames) -> list[Piece | Lattice]:
     scene = frames.scene
     named: dict[str, int] = {}
     structure = _refs(scene, _STRUCTURE)
-    used = set(names_in(_texts(scene)))
+    used = set(names_in(scene))
     found: list[Piece | Lattice] = []
     for number, part in enumerate(scene.parts):
         made = _Maker(frames, part, number, structure, used).make()
@@ -64,17 +64,6 @@ def _refs(scene: Scene, attributes: tuple[str, ...]) -> set[str]:
     """Return the names that parts refer to in some of their attributes."""
     found = (getattr(part, name, None) for part in scene.parts for name in attributes)
     return {ref for ref in found if isinstance(ref, str)}
-
-
-def _texts(scene: Scene) -> Scene:
-    """Leave out what is no name: scenes that users make may hold arrays."""
-    cleaned = []
-    for part in scene.parts:
-        refs = {
-            f.name: None for f in dataclasses.fields(part) if isinstance(getattr(part, f.name), np.ndarray)
-        }
-        cleaned.append(dataclasses.replace(part, **refs))  # type: ignore[arg-type]
-    return dataclasses.replace(scene, parts=tuple(cleaned))
 
 
 class _Maker:
@@ -114,8 +103,9 @@ class _Maker:
         )
         ref = next((found for name in shown if (found := getattr(part, name, None)) is not None), None)
         known = isinstance(ref, str) and ref in self._frames.labels
-        text = part.label or f"{type(part).__name__.lower()}_{ref if known else self._number}"
-        return re.sub(r"[^\w-]+", "_", text).strip("_")
+        usual = f"{type(part).__name__.lower()}_{ref if known else self._number}"
+        words = (re.sub(r"[^\w-]+", "_", text).strip("_") for text in (part.label, usual))
+        return next(filter(None, words))  # a label may be signs alone
 
     # ---- points, lines, triangles ----
 

@@ -13,6 +13,7 @@ from diffsim.files import replacing
 from diffsim.view.exports.frames import Frames
 from diffsim.view.exports.making import shown_in_space
 from diffsim.view.exports.merged import Merged, merged
+from diffsim.view.exports.pieces import words_for
 from diffsim.view.exports.series import folder_of, list_frames, numbered, series
 
 __all__ = ["write_obj", "write_ply"]
@@ -50,7 +51,8 @@ def _about(frames: Frames, k: int) -> str:
 
 
 def _ply(mesh: Merged, about: str) -> bytes:
-    columns = {_word(name): values for name, values in mesh.columns.items()}
+    words = words_for(mesh.columns, _word)
+    columns = {words[name]: values for name, values in mesh.columns.items()}
     kind = np.dtype(
         [(axis, "<f4") for axis in "xyz"]
         + [(color, "u1") for color in ("red", "green", "blue")]

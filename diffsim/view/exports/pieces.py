@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Attribute", "Lattice", "Piece", "samples_at"]
+__all__ = ["Attribute", "Lattice", "Piece", "samples_at", "words_for"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,26 @@ class Lattice:
     def points(self) -> NDArray[np.float64]:
         """Return where the samples are, shape (n, 3)."""
         return samples_at(self.shape, self.origin, self.spacing)
+
+
+def words_for(names: Iterable[str], word: Callable[[str], str]) -> dict[str, str]:
+    """Return for each name the word that a format takes for it, unlike all others: `θ` and `ω` may be one.
+
+    Args:
+        names: Each once.
+        word: Makes a word of a name.
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        base = made = word(name)
+        number = 1
+        while made in taken:
+            number += 1
+            made = f"{base}_{number}"
+        taken.add(made)
+        found[name] = made
+    return found
 
 
 def samples_at(dims: tuple[int, ...], origin: Any, spacing: Any) -> NDArray[np.float64]:

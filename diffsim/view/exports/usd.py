@@ -14,7 +14,7 @@ from diffsim.files import replacing
 from diffsim.view.exports.frames import Frames
 from diffsim.view.exports.making import pieces_of, unplaced
 from diffsim.view.exports.merged import cells_of
-from diffsim.view.exports.pieces import Lattice, Piece
+from diffsim.view.exports.pieces import Lattice, Piece, words_for
 
 __all__ = ["write"]
 
@@ -46,8 +46,9 @@ def write(frames: Frames, path: Path) -> None:
         stage.SetFramesPerSecond(rate)
         stage.SetStartTimeCode(codes[0])
         stage.SetEndTimeCode(codes[-1])
+        prims = words_for([piece.name for piece in pieces], _word)
         for piece in pieces:
-            _write_piece(stage, piece, codes, _word(piece.name))
+            _write_piece(stage, piece, codes, prims[piece.name])
         _write_signals(root.GetPrim(), frames, unplaced(frames, pieces), codes)
         stage.GetRootLayer().documentation = f"{frames.title or 'trajectory'}, recorded by diffsim"
         stage.GetRootLayer().Save()
@@ -86,11 +87,12 @@ def _write_piece(stage: Any, piece: Piece | Lattice, codes: list[float], name: s
     for k, code in enumerate(codes):
         prim.add(k, code)
     primvars = UsdGeom.PrimvarsAPI(prim.shape)
+    words = words_for([attribute.name for attribute in piece.attributes], _word)
     for attribute in piece.attributes:
         place = "uniform" if attribute.of_cells else "vertex"
         width = 1 if attribute.read(0).ndim == 1 else attribute.read(0).shape[1]
         kind = Sdf.ValueTypeNames.Float3Array if width in (2, 3) else Sdf.ValueTypeNames.FloatArray
-        primvar = primvars.CreatePrimvar(_word(attribute.name), kind, place)
+        primvar = primvars.CreatePrimvar(words[attribute.name], kind, place)
         if width > 3:
             primvar.SetElementSize(width)
         if attribute.unit:
@@ -187,8 +189,9 @@ def _write_signals(prim: Any, frames: Frames, names: list[str], codes: list[floa
     """Write signals that belong to no part."""
     from pxr import Sdf, Vt
 
+    words = words_for(names, _word)
     for name in names:
-        attribute = prim.CreateAttribute(f"signals:{_word(name)}", Sdf.ValueTypeNames.DoubleArray, True)
+        attribute = prim.CreateAttribute(f"signals:{words[name]}", Sdf.ValueTypeNames.DoubleArray, True)
         if frames.unit(name):
             attribute.SetCustomDataByKey("unit", frames.unit(name))
         for k, code in enumerate(codes):

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from diffsim.errors import ConfigError, MissingExtraError
-from diffsim.files import replacing
+from diffsim.files import replacing, require_writable
 from diffsim.view.graph.model import Content
 from diffsim.view.graph.paint import page, svg_text
 from diffsim.view.graph.text import dot_text, mermaid_text
@@ -38,10 +38,7 @@ def check_target(path: str | os.PathLike[str], name: str = "the file of a graph"
         raise ConfigError(
             f"{name} must end in {', '.join(ENDINGS)}, got {str(target)!r}; choose one of these"
         )
-    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK) or target.is_dir():
-        raise ConfigError(
-            f"{name} must be where files can be written, got {str(target)!r}; choose a folder that is there"
-        )
+    require_writable(target, name)
     if target.suffix.lower() == ".png":
         _program("png")
     return target

@@ -11,6 +11,7 @@ from diffsim.errors import ConfigError
 from diffsim.view.calm import beyond_note
 from diffsim.view.default import default_scene
 from diffsim.view.film import Film, time_labels
+from diffsim.view.named import bound_to
 from diffsim.view.paint.boxes import BoxesPainter
 from diffsim.view.paint.curves import CurvesPainter
 from diffsim.view.paint.grid import GridPainter
@@ -27,7 +28,7 @@ from diffsim.view.paint.stage import Deep, Flat, Scenery
 from diffsim.view.paint.text import TextPainter
 from diffsim.view.paint.triangles import TrianglesPainter
 from diffsim.view.paint.vectors import VectorsPainter
-from diffsim.view.scene import Scene, bound
+from diffsim.view.scene import Scene
 
 if TYPE_CHECKING:
     from diffsim.view.trajectory import Trajectory
@@ -84,7 +85,7 @@ def films_of(
                 f"a trajectory must have a frame to be drawn, got {trajectory!r}; record some steps"
             )
     first = trajectories[0]
-    whole, more = bound(scene or first.scene or default_scene(first), _named)
+    whole, more = bound_to(first, scene or first.scene or default_scene(first))
     crews = [[_crew(whole, shot) for shot in _shots(trajectory, more)] for trajectory in trajectories]
     look = _Look(whole, [crew for some in crews for crew in some])
     films = []
@@ -102,10 +103,6 @@ def films_of(
             )
         )
     return films
-
-
-def _named(ref: Any) -> str | None:
-    return ref if isinstance(ref, str) else None
 
 
 def _shots(trajectory: Trajectory, more: dict[str, Any]) -> list[Shot]:

@@ -57,7 +57,7 @@ function bar(x, from, to, width, name, title) {
 }
 
 function beforeAfter() {
-  return h("ul", { class: "legend" }, h("li", {}, h("i", { class: "outline" }), "before"), h("li", {}, h("i", { style: `background:${usual(0)}` }), "best"));
+  return h("ul", { class: "legend" }, h("li", {}, h("i", { class: "outline" }), "before"), h("li", {}, h("i", { style: "background:var(--accent);opacity:0.75" }), "best"));
 }
 
 function histogram(parameter) {
