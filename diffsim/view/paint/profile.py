@@ -70,10 +70,14 @@ class ProfilePainter(Painter):
         return None
 
     def range(self) -> Reach | None:
-        """Return from where to where the numbers reach in all frames."""
+        """Return from where to where the numbers reach in all frames.
+
+        Raises:
+            ConfigError: The limits that the part tells are not two numbers that rise.
+        """
         if self.part.limits is not None:
             low, high = (float(v) for v in self.part.limits)
-            if not high > low:
+            if not (high > low and np.isfinite([low, high]).all()):
                 raise ConfigError(
                     f"Grid.limits must be two numbers, the lower one first, got {self.part.limits}; leave "
                     "them out for all that there is"
