@@ -227,13 +227,25 @@ class VolumeRenderer(ds.Simulator):
         self.compare(t)
 
     def scene(self) -> ds.Scene:
-        """Describe the cloud by the surface on which its density is `scale`."""
+        """Describe the cloud by the surface on which its density is `scale`; beside it picture and target."""
         see, cell = ds.scene, self.config.size / self.n
         first = 0.5 * cell - self.half
         cloud = see.Grid(
             self.density, origin=(first, first, first), spacing=cell, level=self.scale, label="density"
         )
-        return ds.Scene([cloud], camera=see.Camera(up=(0.0, 0.0, 1.0)), unit="m")
+        parts, wide = [cloud], self.config.width
+        pictures: list[Any] = [("picture", self.picture)]
+        if self.target.numpy().any():
+            pictures.append(("target", see.Derived(self._wanted, "t", self.target)))
+        for number, (label, field) in enumerate(pictures):
+            start = (1.1 * number - 0.5) * wide + 0.5 * self.pixel, 0.5 * (self.pixel - wide)
+            parts.append(see.Grid(field, origin=start, spacing=self.pixel, rgb=True, label=label))
+        return ds.Scene(parts, camera=see.Camera(up=(0.0, 0.0, 1.0)), unit="m")
+
+    def _wanted(self, t: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+        """Return the target of each step; after the last one its picture is still seen."""
+        steps = np.minimum(t, max(0, np.max(t) - 1)).astype(np.int64)
+        return target[steps % self.views]
 
 
 def cell_centres(config: VolumeConfig) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ __all__ = ["HUGE", "beyond", "beyond_note", "calm_frames", "calm_limits"]
 
 HUGE = 1e300  # numbers beyond are taken for it: their sums and differences must stay numbers
 _WILD = 1e3  # times what is usual is no part of the picture
+_ABSURD = 1e18  # times what is usual is none, even if it comes to rest there
 _NEAR = 10.0  # times what is usual still is, where something wild is left out
 _STEEP = 1.25  # times as far as the frame before, a frame is a part of what leaves all bounds
 _LATE = 0.1  # of the frames: in so many at the end what diverges grows at least tenfold
@@ -30,7 +31,7 @@ def calm_frames(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[
     Returns:
         Shape (frames,); false also where nothing is finite.
     """
-    there = np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1)
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1))
     shown = np.flatnonzero(there)
     if len(shown) < 3:
         return there
@@ -45,7 +46,7 @@ def calm_frames(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[
     most = float(far.max())
     earlier = float(far[: -max(1, round(_LATE * len(far)))].max())
     bound = np.inf
-    if far[-1] == most > max(_WILD * quiet, _NEAR * earlier):
+    if (far[-1] == most > max(_WILD * quiet, _NEAR * earlier)) or most > _ABSURD * quiet:
         bound = _NEAR * quiet
     elif most > _WILD * usual:
         bound = _NEAR * usual

@@ -158,15 +158,19 @@ class Boxes(Part):
 
 @dataclass(frozen=True, eq=False)
 class Grid(Part):
-    """Numbers on a grid: an image in the plane, slices or a surface of one level in space.
+    """Numbers on a grid: an image in the plane, slices or a surface of one level in space, a curve on a line.
+
+    Of one axis, as a rod or a string, the curve moves in a panel of its own, with the first frame faint
+    behind it; those of one unit share a panel, and `limits` are those of its height.
 
     Attributes:
-        values: Shape (nx, ny) or (nx, ny, nz).
+        values: Shape (nx,), (nx, ny) or (nx, ny, nz).
         origin: Where the sample with all indices 0 is; None for zeros.
         spacing: From sample to sample, a number or one for each axis.
         contours: How many lines of equal value are drawn, 0 for none.
-        level: In space: the value at which a surface is drawn; None for slices through the middle. In the
-            plane: what is as high or higher is filled with the colour; None for an image.
+        level: In space: the value at which a surface is drawn; None for slices through the middle, which are
+            drawn too where nothing ever reaches the level. In the plane: what is as high or higher is filled
+            with the colour; None for an image.
         rgb: Whether values are colours, shape (nx, ny, 3), red, green and blue in 0 .. 1.
     """
 
@@ -189,6 +193,8 @@ class Vectors(Part):
         spacing: As a grid's.
         scale: The length of an arrow in the unit of space for one unit of its vector; None for one at which
             long ones just keep clear of each other.
+        lines: Whether short streamlines are drawn in place of arrows, on a grid: they bend with the flow, and
+            are as long as the vectors that they follow.
     """
 
     vectors: Ref
@@ -196,6 +202,7 @@ class Vectors(Part):
     origin: tuple[float, ...] | None = None
     spacing: float | tuple[float, ...] = 1.0
     scale: float | None = None
+    lines: bool = False
 
 
 @dataclass(frozen=True, eq=False)

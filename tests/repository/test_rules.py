@@ -90,7 +90,9 @@ def told_of(sim: Any) -> set[str]:
         except (ds.TraceError, ds.GradientError) as error:
             return {finding.rule for finding in error.diagnostics}
     return {
-        rule for one in caught for rule in re.findall(r"\[[A-Z-]+\] \(diffsim explain ([A-Z-]+)\)$", str(one.message))
+        rule
+        for one in caught
+        for rule in re.findall(r"\[[A-Z-]+\] \(diffsim explain ([A-Z-]+)\)$", str(one.message))
     }
 
 

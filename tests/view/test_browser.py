@@ -183,6 +183,37 @@ def test_the_log_switch_and_the_read_out(browser: Browser, tmp_path: Path) -> No
     assert browser.run(hover) == "iteration 39cost: 0.06073"
 
 
+def test_curves_over_places_move_with_the_scrubber(browser: Browser, tmp_path: Path) -> None:
+    """A triangle falls to half its height in one motion, and explodes in the other: its start is seen."""
+    shape = 1.0 - np.abs(np.linspace(-1.0, 1.0, 41))
+    falls = np.linspace(1.0, 0.5, FRAMES)[:, None] * shape
+    bursts = np.where(np.arange(FRAMES) < 6, 1.0, 10.0 ** (3.0 * (np.arange(FRAMES) - 5.0)))[:, None] * shape
+    looked = scene.Scene([scene.Grid("u", origin=(1.0,), spacing=0.05, color=RED)], unit="m")
+    pair = [ds.Trajectory({"u": u}, units={"u": "K"}, scene=looked) for u in (falls, bursts)]
+    page = report_page(Report("x", motions=[Motion(n, "", t) for n, t in zip("ab", pair, strict=True)]))
+    browser.open(put(tmp_path, page))
+
+    def curves() -> list[np.ndarray]:
+        script = "return Array.from(document.querySelectorAll('.views .line'), (p) => p.getAttribute('d'))"
+        lines = [path[1:].split("L") for path in browser.run(script)]
+        return [np.array([[float(v) for v in place.split()] for place in line]) for line in lines]
+
+    start, now, *_ = curves()
+    np.testing.assert_array_equal(start, now)
+    assert now[20, 1] == now[:, 1].min()
+    browser.keys(*["\ue014"] * (FRAMES - 1))
+    still, now, other, burst = curves()
+    np.testing.assert_array_equal(still, start)
+    share = (now[0, 1] - now[:, 1]) / (start[0, 1] - start[20, 1])
+    np.testing.assert_allclose(share, 0.5 * shape, atol=0.01)
+    np.testing.assert_array_equal(other, start, "both at one scale")
+    assert burst[20, 1] < 0.0, "above the plot"
+    words = browser.run("return document.querySelector('.stages').textContent")
+    assert "u [K]" in words
+    assert "x [m]" in words
+    assert "beyond the picture: u from step 6 (b)" in words
+
+
 def balls_in(browser: Browser) -> np.ndarray:
     """Return how many pixels a red and a green ball have in each view, and where their middles are."""
     found = []

@@ -127,6 +127,14 @@ def test_paraview(whole, tmp_path):
     assert len(list((tmp_path / "ein Lauf ü_pvd").iterdir())) == len(rows)
 
 
+def test_numbers_along_a_line_are_a_line_with_data(tmp_path):
+    u = np.random.default_rng(0).normal(size=(2, 20))
+    ds.Trajectory({"u": u}, units={"u": "K"}).export(tmp_path / "rod.pvd")
+    image = ET.parse(tmp_path / "rod_pvd" / "grid_u_0001.vti").getroot().find("ImageData")
+    assert image.get("WholeExtent") == "0 19 0 0 0 0"
+    assert np.array_equal(unpacked(next(a for a in image.iter("DataArray") if a.get("Name") == "u")), u[1])
+
+
 @pytest.mark.skipif(importlib.util.find_spec("vtkmodules") is None, reason="vtk is not installed")
 def test_paraview_by_its_own_reader(whole, tmp_path):
     from vtkmodules.util.numpy_support import vtk_to_numpy

@@ -14,7 +14,7 @@ from diffsim.tasks.runs.problem import Problem
 from diffsim.tasks.runs.state import History, Snapshot
 from diffsim.tasks.runs.watching import Watcher
 from diffsim.tasks.serving.server import HTML, JSON, Answer, Query, Server, open_browser
-from diffsim.view.page import Course, Motion, live_page, packed_live, packed_stage
+from diffsim.view.page import Course, Motion, live_page, packed_live, packed_stages
 from diffsim.view.page.pack import json_for_html
 from diffsim.view.trajectory import Trajectory
 
@@ -139,7 +139,7 @@ class Live(Watcher):
         motions = [] if before is None else [Motion("before", "training", before)]
         if now is not None and now[1] is not before:
             motions.append(Motion("now", f"iteration {now[0]}", now[1]))
-        content = json_for_html(packed_stage(motions, _ROOM)).encode()
+        content = json_for_html(next(iter(packed_stages(motions, _ROOM)), None)).encode()
         with self._lock:
             self._packed = (version, content)
         return content

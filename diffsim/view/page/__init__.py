@@ -2,7 +2,7 @@
 
 from diffsim.view.page.compare import comparison_page
 from diffsim.view.page.live import index_page, live_page, packed_live, sparkline
-from diffsim.view.page.motions import Motion, packed_stage
+from diffsim.view.page.motions import Motion, packed_stage, packed_stages
 from diffsim.view.page.parameters import Parameter
 from diffsim.view.page.report import Course, Health, Report, report_page
 
@@ -17,6 +17,7 @@ __all__ = [
     "live_page",
     "packed_live",
     "packed_stage",
+    "packed_stages",
     "report_page",
     "sparkline",
 ]

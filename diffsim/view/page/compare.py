@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffsim.view.page.bundle import page
-from diffsim.view.page.motions import packed_stage
+from diffsim.view.page.motions import packed_stages
 from diffsim.view.page.report import ROOM, Report, packed_report
 from diffsim.view.page.tables import color_tables
 
@@ -29,10 +29,10 @@ def packed_comparison(reports: Sequence[Report]) -> dict[str, Any]:
     for report in reports:
         groups.setdefault(report.title, []).extend(report.motions)
     room = ROOM // max(1, len(groups))
-    stages = [packed_stage(motions, room, title) for title, motions in groups.items() if motions]
+    stages = [s for title, motions in groups.items() for s in packed_stages(motions, room, title)]
     return {
         "runs": [packed_report(report) for report in reports],
-        "stages": [stage for stage in stages if stage],
+        "stages": stages,
         "colors": color_tables(),
         "differences": differences([report.tables for report in reports]),
     }

@@ -72,6 +72,8 @@ def number_limits(channel: Channel, trajectories: Sequence[Trajectory]) -> tuple
 
 def kept(channel: Channel, trajectories: Sequence[Trajectory]) -> tuple[float, float]:
     """Return the numbers between which those of an array are kept in the page."""
+    if channel.ends is not None:
+        return channel.ends
     found = [t for trajectory in trajectories if (t := taken(channel, trajectory)) is not None]
     if not found:
         return 0.0, 0.0
@@ -113,6 +115,8 @@ def _boxes(
         origin, spacing = (np.asarray(drawn.more[key], dtype=np.float64) for key in ("origin", "spacing"))
         far = origin + spacing * np.asarray(drawn.more["shape"])
         return [(np.minimum(origin, far) - spacing / 2, np.maximum(origin, far) - spacing / 2)]
+    if "box" in drawn.more:
+        return [drawn.more["box"]]
     if drawn.kind == "vectors" and "starts" in drawn.more:
         return [(drawn.more["starts"].min(axis=0), drawn.more["starts"].max(axis=0))]
     channel = drawn.channels.get("positions", drawn.channels.get("centers"))
@@ -148,7 +152,7 @@ def color_scale(drawn: Drawn, parts: Sequence[Drawn], trajectories: Sequence[Tra
     """
     if drawn.kind in ("curves", "profile", "text") or drawn.more.get("rgb"):
         return None
-    if drawn.kind == "grid" and drawn.more["level"] is not None:
+    if drawn.kind == "grid" and drawn.more["level"] is not None and _reached(drawn, trajectories):
         return None
     channels = _colors(drawn)
     if not channels:
@@ -158,11 +162,20 @@ def color_scale(drawn: Drawn, parts: Sequence[Drawn], trajectories: Sequence[Tra
     if drawn.kind == "grid":
         unit = _unit(drawn, trajectories[0])
         alike = [p for p in parts if p.kind == "grid" and p.part.limits is None and _colors(p)]
+        alike = [p for p in alike if p is drawn or p.more["level"] is None]
         channels = [c for p in alike if _unit(p, trajectories[0]) == unit for c in _colors(p)]
     ends = [limits for c in channels if (limits := number_limits(c, trajectories)) is not None]
     low = min((low for low, _ in ends), default=0.0)
     high = max((high for _, high in ends), default=0.0)
     return scale_of(low, high, drawn.part.center, full=drawn.kind == "grid")
+
+
+def _reached(drawn: Drawn, trajectories: Sequence[Trajectory]) -> bool:
+    """Tell whether a surface of one level is there in all motions; where not, slices are drawn in space."""
+    found = [taken(drawn.channels["values"], trajectory) for trajectory in trajectories]
+    level = drawn.more["level"]
+    flat = len(drawn.more["shape"]) == 2
+    return flat or all(t is None or t.low[0] < level <= t.high[0] for t in found)
 
 
 def arrow_scale(drawn: Drawn, trajectories: Sequence[Trajectory], limits: Any) -> float:

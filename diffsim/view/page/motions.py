@@ -17,10 +17,10 @@ from diffsim.view.page.channels import Channel, Drawn, Limits, drawn_parts
 from diffsim.view.page.extent import arrow_scale, color_scale, kept, number_limits, space_limits, taken
 from diffsim.view.page.pack import exact, quantised
 from diffsim.view.paint.panels import grouped
-from diffsim.view.scene import Camera, Scene, Text
+from diffsim.view.scene import Camera, Grid, Part, Scene, Text
 from diffsim.view.trajectory import Trajectory
 
-__all__ = ["Motion", "packed_stage"]
+__all__ = ["Motion", "packed_stage", "packed_stages"]
 
 _FRAMES = 240  # of a motion at most
 _SMOOTH = 48  # frames that a motion should have before less is left out of each
@@ -49,13 +49,54 @@ class Motion:
     trajectory: Trajectory
 
 
-def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[str, Any] | None:
+def packed_stages(motions: Sequence[Motion], room: int, title: str = "") -> list[dict[str, Any]]:
+    """Pack motions of one scene: of what is in space and what lies in the plane each a stage.
+
+    Args:
+        motions: As for `packed_stage`.
+        room: As for `packed_stage`.
+        title: As for `packed_stage`.
+    """
+    recorded = [motion.trajectory for motion in motions if len(motion.trajectory.times)]
+    if not recorded:
+        return []
+    scene = recorded[0].scene or default_scene(recorded[0])
+    kinds = [_dimensions(part, _one_world(recorded[0])) for part in scene.parts]
+    drawn = zip(scene.parts, kinds, strict=True)
+    flat = [part for part, axes in drawn if axes == 2 and isinstance(part, Grid)]
+    if not flat or 3 not in kinds:
+        scenes = [scene]
+    else:
+        deep = [part for part in scene.parts if not any(part is other for other in flat)]
+        scenes = [dataclasses.replace(scene, parts=parts) for parts in (deep, flat)]
+    packed = [packed_stage(motions, room // len(scenes), title, scene) for scene in scenes]
+    return [stage for stage in packed if stage is not None]
+
+
+def _dimensions(part: Part, example: Trajectory) -> int:
+    """Return how many axes of space a part needs; 0 where that can't be told."""
+    for attribute in ("positions", "centers", "vectors", "values"):
+        name = str(getattr(part, attribute, None))
+        if name not in example and name not in example.stills:
+            continue
+        shape: tuple[int, ...] = example[name].shape[1:] if name in example else example.stills[name].shape
+        if attribute != "values":
+            return int(shape[-1]) if shape else 0
+        inner = len(example[name].components) if name in example else 0
+        return len(shape) - max(inner, int(part.rgb)) if isinstance(part, Grid) else 0
+    return 0
+
+
+def packed_stage(
+    motions: Sequence[Motion], room: int, title: str = "", scene: Scene | None = None
+) -> dict[str, Any] | None:
     """Pack motions of one scene.
 
     Args:
         motions: In the order in which they stand side by side.
         room: Bytes of the arrays in the page, about.
         title: What they are of.
+        scene: How they are drawn; None for the scene of the first one.
 
     Returns:
         What `js/stage.js` draws; None where nothing was recorded.
@@ -65,7 +106,7 @@ def packed_stage(motions: Sequence[Motion], room: int, title: str = "") -> dict[
     if not shown:
         return None
     example = shown[0].trajectory
-    scene = example.scene or default_scene(example)
+    scene = scene or example.scene or default_scene(example)
     parts, notes, stride = _fitted(scene, shown, room)
     frames = max(len(m.trajectory.times) for m in shown)
     if stride > 1:
@@ -155,7 +196,7 @@ def _fitted(scene: Scene, shown: Sequence[Motion], room: int) -> tuple[list[Draw
     notes: list[str] = []
     per_frame = 1
     for keep in _LEVELS:
-        parts, notes = drawn_parts(scene, example, keep)
+        parts, notes = drawn_parts(scene, example, keep, [m.trajectory for m in shown[1:]])
         per_frame = sum(_frame_bytes(parts, _Frames(m.trajectory, max(1, most))) for m in shown)
         if per_frame * min(most, _SMOOTH) <= room:
             break
@@ -210,7 +251,7 @@ def _beyond(parts: Sequence[Drawn], shown: Sequence[Motion]) -> list[str]:
     told = []
     for channel in _channels(parts).values():
         for motion in shown:
-            found = None if channel.bits == 0 else taken(channel, motion.trajectory)
+            found = None if channel.bits == 0 or channel.ends else taken(channel, motion.trajectory)
             if found is not None and found.beyond:
                 told.append(found.beyond + (f" ({motion.name})" if len(shown) > 1 else ""))
     return beyond_note(told)
@@ -235,7 +276,7 @@ def _part(
     part = drawn.part
     told = {"number": number, "kind": drawn.kind, "label": part.label, "color": part.color, **drawn.more}
     told["channels"] = {attribute: channel.name for attribute, channel in drawn.channels.items()}
-    if drawn.kind == "vectors":
+    if drawn.kind == "vectors" and "lines" not in drawn.more:
         told["scale"] = arrow_scale(drawn, trajectories, limits)
     scale = color_scale(drawn, parts, trajectories)
     if scale is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.view.page.bundle import page
-from diffsim.view.page.motions import Motion, packed_stage
+from diffsim.view.page.motions import Motion, packed_stages
 from diffsim.view.page.pack import exact
 from diffsim.view.page.parameters import Parameter, packed_parameter
 from diffsim.view.page.tables import color_tables
@@ -96,11 +96,10 @@ class Report:
 
 def report_page(report: Report) -> str:
     """Return the page of one run, as HTML."""
-    stages = [packed_stage(report.motions, ROOM if report.gradient is None else 2 * ROOM // 3)]
+    stages = packed_stages(report.motions, ROOM if report.gradient is None else 2 * ROOM // 3)
     if report.gradient is not None:
-        stages.append(packed_stage([report.gradient], ROOM // 3, "Where the cost comes from"))
-    shown = [stage for stage in stages if stage]
-    data = {"runs": [packed_report(report)], "stages": shown, "colors": color_tables()}
+        stages += packed_stages([report.gradient], ROOM // 3, "Where the cost comes from")
+    data = {"runs": [packed_report(report)], "stages": stages, "colors": color_tables()}
     return page(f"{report.title or report.name}: report", "report", data)
 
 

@@ -51,6 +51,7 @@ _SHORTEST, _LONGEST = 2.0, 12.0  # [s] a film at the pace of what it shows
 _RATES = 2.0, 50.0  # frames per second of such a film
 _RATE = 20.0
 
+Bar = tuple[Scale, tuple[str, str]]  # a scale of colours, what it shows, and in which unit
 Crew = list[Painter]  # of one world, a painter for each part
 _Made = tuple[str, list[int], tuple[float, float]]  # a panel: its kind, the numbers of its parts, its limits
 
@@ -153,7 +154,7 @@ class _Look:
 
     def __init__(self, scene: Scene, crews: list[Crew]) -> None:
         self._scene = scene
-        self._bars: list[tuple[Scale, tuple[str, str]]] = []
+        self._bars: list[tuple[Bar, list[Painter]]] = []
         self._stages: dict[int, Scenery] = {}
         self._reaches: dict[int, Reach] = {}
         for number in range(len(scene.parts)):
@@ -180,9 +181,13 @@ class _Look:
         )
         for painter in painters:
             painter.scale = scale
+        barred = [painter for painter in painters if painter.barred]
         entry = (scale, painters[0].value_label())
-        if painters[0].barred and entry not in self._bars:
-            self._bars.append(entry)
+        same = next((some for bar, some in self._bars if bar == entry), None)
+        if same is not None:
+            same += barred
+        elif barred:
+            self._bars.append((entry, barred))
 
     def _stage(self, dimension: int, painters: list[Painter]) -> Scenery | None:
         if not painters:
@@ -284,5 +289,5 @@ class _Look:
             panels[:_PANELS],
             lines,
             list(dict.fromkeys(notes)),
-            self._bars if views else [],
+            [bar for bar, of in self._bars if views and any(p in of for crew in crews for p in crew)],
         )

@@ -59,10 +59,11 @@ class GridPainter(Painter):
             raise self.wrong("values", "have shape (nx, ny) or (nx, ny, nz)", "take Curves for others")
         self.dimension = len(self._size)
         self._origin, self._spacing = placed_grid(part, self.dimension)
+        self._cut = part.level is None  # whether slices are drawn in space
 
     @property
     def barred(self) -> bool:
-        return self.part.level is None and not self.part.rgb
+        return self._cut and not self.part.rgb
 
     def _values(self, k: int) -> NDArray[np.float64]:
         return self.values(k).reshape(self._size)
@@ -82,6 +83,12 @@ class GridPainter(Painter):
         if found is not None and found.missing:
             whole = int(np.prod(self._size))
             self.notes.append(f"not finite, left out: {found.missing:,} of {whole:,} cells")
+        level = self.part.level
+        if found is not None and self.dimension == 3 and level is not None:
+            self._cut = not found.low[0] < level <= found.high[0]
+            if self._cut:  # or there would be an empty box
+                name = self.part.label or self.part.values
+                self.notes.append(f"{name}: nowhere at {level:g}, drawn as slices")
         return found
 
     @property
@@ -124,7 +131,7 @@ class GridPainter(Painter):
 
     def space(self, space: Space, k: int) -> None:
         values = self._values(k)
-        if self.part.level is not None:
+        if not self._cut:
             stride = max(1, -(-max(values.shape) // _MOST))
             some = values[::stride, ::stride, ::stride]
             corners, normals = level_surface(some, float(self.part.level))

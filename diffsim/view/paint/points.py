@@ -90,6 +90,8 @@ class PointsPainter(Painter):
         return np.stack([ways[:-1], ways[1:]], axis=2).reshape(-1, 2, self.dimension or 1)
 
     def plane(self, brush: Brush, k: int) -> None:
+        if not len(self._which):
+            return
         if self.part.trail:
             brush.lines(self._trail(k), _pale(self.color), 0.9)
         places, radii, values = self.places(k)[self._which], self._radii(k), self._values(k)

@@ -73,11 +73,11 @@ class ProfilePainter(Painter):
         """Return from where to where the numbers reach in all frames.
 
         Raises:
-            ConfigError: The limits of the part are not a low number and a higher one.
+                    ConfigError: The limits of the part are not a low number and a higher one.
         """
         if self.part.limits is not None:
             low, high = (float(v) for v in self.part.limits)
-            if not high > low:
+            if not (high > low and np.isfinite([low, high]).all()):
                 raise ConfigError(
                     f"Grid.limits must be two numbers, the lower one first, got {self.part.limits}; leave "
                     "them out for all that there is"

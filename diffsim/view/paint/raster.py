@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,9 +204,8 @@ class Raster:
     def picture(self) -> NDArray[np.uint8]:
         """Return what was drawn, the uppermost row first, shape (height, width, 4); see-through elsewhere."""
         fine = self._color.reshape(self._high, self._wide)
-        parts = [fine[i::_FINE, j::_FINE] for i in range(_FINE) for j in range(_FINE)]
-        low = sum(part & _EVEN for part in parts)  # two colours at a time, with room for their sums
-        high = sum(part >> 8 & _EVEN for part in parts)
+        low = _summed(fine & _EVEN)  # two colours each, with room for their sums
+        high = _summed(fine >> 8 & _EVEN)
         half = np.uint32(_FINE**2 // 2 * 0x00010001)
         mean = (low + half) // _FINE**2 & _EVEN | ((high + half) // _FINE**2 & _EVEN) << 8
         rgba = np.ascontiguousarray(mean, dtype="<u4").view(np.uint8).reshape(*mean.shape, 4)
@@ -216,6 +216,12 @@ class Raster:
         rgba[edge, :3] = (sums + many // 2) // many
         rgba[edge, 3] = 255 * many[:, 0] // _FINE**2
         return np.ascontiguousarray(rgba[::-1])
+
+
+def _summed(fine: Any) -> Any:
+    """Add up the fine pixels that each pixel consists of."""
+    parts = [fine[i::_FINE, j::_FINE] for i in range(_FINE) for j in range(_FINE)]
+    return sum(parts[1:], parts[0])
 
 
 def _picked(colors: Floats, which: NDArray[np.int64]) -> Tone:

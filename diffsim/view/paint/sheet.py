@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Sheet", "View"]
 
 # Shares of a sheet's width.
-_GAP, _BESIDE, _NUMBERS, _NO_NUMBERS = 0.03, 0.14, 0.125, 0.02
+_GAP, _NUMBERS, _NO_NUMBERS = 0.03, 0.125, 0.02
 _TALL, _HEAD, _LINE = 0.235, 0.055, 0.048
 _ALONE = {"curves": (0.55, 0.27, 0.27), "profiles": (0.58, 0.42, 0.33)}  # heights of one, two or more panels
 _WIDE = 5.2  # [inch] of a sheet with letters of full size
@@ -84,7 +84,8 @@ class Sheet:
 
     def _layout(self) -> float:
         """Place everything from below, in shares of the width; return the height."""
-        y, panels = 0.0, []
+        y = 0.0
+        panels: list[Rect] = []
         for number, panel in reversed(list(enumerate(self.panels))):
             if panels and self._numbered(number):
                 y += _NUMBERS
@@ -117,22 +118,27 @@ class Sheet:
         return not any((p.kind, p.span, p.named) == (panel.kind, panel.span, panel.named) for p in below)
 
     def _grid(self, y: float) -> tuple[list[Rect], float]:
-        count = len(self.views)
-        if not count:
-            return [], y
-        same = len({id(view.stage) for view in self.views}) == 1
-        columns = count if count < 4 or not same else (2 if count == 4 else 3)
-        gap = _GAP if same else _BESIDE
-        wide = (1.0 - gap * (columns - 1)) / columns
-        rows = -(-count // columns)
-        tall = max(view.stage.aspect for view in self.views) * wide
+        """Place the views from below: those of one stage side by side, of another stage above them."""
         head = _HEAD if any(view.title for view in self.views) else 0.0
-        found: list[Rect] = []
-        for number in range(count):
-            row, column = divmod(number, columns)
-            found.append((column * (wide + gap), y + (rows - 1 - row) * (tall + _GAP + head), wide, tall))
-        self._columns, self._rows, self._same = columns, rows, same
-        return found, y + rows * (tall + head) + (rows - 1) * _GAP
+        stages = list(dict.fromkeys(view.stage for view in self.views))
+        found: dict[int, Rect] = {}
+        self._inner: list[tuple[bool, bool]] = [(False, False)] * len(self.views)
+        for stage in reversed(stages):
+            if found:
+                y += _NUMBERS if stage.numbered else _GAP
+            numbers = [n for n, view in enumerate(self.views) if view.stage is stage]
+            count = len(numbers)
+            columns = count if count < 4 else (2 if count == 4 else 3)
+            wide = (1.0 - _GAP * (columns - 1)) / columns
+            rows = -(-count // columns)
+            tall = stage.aspect * wide
+            for place, number in enumerate(numbers):
+                row, column = divmod(place, columns)
+                low = y + (rows - 1 - row) * (tall + _GAP + head)
+                found[number] = (column * (wide + _GAP), low, wide, tall)
+                self._inner[number] = (column > 0, place + columns < count)
+            y += rows * (tall + head) + (rows - 1) * _GAP
+        return [found[number] for number in range(len(self.views))], y
 
     def _above(self, y: float) -> float:
         self._rows_above: list[tuple[str, float]] = []
@@ -170,10 +176,11 @@ class Sheet:
             place.set(xlim=(left, right), ylim=(bottom, top))
             view.stage.dress(place, size)
             dressed(place, size)
-            if self._same and number % self._columns:
+            beside, above = self._inner[number]
+            if beside:
                 place.set_ylabel("")
                 place.set_yticklabels([])
-            if self._same and number + self._columns < len(self.views):
+            if above:
                 place.set_xlabel("")
                 place.set_xticklabels([])
             if view.title:

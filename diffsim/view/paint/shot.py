@@ -147,7 +147,7 @@ class Shot:
             rows = batch.reshape(len(batch), -1, columns)
             if length:
                 rows = np.linalg.norm(np.clip(rows, -_LONG, _LONG), axis=2, keepdims=True)
-            finite = np.isfinite(rows).all(axis=2)
+            finite: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=2))
             missing = max(missing, int((~finite).sum(axis=1).max(initial=0)))
             if rows.shape[1] == 0:
                 continue

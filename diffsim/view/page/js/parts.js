@@ -94,6 +94,10 @@ const PAINTERS = {
   },
 
   vectors(pen, part, read, dimensions) {
+    if (part.lines) {
+      streams(pen, part, spread(read("positions"), dimensions), dimensions);
+      return;
+    }
     const vectors = read("vectors");
     const starts = part.starts ? part.starts.flat() : read("positions");
     if (!vectors || !starts) return;
@@ -146,6 +150,27 @@ function trail(pen, part, arrays, k, dimensions, color) {
   const paint = { each: (n, draw) => draw(color, Array.from({ length: n }, (_, i) => i)), list: (n) => new Array(n).fill(color) };
   pen.lines(places, pairs, 1, paint);
   pen.context.globalAlpha = 1;
+}
+
+/** Draw lines of so many points each, with a head at their ends. */
+function streams(pen, part, places, dimensions) {
+  if (!places) return;
+  const count = places.length / dimensions / part.lines;
+  const pairs = [];
+  const starts = new Float64Array(count * dimensions);
+  const ways = new Float64Array(count * dimensions);
+  for (let i = 0; i < count; i += 1) {
+    const last = (i + 1) * part.lines - 1;
+    for (let k = i * part.lines; k < last; k += 1) pairs.push(k, k + 1);
+    for (let axis = 0; axis < dimensions; axis += 1) {
+      starts[i * dimensions + axis] = places[(last - 2) * dimensions + axis];
+      ways[i * dimensions + axis] = places[last * dimensions + axis] - starts[i * dimensions + axis];
+    }
+  }
+  const color = part.color ? legible(part.color) : theme("ink");
+  const paint = { each: (n, draw) => draw(color, Array.from({ length: n }, (_, i) => i)), list: (n) => new Array(n).fill(color) };
+  pen.lines(places, pairs, 1.2, paint);
+  pen.arrows(starts, ways, 1, color);
 }
 
 // ---- boxes ----
@@ -237,7 +262,9 @@ function deepGrid(pen, part, read) {
   if (part.level !== null && part.level !== undefined) {
     const values = read("values");
     const color = legible(part.color || usual(part.number));
-    if (values) {
+    if (values && part.map !== undefined && !values.some((value) => value >= part.level)) {
+      for (let axis = 0; axis < 3; axis += 1) slice(pen, part, cut(values, shape, axis), axis);
+    } else if (values) {
       const places = crossings(values, shape, origin, spacing, part.level);
       const size = Math.max(1, pen.length(0.75 * Math.max(...spacing)));
       pen.discs(places, () => size, { list: (n) => new Array(n).fill(color) });
@@ -248,6 +275,20 @@ function deepGrid(pen, part, read) {
     const values = read(`slice${axis}`);
     if (values) slice(pen, part, values, axis);
   }
+}
+
+/** Return the samples of the middle slice across an axis. */
+function cut(values, shape, axis) {
+  const [a, b] = [0, 1, 2].filter((other) => other !== axis);
+  const found = new Float64Array(shape[a] * shape[b]);
+  const at = [0, 0, 0];
+  at[axis] = Math.floor(shape[axis] / 2);
+  for (at[a] = 0; at[a] < shape[a]; at[a] += 1) {
+    for (at[b] = 0; at[b] < shape[b]; at[b] += 1) {
+      found[at[a] * shape[b] + at[b]] = values[(at[0] * shape[1] + at[1]) * shape[2] + at[2]];
+    }
+  }
+  return found;
 }
 
 /** Draw a slice through the middle in four pieces, so that the three slices can hide each other. */
