@@ -278,8 +278,8 @@ def plain_python(x):
 @pytest.mark.parametrize(
     ("simulator", "kind", "words"),
     [
-        (While, TraceError, r"must not use while-else; move .* CONTROL-FLOW\]"),
-        (Return, TraceError, r"must return values of one shape on every way through; .* SHAPE\]"),
+        (While, TraceError, r"must not use while-else; move .* \[CONTROL-FLOW\]"),
+        (Return, TraceError, r"must return values of one shape on every way through; .* \[SHAPE\]"),
         (RealFunction, TraceError, "must be a function that kernels can differentiate"),
         (
             Random,

@@ -57,6 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.cpu
 @pytest.mark.native
+@pytest.mark.filterwarnings("ignore:Taichi fields must be made after:RuntimeWarning")  # of other tests
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
 def test_the_code_of_a_page_runs(page: Path, folder: Path) -> None:
     told = {block.line: (block, printed) for block, printed in run(page, folder)}
