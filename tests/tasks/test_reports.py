@@ -114,6 +114,10 @@ def test_what_is_missing_or_old_is_recorded_again(tmp_path: Path, monkeypatch: p
     assert ds.Trajectory.load(out / "adjoints.npz").names
     monkeypatch.setattr(problems, "Problem", untouchable)
     runs.report(out, Progress())
+    (out / "report.json").unlink()
+    config = (out / "config.toml").read_text(encoding="utf-8")
+    (out / "config.toml").write_text(config.replace('"fake"', '"/a b/é.py:Sim"', 1), encoding="utf-8")
+    assert reports.read_report(out).title == "Sim"
 
 
 def test_a_motion_that_cannot_be_recorded_costs_no_run(

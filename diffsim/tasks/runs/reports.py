@@ -16,6 +16,7 @@ from diffsim.files import in_shell
 from diffsim.tasks.runs.files import write
 from diffsim.tasks.runs.motions import ADJOINTS, MOTIONS, read_told
 from diffsim.tasks.runs.state import Snapshot
+from diffsim.tasks.targets import called
 from diffsim.view.page import Course, Health, Motion, Parameter, Report, comparison_page, report_page
 from diffsim.view.trajectory import Trajectory
 
@@ -102,7 +103,7 @@ def read_report(path: Path, motions: Sequence[str] = MOTIONS) -> Report:
     plan = _table(manifest.get("plan"))
     return Report(
         name=path.resolve().name,
-        title=str(told.get("title") or config.get("task", "")),
+        title=str(told.get("title") or called(str(config.get("task", "")))),
         status=str(manifest.get("status", "not finished")),
         course=course,
         motions=[m for m in (_motion(path, name, snapshot) for name in motions) if m],

@@ -17,7 +17,7 @@ export function main(data) {
   document.getElementById("page").replaceChildren(...[
     h("header", {}, h("div", {}, h("h1", {}, run.title || run.name), h("p", { class: "quiet" }, [run.name, run.status].filter(Boolean).join(", "))), themeSwitch()),
     warnings(run.warnings),
-    section("Motion", stages ? stages.element : h("p", { class: "quiet" }, "no motion was recorded; diffsim render records it")),
+    section("Motion", stages ? stages.element : h("p", { class: "quiet" }, "no motion was recorded yet; diffsim report, or the end of the run, records it")),
     new Courses([run]).element,
     figures(run.figures),
     parameterSection(run.parameters),
