@@ -181,9 +181,10 @@ def _gap(signal: Signal) -> float:
 
 def _beside(parts: list[Part], name: str, signal: Signal, grid: Grid) -> list[Part]:
     """Return parts with a grid beside those of the field, in the place of another one that is there."""
-    grids = [part for part in parts if isinstance(part, Grid)]
-    own = next((part for part in grids if part.values == name), grids[0] if grids else Grid(name))
     size = _space(signal)
+    # a picture in the plane may stand beside a cloud in space
+    grids = [p for p in parts if isinstance(p, Grid) and (p.origin is None or len(p.origin) == len(size))]
+    own = next((part for part in grids if part.values == name), grids[0] if grids else Grid(name))
     first = np.zeros(len(size)) if own.origin is None else np.asarray(own.origin, dtype=np.float64)
     others = [part for part in grids if part.origin is not None and np.any(np.asarray(part.origin) != first)]
     step = np.broadcast_to(np.asarray(own.spacing, dtype=np.float64), (len(size),))

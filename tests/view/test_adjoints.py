@@ -96,6 +96,11 @@ def test_grids_get_their_adjoint_beside_them():
     both = with_adjoints(moved(a, scene=Scene((own, target))), {"x": adjoint(a)})
     assert [part.values for part in both.scene.parts] == ["x", "d cost / d x", "|d cost / d x|"]
     assert both.scene.parts[1].origin == (9.0, 0.0)
+    cloud, picture = Grid("x", origin=(1.0, 0.0, 0.0)), Grid("y", origin=(9.0, 0.0))  # in space, in the plane
+    b = np.ones((FRAMES, 2, 3, 4))
+    both = with_adjoints(moved(b, scene=Scene((picture, cloud))), {"x": adjoint(b)})
+    assert both.scene.parts[:2] == (picture, cloud)
+    np.testing.assert_allclose(both.scene.parts[2].origin, [1.0 + 1.06 * 2.0, 0.0, 0.0])
 
 
 def test_numbers_along_an_axis_get_a_curve_over_the_same_places():
