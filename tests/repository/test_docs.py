@@ -256,5 +256,6 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path
         assert re.findall(r"<(?:script|img|iframe|source|video)[^>]*src=\"?https?:[^>]*>", html) == [], page
         sheets = [tag for tag in re.findall(r"<link[^>]*>", html) if re.search(r"href=\"?https?:", tag)]
         assert [tag for tag in sheets if "canonical" not in tag] == [], page
+        assert re.findall(r"<h\d id=\"diffsim\S*\._[^\"]*\"", html) == [], f"{page} tells of private names"
     for sheet in tmp_path.rglob("*.css"):
         assert re.findall(r"url\([\"']?https?:|@import", sheet.read_text(encoding="utf-8")) == [], sheet
