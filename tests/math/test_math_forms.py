@@ -228,4 +228,4 @@ def test_vectors_that_leave_their_kernel_are_warned_of(runtime, taichi):
     assert len(caught) == 2
     for warning, field in zip(caught, ("U", "q"), strict=True):
         assert f"got them stored in Scratch {field}:" in str(warning.message)
-        assert "explain REPEATED]" in str(warning.message)
+        assert "[REPEATED]" in str(warning.message)

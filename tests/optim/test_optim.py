@@ -565,7 +565,7 @@ def test_minimize_needs_iterations(bowl: Bowl, iterations: Any) -> None:
 
 def test_minimize_needs_an_optimizer(bowl: Bowl) -> None:
     with pytest.raises(
-        ConfigError, match=r"optimizer must be an Optimizer, got .*; use optim.Adam\(lr=1e-2\)"
+        ConfigError, match=r"optimizer must be an Optimizer, got .*; use ds.optim.Adam\(lr=1e-2\)"
     ):
         ds.minimize(bowl, optimizer=Adam)  # type: ignore[arg-type]
     assert ds.minimize(bowl, iterations=np.int64(1)).costs.shape == (1,)
