@@ -32,8 +32,12 @@ class Label:
     """
 
     def __init__(self, text: Text) -> None:
+        import matplotlib as mpl
+
         self._text = text
-        self._even = text.get_fontfamily() == ["monospace"] and text.get_ha() == "left"
+        # before 3.11 a line stood on whole pixels, and its letters between them
+        exact = mpl.__version_info__[:2] >= (3, 11)
+        self._even = exact and text.get_fontfamily() == ["monospace"] and text.get_ha() == "left"
         self._stamps: dict[Any, Stamp] = {}
         self._places: dict[tuple[int, tuple[float, float]], tuple[float, float]] = {}
         self._wide = 0.0
