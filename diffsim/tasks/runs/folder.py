@@ -17,7 +17,7 @@ from diffsim.tasks.runs.files import LOCK, is_leftover, sweep, write
 from diffsim.tasks.runs.settings import Settings
 from diffsim.tasks.runs.state import Snapshot
 
-__all__ = ["PICTURES", "RunFolder", "check_new", "free_folder"]
+__all__ = ["PICTURES", "RunFolder", "check_new", "config_text", "free_folder"]
 
 PICTURES = ("before.gif", "after.gif", "cost.png", "report.html")
 
@@ -39,20 +39,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        config = path / "config.toml"
-        if not os.path.isdir(path):  # unlike Path.is_dir, also says no where it may not look
-            raise ConfigError(
-                f"run folder must exist, got {path}; make one with: diffsim train NAME --out {path}"
-            )
-        if not os.path.exists(config):
-            raise ConfigError(
-                f"run folder must hold config.toml, got {path} without it; give the folder that train made"
-            )
-        try:
-            text = config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{config} must be readable text, got: {error}; restore the file") from None
-        self.settings = Settings.from_toml(text, str(config))
+        text = config_text(path)
+        self.settings = Settings.from_toml(text, str(path / "config.toml"))
         self._lock = _lock(path)
         sweep(path)
 
@@ -89,18 +77,12 @@ class RunFolder:
             ConfigError: `state.npz` is damaged or was deleted, or belongs to other settings than those of
                 `config.toml`.
         """
-        file = self.path / "state.npz"
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError:
+        snapshot = Snapshot.read(self.path)
+        if snapshot is None:
             if (self.path / "history.csv").exists():  # it is only ever written after the state
-                raise ConfigError(f"{file} must be there, got none; restore it or start a new run") from None
+                file = self.path / "state.npz"
+                raise ConfigError(f"{file} must be there, got none; restore it or start a new run")
             return None
-        except OSError as error:
-            raise ConfigError(
-                f"{file} must be readable, got: {error.strerror}; correct the permissions"
-            ) from None
-        snapshot = Snapshot.from_bytes(content, str(file))
         if snapshot.digest != self.settings.digest():
             raise ConfigError(
                 f"{self.path / 'config.toml'} must be what the run was started with, got other values "
@@ -184,6 +166,27 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def config_text(path: Path) -> str:
+    """Read the `config.toml` of a run's folder.
+
+    Raises:
+        ConfigError: There is no such folder, it holds no run, or the file can't be read.
+    """
+    config = path / "config.toml"
+    if not os.path.isdir(path):  # unlike Path.is_dir, also says no where it may not look
+        raise ConfigError(
+            f"run folder must exist, got {path}; make one with: diffsim train NAME --out {path}"
+        )
+    if not os.path.exists(config):
+        raise ConfigError(
+            f"run folder must hold config.toml, got {path} without it; give the folder that train made"
+        )
+    try:
+        return config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{config} must be readable text, got: {error}; restore the file") from None
 
 
 def check_new(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,9 @@ import numpy as np
 from diffsim.errors import ConfigError
 from diffsim.files import in_shell
 from diffsim.tasks.runs.files import write
+from diffsim.tasks.runs.folder import config_text
 from diffsim.tasks.runs.motions import ADJOINTS, MOTIONS, read_told
+from diffsim.tasks.runs.settings import parse_toml
 from diffsim.tasks.runs.state import Snapshot
 from diffsim.tasks.targets import called
 from diffsim.view.page import Course, Health, Motion, Parameter, Report, comparison_page, report_page
@@ -24,7 +25,6 @@ __all__ = [
     "PAGE",
     "compared",
     "read_report",
-    "read_snapshot",
     "run_config",
     "write_comparison",
     "write_report",
@@ -94,7 +94,7 @@ def read_report(path: Path, motions: Sequence[str] = MOTIONS) -> Report:
         ConfigError: The folder holds no run, or a file in it is damaged.
     """
     config = run_config(path)
-    snapshot = read_snapshot(path)
+    snapshot = Snapshot.read(path)
     manifest, told = _manifest(path), read_told(path)
     history = snapshot.history if snapshot else None
     course = Course(label=str(told.get("cost_label", "cost")))
@@ -124,39 +124,7 @@ def run_config(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The folder holds no run, or the file is damaged.
     """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    file = path / "config.toml"
-    if not path.is_dir():
-        raise ConfigError(f"run folder must exist, got {path}; give the folder that diffsim train made")
-    if not file.exists():
-        raise ConfigError(
-            f"run folder must hold config.toml, got {path} without it; give the folder that train made"
-        )
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise ConfigError(f"{file} must be TOML, got an error: {reason}; restore the file") from None
-
-
-def read_snapshot(path: Path) -> Snapshot | None:
-    """Read how far a run is; None if it did not come to its first save.
-
-    Raises:
-        ConfigError: `state.npz` is damaged.
-    """
-    file = path / "state.npz"
-    try:
-        return Snapshot.from_bytes(file.read_bytes(), str(file))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ConfigError(
-            f"{file} must be readable, got: {error.strerror}; correct the permissions"
-        ) from None
+    return parse_toml(config_text(path), str(path / "config.toml"))
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from diffsim.tasks.task import Task
 if TYPE_CHECKING:
     from diffsim.runtime import RuntimeInfo
 
-__all__ = ["OptimizerOptions", "RunOptions", "Settings", "make_optimizer", "resolve_optimizer"]
+__all__ = ["OptimizerOptions", "RunOptions", "Settings", "make_optimizer", "parse_toml", "resolve_optimizer"]
 
 _FORMAT = 1
 _HEADER = "# The complete configuration of a diffsim run; `diffsim resume` reads it.\n"
@@ -146,7 +146,7 @@ class Settings:
         Raises:
             ConfigError: The text is not TOML, or a key is missing or unknown, or a value is not allowed.
         """
-        table = _parse(text, where)
+        table = parse_toml(text, where)
         for key in table:
             if key not in _TABLES:
                 raise ConfigError(unknown_name(f"{where}: key", key, list(_TABLES), "a key", "remove it"))
@@ -248,8 +248,16 @@ def make_optimizer(table: Mapping[str, Any], label: Any = str) -> Any:
     return kind(**arguments)
 
 
-def _parse(text: str, where: str) -> dict[str, Any]:
-    """Parse TOML, with a one-line error."""
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Parse TOML, with a one-line error.
+
+    Args:
+        text: What is in the file.
+        where: The file, for messages.
+
+    Raises:
+        ConfigError: It is no TOML.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:

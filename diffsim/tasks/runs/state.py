@@ -7,6 +7,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,24 @@ class Snapshot:
             arrays |= {f"{group}.{key}": array for key, array in getattr(self, group).items()}
         arrays |= {f"timings.{key}": np.array(value) for key, value in self.timings.items()}
         return _npz(arrays)
+
+    @classmethod
+    def read(cls, folder: Path) -> Snapshot | None:
+        """Read how far the run in a folder is; None if it did not come to its first save.
+
+        Raises:
+            ConfigError: `state.npz` is damaged, or can't be read.
+        """
+        file = folder / "state.npz"
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(
+                f"{file} must be readable, got: {error.strerror}; correct the permissions"
+            ) from None
+        return cls.from_bytes(content, str(file))
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> Snapshot:

@@ -157,7 +157,7 @@ def report(path: Path, progress: Progress) -> Path:
         DiffsimError: The simulator can't be run, where a motion is missing.
     """
     reports.run_config(path)
-    snapshot = reports.read_snapshot(path)
+    snapshot = Snapshot.read(path)
     if snapshot is None:
         raise ConfigError(
             f"run must have begun before it is reported, got {path} at its start; "
