@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import diffsim as ds
 from diffsim.kernels.common import Config
+from diffsim.kernels.common.muscles import muscle_lines
 from diffsim.kernels.mass_spring.robots import Robot, load_robot
 from diffsim.options import option
 
@@ -237,19 +238,8 @@ class MassSpring(ds.Simulator):
         parts: list[ds.scene.Part] = []
         if len(bones):
             parts.append(see.Lines(self.x, edges[bones], color=see.BONE))
-        if len(muscles):  # with a line around what may be white
-            parts.append(see.Lines(self.x, edges[muscles], color=see.INK, width=5.0))
-            parts.append(
-                see.Lines(
-                    self.x,
-                    edges[muscles],
-                    values=commands,
-                    center=0.0,
-                    limits=(-1.0, 1.0),
-                    width=3.0,
-                    label="muscles' commands",
-                )
-            )
+        if len(muscles):
+            parts += muscle_lines(self.x, edges[muscles], commands)
         parts.append(see.Points(self.x, 0.006, only=[self.head], color=see.HEAD, trail=True, label="head"))
         return ds.Scene(parts, ground=self.ground)
 

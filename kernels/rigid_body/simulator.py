@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 import diffsim as ds
 from diffsim.kernels.common import Config
 from diffsim.kernels.common.contact import contact_impulse, plane_impact, point_mobility, turning
+from diffsim.kernels.common.muscles import muscle_lines
 from diffsim.kernels.rigid_body.assembly import Assembly, load_robot
 from diffsim.options import option
 
@@ -329,20 +330,7 @@ class RigidBody(ds.Simulator):
             if (~joints & ~muscles).any():
                 parts.append(see.Lines(ends, pairs[~joints & ~muscles], color=see.BONE, width=2.0))
             if muscles.any():
-                told = see.Derived(command, self.actuation)
-                # around what may be white
-                parts.append(see.Lines(ends, pairs[muscles], color=see.INK, width=5.0))
-                parts.append(
-                    see.Lines(
-                        ends,
-                        pairs[muscles],
-                        values=told,
-                        center=0.0,
-                        limits=(-1.0, 1.0),
-                        width=3.0,
-                        label="muscles' commands",
-                    )
-                )
+                parts += muscle_lines(ends, pairs[muscles], see.Derived(command, self.actuation))
             if joints.any():
                 parts.append(see.Points(ends, only=pairs[joints, 0], color=see.INK, label="joints"))
         return ds.Scene(parts, ground=self.ground)
