@@ -10,7 +10,7 @@ from diffsim.view.style import INK, QUIET, word_size
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["KEY", "add_key"]
+__all__ = ["KEY", "add_key", "key_above"]
 
 KEY = 0.1  # height of the strip over that of what it stands above
 
@@ -40,3 +40,40 @@ def add_key(axes: Axes, handles: Sequence[Any]) -> None:
         borderpad=0.0,
         borderaxespad=0.35,
     )
+
+
+def key_above(
+    axes: Axes,
+    handles: Sequence[Any],
+    names: Sequence[str],
+    size: float,
+    columns: int,
+    right: bool = False,
+) -> None:
+    """Explain curves in a line just above their axes, by names as they are: `$` and `_` are no mathematics.
+
+    Args:
+        axes: What the curves are on.
+        handles: Artists, which may be faint; they are told in full colour.
+        names: What they show.
+        size: Of the letters.
+        columns: How many stand side by side.
+        right: Whether the line stands on the right, as where a title is on the left.
+    """
+    legend = axes.legend(
+        handles,
+        names,
+        loc="lower right" if right else "lower left",
+        bbox_to_anchor=(1.0 if right else -0.01, 0.98),
+        ncols=columns,
+        frameon=False,
+        fontsize=size,
+        borderpad=0.1,
+        handlelength=1.1,
+        handletextpad=0.4,
+        columnspacing=1.0,
+        labelcolor=INK,
+    )
+    for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
+        text.set_parse_math(False)
+        handle.set_alpha(1.0)  # type: ignore[union-attr]

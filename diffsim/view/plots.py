@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from diffsim.errors import ConfigError
 from diffsim.view.calm import HUGE, beyond, beyond_note, calm_limits
 from diffsim.view.default import kind_of
+from diffsim.view.key import key_above
 from diffsim.view.paint.scale import COLORS
 from diffsim.view.paint.ticks import named, ticks
 from diffsim.view.reel import dress
 from diffsim.view.spacetime import space_time
-from diffsim.view.style import INK, QUIET, heading, new_figure
+from diffsim.view.style import QUIET, heading, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,7 +118,8 @@ def _panel(axes: Axes, signal: Signal, whole: tuple[float, float], last: bool) -
     margin = 0.07 * (high - low) or 0.07 * abs(high) or 0.5
     _scaled(axes, signal, whole, (low - margin, high + margin), last)
     if len(labels) > 1:
-        _legend(axes, labels)
+        handles, names = axes.get_legend_handles_labels()
+        key_above(axes, handles, names, 7.5 if len(labels) < 9 else 6.5, len(labels))
     _noted(axes, notes)
 
 
@@ -216,24 +218,6 @@ def _clock(axes: Axes, signal: Signal, whole: tuple[float, float], last: bool) -
     if last:
         unit = "" if signal.time_unit == "step" else signal.time_unit
         axes.set_xlabel(named("t" if unit else "step", unit, across), parse_math=False)
-
-
-def _legend(axes: Axes, labels: Sequence[str]) -> None:
-    legend = axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 0.985),
-        ncols=len(labels),
-        frameon=False,
-        fontsize=7.5 if len(labels) < 9 else 6.5,
-        borderpad=0.1,
-        handlelength=1.1,
-        handletextpad=0.35,
-        columnspacing=0.9,
-        labelcolor=INK,
-    )
-    for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
-        text.set_parse_math(False)
-        handle.set_alpha(1.0)  # type: ignore[union-attr]
 
 
 def _span(times: NDArray[np.float64]) -> tuple[float, float]:

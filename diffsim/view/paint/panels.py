@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from diffsim.view.key import key_above
 from diffsim.view.paint.curves import CurvesPainter
 from diffsim.view.paint.profile import ProfilePainter
 from diffsim.view.paint.scale import COLORS
@@ -140,7 +141,7 @@ class CurvesPanel(Panel):
                 handles += axes.plot(*points.T, color=color, lw=1.0, alpha=0.35, label=name)
         names = self.painters[0].names
         if names:
-            _legend(axes, handles[: len(names)], names, size, right=bool(axes.get_title(loc="left")))
+            _explain(axes, handles[: len(names)], names, size)
 
     def move(self, brush: Brush, k: int) -> None:
         now = float(self.times[k])
@@ -199,7 +200,7 @@ class ProfilesPanel(Panel):
                 handles += axes.plot([], [], color=color, lw=1.6)
                 names.append(name)
         if len(self._curves()) > 1:
-            _legend(axes, handles, names, size, right=bool(axes.get_title(loc="left")))
+            _explain(axes, handles, names, size)
 
     def move(self, brush: Brush, k: int) -> None:
         for painter, color, _ in self._curves():
@@ -252,21 +253,5 @@ def with_margin(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _legend(axes: Axes, handles: Sequence[Any], names: Sequence[str], size: float, right: bool) -> None:
-    legend = axes.legend(
-        handles,
-        names,
-        loc="lower right" if right else "lower left",
-        bbox_to_anchor=(1.0 if right else -0.01, 0.98),
-        ncols=8,
-        frameon=False,
-        fontsize=max(size - 1.0, 6.0),
-        borderpad=0.1,
-        handlelength=1.1,
-        handletextpad=0.4,
-        columnspacing=1.0,
-        labelcolor=INK,
-    )
-    for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
-        text.set_parse_math(False)
-        handle.set_alpha(1.0)  # type: ignore[union-attr]
+def _explain(axes: Axes, handles: Sequence[Any], names: Sequence[str], size: float) -> None:
+    key_above(axes, handles, names, max(size - 1.0, 6.0), 8, right=bool(axes.get_title(loc="left")))
