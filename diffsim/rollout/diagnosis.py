@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,10 @@ from diffsim.engine.engine import Engine
 from diffsim.engine.lookout import NAN_HINT, first_bad_state
 from diffsim.errors import GradientNotFiniteError, StateError, StateNotFiniteError
 from diffsim.language.fields import Field, State, Valued
+from diffsim.rollout.watching import KernelWatch, Moment, Spot
 
 __all__ = ["NanWatch", "explain_gradient", "explain_not_finite", "sensitivity"]
 
-Spot = tuple[Buffer, int]
 _MOST_WORLDS = 16  # whose shares of a sum are computed by hand
 
 
@@ -99,28 +98,7 @@ def sensitivity(engine: Engine, cost: NDArray[np.float64]) -> float:
     return float(np.max(felt[known] / np.abs(cost[known]), initial=0.0))
 
 
-@dataclass(frozen=True)
-class _Moment:
-    """When a kernel runs, and for which worlds.
-
-    Attributes:
-        phase, t, s: As `Watch.run` gets them.
-        ends: The time of each world, where those that have ended have another; None where all have `t`.
-        ran: Which worlds the kernel runs for; None for all.
-    """
-
-    phase: str
-    t: int
-    s: int
-    ends: NDArray[Any] | None = None
-    ran: NDArray[np.bool_] | None = None
-
-    def time(self, world: int | None) -> int:
-        """Return what `t` is for a world."""
-        return self.t if self.ends is None or world is None else int(self.ends[world])
-
-
-class NanWatch:
+class NanWatch(KernelWatch):
     """Look at what each kernel wrote, and raise at the first number that is not finite.
 
     An infinity counts as not finite, whoever made it: one that is stored on purpose must be a large number
@@ -132,16 +110,11 @@ class NanWatch:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self._layout = engine, engine.plan.layout
-        self._recomputing = False
+        super().__init__(engine)
         self._spots: dict[int, list[Spot]] = {}
         for field in engine.lowered.program.fields.values():
             if isinstance(field, Valued):
                 _check_input(field)
-
-    def forward_done(self) -> None:
-        """Look at adjoints alone from here on."""
-        self._recomputing = True
 
     def run(self, launch: Callable[[int, int], None], stage: Stage, phase: str, t: int, s: int) -> None:
         """Launch a kernel and look at what it wrote.
@@ -168,35 +141,7 @@ class NanWatch:
                     index = tuple(map(int, np.argwhere(bad)[0]))
                     raise self._error(stage, moment, spot, component, index, float(array[index]), before)
 
-    def _moment(self, phase: str, t: int, s: int) -> _Moment:
-        ended = self._engine.lowered.ended
-        if ended is None or phase.startswith("begin"):
-            return _Moment(phase, t, s)
-        first = np.array(self._engine.storage.arrays(ended)[0])  # that a world does not run
-        if phase.startswith("step"):
-            return _Moment(phase, t, s, ran=first > t)
-        return _Moment(phase, t, s, np.minimum(first, t))
-
-    def _look(self, spot: Spot, moment: _Moment) -> list[NDArray[Any]]:
-        """Return a buffer at a time relative to a step, one array (world, *space) per component."""
-        buffer, time = spot
-        world: Any = slice(None)
-        place: Any = moment.s
-        if buffer.kind == "state" and moment.ends is not None:  # a world's last States are where it left them
-            world = np.arange(self._layout.worlds)
-            place = np.maximum(moment.s - (moment.t - moment.ends), 0)
-        slot = place + time + self._layout.history - 1 if buffer.kind == "state" else place
-        own = {
-            "world": world,
-            "group": 0,
-            "slot": slot,
-            "ring": slot % self._layout.ring,
-            "time": slice(None),  # the first index of what is read or written says which
-        }
-        index = tuple(own[axis] for axis in self._layout.axes(buffer))
-        return [array[index] for array in self._engine.storage.arrays(buffer)]
-
-    def _reader(self, world: int, moment: _Moment, before: dict[Spot, list[NDArray[Any]]]) -> Reader:
+    def _reader(self, world: int, moment: Moment, before: dict[Spot, list[NDArray[Any]]]) -> Reader:
         """Return what reads one world's memory, as it was before the kernel where that was kept."""
 
         def read(ref: Ref, indices: tuple[int, ...]) -> Any:
@@ -213,7 +158,7 @@ class NanWatch:
     def _error(
         self,
         stage: Stage,
-        moment: _Moment,
+        moment: Moment,
         spot: Spot,
         component: int,
         index: tuple[int, ...],

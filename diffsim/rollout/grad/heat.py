@@ -12,14 +12,14 @@ from diffsim.compiler.ir import Buffer, Load, Stage, accesses_in
 from diffsim.compiler.picture import Heat
 from diffsim.compiler.picture.calls import primals_of
 from diffsim.engine.engine import Engine
-from diffsim.rollout.diagnosis import NanWatch, Spot
+from diffsim.rollout.watching import KernelWatch, Spot
 
 __all__ = ["AdjointWatch"]
 
 _SAMPLES = 64  # steps that are looked at, about
 
 
-class AdjointWatch(NanWatch):
+class AdjointWatch(KernelWatch):
     """Sum up the squared adjoint of what each kernel wrote, just before its own adjoint uses it up.
 
     Args:
@@ -27,8 +27,7 @@ class AdjointWatch(NanWatch):
     """
 
     def __init__(self, engine: Engine) -> None:
-        # not NanWatch's: it refuses infinities, which a field may hold on purpose
-        self._engine, self._layout, self._recomputing = engine, engine.plan.layout, False
+        super().__init__(engine)
         self._primals = primals_of(engine.lowered)
         self._every = max(1, engine.plan.steps // _SAMPLES)
         self._squares: dict[Spot, dict[int, float]] = {}
