@@ -175,14 +175,14 @@ def test_a_robot_survives_the_way_through_toml(tmp_path: Path) -> None:
     import numpy as np
     import tomli_w
 
-    from diffsim.tasks.runs.settings import _parse
+    from diffsim.tasks.runs.settings import parse_toml
 
     kind = registry.load_task("mass_spring")
     file = tmp_path / "mine.toml"
     file.write_text("head = 1\npoints = [[0.1, 0.3], [0.2, 0.1], [0.30000000000000004, 0.1]]\n"
                     "springs = [[0, 1, 0.1, 1e4, 0.3], [1, 2, 0.12345678901234567, 3000, 0]]\n")  # fmt: skip
     task: Any = kind(kind.Config(robot=str(file)))  # type: ignore[call-arg]
-    data = _parse(tomli_w.dumps(task.data()), "config.toml")
+    data = parse_toml(tomli_w.dumps(task.data()), "config.toml")
     file.unlink()
     again: Any = kind(task.config, data)
     assert again.robot.name == "mine"
