@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from diffsim import _taichi
 from diffsim.compiler.ir import Block, For, Operand, Value
-from diffsim.compiler.reading.axes import Axis, bounds_of, index_of, span_of
+from diffsim.compiler.reading.axes import Axis, bounds_of, check_names, index_of, span_of
 from diffsim.compiler.reading.constructors import arguments_of
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, known_object
@@ -137,7 +137,15 @@ def _bind(ctx: Context, target: ast.expr, item: Abstract, node: ast.stmt) -> Non
             )
         ctx.frame.variables[target.id] = Variable(item)
     elif isinstance(target, ast.Tuple):
-        for element, part in zip(target.elts, ctx.unpacked(item, node), strict=True):
+        parts = ctx.unpacked(item, node)
+        if len(parts) != len(target.elts):
+            ctx.error(
+                node,
+                f"a loop must have as many names as each item has parts, {len(parts)}, got "
+                f"`for {ctx.text(target).strip('()')} in ...`; name each",
+                rule="SHAPE",
+            )
+        for element, part in zip(target.elts, parts, strict=True):
             _bind(ctx, element, part, node)
     else:
         ctx.error(node, f"loop targets must be names, got {ctx.text(target)}")
@@ -274,15 +282,14 @@ def _keep_order(ctx: Context, node: ast.For, indices: list[Operand]) -> None:
 
 
 def _bind_indices(ctx: Context, node: ast.For, indices: list[Operand], grouped: bool) -> None:
+    check_names(ctx, node, len(indices), grouped)
     item: Abstract
     if grouped:
         item = Matrix(tuple(indices), (len(indices),))
     elif len(indices) == 1:
         item = indices[0]
-    elif isinstance(node.target, ast.Tuple):
-        item = Sequence(tuple(indices))
     else:
-        item = Matrix(tuple(indices), (len(indices),))
+        item = Sequence(tuple(indices))
     _bind(ctx, node.target, item, node)
 
 
