@@ -35,6 +35,7 @@ RULES = {
     "ADJOINT": "an adjoint of one's own must read values, and add to adjoints only",
     "ENERGY": "what is differentiated in a step must be one number, of functions that write no field",
     "WORKSPACE": "a Workspace must only be used by methods with an adjoint of their own",
+    "SPARSE": "where kernels write sparse fields must be known before the kernel runs",
     "TOO-LARGE": "a kernel must not unroll to too many operations",
     "CUT": "a differentiable value should not lose its gradient in an integer cast (a warning)",
     "REPEATED": "singular vectors and eigenvectors should stay in the kernel that computes them (a warning)",

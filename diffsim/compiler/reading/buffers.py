@@ -13,7 +13,8 @@ from diffsim.compiler.reading.captured import Captures
 from diffsim.compiler.reading.sites import Sites
 from diffsim.compiler.reading.values import FieldPlace
 from diffsim.errors import Diagnostic
-from diffsim.language.fields import Constant, Field, Scratch
+from diffsim.language.fields import Constant, Field, Scratch, State
+from diffsim.language.layouts import Sparse
 from diffsim.language.types import ElementType
 
 __all__ = ["Buffers"]
@@ -45,6 +46,7 @@ class Buffers:
         self._before: dict[int, Buffer] = {}
         self.key: Buffer | None = None  # what random numbers start from, where kernels draw any
         self.sites = Sites()
+        self.activities: dict[Sparse, Buffer] = {}
         self.fields = fields
         for key, declared in fields.items():
             self.add(declared, key)
@@ -75,6 +77,22 @@ class Buffers:
         declared.key, declared.kind, declared.hidden = key, kind, True
         declared.differentiable = gradient and declared.differentiable
         return self.add(declared, key)
+
+    def activity(self, layout: Sparse, field: Field) -> Buffer:
+        """Return what kernels read to know which cells of a layout are active; it has no memory.
+
+        Args:
+            layout: A sparse one.
+            field: One that has it.
+        """
+        if layout not in self.activities:
+            name = self._unique(layout.key)
+            self.activities[layout] = Buffer(name, "activity", "i32", field.shape, 1, layout)
+        return self.activities[layout]
+
+    def carries(self, layout: Sparse) -> bool:
+        """Tell whether the blocks of a layout are carried from step to step, since a State has it."""
+        return any(isinstance(field, State) and field.layout is layout for field in self.fields.values())
 
     def before_steps(self, scratch: Field) -> Buffer:
         """Return the memory that a Scratch has in `reset`, apart from that of the steps."""
