@@ -44,7 +44,10 @@ def active_at(ctx: Context, field: Field, indices: list[Operand], time: int | No
     else:
         when = 1 if carried else 0
     ctx.builder.where = ctx.at(node)
-    return ctx.builder.truth(ctx.builder.load(Ref(buffer, tuple(indices), 0, when)))
+    active = ctx.builder.load(Ref(buffer, tuple(indices), 0, when))
+    if ctx.frame.source.allows(node, "ACTIVITY"):
+        ctx.buffers.known_to_jump.add(active)
+    return ctx.builder.truth(active)
 
 
 def guarded_body(ctx: Context, node: ast.For, field: Field, indices: list[Operand]) -> list[ast.stmt]:
