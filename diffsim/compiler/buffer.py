@@ -48,6 +48,7 @@ class Buffer:
         bounds: What the program relies on of an integer Constant: for literal indices (None where an index
             runs), the smallest and the largest value.
         place: How its elements lie in memory, where not in the order of the declared field's axes.
+        field: The declared field of whose cells it tells whether they are active.
         distinct: The literal indices at which it must hold no value twice, for the same reason.
     """
 
@@ -64,6 +65,7 @@ class Buffer:
         self.components, self.source, self.called = components, source, ""
         self.adjoint: Buffer | None = None
         self.place: Place | None = None
+        self.field: Any = None
         self.is_adjoint = False
         self.bounds: dict[tuple[int | None, ...], tuple[float, float]] = {}
         self.distinct: set[tuple[int | None, ...]] = set()

@@ -6,7 +6,6 @@ that something was written to, and for no others.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -19,7 +18,6 @@ __all__ = ["FIRST_CAPACITY", "Layout", "Sparse", "checked_layout", "sparse"]
 FIRST_CAPACITY = 256  # blocks that a layout without a capacity begins with
 _LONGEST_EDGE = 64
 _LEVELS = (1, 2, 3)
-_numbers = itertools.count()
 
 
 class Layout:
@@ -41,7 +39,6 @@ class Sparse(Layout):
         self.block, self.levels, self.size = block, levels, size
         self.automatic = capacity is None and size is None
         self._capacity = FIRST_CAPACITY if capacity is None else capacity
-        self.key = f"layout {next(_numbers)}"
 
     @property
     def label(self) -> str:

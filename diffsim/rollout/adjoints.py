@@ -18,8 +18,10 @@ from diffsim.errors import ConfigError
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Param, Scratch, State
 from diffsim.language.trace import Program
+from diffsim.rollout.diagnosis import sensitivity
 from diffsim.rollout.frames import Names, checked_every
-from diffsim.rollout.leaves import Leaf
+from diffsim.rollout.growth import growing
+from diffsim.rollout.leaves import Leaf, Wrt
 from diffsim.rollout.recorded import Recorded
 from diffsim.rollout.seen import labels_of
 from diffsim.sizes import show_bytes
@@ -34,6 +36,11 @@ class Adjoints(Recorded):
 
     steps: int
 
+    @property
+    @abstractmethod
+    def _epsilon(self) -> float:
+        """The distance from 1 to the next number of the working precision."""
+
     @abstractmethod
     def leaves(self, wrt: Any = None) -> list[Leaf]:
         """Return what `wrt` names, on the device and up to date."""
@@ -46,6 +53,7 @@ class Adjoints(Recorded):
     def _cost(self, cost: NDArray[np.float64]) -> Any:
         """Return the cost as users get it, or refuse one that is not finite."""
 
+    @growing
     def adjoints(self, fields: Field | str | Names | None = None, every: int = 1) -> Any:
         """Return d cost / d x[t]: how much the cost would change if a State were another in the midst of it.
 
@@ -99,6 +107,7 @@ class Adjoints(Recorded):
             )
         return next(iter(signals.values())) if isinstance(fields, Field | str) else signals
 
+    @growing
     def adjoint_norms(self) -> NDArray[np.float64]:
         """Return the length of the adjoint of all States together, after each step; see `adjoints`.
 
@@ -136,6 +145,22 @@ class Adjoints(Recorded):
         gradient = leaf.gradient()
         return np.swapaxes(gradient, 0, 1)[entries] if self.worlds > 1 else gradient[entries]
 
+    def gradient_warning(self, cost: Any, wrt: Wrt = None) -> str | None:
+        """Judge the last gradient by what its run left behind, in one line; None where nothing looks bad.
+
+        Runs nothing: it tells what is plain to see. `health` measures.
+
+        Args:
+            cost: What `evaluate` or `value_and_grad` returned.
+            wrt: As for them.
+        """
+        from diffsim.rollout.grad.health import describe_last
+
+        engine = self._engine
+        gradients = {leaf.key: leaf.gradient() for leaf in self.leaves(wrt)}
+        rounding = self._epsilon * sensitivity(engine, np.atleast_1d(np.asarray(cost, dtype=np.float64)))
+        return describe_last(gradients, engine.lookout.largest, rounding, self.steps, self._epsilon)
+
 
 def _chosen(program: Program, fields: Any, worlds: int) -> dict[str, Field]:
     """Return the fields that a user names, under the user's names or their keys.
@@ -145,7 +170,8 @@ def _chosen(program: Program, fields: Any, worlds: int) -> dict[str, Field]:
     """
     known = program.fields
     if fields is None:
-        return {key: f for key, f in known.items() if isinstance(f, State) and not f.integer}
+        states = {key: f for key, f in known.items() if isinstance(f, State) and not f.integer}
+        return {key: f for key, f in states.items() if f.sparse is None}
     if isinstance(fields, Mapping):
         return {str(name): _differentiable(program, item, worlds) for name, item in fields.items()}
     single = isinstance(fields, str | Field) or not isinstance(fields, Iterable)
@@ -166,6 +192,11 @@ def _differentiable(program: Program, item: Any, worlds: int) -> Field:
                 f"adjoints must be of a Control that each world has for itself, got {field.label}, which "
                 f"{worlds} worlds share, and with it one sum; declare it with per_world=True, or ask "
                 "value_and_grad for the sum"
+            )
+        if field.sparse is not None:
+            raise ConfigError(
+                f"adjoints must be of a field whose elements are the same in all steps, got {field.label}, "
+                "whose layout is sparse; ask value_and_grad for the gradient of its first value"
             )
         return field
     listed = [k for k, f in known.items() if isinstance(f, State | Control) and not f.integer]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,12 +17,15 @@ from diffsim.language.trace import Program
 from diffsim.rollout.collecting import Collecting
 from diffsim.rollout.frames import Ending, Names, checked_every, named_buffers, states_of
 from diffsim.rollout.growing import grow
+from diffsim.rollout.growth import growing
 from diffsim.rollout.seen import Seen, labels_of, scene_of
 from diffsim.view import store
 from diffsim.view.adjoints import with_adjoints
 from diffsim.view.trajectory import Label, Trajectory, labelled
 
 __all__ = ["Recorded"]
+
+_MANY = 1 << 22  # cells of a sparse field, all of which a trajectory has
 
 
 class Recorded(ABC):
@@ -62,6 +66,7 @@ class Recorded(ABC):
     def adjoints(self, fields: Field | str | Names | None = None, every: int = 1) -> Any:
         """Return d cost / d x[t]."""
 
+    @growing
     def trajectory(
         self,
         field: Names | Field | str | None = None,
@@ -103,7 +108,7 @@ class Recorded(ABC):
         chosen: Any = [field] if isinstance(field, str | Field) else field
         if field is None:
             seen = scene_of(self._program)
-            states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
+            states = [k for k, f in self._program.fields.items() if isinstance(f, State) and not _huge(f)]
             chosen = list(dict.fromkeys([*states, *seen.timed]))
         title = type(self._program.simulator).__name__
         if to is None:
@@ -122,6 +127,7 @@ class Recorded(ABC):
         states = {name: f for name, f in meant.items() if isinstance(f, State) and not f.integer}
         return with_adjoints(motion, self.adjoints(states, every) if states else {})
 
+    @growing
     def trajectories(self, fields: Names, every: int = 1) -> dict[str, Any]:
         """Return the trajectories of several fields from one run, as a dict; see `trajectory`.
 
@@ -150,6 +156,7 @@ class Recorded(ABC):
         shapes = collecting.shapes
         return collecting, {name: label(name, b.source, shapes[name][0]) for name, b in buffers.items()}
 
+    @growing
     def final(self, field: State | str | None = None) -> Any:
         """Return what States hold at the end of the last run, in the form that `State.set` takes.
 
@@ -177,3 +184,8 @@ class Recorded(ABC):
         found = self._ending.read()
         arrays = {s.key: found[s.key] if s.sparse else np.array(found[s.key]) for s in chosen}
         return arrays if field is None else arrays[chosen[0].key]
+
+
+def _huge(field: Field) -> bool:
+    """Tell whether most of a field is nothing that anybody wants to see unless they name it."""
+    return field.sparse is not None and math.prod(field.shape) > _MANY

@@ -20,10 +20,12 @@ from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
 from diffsim.options import plain_number
 from diffsim.plan import Plan, Request
+from diffsim.plan.planning import warn_of
 from diffsim.rollout.adjoints import Adjoints
-from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite, sensitivity
+from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite
 from diffsim.rollout.growth import Grown, growing
 from diffsim.rollout.leaves import Leaf, Wrt, require_cost, resolve
+from diffsim.rollout.occupancy import Occupied, seen_rooms
 from diffsim.rollout.seeded import Seeded
 from diffsim.rollout.shown import Shown
 
@@ -32,7 +34,7 @@ __all__ = ["Rollout"]
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Adjoints, Shown, Seeded, Grown):
+class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
@@ -98,7 +100,8 @@ class Rollout(Adjoints, Shown, Seeded, Grown):
         self._program: Program = trace(simulator)
         self._begin_with(seed)
         self._info, self._request, self._progress = info, request, progress
-        self._make(warn=True)
+        self._make()
+        warn_of(self._engine.lowered, self._engine.plan)
         self._runtime_program = runtime.register(self)
         self._has_cost = False  # as far as it was looked
         self.closed = False
@@ -107,7 +110,8 @@ class Rollout(Adjoints, Shown, Seeded, Grown):
     def plan(self) -> Plan:
         """What was decided and why; print it."""
         engine = self._engine
-        chosen = dataclasses.replace(engine.plan, compiled=engine.compile_seconds)
+        rooms = engine.plan.rooms if self.closed else seen_rooms(engine)
+        chosen = dataclasses.replace(engine.plan, compiled=engine.compile_seconds, rooms=rooms)
         if engine.fallback:
             return dataclasses.replace(chosen, mode="step", reason=engine.fallback, chunk=0)
         return chosen
@@ -296,22 +300,6 @@ class Rollout(Adjoints, Shown, Seeded, Grown):
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         probe = Probe(self._engine, self._inputs, [leaf.field for leaf in leaves])
         return make_health(norms, gradients, self._epsilon, zeros_of(probe, gradients, self._epsilon))
-
-    def gradient_warning(self, cost: Cost, wrt: Wrt = None) -> str | None:
-        """Judge the last gradient by what its run left behind, in one line; None where nothing looks bad.
-
-        Runs nothing: it tells what is plain to see. `health` measures.
-
-        Args:
-            cost: What `evaluate` or `value_and_grad` returned.
-            wrt: As for them.
-        """
-        from diffsim.rollout.grad.health import describe_last
-
-        engine = self._engine
-        gradients = {leaf.key: leaf.gradient() for leaf in self.leaves(wrt)}
-        rounding = self._epsilon * sensitivity(engine, np.atleast_1d(np.asarray(cost, dtype=np.float64)))
-        return describe_last(gradients, engine.lookout.largest, rounding, self.steps, self._epsilon)
 
     @growing
     def export(

@@ -41,6 +41,7 @@ RULES = {
     "REPEATED": "singular vectors and eigenvectors should stay in the kernel that computes them (a warning)",
     "PRECISION": "arguments of kernels should have the working precision (a warning)",
     "PARTIAL": "a State should be stored as a whole, or say what becomes of the rest (a warning)",
+    "ACTIVITY": "loops over active cells should have no effect where all is zero (a warning)",
     "PRINT": "print in kernels has no effect (a warning)",
 }
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")

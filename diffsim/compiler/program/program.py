@@ -18,6 +18,7 @@ from diffsim.compiler.program.keeping import keep_overwritten
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
 from diffsim.compiler.program.newest import with_times
 from diffsim.compiler.program.sparse import place_sparse
+from diffsim.compiler.program.vanishing import jumps
 from diffsim.compiler.reading.buffers import Buffers
 from diffsim.errors import Diagnostic, TraceError
 from diffsim.language.fields import State
@@ -68,6 +69,8 @@ def lower_program(program: Program, real: str, steps: int, bare: bool = False) -
     lowered = LoweredProgram(
         program, buffers, initial, begin, step, running, terminal, history, alarms=alarms
     )
+    for stage in begin + step + running + terminal:
+        buffers.warnings += jumps(stage, buffers)
     place_sparse(lowered, real)
     lowered.carried = {buffer: _companion(buffer, "carry", "carry") for buffer in lowered.passing}
     lowered.kept = {buffer: _companion(buffer, "kept", "checkpoint") for buffer in lowered.states}

@@ -49,6 +49,7 @@ class Topology:
 
     Attributes:
         layout: What the user declared.
+        name: What plans and messages call it, after its first field.
         shape: The lengths of the axes of space.
         capacity: Blocks that there is room for.
         fields: The pools, adjoints not included; a field's shape begins with that of the layout.
@@ -64,6 +65,7 @@ class Topology:
     """
 
     layout: Sparse
+    name: str
     shape: tuple[int, ...]
     capacity: int
     fields: list[Buffer]
@@ -201,28 +203,31 @@ def topologies(buffers: Buffers) -> list[Topology]:
 
 
 def _topology(buffers: Buffers, layout: Sparse, members: list[Buffer]) -> Topology:
-    shape = _shape_of(members)
+    shape, name = _shape_of(members), f"blocks of {members[0].source.key}"
     fixed, carried = _roles(layout, members)
     size = sum(b.components * (8 if b.dtype == "f64" else 4) for b in members)
     capacity = layout.blocks_within(size, shape)
     kind = "constant" if fixed else "state" if carried else "scratch"
-    blocks = _hidden(buffers, f"{layout.key} blocks", (capacity + 1,), kind)
-    total = _hidden(buffers, f"{layout.key} total", (), kind)
-    made = Topology(layout, shape, capacity, members, carried, fixed, blocks, total, size)
+    blocks = _hidden(buffers, f"list of {name}", (capacity + 1,), kind)
+    total = _hidden(buffers, f"count of {name}", (), kind)
+    made = Topology(layout, name, shape, capacity, members, carried, fixed, blocks, total, size)
     count = math.prod(made.coarse)
     times: list[int | None] = [None] if fixed else [0, 1] if carried else [0]
     padded = count if fixed or layout.levels == 1 else -(-count // RUN) * RUN
     for time in times:
         made.tables[time] = _hidden(
-            buffers, f"{layout.key} table {time or 0}", (padded,), "constant" if fixed else "table"
+            buffers,
+            f"table of {name}" + (" at t + 1" if time else ""),
+            (padded,),
+            "constant" if fixed else "table",
         )
     for level in range(1, 1 if fixed else layout.levels):
         padded = -(-padded // RUN)
         if level < layout.levels - 1:
             padded = -(-padded // RUN) * RUN
-        made.flags.append(_hidden(buffers, f"{layout.key} level {level}", (padded,), "table"))
+        made.flags.append(_hidden(buffers, f"table {level + 1} of {name}", (padded,), "table"))
     if not fixed:
-        made.peaks.append(_hidden(buffers, f"{layout.key} peak", (), "table"))
+        made.peaks.append(_hidden(buffers, f"most {name}", (), "table"))
     return made
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from diffsim import _taichi
-from diffsim.compiler.ir import Buffer, Location, is_float
+from diffsim.compiler.ir import Buffer, Location, Operand, is_float
 from diffsim.compiler.reading.captured import Captures
 from diffsim.compiler.reading.followed import Followed
 from diffsim.compiler.reading.sites import Sites
@@ -50,7 +50,8 @@ class Buffers:
         self._before: dict[int, Buffer] = {}
         self.key: Buffer | None = None  # what random numbers start from, where kernels draw any
         self.sites = Sites()
-        self.activities: dict[Sparse, Buffer] = {}
+        self.activities: dict[int, Buffer] = {}  # what tells which cells of a sparse field are active
+        self.known_to_jump: set[Operand] = set()  # reads of activity whose effect a comment says is meant
         self.fields = fields
         for key, declared in fields.items():
             self.add(declared, key)
@@ -83,16 +84,17 @@ class Buffers:
         return self.add(declared, key)
 
     def activity(self, layout: Sparse, field: Field) -> Buffer:
-        """Return what kernels read to know which cells of a layout are active; it has no memory.
+        """Return what kernels read to know which cells of a field are active; it has no memory.
 
         Args:
-            layout: A sparse one.
-            field: One that has it.
+            layout: That of the field.
+            field: A declared one.
         """
-        if layout not in self.activities:
-            name = self._unique(layout.key)
-            self.activities[layout] = Buffer(name, "activity", "i32", field.shape, 1, layout)
-        return self.activities[layout]
+        if id(field) not in self.activities:
+            name = self._unique(f"active {field.key}")
+            self.activities[id(field)] = Buffer(name, "activity", "i32", field.shape, 1, layout)
+            self.activities[id(field)].field = field
+        return self.activities[id(field)]
 
     def carries(self, layout: Sparse) -> bool:
         """Tell whether the blocks of a layout are carried from step to step, since a State has it."""

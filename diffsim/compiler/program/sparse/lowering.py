@@ -72,7 +72,7 @@ def _initial(lowered: LoweredProgram, found: list[Topology], real: str) -> list[
             stages.append(clear_stage(Clearing(table, None), real))
         if not topology.carried:
             continue
-        key = topology.layout.key
+        key = topology.name
         blocks = hidden_constant(lowered.buffers, f"{key} first blocks", topology.blocks.shape)
         total = hidden_constant(lowered.buffers, f"{key} first total", ())
         topology.first_blocks, topology.first_total = blocks, total

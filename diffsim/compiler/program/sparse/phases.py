@@ -45,7 +45,8 @@ class Known:
     def of(cls, buffers: Buffers, found: list[Topology], real: str, alarms: Alarms) -> Known:
         """Return what is known of the layouts of a program."""
         by_buffer = {one: t for t in found for b in t.fields for one in (b, b.adjoint) if one is not None}
-        activities = {buffers.activities[t.layout]: t for t in found if t.layout in buffers.activities}
+        by_layout = {t.layout: t for t in found}
+        activities = {buffer: by_layout[buffer.source] for buffer in buffers.activities.values()}
         return cls(buffers, found, by_buffer, activities, real, alarms)
 
     def placer(self, adjoint: bool = False) -> Placer:
@@ -159,7 +160,7 @@ class Phase:
     def _noted(self, topology: Topology, number: int) -> Ref:
         """Return where it is noted how many blocks were active after so many kernels that add some."""
         if topology not in self._upto:
-            key = f"{topology.layout.key} upto in {self.name}"
+            key = f"{topology.name} upto in {self.name}"
             self._upto[topology] = hidden_scratch(self.known.buffers, key, (1,), self.name == "begin")
         buffer = self._upto[topology]
         buffer.shape = (max(buffer.shape[0], number + 1),)

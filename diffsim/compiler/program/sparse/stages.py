@@ -76,7 +76,7 @@ def opening(
         note: Where to note how many there are to begin with.
         real: The working precision.
     """
-    b, name = Builder(real), f"open {topology.layout.key}"
+    b, name = Builder(real), f"open {topology.name}"
     _entries(b, now, filled=True)
     if new is not None:
         put(b, new.count, b.const(0))
@@ -105,7 +105,7 @@ def _zero_unused(b: Builder, topology: Topology, version: Version) -> None:
 
 def closing(topology: Topology, every: Sequence[Version], real: str) -> Stage:
     """Return what stands behind the kernels of a step: tables are empty again, but not on the way back."""
-    b, name = Builder(real), f"close {topology.layout.key}"
+    b, name = Builder(real), f"close {topology.name}"
     _entries(b, every, filled=False)
     for table in topology.peaks:
         peak = Ref(table, ())
@@ -142,7 +142,7 @@ def slots_stage(version: Version, upto: Ref, alarms: Alarms, real: str) -> Stage
     alarm = Alarm(topology.first, rule, remedy, grows=topology.layout)
     for op in raised(b.op("gt", found, room), found, alarm, alarms, t):
         b.append(op)
-    return Stage(f"give slots to {topology.layout.key}", t, b.block)
+    return Stage(f"give slots to {topology.name}", t, b.block)
 
 
 def _search(b: Builder, version: Version, level: int, run: Value | None, count: Operand) -> Operand:
@@ -195,7 +195,7 @@ def zero_first(version: Version, fields: Sequence[Buffer], real: str) -> Stage:
     b = Builder(real)
     for buffer in fields:
         _zero_cells(b, buffer, b.const(0), _time(version, buffer))
-    return Stage(f"zero slot 0 of {version.topology.layout.key}", Value("i32"), b.block)
+    return Stage(f"zero slot 0 of {version.topology.name}", Value("i32"), b.block)
 
 
 def zero_stage(version: Version, fields: Sequence[Buffer], before: Ref, real: str) -> Stage:
@@ -216,7 +216,7 @@ def zero_stage(version: Version, fields: Sequence[Buffer], before: Ref, real: st
         with when(b, new):
             for buffer in fields:
                 _zero_cells(b, buffer, slot, _time(version, buffer))
-    return Stage(f"zero new blocks of {version.topology.layout.key}", Value("i32"), b.block)
+    return Stage(f"zero new blocks of {version.topology.name}", Value("i32"), b.block)
 
 
 def _time(version: Version, buffer: Buffer) -> int | None:
