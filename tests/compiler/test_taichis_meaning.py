@@ -338,3 +338,18 @@ def test_a_field_whose_tree_is_destroyed_is_not_read(fields):
     for use in (lambda: ds.plan(Given(field, None), steps=1), lambda: field[0]):
         with pytest.raises(ds.StateError, match="or whose tree was destroyed"):
             use()
+
+
+def test_what_is_exported_reads_no_fields_of_taichi(fields, tmp_path):
+    for sim, words in (
+        (
+            Given(fields.single, None),
+            "compiled natively to be exported, got self.field, a Taichi field made by",
+        ),
+        (
+            Given(None, fields.tiles),
+            "to be exported, got the active cells of self.node, a Taichi field made by",
+        ),
+    ):
+        with ds.Rollout(sim, steps=1) as rollout, pytest.raises(ds.StateError, match=words):
+            rollout.export(tmp_path)
