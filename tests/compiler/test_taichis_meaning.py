@@ -11,8 +11,21 @@ import taichi as ti
 import diffsim as ds
 
 BALL = ti.types.struct(a=ti.f64, b=ti.types.vector(2, ti.f64))
+
+
+@ti.dataclass
+class Ball:
+    mass: ti.f64
+    speed: ti.types.vector(2, ti.f64)
+
+    @ti.func
+    def energy(self, half):
+        return half * self.mass * self.speed.norm_sqr()
+
+
+PAIR = ti.types.struct(ball=Ball, count=ti.i32)
 SMALL = "i8 u8 i16 u16 i32 u32 i64 u64".split()
-ROWS = 24
+ROWS = 25
 
 
 def filled(field, scale=1.0):
@@ -59,6 +72,10 @@ class Fields:
         self.block = root.dense(ti.i, 7)
         self.block.place(self.single, self.beside)
         self.matrices = ti.Matrix.field(2, 3, ti.f64, shape=4, layout=ti.Layout.SOA)
+        self.pairs = PAIR.field(shape=4)
+        filled(self.pairs.ball.mass)
+        self.pairs.ball.speed.from_numpy(np.arange(8.0).reshape(4, 2))
+        filled(self.pairs.count, 3)
         self.ints = [ti.field(getattr(ti, name), shape=3) for name in SMALL]
         for field in (self.crossed, self.blocks, self.single, self.beside):
             filled(field, 0.1)
@@ -135,6 +152,12 @@ class Reads:
         for i in ti.static(range(self.f.turned.shape[0])):
             self.out[t, 18] += ti.cast(2.7 * i, self.f.ints[0].dtype) * self.f.turned[i, 1]
 
+        for i in self.f.pairs:
+            one = self.f.pairs[i]
+            self.out[t, 24] += one.ball.energy(0.5) + self.f.pairs[i].ball.speed.y * self.f.pairs[i].count
+            one.ball.mass = 3.0
+            self.out[t, 24] += one.ball.energy(0.5) + self.f.pairs.ball[(i + 1) % 4].mass
+
     @ti.kernel
     def integers(self, t: ti.i32):
         for k in ti.static(range(8)):
@@ -200,7 +223,7 @@ def test_a_rollout_reads_what_taichi_reads(fields):
             cost, gradients = rollout.value_and_grad()
             assert cost == pytest.approx(wanted.sum(), rel=1e-13)
             assert gradients["w"] == pytest.approx(2.0 * wanted.sum(), rel=1e-13)
-    assert np.count_nonzero(wanted) == 18
+    assert np.count_nonzero(wanted) == 19
     for rollout in rollouts:
         rollout.close()
 

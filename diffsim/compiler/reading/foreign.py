@@ -115,14 +115,6 @@ def _followed(
 
 
 def _check(ctx: Context, node: ast.AST, name: str, base: Any) -> None:
-    if isinstance(base, ti.StructField):
-        part = next(iter(base.field_dict))
-        ctx.error(
-            node,
-            f"{name} must be read part by part, got an element of a field of structs; write "
-            f"{name}.{part}[...], or declare a ds.Constant for each part",
-            rule="PYTHON",
-        )
     facts = _facts(ctx, node, name, base)
     _check_offset(ctx, node, name, facts)
     if facts.adjoint:
