@@ -301,8 +301,8 @@ class Refused(ds.Simulator, Kernels):
 
 
 REFUSED = {
-    "odd": "self.f.odd must have powers of two along each axis, but for the first along it, got others under "
-    "pointer, where Taichi's own loops pass active cells over; make them so, or declare",
+    "odd": "self.f.odd must have powers of two along each axis, but for the one under ti.root, got others, "
+    "and pointer, where Taichi's own loops pass active cells over; make them so, or declare",
     "huge": "must have up to 16777216 cells, got self.f.huge of shape (67108864,); declare it as ds.Con",
     "half": "must hold floats of 32 or 64 bits, or integers of 8 to 64, got a Taichi field of f16; make it",
     "small": "small must hold floats of 32 or 64 bits, or integers of 8 to 64, got a Taichi field of qi",

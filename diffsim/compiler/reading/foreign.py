@@ -87,9 +87,9 @@ def _active(ctx: Context, node: ast.AST, name: str, thing: Any, facts: _taichi.F
     if facts.uneven:
         ctx.error(
             node,
-            f"the SNodes of {name} must have powers of two along each axis, but for the first along it, got "
-            f"others under {facts.sparse}, where Taichi's own loops pass active cells over; make them so, or "
-            "declare the field as ds.Constant(..., layout=ds.sparse(...))",
+            f"the SNodes of {name} must have powers of two along each axis, but for the one under ti.root, "
+            f"got others, and {facts.sparse}, where Taichi's own loops pass active cells over; make them so, "
+            "or declare the field as ds.Constant(..., layout=ds.sparse(...))",
             rule="CONTROL-FLOW",
         )
     if prod(shape) > MOST_CELLS:
