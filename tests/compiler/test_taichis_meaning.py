@@ -363,6 +363,8 @@ def test_a_field_whose_tree_is_destroyed_is_not_read(fields):
             use()
 
 
+@pytest.mark.cpu
+@pytest.mark.native
 def test_what_is_exported_reads_no_fields_of_taichi(fields, tmp_path):
     for sim, words in (
         (
