@@ -11,9 +11,10 @@ import numpy as np
 import taichi as ti
 from numpy.typing import NDArray
 
+from benchmarks.sparse_layouts import SNODES, place
 from benchmarks.sparse_problem import DT, DX, GRAVITY, MASS, POISSON, RIM, VELOCITY, VOLUME, YOUNG
 
-LAYOUTS = ("pointer", "two pointers", "bitmasked", "dense")
+LAYOUTS = (*SNODES, "dense")
 _MU, _LA = YOUNG / (2 * (1 + POISSON)), YOUNG * POISSON / ((1 + POISSON) * (1 - 2 * POISSON))
 
 
@@ -36,26 +37,9 @@ class PlainSparseMPM:
         self.F = ti.Matrix.field(3, 3, real, shape=self.n)
         self.momentum = ti.Vector.field(3, real)  # and then the velocity
         self.mass = ti.field(real)
-        self.top = self._place(layout)
+        self.top = place(layout, room, (self.momentum, self.mass))
         self.first_x = ti.Vector.field(3, real, shape=self.n)
         self.first_x.from_numpy(x)
-
-    def _place(self, layout: str) -> Any:
-        """Place the grid's fields under the nodes of a layout, and return the topmost."""
-        blocks = [-(-cells // 4) for cells in self.room]
-        if layout == "dense":
-            top = cells = ti.root.dense(ti.ijk, self.room)
-        elif layout == "pointer":
-            top = ti.root.pointer(ti.ijk, blocks)
-            cells = top.dense(ti.ijk, 4)
-        elif layout == "two pointers":
-            top = ti.root.pointer(ti.ijk, [-(-b // 8) for b in blocks])
-            cells = top.pointer(ti.ijk, 8).dense(ti.ijk, 4)
-        else:
-            top = ti.root.pointer(ti.ijk, [-(-b // 4) for b in blocks])
-            cells = top.bitmasked(ti.ijk, 4).dense(ti.ijk, 4)
-        cells.place(self.momentum, self.mass)
-        return top
 
     @ti.kernel
     def begin(self):
@@ -69,17 +53,9 @@ class PlainSparseMPM:
     @ti.kernel
     def empty(self):
         """Set all active cells to zero."""
-        for I in ti.grouped(self.mass):
-            self.mass[I] = 0.0
-            self.momentum[I] = ti.Vector([0.0, 0.0, 0.0])
-
-    @ti.kernel
-    def touch(self):
-        """Activate what the scatter would."""
-        for p in range(self.n):
-            base = ti.cast(self.x[p] * self.inv_dx - 0.5, ti.i32)
-            for i, j, k in ti.static(ti.ndrange(2, 2, 2)):
-                self.mass[base + 2 * ti.Vector([i, j, k])] = 0.0
+        for cell in ti.grouped(self.mass):
+            self.mass[cell] = 0.0
+            self.momentum[cell] = ti.Vector([0.0, 0.0, 0.0])
 
     @ti.kernel
     def p2g(self):
@@ -105,15 +81,15 @@ class PlainSparseMPM:
     @ti.kernel
     def move_nodes(self):
         """Turn momentum into velocity; walls stop what runs into them."""
-        for I in ti.grouped(self.mass):
-            if self.mass[I] > 1e-12 * MASS:
-                v = self.momentum[I] / self.mass[I] + DT * ti.Vector(ti.static(list(GRAVITY)))
+        for cell in ti.grouped(self.mass):
+            if self.mass[cell] > 1e-12 * MASS:
+                v = self.momentum[cell] / self.mass[cell] + DT * ti.Vector(ti.static(list(GRAVITY)))
                 for d in ti.static(range(3)):
-                    if I[d] <= RIM and v[d] < 0.0:
+                    if cell[d] <= RIM and v[d] < 0.0:
                         v[d] = 0.0
-                    if I[d] >= self.room[d] - RIM and v[d] > 0.0:
+                    if cell[d] >= self.room[d] - RIM and v[d] > 0.0:
                         v[d] = 0.0
-                self.momentum[I] = v
+                self.momentum[cell] = v
 
     @ti.kernel
     def g2p(self):

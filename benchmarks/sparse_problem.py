@@ -14,7 +14,6 @@ YOUNG, POISSON, DENSITY = 5e4, 0.2, 1000.0
 GRAVITY = (0.0, -9.81, 0.0)  # [m/s^2]
 VELOCITY = (5.0, -0.5, 0.4)  # [m/s]; 0.2 cells a step along x
 RIM = 3  # cells of wall
-ROOM = 512  # cells along each axis
 CORNER = (8.0, 10.0, 8.0)  # of the block at first, in cells
 VOLUME = (0.5 * DX) ** 3  # of a point [m^3]
 MASS = DENSITY * VOLUME  # [kg]
@@ -35,9 +34,14 @@ def block(particles: int) -> tuple[NDArray[np.float64], int]:
     return DX * (np.asarray(CORNER) + 0.5 * (lattice + 0.5)), side
 
 
-def box(particles: int, steps: int) -> tuple[int, int, int]:
-    """Count the cells of the smallest box from the room's corner in x and y in which the block stays."""
+def box(particles: int, way: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Count the cells of the smallest room in which the block keeps clear of all walls but the floor.
+
+    Args:
+        particles: How many.
+        way: How far the block moves along each axis [m]; down does not count.
+    """
     _, side = block(particles)
-    reach = np.asarray(CORNER) + 0.5 * side + np.abs(VELOCITY) * (DT * steps / DX)
-    long, high, deep = (int(np.ceil(r)) + RIM + 4 for r in reach)
+    reach = np.asarray(CORNER) + 0.5 * side + np.maximum(way, 0.0) / DX
+    long, high, deep = (int(np.ceil(cells)) + RIM + 2 for cells in reach)
     return long, high, deep
