@@ -17,11 +17,13 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
         TraceError,
     )
     from diffsim.language.adjoints import adjoint_of
+    from diffsim.language.cells import Cells
     from diffsim.language.controls import Control
     from diffsim.language.derivatives import gradient_of
     from diffsim.language.draws import randn, random
     from diffsim.language.fields import Constant, Param, Scratch, State, Workspace
     from diffsim.language.intrinsics import at_most, stop_gradient
+    from diffsim.language.layouts import sparse
     from diffsim.language.simulator import Part, Simulator
     from diffsim.language.trace import repeat
     from diffsim.language.types import (
@@ -58,6 +60,7 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
 __version__ = "0.1.0"
 
 __all__ = [
+    "Cells",
     "ConfigError",
     "Constant",
     "Control",
@@ -107,6 +110,7 @@ __all__ = [
     "repeat",
     "runtime",
     "scene",
+    "sparse",
     "stop_gradient",
     "vec",
     "vec2",

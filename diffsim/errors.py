@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "CapacityError",
     "ConfigError",
     "Diagnostic",
     "DiffsimError",
@@ -95,6 +96,19 @@ class StateError(DiffsimError, RuntimeError):
 
 class NotFiniteError(DiffsimError):
     """Say that a cost, a State or a gradient left the finite numbers: the run may be well elsewhere."""
+
+
+class CapacityError(StateError):
+    """Say that a sparse layout has no room for the blocks that a run activates.
+
+    Attributes:
+        layout: The layout; its `capacity` counts from the next run on.
+        needed: How many blocks were active when it was noticed.
+    """
+
+    def __init__(self, message: str, layout: Any = None, needed: int = 0) -> None:
+        super().__init__(message)
+        self.layout, self.needed = layout, needed
 
 
 class StateNotFiniteError(StateError, NotFiniteError):

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Buffer"]
+__all__ = ["Buffer", "Place"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the elements of a sparse field are: in a pool of blocks, by lists of those that are active.
+
+    The element at cell `(i, j, ...)` is `pool[s, c]`: slot `s` is that of its block, `c` its number in there.
+    Slot 0 holds zeros, for all that is not active.
+
+    Attributes:
+        shape: The spatial shape of the declared field.
+        edge: Cells along each edge of a block.
+        axes: How many of the shape's axes are space, of which there are blocks; others stay as they are.
+        blocks: The buffer of which block has which slot, from slot 1 on.
+        total: The buffer of how many there are.
+    """
+
+    shape: tuple[int, ...]
+    edge: int
+    axes: int
+    blocks: Buffer
+    total: Buffer
 
 
 class Buffer:
@@ -13,8 +36,8 @@ class Buffer:
     Attributes:
         name: A Python identifier that is unique within a program.
         kind: `state`, `scratch`, `control`, `param`, `constant`, `cost`, `done`, `carry`, `checkpoint`,
-            `tape`, `alarm`, `workspace`, `key` (of random numbers), `external`, or `derived`: computed before
-            step 0, and the same in all steps.
+            `tape`, `alarm`, `workspace`, `key` (of random numbers), `external`, `table` (of active blocks),
+            `activity` (without memory), or `derived`: computed before step 0, and the same in all steps.
         dtype: The scalar type.
         shape: The spatial shape, without world, time and component axes.
         components: Scalars per element.
@@ -23,6 +46,8 @@ class Buffer:
         is_adjoint: This buffer is the adjoint of another.
         bounds: What the program relies on of an integer Constant: for literal indices (None where an index
             runs), the smallest and the largest value.
+        place: How its elements lie in memory, where not in the order of the declared field's axes.
+        field: The declared field of whose cells it tells whether they are active.
         distinct: The literal indices at which it must hold no value twice, for the same reason.
     """
 
@@ -38,6 +63,8 @@ class Buffer:
         self.name, self.kind, self.dtype, self.shape = name, kind, dtype, shape
         self.components, self.source = components, source
         self.adjoint: Buffer | None = None
+        self.place: Place | None = None
+        self.field: Any = None
         self.is_adjoint = False
         self.bounds: dict[tuple[int | None, ...], tuple[float, float]] = {}
         self.distinct: set[tuple[int | None, ...]] = set()

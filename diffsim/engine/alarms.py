@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from diffsim.compiler.checks.alarms import Alarm, Alarms, Assertion, Slot
 from diffsim.engine.storage import Storage
-from diffsim.errors import StateError
+from diffsim.errors import CapacityError, StateError
 
 __all__ = ["AlarmBoard"]
 
@@ -50,7 +50,10 @@ class AlarmBoard:
             got, message = _texts(alarm.said, self._storage.arrays(self._alarms.numbers)[0][world, row])
             remedy = message or remedy
         place = f"at step {step}" + (f" of world {world}" if len(board) > 1 else "")
-        raise StateError(f"{_rule(alarm)} {got} {place}; {remedy}")
+        text = f"{_rule(alarm)} {got} {place}; {remedy}"
+        if alarm.grows is not None:
+            raise CapacityError(text, alarm.grows, number)
+        raise StateError(text)
 
 
 def _rule(alarm: Alarm) -> str:

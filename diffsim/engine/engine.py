@@ -107,6 +107,7 @@ class Engine:
                     shared.components,
                     shared.source,
                 )
+                total.place = shared.place
                 self._reduced[shared] = total
             buffers += self._reduced.values()
         self.storage.allocate(buffers)

@@ -15,6 +15,7 @@ from diffsim.compiler.ir import Buffer
 from diffsim.engine.arena import Arena, FieldArena, Spec
 from diffsim.engine.blocks import BlockArena
 from diffsim.engine.pool import the_pool
+from diffsim.engine.pools import gathered, spread
 from diffsim.errors import StateError
 
 __all__ = ["Storage"]
@@ -150,7 +151,9 @@ class Storage:
         return array
 
     def read(self, buffer: Buffer, element_shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return a copy of a buffer, components last."""
+        """Return a copy of a buffer, components last; of a pool, of the whole domain."""
+        if buffer.place is not None:
+            return spread(self, buffer, None, element_shape)
         stacked = np.stack(self.arrays(buffer), axis=-1)
         return stacked.reshape(stacked.shape[:-1] + element_shape)
 
@@ -159,8 +162,14 @@ class Storage:
         for c in range(buffer.components):
             self._store(buffer, c, next(arrays))
 
-    def write(self, buffer: Buffer, values: NDArray[Any], element_shape: tuple[int, ...]) -> None:
-        """Fill a buffer from values with components last, repeated over missing leading axes."""
+    def write(self, buffer: Buffer, values: Any, element_shape: tuple[int, ...]) -> None:
+        """Fill a buffer from values with components last, repeated over missing leading axes.
+
+        Values of a pool are those of the whole domain, or `Cells`; its list of blocks is there already.
+        """
+        if buffer.place is not None:
+            values = gathered(self, buffer, values, element_shape)
+            element_shape = (buffer.components,)
         shape = self._outside(buffer, np.broadcast_to(np.int8(0), self._specs[buffer].shape)).shape
         full = np.broadcast_to(values, shape + element_shape).reshape((*shape, buffer.components))
         for c in range(buffer.components):

@@ -69,7 +69,7 @@ class Control(Valued):
     def _details(self) -> str:
         return super()._details() + (f", every {self.every} steps" if self.every > 1 else "")
 
-    def _validated(self, array: ArrayLike) -> NDArray[Any]:
+    def _validated(self, array: Any) -> NDArray[Any]:
         shape = self.element_shape
 
         def allowed(given: tuple[int, ...]) -> bool:

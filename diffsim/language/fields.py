@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError, StateError
+from diffsim.language.cells import Cells, cells_of, given_cells
 from diffsim.language.filling import Fillable
+from diffsim.language.layouts import Layout, Sparse, checked_layout
 from diffsim.language.types import ElementType, checked_shape, checked_type, type_and_shape
 from diffsim.language.values import checked_integers, checked_unit, checked_values, extent, named_shape
 from diffsim.options import plain_number
@@ -33,7 +35,12 @@ class Field(Fillable):
     hidden = False  # made by the library, for itself
 
     def __init__(
-        self, type_: ElementType, shape: tuple[int, ...], per_world: bool = False, unit: str = ""
+        self,
+        type_: ElementType,
+        shape: tuple[int, ...],
+        per_world: bool = False,
+        unit: str = "",
+        layout: Layout | None = None,
     ) -> None:
         per_world = plain_number(per_world)
         if not isinstance(per_world, bool):
@@ -43,18 +50,24 @@ class Field(Fillable):
             )
         self.type, self.shape, self.per_world = type_, shape, per_world
         self.unit = checked_unit(type(self).__name__, unit)
+        self.layout = checked_layout(type(self).__name__, layout, shape)
         self.integer = type_.integer
         self.differentiable = not self.integer and self.kind not in ("constant", "workspace", "done", "key")
         self.key = ""
         self.version = 0
-        self._host: NDArray[Any] | None = None
-        self._fetch: Callable[[], NDArray[Any]] | None = None
+        self._host: Any = None  # an array; of a sparse field `Cells`
+        self._fetch: Callable[[], Any] | None = None
         self._holder: object = None
 
     @property
     def element_shape(self) -> tuple[int, ...]:
         """Return the shape of one world's values: the declared shape, then the components."""
         return (*self.shape, *self.type.shape)
+
+    @property
+    def sparse(self) -> Sparse | None:
+        """Return the layout of a field that has memory for active blocks only; None for others."""
+        return self.layout if isinstance(self.layout, Sparse) else None
 
     @property
     def n(self) -> int:
@@ -101,19 +114,23 @@ class Field(Fillable):
 class Valued(Field):
     """A field with values of its own that can be set and read between runs; `np.asarray` reads it too."""
 
-    def set(self, array: ArrayLike) -> None:
+    def set(self, array: ArrayLike | Cells) -> None:
         """Give the field new values, in effect at the next run, without compiling anything.
 
         Args:
             array: Shape `(*shape, *components)`; with `per_world=True` also `(worlds, *shape, *components)`.
                 A scalar fills the field. Infinities may be meant (a bound, where a minimum begins); NaN is
-                refused.
+                refused. Of a field with a sparse layout, blocks of cells that are not zero become active;
+                `ds.Cells(indices, values)` names the cells of a grid too large for an array.
 
         Raises:
             ConfigError: The array is not numeric, holds NaN, or its shape does not fit.
         """
-        values = self._validated(array)
-        self._host = checked_integers(self.label, values) if self.integer else values
+        if self.sparse is not None:
+            self._host = given_cells(self, array, self._validated)
+        else:
+            values = self._validated(array)
+            self._host = checked_integers(self.label, values) if self.integer else values
         self._fetch = self._holder = None
         self.version += 1
 
@@ -124,7 +141,20 @@ class Valued(Field):
             StateError: The field has no values yet.
         """
         values = self.host_values()
+        if isinstance(values, Cells):
+            return values.dense(self.shape, self.type.shape)
         return np.broadcast_to(values, self.element_shape).copy() if values.shape == () else values.copy()
+
+    def cells(self) -> Cells:
+        """Return the newest values as cells: where a field is not zero, or active, and what is there.
+
+        Raises:
+            StateError: The field has no values yet.
+        """
+        values = self.host_values()
+        if isinstance(values, Cells):
+            return Cells(values.indices.copy(), values.values.copy())
+        return cells_of(self.numpy(), len(self.shape), len(self.type.shape))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -136,10 +166,14 @@ class Valued(Field):
         values = None if self._fetch is not None else self._host
         if values is None:
             return super()._details()
+        if isinstance(values, Cells):
+            return f"{super()._details()}, {len(values):,} cells"
         return f"{super()._details()}, {extent(values)}"
 
-    def host_values(self) -> NDArray[Any]:
+    def host_values(self) -> Any:
         """Return the newest values as they were given, fetched from the device where that is newer.
+
+        An array, or a number for all elements; of a field with a sparse layout `Cells`.
 
         Raises:
             StateError: The field has no values yet.
@@ -153,7 +187,7 @@ class Valued(Field):
             )
         return self._host
 
-    def fetched_from(self, holder: object, fetch: Callable[[], NDArray[Any]]) -> None:
+    def fetched_from(self, holder: object, fetch: Callable[[], Any]) -> None:
         """Say that a device copy is newer than the host's, whose it is (a token), and how to get it."""
         self._fetch, self._holder = fetch, holder
         self.version += 1
@@ -168,8 +202,13 @@ class Valued(Field):
             self.host_values()
         return {**vars(self), "_fetch": None, "_holder": None}
 
-    def _validated(self, array: ArrayLike) -> NDArray[Any]:
+    def _validated(self, array: Any) -> NDArray[Any]:
         shape = self.element_shape
+
+        if isinstance(array, Cells):
+            raise ConfigError(
+                f"{self.label} must be set to an array, got cells; declare it with layout=ds.sparse(...)"
+            )
 
         def allowed(given: tuple[int, ...]) -> bool:
             return given == () or given == shape or (self.per_world and worlds(given))
@@ -205,9 +244,10 @@ class State(Valued):
         keep: True to begin `x[t + 1]` as `x[t]`, False to begin it with zeros. Left out, it begins with zero,
             and storing it in part is a warning (PARTIAL); written without the time, it begins as `x[t]`.
         unit: What its numbers are in, as "m/s", for pictures and files.
+        layout: How its cells lie in memory: `ds.sparse(...)` for those of active blocks only.
 
     Raises:
-        ConfigError: A type, shape, history, keep, unit or initial value that is not allowed.
+        ConfigError: A type, shape, history, keep, unit, layout or initial value that is not allowed.
     """
 
     kind = "state"
@@ -216,13 +256,14 @@ class State(Valued):
         self,
         type_: ElementType,
         *shape: Any,
-        init: ArrayLike | None = None,
+        init: ArrayLike | Cells | None = None,
         history: int = 1,
         per_world: bool = False,
         keep: bool | None = None,
         unit: str = "",
+        layout: Layout | None = None,
     ) -> None:
-        super().__init__(checked_type("State", type_), checked_shape("State", shape), per_world, unit)
+        super().__init__(checked_type("State", type_), checked_shape("State", shape), per_world, unit, layout)
         history = plain_number(history)
         if not isinstance(history, int) or isinstance(history, bool) or history < 1:
             raise ConfigError(
@@ -232,6 +273,11 @@ class State(Valued):
         if keep is not None and not isinstance(keep, bool):
             raise ConfigError(
                 f"State keep must be True, False or None, got {keep!r}; True hands on what is not stored"
+            )
+        if history > 1 and self.sparse:
+            raise ConfigError(
+                f"State history must be 1 with a sparse layout, got {history}; keep the past in a State of "
+                "its own"
             )
         self.history, self.keep = history, keep
         self.set(0.0 if init is None else init)
@@ -244,15 +290,17 @@ class Scratch(Field):
         type_: `ds.real`, `ds.vec2`, ..., or `ds.i32`, `ds.ivec2`, ... for integers, which have no gradient.
         shape: The spatial shape.
         unit: What its numbers are in, for pictures and files.
+        layout: How its cells lie in memory: `ds.sparse(...)` for those of active blocks only.
 
     Raises:
-        ConfigError: A type, shape or unit that is not allowed.
+        ConfigError: A type, shape, unit or layout that is not allowed.
     """
 
     kind = "scratch"
 
-    def __init__(self, type_: ElementType, *shape: Any, unit: str = "") -> None:
-        super().__init__(checked_type("Scratch", type_), checked_shape("Scratch", shape), unit=unit)
+    def __init__(self, type_: ElementType, *shape: Any, unit: str = "", layout: Layout | None = None) -> None:
+        dims = checked_shape("Scratch", shape)
+        super().__init__(checked_type("Scratch", type_), dims, unit=unit, layout=layout)
 
     def numpy(self) -> NDArray[Any]:
         """Refuse: a Scratch has no value outside a step.
@@ -274,15 +322,17 @@ class Workspace(Field):
     Args:
         type_: `ds.real`, `ds.vec2`, ..., or `ds.i32`, `ds.ivec2`, ... for integers.
         shape: The spatial shape.
+        layout: How its cells lie in memory: `ds.sparse(...)` for those of active blocks only.
 
     Raises:
-        ConfigError: A type or shape that is not allowed.
+        ConfigError: A type, shape or layout that is not allowed.
     """
 
     kind = "workspace"
 
-    def __init__(self, type_: ElementType, *shape: Any) -> None:
-        super().__init__(checked_type("Workspace", type_), checked_shape("Workspace", shape))
+    def __init__(self, type_: ElementType, *shape: Any, layout: Layout | None = None) -> None:
+        dims = checked_shape("Workspace", shape)
+        super().__init__(checked_type("Workspace", type_), dims, layout=layout)
 
 
 class Param(Valued):
@@ -323,9 +373,10 @@ class Constant(Valued):
         init: The values, zero where left out.
         per_world: Each world has values of its own.
         unit: What its numbers are in, for pictures and files.
+        layout: How its cells lie in memory: `ds.sparse(...)` for those of active blocks only.
 
     Raises:
-        ConfigError: Values, a type, a shape or a unit that are not allowed.
+        ConfigError: Values, a type, a shape, a unit or a layout that are not allowed.
     """
 
     kind = "constant"
@@ -334,11 +385,13 @@ class Constant(Valued):
         self,
         type_or_array: Any,
         *shape: Any,
-        init: ArrayLike | None = None,
+        init: ArrayLike | Cells | None = None,
         per_world: bool = False,
         unit: str = "",
+        layout: Layout | None = None,
     ) -> None:
         type_, dims, values = type_and_shape("Constant", type_or_array, shape, init)
-        super().__init__(type_, dims, per_world, unit)
-        self.integer |= values is not None and np.asarray(values).dtype.kind in "iub"
+        super().__init__(type_, dims, per_world, unit, layout)
+        given = values.values if isinstance(values, Cells) else values
+        self.integer |= given is not None and np.asarray(given).dtype.kind in "iub"
         self.set(0.0 if values is None else values)

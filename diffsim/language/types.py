@@ -7,7 +7,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from diffsim import _taichi
 from diffsim.errors import ConfigError
@@ -148,8 +147,8 @@ def checked_shape(kind: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def type_and_shape(
-    kind: str, first: Any, shape: tuple[Any, ...], init: ArrayLike | None
-) -> tuple[ElementType, tuple[int, ...], ArrayLike | None]:
+    kind: str, first: Any, shape: tuple[Any, ...], init: Any
+) -> tuple[ElementType, tuple[int, ...], Any]:
     """Return the type, the shape and the values of a declaration that begins with a type or with values.
 
     Args:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from diffsim.errors import ConfigError
-from diffsim.plan.bytes import show_bytes
 from diffsim.plan.schedule import TIERS, Schedule, count_forward, estimate_forward
 from diffsim.plan.sizes import Sizes
+from diffsim.sizes import show_bytes
 
 __all__ = ["Budget", "Choice", "Need", "choose", "smallest_budget"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from diffsim.compiler.codegen.layout import Layout
-from diffsim.plan.bytes import show_bytes
 from diffsim.plan.modes import Candidate, Timing, mode_rows
 from diffsim.plan.schedule import TIERS, Schedule
+from diffsim.sizes import show_bytes
 from diffsim.view.cards import card, paragraph, rows
 
 __all__ = ["Plan"]

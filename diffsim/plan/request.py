@@ -9,7 +9,7 @@ from typing import Any
 
 from diffsim.errors import ConfigError
 from diffsim.options import plain_number
-from diffsim.plan.bytes import parse_bytes
+from diffsim.sizes import parse_bytes
 
 __all__ = ["MODES", "SCHEDULES", "Request"]
 

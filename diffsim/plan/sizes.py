@@ -128,7 +128,7 @@ class Sizes:
         one_group = replace(layout, groups=1, block=1)
         return {
             "states": size(b for b in with_adjoints if b.kind == "state"),
-            "scratch": size(b for b in with_adjoints if b.kind in ("scratch", "workspace")),
+            "scratch": size(b for b in with_adjoints if b.kind in ("scratch", "workspace", "table")),
             "computed once": size(once),
             "parameters": size([*parameters, *initial, *(b.adjoint for b in initial)])
             + sum(one_group.bytes(b) for b in reduced),

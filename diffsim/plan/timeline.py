@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from diffsim.plan.bytes import show_bytes
 from diffsim.plan.report import Plan
 from diffsim.plan.schedule import TIERS, Schedule, operations
+from diffsim.sizes import show_bytes
 from diffsim.view.graph import Edge, Graph, Line, Node, Scale, Style
 from diffsim.view.graph.model import Paint
 

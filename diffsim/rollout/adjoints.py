@@ -18,11 +18,11 @@ from diffsim.errors import ConfigError
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Param, Scratch, State
 from diffsim.language.trace import Program
-from diffsim.plan.bytes import show_bytes
 from diffsim.rollout.frames import Names, checked_every
 from diffsim.rollout.leaves import Leaf
 from diffsim.rollout.recorded import Recorded
 from diffsim.rollout.seen import labels_of
+from diffsim.sizes import show_bytes
 from diffsim.view.adjoints import adjoint_name, adjoint_unit
 from diffsim.view.trajectory import labelled
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from diffsim import _taichi
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.engine import Engine
+from diffsim.engine.pools import spread
 from diffsim.language.fields import Field
 
 __all__ = ["Collecting"]
@@ -92,6 +93,9 @@ class Collecting:
 
     def _read(self, buffer: Buffer, slots: list[int] | None) -> NDArray[Any]:
         """Copy a buffer, time first, then worlds, components last."""
+        if buffer.place is not None:
+            whole = spread(self._engine.storage, buffer, slots, (buffer.components,))
+            return np.swapaxes(whole, 0, 1)
         stacked = np.stack(self._engine.storage.arrays(buffer, slots), axis=-1)
         return np.swapaxes(stacked, 0, 1)
 

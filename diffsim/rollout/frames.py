@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.engine import Engine
+from diffsim.engine.pools import cells_in, spread
 from diffsim.errors import ConfigError, StateError
+from diffsim.language.cells import Cells
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Scratch, State
 from diffsim.language.trace import Program
@@ -149,11 +151,23 @@ def _last_states(engine: Engine) -> dict[str, NDArray[Any]]:
     segments, layout = engine.segments, engine.plan.layout
     slot = segments.span(segments.count - 1)[1] + layout.history - 1
     found = {}
-    for buffer in engine.lowered.all_states:
+    for buffer in (b for b in engine.lowered.all_states if not b.hidden):
         field: Field = buffer.source
+        if buffer.place is not None:
+            found[field.key] = _last_cells(engine, buffer, slot)
+            continue
         once = buffer.kind == "derived"
         arrays = engine.storage.arrays(buffer, None if once else [slot])
         values = np.stack([a if once else a[:, 0] for a in arrays], axis=-1)
         values = values.reshape((layout.worlds, *field.element_shape))
         found[field.key] = values if layout.worlds > 1 else values[0]
     return found
+
+
+def _last_cells(engine: Engine, buffer: Buffer, slot: int) -> Any:
+    """Return the active cells of a State; of many worlds, whose cells differ, arrays of the whole domain."""
+    field: Field = buffer.source
+    if engine.plan.layout.worlds > 1:
+        return spread(engine.storage, buffer, [slot], field.type.shape)[:, 0]
+    [cells] = cells_in(engine.storage, buffer, [slot])
+    return Cells(cells.indices, cells.values.reshape(-1, *field.type.shape))

@@ -12,8 +12,11 @@ from diffsim import runtime
 from diffsim.compiler.checks.ranges import values_at
 from diffsim.compiler.checks.scatter import first_repeated
 from diffsim.compiler.ir import Buffer
+from diffsim.compiler.program.topology import Topology
 from diffsim.engine.engine import Engine
-from diffsim.errors import ConfigError, StateError
+from diffsim.engine.pools import blocks_with, cells_in, table_of
+from diffsim.errors import CapacityError, ConfigError, StateError
+from diffsim.language.cells import Cells
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, State, Valued
 from diffsim.language.seeds import world_keys
@@ -65,12 +68,19 @@ class Inputs:
             field.fetched_from(self._token, functools.partial(self._read, field, buffer))
             self._seen[id(field)] = field.version
 
-    def _read(self, field: Valued, buffer: Buffer) -> NDArray[Any]:
+    def _read(self, field: Valued, buffer: Buffer) -> NDArray[Any] | Cells:
         """Return the device values of a field; one world has them in the declared shape, without worlds."""
         runtime.require_running(self._runtime_program, f"{field.label} (a run left its values there)")
+        if field.sparse is not None:
+            return self._read_cells(field, buffer)
         values = self._engine.storage.read(buffer, field.type.shape)
         alone = field.per_world and self._engine.plan.layout.worlds == 1
         return values[0] if alone else values
+
+    def _read_cells(self, field: Valued, buffer: Buffer) -> Cells:
+        found = cells_in(self._engine.storage, buffer, None)
+        values = [c.values.reshape(-1, *field.type.shape) for c in found]
+        return Cells(found[0].indices, values[0] if len(values) == 1 else np.stack(values))
 
     def bring_home(self) -> None:
         """Fetch the values that only the device has, before its memory is freed."""
@@ -87,11 +97,43 @@ class Inputs:
         """
         self._watch.check()
         self._check_captured()
+        for topology in self._engine.lowered.topologies:
+            self._upload_blocks(topology)
         for field, buffer in self._pairs:
             if self._seen.get(id(field)) != field.version:
                 self._upload(field, buffer)
                 self._seen[id(field)] = field.version
         self._upload_key()
+
+    def _upload_blocks(self, topology: Topology) -> None:
+        """Bring the blocks to the device that the values of sparse fields are in, where any is another one.
+
+        Raises:
+            CapacityError: There is no room for so many.
+        """
+        fields = [b.source for b in topology.fields if isinstance(b.source, Valued)]
+        if not fields or all(self._seen.get(id(f)) == f.version for f in fields):
+            return
+        first = topology.fields[0] if topology.fixed else self._engine.lowered.initial[fields[0].key]
+        place, storage = first.place, self._engine.storage
+        assert place is not None  # noqa: S101  (it is a pool)
+        found = [blocks_with(place, field.host_values()) for field in fields]
+        blocks = np.unique(np.concatenate(found))
+        if len(blocks) > topology.capacity:
+            raise CapacityError(
+                f"values of {fields[0].label} must lie in at most {topology.capacity} blocks, the capacity "
+                f"of {topology.layout!r}, got {len(blocks)}; set `layout.capacity = {len(blocks)}`",
+                topology.layout,
+                len(blocks),
+            )
+        listed = np.zeros(topology.capacity + 1, np.int32)
+        listed[1 : len(blocks) + 1] = blocks
+        storage.write(place.blocks, listed, ())
+        storage.write(place.total, np.array(len(blocks), np.int32), ())
+        for table in topology.tables.values() if topology.fixed else ():
+            storage.write(table, table_of(place, blocks), ())
+        for field in fields:
+            self._seen.pop(id(field), None)  # its pool is another one
 
     def _upload_key(self) -> None:
         """Bring what random numbers start from, where kernels draw any and the seed is another one."""
@@ -115,6 +157,9 @@ class Inputs:
     def _upload(self, field: Valued, buffer: Buffer) -> None:
         layout = self._engine.plan.layout
         values = field.host_values()
+        if isinstance(values, Cells):
+            self._engine.storage.write(buffer, values, field.type.shape)
+            return
         shape = field.element_shape
         time = (field.entries(layout.steps),) if isinstance(field, Control) else ()
         allowed = [(), (*time, *shape)] + ([(layout.worlds, *time, *shape)] if field.per_world else [])

@@ -30,18 +30,14 @@ class Leaf:
     Attributes:
         key: The attribute path from the simulator.
         field: The declaration.
-        buffer: Where the values are in the engine's memory.
         world_axis: The axis of these fields that counts worlds; None where all share the values, or there is
             one world only.
-        home: Where the fields are; it outlives the rollout, and may be lent to a later one.
     """
 
-    def __init__(self, rollout: Any, engine: Engine, field: Valued, value: Buffer) -> None:
+    def __init__(self, rollout: Any, field: Valued) -> None:
         self.key, self.field = field.key, field
-        self.buffer = value
-        self._rollout, self._engine = weakref.ref(rollout), weakref.ref(engine)
-        self._gradient = engine.gradient_buffer(value)
-        self.home: object = engine.storage.arena
+        self._rollout = weakref.ref(rollout)
+        engine, value = rollout.memory_of(field)
         layout = engine.plan.layout
         many = field.per_world and layout.worlds > 1
         last = len(layout.axes(value)) + len(value.shape) - 1
@@ -56,12 +52,12 @@ class Leaf:
     @property
     def values(self) -> tuple[Any, ...]:
         """Scalar Taichi fields, one per vector component."""
-        return self._open_engine().storage.fields(self.buffer)
+        return self._open_engine()[0].storage.fields(self.buffer)
 
     @property
     def grads(self) -> tuple[Any, ...]:
         """Their gradients, of the same shapes, filled by `Rollout.evaluate`."""
-        return self._open_engine().storage.fields(self._gradient)
+        return self._open_engine()[0].storage.fields(self._gradient)
 
     @property
     def arrays(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]] | None:
@@ -69,19 +65,35 @@ class Leaf:
 
         It moves where somebody asks for `values` or `grads`: arrays must not be kept.
         """
-        storage = self._open_engine().storage
+        storage = self._open_engine()[0].storage
         return (storage.memory(self.buffer), storage.memory(self._gradient)) if storage.in_arrays else None
 
-    def _open_engine(self) -> Engine:
-        """Return what the memory is of; fields of memory that was freed would end the process."""
-        rollout, engine = self._rollout(), self._engine()
-        if rollout is None or engine is None or rollout.closed:
+    @property
+    def buffer(self) -> Buffer:
+        """Where the values are in the engine's memory."""
+        return self._open_engine()[1]
+
+    @property
+    def home(self) -> object:
+        """Where the fields are; it outlives the rollout, and may be lent to a later one."""
+        return self._open_engine()[0].storage.arena
+
+    @property
+    def _gradient(self) -> Buffer:
+        engine, value = self._open_engine()
+        return engine.gradient_buffer(value)
+
+    def _open_engine(self) -> tuple[Engine, Buffer]:
+        """Return what the memory is of, and where; fields of memory that was freed would end the process."""
+        rollout = self._rollout()
+        if rollout is None or rollout.closed:
             raise StateError(
                 f"the rollout of {self.key} must be open to read its values or gradient, got a closed one; "
                 "make a new one"
             )
         rollout.require_open()
-        return engine
+        found: tuple[Engine, Buffer] = rollout.memory_of(self.field)
+        return found
 
     def numpy(self) -> NDArray[Any]:
         """Return a copy of the values on the host, of the shape of the gradient."""
@@ -100,7 +112,7 @@ class Leaf:
         Raises:
             StateError: The rollout was closed, or the runtime was started again.
         """
-        return self._open_engine().storage.read(self._gradient, self.field.type.shape).reshape(self._shape)
+        return self._open_engine()[0].storage.read(self._gradient, self.field.type.shape).reshape(self._shape)
 
 
 def require_cost(program: Program, lowered: LoweredProgram) -> None:

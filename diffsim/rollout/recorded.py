@@ -175,5 +175,5 @@ class Recorded(ABC):
         self.require_open()
         self._require_idle()
         found = self._ending.read()
-        arrays = {state.key: np.array(found[state.key]) for state in chosen}
+        arrays = {s.key: found[s.key] if s.sparse else np.array(found[s.key]) for s in chosen}
         return arrays if field is None else arrays[chosen[0].key]

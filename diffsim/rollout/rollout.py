@@ -14,18 +14,15 @@ from numpy.typing import NDArray
 
 from diffsim import _taichi, runtime
 from diffsim.compiler.explain import Explanation, explain
-from diffsim.engine.engine import Engine
 from diffsim.engine.pace import Progress
 from diffsim.errors import ConfigError, GradientNotFiniteError, StateError, StateNotFiniteError
 from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
 from diffsim.options import plain_number
 from diffsim.plan import Plan, Request
-from diffsim.plan.planning import plan_program, warn_of
 from diffsim.rollout.adjoints import Adjoints
 from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite, sensitivity
-from diffsim.rollout.frames import Ending
-from diffsim.rollout.inputs import Inputs
+from diffsim.rollout.growth import Grown, growing
 from diffsim.rollout.leaves import Leaf, Wrt, require_cost, resolve
 from diffsim.rollout.seeded import Seeded
 from diffsim.rollout.shown import Shown
@@ -35,7 +32,7 @@ __all__ = ["Rollout"]
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Adjoints, Shown, Seeded):
+class Rollout(Adjoints, Shown, Seeded, Grown):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
@@ -100,14 +97,9 @@ class Rollout(Adjoints, Shown, Seeded):
         self.sim, self.steps, self.worlds = simulator, int(steps), int(worlds)
         self._program: Program = trace(simulator)
         self._begin_with(seed)
-        lowered, stages, chosen = plan_program(self._program, info, request)
-        warn_of(lowered, chosen)
-        self._info = info
+        self._info, self._request, self._progress = info, request, progress
+        self._make(warn=True)
         self._runtime_program = runtime.register(self)
-        self._engine = Engine(lowered, stages, chosen, info)
-        self._engine.progress = progress
-        self._inputs = Inputs(self._engine)
-        self._ending = Ending(self._engine, self._inputs)
         self._has_cost = False  # as far as it was looked
         self.closed = False
 
@@ -160,6 +152,7 @@ class Rollout(Adjoints, Shown, Seeded):
 
     # ---- results ----
 
+    @growing
     def value(self) -> Cost:
         """Return the cost: a float, or an array with one number per world where there is more than one.
 
@@ -171,6 +164,7 @@ class Rollout(Adjoints, Shown, Seeded):
             self._engine.forward()
         return self._cost(self._engine.cost())
 
+    @growing
     def value_and_grad(
         self, wrt: Wrt = None, *, debug: str | None = None
     ) -> tuple[Cost, dict[str, NDArray[Any]]]:
@@ -211,6 +205,7 @@ class Rollout(Adjoints, Shown, Seeded):
                 raise GradientNotFiniteError(explain_gradient(key, gradient))
         return cost, gradients
 
+    @growing
     def evaluate(self, wrt: Wrt = None) -> Cost:
         """Run forward and backward and leave the gradients on the device, in `Leaf.grads`.
 
@@ -229,6 +224,7 @@ class Rollout(Adjoints, Shown, Seeded):
             require_cost(self._program, self._engine.lowered)
             self._has_cost = True
 
+    @growing
     def check_grad(
         self,
         wrt: Wrt = None,
@@ -270,6 +266,7 @@ class Rollout(Adjoints, Shown, Seeded):
         components = plain_number(components)
         return check_grad(self, wrt, *numbers, components=components, forward=forward, modes=modes)
 
+    @growing
     def health(self, wrt: Wrt = None) -> Any:
         """Measure how the gradient fares on its way back through time; see `diffsim.grad.GradientHealth`.
 
@@ -316,6 +313,7 @@ class Rollout(Adjoints, Shown, Seeded):
         rounding = self._epsilon * sensitivity(engine, np.atleast_1d(np.asarray(cost, dtype=np.float64)))
         return describe_last(gradients, engine.lookout.largest, rounding, self.steps, self._epsilon)
 
+    @growing
     def export(
         self, folder: str | os.PathLike[str], name: str | None = None, *, portable: bool = False
     ) -> Path:
@@ -347,6 +345,7 @@ class Rollout(Adjoints, Shown, Seeded):
 
     # ---- parameters ----
 
+    @growing
     def leaves(self, wrt: Wrt = None) -> list[Leaf]:
         """Return what `wrt` names, on the device and up to date.
 
@@ -355,7 +354,7 @@ class Rollout(Adjoints, Shown, Seeded):
         """
         fields = resolve(self._program, wrt)
         self._prepare()
-        return [Leaf(self, self._engine, field, self._inputs.buffer(field)) for field in fields]
+        return [Leaf(self, field) for field in fields]
 
     def touch(self, leaves: Iterable[Leaf]) -> None:
         """Say that the device values of leaves were changed, so that the host's copies are old.
@@ -370,6 +369,7 @@ class Rollout(Adjoints, Shown, Seeded):
         """Check that the rollout can run, and bring changed values to the device."""
         self.require_open()
         self._require_idle()
+        self._fit()
         self._inputs.upload()
 
     # ---- trouble ----

@@ -22,7 +22,7 @@ from diffsim.compiler.ir import (
     walk,
 )
 
-__all__ = ["Copier", "Names", "called", "expanded"]
+__all__ = ["Copier", "Names", "Renamer", "called", "expanded"]
 
 Names = dict[Value, Operand]
 
@@ -73,6 +73,30 @@ class Copier:
 
     def _body(self, op: Call, names: Names) -> Block:
         return self.block(op.body, names)
+
+
+class Renamer(Copier):
+    """Copies blocks as other values: what is copied and its copy can stand in one kernel."""
+
+    def copy(self, op: Op, names: Names) -> Op:
+        """Return a copy of an operation, with new results."""
+        changes: dict[str, Any] = {}
+        if isinstance(op, For):
+            changes["index"] = self._new(op.index, names)
+            changes["params"] = [self._new(p, names) for p in op.params]
+            changes["left"] = None if op.left is None else names.get(op.left)
+        elif isinstance(op, Call):
+            changes["params"] = [self._new(p, names) for p in op.params]
+        new = dataclasses.replace(super().copy(op, names), **changes)
+        if isinstance(new, Let | Load):
+            new.result = self._new(new.result, names)
+        elif isinstance(new, For | If | Call):
+            new.results = [self._new(r, names) for r in new.results]
+        return new
+
+    def _new(self, value: Value, names: Names) -> Value:
+        names[value] = made = Value(value.dtype)
+        return made
 
 
 class _Expander(Copier):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from diffsim.compiler.checks.extents import of_indices
 from diffsim.compiler.checks.ranges import Ranges, Times
@@ -34,7 +35,7 @@ from diffsim.compiler.ir import (
     is_float,
 )
 
-__all__ = ["Alarm", "Alarms", "Assertion", "Slot", "guarded", "shortened"]
+__all__ = ["Alarm", "Alarms", "Assertion", "Slot", "guarded", "raised", "shortened"]
 
 _LOWEST = -(2**31)
 ENTRIES = 3  # of each alarm: raised, the number, the step
@@ -72,12 +73,14 @@ class Alarm:
         rule: What must hold, as a sentence of which the number that broke it is the end.
         remedy: What to do about it.
         said: What is told besides of an `assert`, which keeps other numbers than that one.
+        grows: The sparse layout that had no room for so many blocks as the number.
     """
 
     where: Location | None
     rule: str
     remedy: str
     said: Assertion | None = None
+    grows: Any = None
 
 
 class Alarms:
@@ -122,6 +125,21 @@ def guarded(stage: Stage, times: Times, alarms: Alarms) -> Stage:
     """
     guard = _Guard(stage, times.steps, Ranges(stage.body, stage.t, times), alarms)
     return replace(stage, body=guard.block(stage.body))
+
+
+def raised(bad: Operand, number: Operand, alarm: Alarm, alarms: Alarms, t: Value) -> list[Op]:
+    """Return what raises an alarm where a condition holds.
+
+    Args:
+        bad: The condition.
+        number: What broke the rule.
+        alarm: What to raise.
+        alarms: Where it is added.
+        t: The step.
+    """
+    guard = _Guard(Stage("", t, Block()), 0, Ranges(Block(), t, 0), alarms)
+    guard._raise(bad, number, alarm)
+    return guard.ops
 
 
 def shortened(stage: Stage, loop: For, most: int, ranges: Ranges, alarms: Alarms) -> tuple[list[Op], Operand]:
@@ -297,7 +315,7 @@ class _Guard:
         self.ops.append(Let(result, fn, args))
         return result
 
-    def _raise(self, bad: Value, number: Operand, alarm: Alarm) -> None:
+    def _raise(self, bad: Operand, number: Operand, alarm: Alarm) -> None:
         """Note the first number that broke a rule, and the step."""
         row = self.alarms.add(alarm)
         with self._into() as then, self._first(row):

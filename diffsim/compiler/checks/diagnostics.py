@@ -35,11 +35,13 @@ RULES = {
     "ADJOINT": "an adjoint of one's own must read values, and add to adjoints only",
     "ENERGY": "what is differentiated in a step must be one number, of functions that write no field",
     "WORKSPACE": "a Workspace must only be used by methods with an adjoint of their own",
+    "SPARSE": "where kernels write sparse fields must be known before the kernel runs",
     "TOO-LARGE": "a kernel must not unroll to too many operations",
     "CUT": "a differentiable value should not lose its gradient in an integer cast (a warning)",
     "REPEATED": "singular vectors and eigenvectors should stay in the kernel that computes them (a warning)",
     "PRECISION": "arguments of kernels should have the working precision (a warning)",
     "PARTIAL": "a State should be stored as a whole, or say what becomes of the rest (a warning)",
+    "ACTIVITY": "loops over active cells should have no effect where all is zero (a warning)",
     "PRINT": "print in kernels has no effect (a warning)",
 }
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")

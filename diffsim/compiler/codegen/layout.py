@@ -94,7 +94,7 @@ class Layout:
             if buffer.per_world:
                 return ("world", *time)
             return ("group", *time) if buffer.is_adjoint and self.sums > 1 else time
-        if kind in ("cost", "norms", "done", "workspace", "derived", "key"):
+        if kind in ("cost", "norms", "done", "workspace", "derived", "key", "table"):
             return ("world",)
         if kind == "alarm":
             return ("world",)

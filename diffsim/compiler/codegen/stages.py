@@ -49,7 +49,10 @@ class StageSet:
         lowered = self.lowered
         oldest = []
         if self.step_adj:
-            oldest = [Clearing(adjoint_of(state), 1 - lowered.history) for state in lowered.passing]
+            passing = (
+                state for state in lowered.passing if state.place is None
+            )  # blocks are zeroed by stages
+            oldest = [Clearing(adjoint_of(state), 1 - lowered.history) for state in passing]
         return {
             "begin": [],
             "step": lowered.clear,

@@ -51,7 +51,7 @@ def lean_step(stages: StageSet) -> tuple[list[Clearing], list[Stage]]:
 
 
 def _passes(buffer: Buffer) -> bool:
-    return buffer.is_adjoint and buffer.kind in ("state", "scratch")
+    return buffer.is_adjoint and buffer.kind in ("state", "scratch") and buffer.place is None
 
 
 def _store_first(touches: Sequence[Access], changes: dict[int, Op | None]) -> list[Box]:

@@ -23,6 +23,8 @@ from diffsim.compiler.ir import (
     walk,
 )
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
+from diffsim.compiler.program.nests import active_nest
+from diffsim.compiler.reading.buffers import Buffers
 
 __all__ = ["box_of", "clear_stage", "clear_workspaces", "keep_stage", "plan_clearing", "stored_boxes"]
 
@@ -40,6 +42,8 @@ def plan_clearing(lowered: LoweredProgram) -> None:
     for buffer in lowered.buffers.by_field.values():
         if buffer.kind == "derived" and not buffer.source.hidden and _clearing(buffer, 0, begin):
             lowered.begin.insert(0, clear_stage(Clearing(buffer, None), lowered.buffers.real))
+        if buffer.place is not None or (buffer.kind == "state" and buffer.hidden):
+            continue  # blocks are zeroed as they become active
         kept = buffer.source.keep if buffer.kind == "state" else False
         if buffer.kind == "state" and not kept and buffer not in lowered.buffers.handed_on:
             lowered.clear += _clearing(buffer, 1, step)
@@ -55,12 +59,12 @@ def plan_clearing(lowered: LoweredProgram) -> None:
             lowered.clear_adjoint.append(Clearing(buffer.adjoint, 0))
 
 
-def clear_workspaces(stages: list[Stage], real: str) -> list[Stage]:
+def clear_workspaces(stages: list[Stage], buffers: Buffers) -> list[Stage]:
     """Return what zeroes the Workspaces that stages use, before these run.
 
     Args:
         stages: All stages of a method with an adjoint of its own, or of that adjoint.
-        real: The working precision, `f32` or `f64`.
+        buffers: The program's memory.
     """
     used = dict.fromkeys(op.ref.buffer for s in stages for op in _memory(s.body.ops))
     flags = dict.fromkeys(s.loop.until for s in stages if s.loop is not None and s.loop.until is not None)
@@ -69,7 +73,21 @@ def clear_workspaces(stages: list[Stage], real: str) -> list[Stage]:
     for buffer in used:
         if buffer.kind == "workspace" and buffer not in flags and _clearing(buffer, 0, accesses):
             found.append(Clearing(buffer, None))  # as a whole: four loops around the rim take long to compile
-    return [clear_stage(clearing, real) for clearing in found]
+    return [_clear_workspace(clearing, buffers) for clearing in found]
+
+
+def _clear_workspace(clearing: Clearing, buffers: Buffers) -> Stage:
+    """Return the stage that zeroes a Workspace; of a sparse one, the cells that are active."""
+    workspace, layout = clearing.buffer, clearing.buffer.source.sparse
+    if layout is None:
+        return clear_stage(clearing, buffers.real)
+    b = Builder(buffers.real)
+    time = 1 if buffers.carries(layout) else 0
+    cell, body = active_nest(b, buffers.activity(layout, workspace.source), time)
+    with b.inside(body):
+        for component in range(workspace.components):
+            b.store(Ref(workspace, cell, component), b.const(0, workspace.dtype))
+    return Stage(f"clear {workspace.name}", Value("i32"), b.block)
 
 
 def _clearing(buffer: Buffer, time: int, accesses: Accesses) -> list[Clearing]:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.ir import Block, Buffer, Const, For, Operand, Ref, Stage, Value
+from diffsim.compiler.program.nests import active_nest
 
-__all__ = ["copy_stage", "fill_stage", "over_elements"]
+__all__ = ["copy_active", "copy_stage", "fill_stage", "over_elements"]
 
 
 def fill_stage(name: str, source: tuple[Buffer, int | None], target: Buffer, past: Iterable[int]) -> Stage:
@@ -30,6 +31,16 @@ def copy_stage(
             b.store(Ref(target, indices, c, target_time), value)
 
     over_elements(b, target.shape, copy)
+    return Stage(name, Value("i32"), b.block)
+
+
+def copy_active(name: str, target: Buffer, activity: Buffer, real: str) -> Stage:
+    """Return the stage that hands the active cells of a sparse State on to the next step."""
+    b = Builder(real)
+    cell, body = active_nest(b, activity, 0)
+    with b.inside(body):
+        for c in range(target.components):
+            b.store(Ref(target, cell, c, 1), b.load(Ref(target, cell, c, 0)))
     return Stage(name, Value("i32"), b.block)
 
 

@@ -108,7 +108,7 @@ class Lowering:
     def _cleared(self, group: Group | None, members: list[Stage]) -> list[Stage]:
         if group is None:
             return members
-        clears = clear_workspaces(members, self.buffers.real)
+        clears = clear_workspaces(members, self.buffers)
         return [*(replace(stage, group=group) for stage in clears), *members]
 
     def _group(self, call: CallGroup | None, phase: str) -> Group | None:

@@ -37,8 +37,10 @@ from diffsim.compiler.ir import (
     walk,
 )
 from diffsim.compiler.program.copying import over_elements
+from diffsim.compiler.program.nests import active_nest, nest_of
 from diffsim.compiler.program.promotion import promoted
 from diffsim.compiler.reading.buffers import Buffers
+from diffsim.language.layouts import Sparse
 from diffsim.language.types import ElementType
 
 __all__ = ["keep_overwritten"]
@@ -138,14 +140,22 @@ class _Keeping:
     ) -> None:
         """Make the copy of a field, and point the reads that it serves to it."""
         components = sorted({o.component for o in reads})
-        hidden = self._hidden(buffer, buffer.shape, len(components))
+        hidden = self._hidden(buffer, buffer.shape, len(components), _sparse(buffer))
         b = Builder(self.buffers.real)
 
         def copy(indices: tuple[Operand, ...]) -> None:
             for k, component in enumerate(components):
                 b.store(Ref(hidden, indices, k, 0), b.load(Ref(buffer, indices, component, time)))
 
-        over_elements(b, buffer.shape, copy)
+        layout = _sparse(buffer)
+        if layout is None:
+            over_elements(b, buffer.shape, copy)
+        else:
+            cell, body = active_nest(
+                b, self.buffers.activity(layout, buffer.source), self._time(buffer, time)
+            )
+            with b.inside(body):
+                copy(cell)
         before.append((min(o.later.top for o in reads if o.later is not None), b.block.ops))
         for o in reads:
             assert isinstance(o.read.op, Load)  # noqa: S101  (reads are loads)
@@ -160,7 +170,8 @@ class _Keeping:
         found = {}
         for members in groups.values():
             unique = list({id(o.read.op): o for o in members}.values())
-            hidden = self._hidden(unique[0].buffer, _shape(unique[0].read), len(unique))
+            read = unique[0].read
+            hidden = self._hidden(unique[0].buffer, _shape(read), len(unique), _around(read))
             for k, o in enumerate(unique):
                 found[id(o.read.op)] = (hidden, k, o.read)
         return found
@@ -180,13 +191,42 @@ class _Keeping:
                     f"{write.where.line} writes over it"
                 )
 
-    def _hidden(self, of: Buffer, shape: tuple[int, ...], components: int) -> Buffer:
+    def _time(self, buffer: Buffer, time: int | None) -> int | None:
+        """Return the time of the blocks that a sparse field has at a time."""
+        layout = _sparse(buffer)
+        carried = layout is not None and buffer.kind != "state" and self.buffers.carries(layout)
+        return 1 if carried else time
+
+    def _hidden(
+        self, of: Buffer, shape: tuple[int, ...], components: int, layout: Sparse | None = None
+    ) -> Buffer:
         type_ = ElementType("kept", (components,) if components > 1 else (), not is_float(of.dtype))
-        return self.buffers.add_hidden(type_, shape, f"kept of {of.source.key}", self.kind, gradient=False)
+        made = self.buffers.add_hidden(type_, shape, f"kept of {of.source.key}", self.kind, gradient=False)
+        made.source.layout = layout
+        return made
+
+
+def _sparse(buffer: Buffer) -> Sparse | None:
+    """Return the layout of a field with memory for active blocks only."""
+    layout: Sparse | None = getattr(buffer.source, "sparse", None)
+    return layout
+
+
+def _around(read: Access) -> Sparse | None:
+    """Return the layout over whose active cells the outermost loops around a read go; None for others."""
+    nest = nest_of(read.loops[0]) if read.loops else None
+    if nest is None or tuple(read.loops[: len(nest.loops)]) != nest.loops:
+        return None
+    layout: Sparse = nest.activity.source
+    return layout if min(read.trips[: len(nest.loops)]) > 1 else None
 
 
 def _numbers(read: Access) -> float:
-    return math.prod(read.trips)
+    layout = _around(read)
+    if layout is None:
+        return math.prod(read.trips)
+    dim = len(nest.loops) if (nest := nest_of(read.loops[0])) is not None else 0
+    return layout.capacity * layout.cells(dim) * math.prod(read.trips[dim:])
 
 
 def _shape(read: Access) -> tuple[int, ...]:

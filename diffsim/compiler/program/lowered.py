@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from diffsim.compiler.checks.alarms import Alarms
 from diffsim.compiler.checks.touching import Box
 from diffsim.compiler.ir import Buffer, Stage, is_float
+from diffsim.compiler.program.topology import Topology
 from diffsim.compiler.reading.buffers import Buffers
 from diffsim.language.trace import Program
 
@@ -47,6 +48,7 @@ class LoweredProgram:
         history: Past steps that are readable, the largest of all States.
         ended: For each world the first step that it does not run; None where no kernel ends worlds.
         backward: It runs backward too; a tangent program does not.
+        topologies: The sparse layouts of its fields.
         frozen: What a step does to a world that has ended: its States stay, its Scratches are zero.
     """
 
@@ -68,6 +70,7 @@ class LoweredProgram:
     ended: Buffer | None = None
     frozen: list[Stage] = field(default_factory=list)
     backward: bool = True
+    topologies: list[Topology] = field(default_factory=list)
 
     @property
     def states(self) -> list[Buffer]:

@@ -53,6 +53,9 @@ def with_times(
         written |= {op.ref.buffer for op in stores}
     for stage in running:
         for read in (op for op in accesses_in(stage.body) if op.ref.time == NEWEST):
+            if read.ref.buffer.kind == "activity":
+                read.ref = _at(read.ref, 1 if read.ref.buffer.field in {b.source for b in written} else 0)
+                continue
             if read.ref.buffer in written:
                 found.append(
                     _told(
@@ -70,6 +73,7 @@ def _told(op: Memory, rule: str, got: str) -> Diagnostic:
 
 def _resolved(stage: Stage, written: set[Buffer], found: list[Diagnostic], steps: int) -> Stage:
     """Return a stage in which accesses without a time have one; `written` were written before it."""
+    _resolve_activity(stage, {b.source for b in written})
     mixed = {
         op.ref.buffer for op in accesses_in(stage.body) if op.ref.time == 1 and op.ref.buffer.kind == "state"
     }
@@ -96,6 +100,13 @@ def _resolved(stage: Stage, written: set[Buffer], found: list[Diagnostic], steps
             times.setdefault(f"{buffer.source.key} is {verb} at", set()).add("t" if old else "t + 1")
     notes = (f"without a time, {what} {' and '.join(sorted(at))}" for what, at in times.items())
     return replace(stage, notes=(*stage.notes, *notes))
+
+
+def _resolve_activity(stage: Stage, written: set[object]) -> None:
+    """Let loops over the active cells of a State go over those of `x[t]`, until a kernel has written it."""
+    for op in accesses_in(stage.body):
+        if op.ref.buffer.kind == "activity" and op.ref.time == NEWEST:
+            op.ref = _at(op.ref, 1 if op.ref.buffer.field in written else 0)
 
 
 def _slot(op: Memory) -> tuple[Buffer, int | None, int]:

@@ -10,13 +10,15 @@ from diffsim.compiler.checks.findings import told
 from diffsim.compiler.checks.ranges import Times
 from diffsim.compiler.ir import Accumulate, Buffer, Stage, accesses_in, walk
 from diffsim.compiler.program.clearing import clear_stage, keep_stage, plan_clearing, stored_boxes
-from diffsim.compiler.program.copying import copy_stage, fill_stage
+from diffsim.compiler.program.copying import copy_active, copy_stage, fill_stage
 from diffsim.compiler.program.coverage import partly_stored
 from diffsim.compiler.program.derived import past_of, stored_once, written
 from diffsim.compiler.program.groups import Lowering
 from diffsim.compiler.program.keeping import keep_overwritten
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
 from diffsim.compiler.program.newest import with_times
+from diffsim.compiler.program.sparse import place_sparse
+from diffsim.compiler.program.vanishing import jumps
 from diffsim.compiler.reading.buffers import Buffers
 from diffsim.errors import Diagnostic, TraceError
 from diffsim.language.fields import State
@@ -67,6 +69,9 @@ def lower_program(program: Program, real: str, steps: int, bare: bool = False) -
     lowered = LoweredProgram(
         program, buffers, initial, begin, step, running, terminal, history, alarms=alarms
     )
+    for stage in begin + step + running + terminal:
+        buffers.warnings += jumps(stage, buffers)
+    place_sparse(lowered, real)
     lowered.carried = {buffer: _companion(buffer, "carry", "carry") for buffer in lowered.passing}
     lowered.kept = {buffer: _companion(buffer, "kept", "checkpoint") for buffer in lowered.states}
     for buffer in (b for b in buffers.by_field.values() if b.kind in ("state", "scratch")):
@@ -89,14 +94,26 @@ def _kept(buffers: Buffers, states: list[State], step: list[Stage], real: str) -
         target = buffers.by_field[id(state)]
         if target.kind == "derived":
             continue
-        if target not in moving:
+        if state.sparse is not None:
+            first += _kept_sparse(state, target, buffers, moving, real)
+        elif target not in moving:
             last.append(copy_stage(f"keep {state.key}", target, 0, target, 1, real))
         elif state.keep or target in buffers.handed_on:
             keeping = keep_stage(Clearing(target, 1, stored_boxes(target, 1, step)), real)
             first += [keeping] if keeping.body.ops else []
         elif state.keep is None and target not in buffers.acknowledged:
-            buffers.warnings += partly_stored(target, step)
+            buffers.warnings += partly_stored(target, step) if state.sparse is None else []
     return [*first, *step, *last]
+
+
+def _kept_sparse(
+    state: State, target: Buffer, buffers: Buffers, moving: set[Buffer], real: str
+) -> list[Stage]:
+    """Return the stage that hands on the active cells of a State, where that is meant."""
+    if target in moving and not state.keep and target not in buffers.handed_on:
+        return []
+    assert state.sparse is not None  # noqa: S101  (the caller looked)
+    return [copy_active(f"keep {state.key}", target, buffers.activity(state.sparse, state), real)]
 
 
 def _begin_stages(
@@ -113,6 +130,8 @@ def _begin_stages(
     before, after = [], []
     for target, own in pasts.items():
         key, source = target.source.key, initial[target.source.key]
+        if target.source.sparse is not None:
+            continue  # its blocks come first
         if target.kind == "derived":
             before.append(copy_stage(f"initial {key}", source, None, target, None, target.dtype))
             continue

@@ -11,11 +11,54 @@ from diffsim.compiler.reading.expressions import known_object
 from diffsim.compiler.reading.unrolling import Span
 from diffsim.compiler.reading.values import Abstract
 
-__all__ = ["Axis", "bounds_of", "index_of", "span_of"]
+__all__ = ["Axis", "bounds_of", "check_names", "index_of", "span_of"]
 
 # Of one axis of a loop: the first index, the one behind the last, and None; or the first index, how many
 # there are, and by how much they differ.
 Axis = tuple[Operand, Operand, Operand | None]
+
+
+def check_names(ctx: Context, node: ast.For, axes: int, grouped: bool) -> None:
+    """Look whether a loop names its indices as Taichi lets it: one name for each axis, or `ti.grouped`.
+
+    Args:
+        ctx: The kernel.
+        node: The loop.
+        axes: How many axes it runs over.
+        grouped: It is a loop over `ti.grouped(...)`, whose one name is a vector of all indices.
+
+    Raises:
+        TraceError: It has other names.
+    """
+    names = len(node.target.elts) if isinstance(node.target, ast.Tuple | ast.List) else 1
+    if names == axes and not (grouped and isinstance(node.target, ast.Tuple | ast.List)):
+        return
+    over = ctx.text(node.iter)
+    head = f"for {ctx.text(node.target).strip('()')} in {over}"
+    if grouped:
+        if isinstance(node.target, ast.Name):
+            return
+        inner = ctx.text(node.iter.args[0]) if isinstance(node.iter, ast.Call) and node.iter.args else over
+        ctx.error(
+            node,
+            f"a loop over ti.grouped must have one name, for the vector of all indices, got `{head}`; write "
+            f"`for I in {over}`, or leave out ti.grouped: `for {', '.join('ijklmnop'[:axes])} in {inner}`",
+            rule="CONTROL-FLOW",
+        )
+    if not axes:
+        ctx.error(
+            node,
+            f"a loop must run over a field that has axes, got `{head}`, of one without; write "
+            f"{over}[None], without a loop",
+            rule="CONTROL-FLOW",
+        )
+    plain = ", ".join("ijklmnop"[:axes])
+    ctx.error(
+        node,
+        f"a loop must have one name for each axis, got `{head}`, {names} for {axes}; write "
+        f"`for {plain} in {over}`, or `for I in ti.grouped({over})` for a vector of all indices",
+        rule="CONTROL-FLOW",
+    )
 
 
 def bounds_of(ctx: Context, axis: tuple[Abstract, ...], node: ast.For) -> Axis:

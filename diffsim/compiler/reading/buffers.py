@@ -8,12 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from diffsim.compiler.ir import Buffer, Location, is_float
+from diffsim.compiler.ir import Buffer, Location, Operand, is_float
 from diffsim.compiler.reading.captured import Captures
 from diffsim.compiler.reading.sites import Sites
 from diffsim.compiler.reading.values import FieldPlace
 from diffsim.errors import Diagnostic
-from diffsim.language.fields import Constant, Field, Scratch
+from diffsim.language.fields import Constant, Field, Scratch, State
+from diffsim.language.layouts import Sparse
 from diffsim.language.types import ElementType
 
 __all__ = ["Buffers"]
@@ -45,6 +46,8 @@ class Buffers:
         self._before: dict[int, Buffer] = {}
         self.key: Buffer | None = None  # what random numbers start from, where kernels draw any
         self.sites = Sites()
+        self.activities: dict[int, Buffer] = {}  # what tells which cells of a sparse field are active
+        self.known_to_jump: set[Operand] = set()  # reads of activity whose effect a comment says is meant
         self.fields = fields
         for key, declared in fields.items():
             self.add(declared, key)
@@ -75,6 +78,23 @@ class Buffers:
         declared.key, declared.kind, declared.hidden = key, kind, True
         declared.differentiable = gradient and declared.differentiable
         return self.add(declared, key)
+
+    def activity(self, layout: Sparse, field: Field) -> Buffer:
+        """Return what kernels read to know which cells of a field are active; it has no memory.
+
+        Args:
+            layout: That of the field.
+            field: A declared one.
+        """
+        if id(field) not in self.activities:
+            name = self._unique(f"active {field.key}")
+            self.activities[id(field)] = Buffer(name, "activity", "i32", field.shape, 1, layout)
+            self.activities[id(field)].field = field
+        return self.activities[id(field)]
+
+    def carries(self, layout: Sparse) -> bool:
+        """Tell whether the blocks of a layout are carried from step to step, since a State has it."""
+        return any(isinstance(field, State) and field.layout is layout for field in self.fields.values())
 
     def before_steps(self, scratch: Field) -> Buffer:
         """Return the memory that a Scratch has in `reset`, apart from that of the steps."""

@@ -9,12 +9,13 @@ from typing import NoReturn
 
 from diffsim import _taichi
 from diffsim.compiler.ir import Block, For, Operand, Value
-from diffsim.compiler.reading.axes import Axis, bounds_of, index_of, span_of
+from diffsim.compiler.reading.axes import Axis, bounds_of, check_names, index_of, span_of
 from diffsim.compiler.reading.constructors import arguments_of
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, known_object
 from diffsim.compiler.reading.flow import LEFT
 from diffsim.compiler.reading.foreign import foreign_axes
+from diffsim.compiler.reading.sparse import guarded_body
 from diffsim.compiler.reading.unrolling import Span, spelled_out
 from diffsim.compiler.reading.values import (
     Abstract,
@@ -137,7 +138,15 @@ def _bind(ctx: Context, target: ast.expr, item: Abstract, node: ast.stmt) -> Non
             )
         ctx.frame.variables[target.id] = Variable(item)
     elif isinstance(target, ast.Tuple):
-        for element, part in zip(target.elts, ctx.unpacked(item, node), strict=True):
+        parts = ctx.unpacked(item, node)
+        if len(parts) != len(target.elts):
+            ctx.error(
+                node,
+                f"a loop must have as many names as each item has parts, {len(parts)}, got "
+                f"`for {ctx.text(target).strip('()')} in ...`; name each",
+                rule="SHAPE",
+            )
+        for element, part in zip(target.elts, parts, strict=True):
             _bind(ctx, element, part, node)
     else:
         ctx.error(node, f"loop targets must be names, got {ctx.text(target)}")
@@ -162,7 +171,7 @@ def _field_for(ctx: Context, node: ast.For) -> None:
     if isinstance(over, Field | ti.Field):
         known = isinstance(over, Field)
         shape = tuple(over.shape) if known else foreign_axes(ctx, node, ctx.text(looped), over)
-        _range_for(ctx, node, [(Object(n),) for n in shape], grouped)
+        _range_for(ctx, node, [(Object(n),) for n in shape], grouped, over if known and over.sparse else None)
         return
     if isinstance(value, Ranges):
         _range_for(ctx, node, list(value.axes), grouped)
@@ -210,8 +219,14 @@ def _kind(value: Abstract) -> str:
     return ""
 
 
-def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], grouped: bool) -> None:
-    """Lower a loop over one or more integer ranges."""
+def _range_for(
+    ctx: Context,
+    node: ast.For,
+    axes: list[tuple[Abstract, ...]],
+    grouped: bool,
+    over: Field | None = None,
+) -> None:
+    """Lower a loop over one or more integer ranges; of a sparse field, over the cells that are active."""
     bounds = [bounds_of(ctx, axis, node) for axis in axes]
     spans = [span_of(axis) for axis in bounds]
     parallel = ctx.depth == 0 and ctx.loops == 0 and not ctx.serial
@@ -219,8 +234,8 @@ def _range_for(ctx: Context, node: ast.For, axes: list[tuple[Abstract, ...]], gr
     ctx.loops += 1
     ctx.frame.loops += 1
     try:
-        if not (spelled_out(ctx, node, spans) and _spell_out(ctx, node, spans, grouped)):
-            _nest(ctx, node, bounds, [], grouped, parallel)
+        if over or not (spelled_out(ctx, node, spans) and _spell_out(ctx, node, spans, grouped)):
+            _nest(ctx, node, bounds, [], grouped, parallel, over)
     finally:
         ctx.loops -= 1
         ctx.frame.loops -= 1
@@ -247,12 +262,13 @@ def _nest(
     indices: list[Operand],
     grouped: bool,
     parallel: bool,
+    over: Field | None = None,
 ) -> None:
     if not bounds:
         _bind_indices(ctx, node, indices, grouped)
         if parallel:
             ctx.changed = []
-        ctx.run(ctx, node.body)
+        ctx.run(ctx, node.body if over is None else guarded_body(ctx, node, over, indices))
         if parallel:
             _keep_order(ctx, node, indices)
         return
@@ -261,7 +277,7 @@ def _nest(
 
     def body(index: Value) -> None:
         own = index if step is None else index_of(ctx, axis, index)
-        _nest(ctx, node, rest, [*indices, own], grouped, parallel)
+        _nest(ctx, node, rest, [*indices, own], grouped, parallel, over)
 
     carry_loop(ctx, node, start if step is None else ctx.builder.const(0), stop, body, parallel)
 
@@ -274,15 +290,14 @@ def _keep_order(ctx: Context, node: ast.For, indices: list[Operand]) -> None:
 
 
 def _bind_indices(ctx: Context, node: ast.For, indices: list[Operand], grouped: bool) -> None:
+    check_names(ctx, node, len(indices), grouped)
     item: Abstract
     if grouped:
         item = Matrix(tuple(indices), (len(indices),))
     elif len(indices) == 1:
         item = indices[0]
-    elif isinstance(node.target, ast.Tuple):
-        item = Sequence(tuple(indices))
     else:
-        item = Matrix(tuple(indices), (len(indices),))
+        item = Sequence(tuple(indices))
     _bind(ctx, node.target, item, node)
 
 

@@ -13,6 +13,7 @@ from diffsim.compiler.reading.ending import has_ended
 from diffsim.compiler.reading.foreign import foreign_place
 from diffsim.compiler.reading.hints import count_remedy, time_remedy
 from diffsim.compiler.reading.quoting import indexed
+from diffsim.compiler.reading.sparse import refuse_in_reset
 from diffsim.compiler.reading.values import (
     Abstract,
     AdjointOf,
@@ -60,6 +61,8 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
             )
         shape = base.type.shape
         if buffer.kind == "scratch" and ctx.in_reset:
+            if base.sparse is not None:
+                refuse_in_reset(ctx, node, base)
             buffer = ctx.buffers.before_steps(base)
         buffer = _adjoint_buffer(ctx, node, buffer) if adjoint else buffer
     else:

@@ -79,13 +79,13 @@ class Probe:
         leaves = [b for b in known if b.kind in ("param", "control") and b.adjoint is not None]
         kept = [b for b, _ in self._buffers.values()] + parameter_adjoints(lowered)
         kept += [self.engine.gradient_buffer(b) for b in leaves]
-        saved = {b: storage.read(b, (b.components,)) for b in dict.fromkeys(kept)}
+        saved = {b: [np.array(a) for a in storage.arrays(b)] for b in dict.fromkeys(kept)}
         lengths = self.engine.lengths
         try:
             yield
         finally:
-            for buffer, array in saved.items():
-                storage.write(buffer, array, (buffer.components,))
+            for buffer, arrays in saved.items():
+                storage.put(buffer, iter(arrays))
             self.engine.lengths = lengths
 
     def close(self) -> None:

@@ -82,7 +82,9 @@ def tangent_program(lowered: LoweredProgram, real: str) -> tuple[LoweredProgram,
 def _beside(buffer: Buffer) -> Buffer:
     key, label = f"{buffer.source.key} (tangent)", f"the tangent of {buffer.label}"
     source = _Beside(key, label, buffer.per_world, buffer.source.kind, buffer.every)
-    return Buffer(buffer.name + "_dot", buffer.kind, buffer.dtype, buffer.shape, buffer.components, source)
+    dot = Buffer(buffer.name + "_dot", buffer.kind, buffer.dtype, buffer.shape, buffer.components, source)
+    dot.place = buffer.place
+    return dot
 
 
 class Tangents:

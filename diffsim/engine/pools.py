@@ -1,0 +1,202 @@
+"""Between pools of active blocks and arrays or cells of the domain that they are a part of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffsim.compiler.buffer import Buffer, Place
+from diffsim.compiler.codegen.layout import Layout
+from diffsim.language.cells import Cells
+
+__all__ = ["blocks_with", "cells_in", "gathered", "spread", "table_of"]
+
+Array = NDArray[Any]
+
+
+def coarse(place: Place) -> tuple[int, ...]:
+    """Return how many blocks a domain has along each axis."""
+    return tuple(-(-n // place.edge) for n in place.shape[: place.axes])
+
+
+def blocks_with(place: Place, cells: Cells) -> NDArray[np.int64]:
+    """Return the blocks that hold some cells, in order, each once."""
+    if not len(cells):
+        return np.zeros(0, np.int64)
+    along = cells.indices // place.edge
+    return np.unique(np.ravel_multi_index(tuple(along.T), coarse(place))).astype(np.int64)
+
+
+def table_of(place: Place, blocks: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return the slot of each block of a domain: 0 where it is not active."""
+    table = np.zeros(math.prod(coarse(place)), np.int32)
+    table[blocks] = np.arange(1, len(blocks) + 1)
+    return table
+
+
+def in_pool(place: Place, values: Cells | Array, blocks: NDArray[np.int64], slots: int) -> Array:
+    """Return a pool with values in it.
+
+    Args:
+        place: What the pool is of.
+        values: Cells, or an array `(..., *shape, components)`; a number for all active cells.
+        blocks: Those that are active, by slot from 1 on.
+        slots: How many the pool has.
+
+    Returns:
+        Shape `(..., slots, cells of a block, *other axes, components)`.
+    """
+    if isinstance(values, Cells):
+        return _cells_in_pool(place, values, blocks, slots)
+    if values.ndim <= 1:  # the components of each cell
+        shape = (slots, place.edge**place.axes, *place.shape[place.axes :], values.shape[-1])
+        made = np.zeros(shape, values.dtype)
+        made[1 : len(blocks) + 1] = values
+        return made
+    leading = values.shape[: values.ndim - 1 - len(place.shape)]
+    rest = values.shape[len(leading) + place.axes :]
+    flat = values.reshape(-1, *values.shape[len(leading) :])
+    made = np.zeros((len(flat), slots, place.edge**place.axes, *rest), values.dtype)
+    for one, pool in zip(flat, made, strict=True):
+        pool[1 : len(blocks) + 1] = _in_blocks(place, one)[blocks]
+    return made.reshape((*leading, *made.shape[1:]))
+
+
+def _cells_in_pool(place: Place, cells: Cells, blocks: NDArray[np.int64], slots: int) -> Array:
+    values = cells.values
+    rest = place.shape[place.axes :]
+    several = values.ndim == 3 + len(rest)
+    made = np.zeros((slots, place.edge**place.axes, *rest, values.shape[-1]), values.dtype)
+    if several:
+        made = np.repeat(made[None], len(values), axis=0)
+    if len(cells):
+        number = np.ravel_multi_index(tuple((cells.indices % place.edge).T), (place.edge,) * place.axes)
+        along = np.ravel_multi_index(tuple((cells.indices // place.edge).T), coarse(place))
+        slot = np.searchsorted(blocks, along) + 1
+        if several:
+            made[:, slot, number] = values
+        else:
+            made[slot, number] = values
+    return made
+
+
+def out_of_pool(place: Place, pool: Array, blocks: NDArray[np.int64]) -> Array:
+    """Return the array of the whole domain, zero where nothing is active.
+
+    Args:
+        place: What the pool is of.
+        pool: Shape `(slots, cells of a block, ...)`.
+        blocks: Those that are active, by slot from 1 on.
+    """
+    grid = coarse(place)
+    made = np.zeros((math.prod(grid), *pool.shape[1:]), pool.dtype)
+    made[blocks] = pool[1 : len(blocks) + 1]
+    d, rest = place.axes, pool.shape[2:]
+    apart = made.reshape(*grid, *(place.edge,) * d, *rest)
+    order = [axis for k in range(d) for axis in (k, d + k)] + list(range(2 * d, apart.ndim))
+    whole = apart.transpose(order).reshape(*(n * place.edge for n in grid), *rest)
+    return whole[tuple(slice(n) for n in place.shape[:d])]
+
+
+def _in_blocks(place: Place, array: Array) -> Array:
+    """Return an array of the whole domain block by block: shape `(blocks, cells of a block, ...)`."""
+    grid, d, edge = coarse(place), place.axes, place.edge
+    rest = array.shape[d:]
+    padded = np.zeros((*(n * edge for n in grid), *rest), array.dtype)
+    padded[tuple(slice(n) for n in array.shape[:d])] = array
+    apart = padded.reshape(*(size for n in grid for size in (n, edge)), *rest)
+    order = [*range(0, 2 * d, 2), *range(1, 2 * d, 2), *range(2 * d, apart.ndim)]
+    return apart.transpose(order).reshape(math.prod(grid), edge**d, *rest)
+
+
+def active_cells(place: Place, pool: Array, blocks: NDArray[np.int64]) -> Cells:
+    """Return the cells of active blocks, with what they hold.
+
+    Args:
+        place: What the pool is of.
+        pool: Shape `(slots, cells of a block, ...)`.
+        blocks: Those that are active, by slot from 1 on.
+    """
+    d, edge = place.axes, place.edge
+    corners = np.stack(np.unravel_index(blocks, coarse(place)), axis=-1) * edge
+    offsets = np.stack(np.unravel_index(np.arange(edge**d), (edge,) * d), axis=-1)
+    indices = (corners[:, None] + offsets[None]).reshape(-1, d)
+    values = pool[1 : len(blocks) + 1].reshape(-1, *pool.shape[2:])
+    inside = np.all(indices < place.shape[:d], axis=1)
+    return Cells(indices[inside], values[inside])
+
+
+class Memory(Protocol):
+    """Who holds pools and their lists."""
+
+    layout: Layout
+
+    def arrays(self, buffer: Buffer, slots: Any = None) -> list[Array]:
+        """Return each component of a buffer with axes in the order of the indices."""
+
+
+def blocks_in(memory: Memory, place: Place) -> NDArray[np.int64]:
+    """Return the active blocks of a list that has neither worlds nor times."""
+    total = int(memory.arrays(place.total)[0])
+    blocks: NDArray[np.int64] = memory.arrays(place.blocks)[0][1 : total + 1].astype(np.int64)
+    return blocks
+
+
+def spread(memory: Memory, buffer: Buffer, slots: Any, element_shape: tuple[int, ...]) -> Array:
+    """Return arrays of the whole domain for each world and time of a pool, components last.
+
+    Args:
+        memory: Where the pool is.
+        buffer: The pool.
+        slots: Which of its times, as of `arrays`; None for all, or for one without times.
+        element_shape: Of its elements.
+    """
+    pool, leading, listed = _taken(memory, buffer, slots)
+    assert buffer.place is not None  # noqa: S101  (it is a pool)
+    made = np.stack(
+        [out_of_pool(buffer.place, one, blocks) for one, blocks in zip(pool, listed, strict=True)]
+    )
+    return made.reshape((*leading, *buffer.place.shape, *element_shape))
+
+
+def cells_in(memory: Memory, buffer: Buffer, slots: Any) -> list[Cells]:
+    """Return the active cells of each world and time of a pool, components last."""
+    pool, _, listed = _taken(memory, buffer, slots)
+    assert buffer.place is not None  # noqa: S101  (it is a pool)
+    return [active_cells(buffer.place, one, blocks) for one, blocks in zip(pool, listed, strict=True)]
+
+
+def _taken(
+    memory: Memory, buffer: Buffer, slots: Any
+) -> tuple[Array, tuple[int, ...], list[NDArray[np.int64]]]:
+    """Return the pools of all worlds and times, the lengths of these axes, and the active blocks of each."""
+    place = buffer.place
+    assert place is not None  # noqa: S101  (it is a pool)
+    pool = np.stack(memory.arrays(buffer, slots), axis=-1)
+    leading = pool.shape[: pool.ndim - 1 - len(buffer.shape)]
+    lists = slots if place.blocks.timed else None
+    if lists is not None and buffer.kind == "scratch" and place.blocks.kind == "state":
+        lists = [slot + memory.layout.history for slot in lists]  # it lives on the blocks of t + 1
+    blocks, total = (memory.arrays(b, lists)[0] for b in (place.blocks, place.total))
+    blocks = np.broadcast_to(blocks, (*leading, blocks.shape[-1])).reshape(-1, blocks.shape[-1])
+    counts = np.broadcast_to(total, leading).reshape(-1)
+    listed = [b[1 : n + 1].astype(np.int64) for b, n in zip(blocks, counts, strict=True)]
+    return pool.reshape(-1, *pool.shape[len(leading) :]), leading, listed
+
+
+def gathered(memory: Memory, buffer: Buffer, values: Any, element_shape: tuple[int, ...]) -> Array:
+    """Return what a pool without worlds in its list holds for values of the whole domain, components last."""
+    place = buffer.place
+    assert place is not None  # noqa: S101  (it is a pool)
+    blocks, slots = blocks_in(memory, place), buffer.shape[0]
+    if isinstance(values, Cells):
+        flat = values.values.reshape((*values.values.shape[: values.values.ndim - len(element_shape)], -1))
+        return in_pool(place, Cells(values.indices, flat), blocks, slots)
+    values = np.asarray(values)
+    whole = values.ndim >= len(place.shape) + len(element_shape)
+    leading = values.shape[: values.ndim - len(element_shape)] if whole else ()
+    flat = values.reshape((*leading, -1)) if whole else np.broadcast_to(values, element_shape).reshape(-1)
+    return in_pool(place, flat, blocks, slots)

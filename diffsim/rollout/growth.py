@@ -1,0 +1,73 @@
+"""Capacities of sparse layouts that change between runs: the rollout is planned and made anew for them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from diffsim.compiler.ir import Buffer
+from diffsim.engine.engine import Engine
+from diffsim.engine.pace import Progress
+from diffsim.errors import CapacityError
+from diffsim.language.fields import Valued
+from diffsim.language.trace import Program
+from diffsim.plan import Request
+from diffsim.plan.planning import plan_program, warn_of
+from diffsim.rollout.frames import Ending
+from diffsim.rollout.inputs import Inputs
+from diffsim.runtime import RuntimeInfo
+
+__all__ = ["Grown", "growing"]
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def growing(method: _Method) -> _Method:
+    """Let a method begin again with more room where a layout whose capacity grows by itself was too small."""
+
+    @functools.wraps(method)
+    def begun_again(self: Grown, *args: Any, **options: Any) -> Any:
+        while True:
+            try:
+                return method(self, *args, **options)
+            except CapacityError as error:
+                if not getattr(error.layout, "automatic", False):
+                    raise
+                error.layout.grow(error.needed)
+
+    return begun_again  # type: ignore[return-value]
+
+
+class Grown:
+    """The part of `Rollout` that plans it, and makes it anew where a sparse layout got another capacity."""
+
+    _program: Program
+    _info: RuntimeInfo
+    _engine: Engine
+    _inputs: Inputs
+    _ending: Ending
+    _request: Request
+    _progress: Progress | None
+
+    def _make(self, warn: bool) -> None:
+        """Plan the program, and make what runs it."""
+        lowered, stages, chosen = plan_program(self._program, self._info, self._request)
+        if warn:
+            warn_of(lowered, chosen)
+        self._engine = Engine(lowered, stages, chosen, self._info)
+        self._engine.progress = self._progress
+        self._inputs = Inputs(self._engine)
+        self._ending = Ending(self._engine, self._inputs)
+
+    def _fit(self) -> None:
+        """Make the rollout anew where a layout has another capacity than it was made for."""
+        if all(t.capacity == t.wanted for t in self._engine.lowered.topologies):
+            return
+        self._inputs.bring_home()
+        self._engine.close()
+        self._make(warn=False)
+
+    def memory_of(self, field: Valued) -> tuple[Engine, Buffer]:
+        """Return what runs now, and where it holds the values of a field: of a State, the first ones."""
+        return self._engine, self._inputs.buffer(field)
