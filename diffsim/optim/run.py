@@ -61,6 +61,8 @@ class OptimizerRun:
                 "wrt must name something to optimise, got nothing: the simulator has no Param and no "
                 "Control; declare one, or name a State (its initial value)"
             )
+        for leaf in self._leaves:
+            _require_dense(leaf.field)
         self._slots = ("best", *optimizer.slots())
         self._memory = self._borrow(self._leaves)
         self._versions = self._now()
@@ -120,7 +122,13 @@ class OptimizerRun:
                 rollout was closed.
         """
         memory = self._open()
+        home = self._leaves[0].home
         cost = self._rollout.evaluate(self._wrt)
+        if isinstance(memory, Memory) and self._leaves[0].home is not home:
+            raise StateError(
+                "the capacity of sparse layouts must stay while an optimizer works on the device, "
+                "got a larger one on the way; run the rollout once before, or declare it"
+            )
         squared = memory.norm_squared()
         if not math.isfinite(squared):
             raise self._not_finite()
@@ -308,6 +316,19 @@ class OptimizerRun:
             f"the gradient {where} must be finite, got infinity or NaN in iteration {self.iteration} (the "
             "parameters are as they were); look for a root or a division at zero, or shorten the horizon if "
             'the gradient grows with every step; rollout.value_and_grad(debug="nan") finds the place'
+        )
+
+
+def _require_dense(field: Any) -> None:
+    """Refuse a State whose first values lie in blocks, which an optimizer would leave at zero elsewhere.
+
+    Raises:
+        ConfigError: It has a sparse layout.
+    """
+    if field.sparse is not None:
+        raise ConfigError(
+            f"wrt must name fields with all their elements in memory, got {field.label}, whose layout is "
+            "sparse; optimise a Param that reset stores into it"
         )
 
 

@@ -12,6 +12,7 @@ from diffsim.plan.choice import Budget, Choice, choose, smallest_budget
 from diffsim.plan.modes import block_of, choose_mode, lanes_of
 from diffsim.plan.report import Plan
 from diffsim.plan.request import Request
+from diffsim.plan.room import rooms
 from diffsim.plan.sizes import Sizes
 from diffsim.runtime import RuntimeInfo
 
@@ -75,6 +76,7 @@ def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request:
         tunable=launched.tunable,
         iterations=int(request.iterations),
         remedy=launched.remedy,
+        rooms=rooms(lowered.topologies),
     )
 
 

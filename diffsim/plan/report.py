@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.plan.modes import Candidate, Timing, mode_rows
+from diffsim.plan.room import Room
 from diffsim.plan.schedule import TIERS, Schedule
 from diffsim.sizes import show_bytes
 from diffsim.view.cards import card, paragraph, rows
@@ -47,6 +48,7 @@ class Plan:
         iterations: Gradients that the time to compile may be spread over.
         measured: What modes were found to cost, here or in an earlier run.
         compiled: Seconds spent on compiling so far.
+        rooms: Of sparse layouts, with the most blocks that were active in the last run.
         remedy: What would make it compile in less than a minute; empty where it does.
     """
 
@@ -71,6 +73,7 @@ class Plan:
     measured: tuple[Timing, ...] = ()
     compiled: float = 0.0
     remedy: str = ""
+    rooms: tuple[Room, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -144,6 +147,7 @@ class Plan:
         ]
         found += [(f"  {name}", show_bytes(size)) for name, size in self.bytes.items() if size]
         found += [(name, f"{show_bytes(size)} beside") for name, size in self.tier_bytes.items() if size]
+        found += [(room.name, str(room)) for room in self.rooms]
         found += [("by field", self._by_field())] if self.fields else []
         return found
 

@@ -19,6 +19,7 @@ from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Param, Scratch, State
 from diffsim.language.trace import Program
 from diffsim.rollout.frames import Names, checked_every
+from diffsim.rollout.growth import growing
 from diffsim.rollout.leaves import Leaf
 from diffsim.rollout.recorded import Recorded
 from diffsim.rollout.seen import labels_of
@@ -46,6 +47,7 @@ class Adjoints(Recorded):
     def _cost(self, cost: NDArray[np.float64]) -> Any:
         """Return the cost as users get it, or refuse one that is not finite."""
 
+    @growing
     def adjoints(self, fields: Field | str | Names | None = None, every: int = 1) -> Any:
         """Return d cost / d x[t]: how much the cost would change if a State were another in the midst of it.
 
@@ -99,6 +101,7 @@ class Adjoints(Recorded):
             )
         return next(iter(signals.values())) if isinstance(fields, Field | str) else signals
 
+    @growing
     def adjoint_norms(self) -> NDArray[np.float64]:
         """Return the length of the adjoint of all States together, after each step; see `adjoints`.
 
@@ -145,7 +148,8 @@ def _chosen(program: Program, fields: Any, worlds: int) -> dict[str, Field]:
     """
     known = program.fields
     if fields is None:
-        return {key: f for key, f in known.items() if isinstance(f, State) and not f.integer}
+        states = {key: f for key, f in known.items() if isinstance(f, State) and not f.integer}
+        return {key: f for key, f in states.items() if f.sparse is None}
     if isinstance(fields, Mapping):
         return {str(name): _differentiable(program, item, worlds) for name, item in fields.items()}
     single = isinstance(fields, str | Field) or not isinstance(fields, Iterable)
@@ -166,6 +170,11 @@ def _differentiable(program: Program, item: Any, worlds: int) -> Field:
                 f"adjoints must be of a Control that each world has for itself, got {field.label}, which "
                 f"{worlds} worlds share, and with it one sum; declare it with per_world=True, or ask "
                 "value_and_grad for the sum"
+            )
+        if field.sparse is not None:
+            raise ConfigError(
+                f"adjoints must be of a field whose elements are the same in all steps, got {field.label}, "
+                "whose layout is sparse; ask value_and_grad for the gradient of its first value"
             )
         return field
     listed = [k for k, f in known.items() if isinstance(f, State | Control) and not f.integer]

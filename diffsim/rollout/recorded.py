@@ -16,6 +16,7 @@ from diffsim.language.trace import Program
 from diffsim.rollout.collecting import Collecting
 from diffsim.rollout.frames import Ending, Names, checked_every, named_buffers, states_of
 from diffsim.rollout.growing import grow
+from diffsim.rollout.growth import growing
 from diffsim.rollout.seen import Seen, labels_of, scene_of
 from diffsim.view import store
 from diffsim.view.adjoints import with_adjoints
@@ -62,6 +63,7 @@ class Recorded(ABC):
     def adjoints(self, fields: Field | str | Names | None = None, every: int = 1) -> Any:
         """Return d cost / d x[t]."""
 
+    @growing
     def trajectory(
         self,
         field: Names | Field | str | None = None,
@@ -122,6 +124,7 @@ class Recorded(ABC):
         states = {name: f for name, f in meant.items() if isinstance(f, State) and not f.integer}
         return with_adjoints(motion, self.adjoints(states, every) if states else {})
 
+    @growing
     def trajectories(self, fields: Names, every: int = 1) -> dict[str, Any]:
         """Return the trajectories of several fields from one run, as a dict; see `trajectory`.
 
@@ -150,6 +153,7 @@ class Recorded(ABC):
         shapes = collecting.shapes
         return collecting, {name: label(name, b.source, shapes[name][0]) for name, b in buffers.items()}
 
+    @growing
     def final(self, field: State | str | None = None) -> Any:
         """Return what States hold at the end of the last run, in the form that `State.set` takes.
 

@@ -24,6 +24,7 @@ from diffsim.rollout.adjoints import Adjoints
 from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite, sensitivity
 from diffsim.rollout.growth import Grown, growing
 from diffsim.rollout.leaves import Leaf, Wrt, require_cost, resolve
+from diffsim.rollout.occupancy import Occupied, seen_rooms
 from diffsim.rollout.seeded import Seeded
 from diffsim.rollout.shown import Shown
 
@@ -32,7 +33,7 @@ __all__ = ["Rollout"]
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Adjoints, Shown, Seeded, Grown):
+class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
@@ -107,7 +108,8 @@ class Rollout(Adjoints, Shown, Seeded, Grown):
     def plan(self) -> Plan:
         """What was decided and why; print it."""
         engine = self._engine
-        chosen = dataclasses.replace(engine.plan, compiled=engine.compile_seconds)
+        rooms = engine.plan.rooms if self.closed else seen_rooms(engine)
+        chosen = dataclasses.replace(engine.plan, compiled=engine.compile_seconds, rooms=rooms)
         if engine.fallback:
             return dataclasses.replace(chosen, mode="step", reason=engine.fallback, chunk=0)
         return chosen

@@ -1,0 +1,111 @@
+"""How many blocks of sparse layouts are active, over time."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from diffsim.compiler.program.topology import Topology
+from diffsim.engine.engine import Engine
+from diffsim.errors import ConfigError
+from diffsim.language.fields import Field
+from diffsim.language.trace import Program
+from diffsim.plan.room import Room
+from diffsim.rollout.collecting import Collecting
+from diffsim.rollout.frames import Ending, checked_every
+from diffsim.rollout.growth import growing
+from diffsim.rollout.seen import labels_of
+from diffsim.view.trajectory import labelled
+
+__all__ = ["Occupancy", "Occupied", "seen_rooms"]
+
+
+class Occupancy(Mapping[str, Any]):
+    """The active blocks of sparse layouts over time: a mapping from layouts to signals.
+
+    A layout has the name "blocks of " and its first field. Its signal counts blocks at each frame, shape
+    `(frames,)`, with many worlds `(frames, worlds)`.
+
+    Attributes:
+        rooms: By the same names, the room of each layout, with the most blocks that were active at once.
+    """
+
+    def __init__(self, signals: Mapping[str, Any], rooms: Mapping[str, Room]) -> None:
+        self._signals, self.rooms = dict(signals), dict(rooms)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._signals[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._signals)
+
+    def __len__(self) -> int:
+        return len(self._signals)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:24s} {room}" for name, room in self.rooms.items())
+
+
+class Occupied(ABC):
+    """The part of `Rollout` that tells how much of its sparse fields was active."""
+
+    worlds: int
+    _program: Program
+    _engine: Engine
+    _ending: Ending
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Check that the rollout can run, and bring changed values to the device."""
+
+    @growing
+    def occupancy(self, every: int = 1) -> Occupancy:
+        """Run forward and return how many blocks of each sparse layout were active, over time.
+
+        Args:
+            every: Steps between frames.
+
+        Returns:
+            Counts by layout (of a State's at t = 0, every, ..., of others in each of these steps); print it
+            for the room that there is, and the largest share that was seen.
+
+        Raises:
+            ConfigError: No field has a sparse layout, or `every` is not positive.
+        """
+        every = checked_every(every)
+        self._prepare()
+        moving = [t for t in self._engine.lowered.topologies if not t.fixed]
+        if not moving:
+            name = type(self._program.simulator).__name__
+            raise ConfigError(
+                f"{name} must have fields with a sparse layout, got none; declare one with layout=ds.sparse()"
+            )
+        buffers = {t.name: t.total for t in moving}
+        collecting = Collecting(self._engine, buffers, every)
+        with self._ending.run(at_end=True):
+            found = collecting.gathered()
+        label = labels_of(self._program.simulator, every, self.worlds)
+        signals = {
+            t.name: labelled(found[t.name], label(t.name, _counted(t), len(found[t.name]))) for t in moving
+        }
+        return Occupancy(signals, {room.name: room for room in seen_rooms(self._engine)})
+
+
+def _counted(topology: Topology) -> Field:
+    field: Field = topology.total.source
+    return field
+
+
+def seen_rooms(engine: Engine) -> tuple[Room, ...]:
+    """Return the rooms of the layouts of what runs, with what was active in its last run."""
+    found = []
+    for room, topology in zip(engine.plan.rooms, engine.lowered.topologies, strict=True):
+        most: int | None = None
+        if engine.lengths is not None and not topology.fixed:
+            most = max(int(np.max(engine.storage.arrays(peak)[0])) for peak in topology.peaks)
+        found.append(dataclasses.replace(room, most=most))
+    return tuple(found)
