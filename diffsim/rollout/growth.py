@@ -65,6 +65,7 @@ class Grown:
         if all(t.capacity == t.wanted for t in self._engine.lowered.topologies):
             return
         self._inputs.bring_home()
+        self._engine.storage.reusable = False  # nobody will ask for memory of a size that was outgrown
         self._engine.close()
         self._make(warn=False)
 
