@@ -34,6 +34,7 @@ class AlarmBoard:
         """Raise the alarm of the earliest step, if any.
 
         Raises:
+            CapacityError: A sparse layout had no room for the blocks that were written to.
             StateError: An index left its field, a number its range, or an assert failed, while kernels ran.
         """
         if not self._alarms.all:

@@ -127,7 +127,7 @@ class OptimizerRun:
         if isinstance(memory, Memory) and self._leaves[0].home is not home:
             raise StateError(
                 "the capacity of sparse layouts must stay while an optimizer works on the device, "
-                "got a larger one on the way; run the rollout once before, or declare it (ds.sparse(capacity=...))"
+                "got a larger one on the way; run the rollout once before, or declare it"
             )
         squared = memory.norm_squared()
         if not math.isfinite(squared):

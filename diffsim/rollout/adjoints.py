@@ -18,9 +18,10 @@ from diffsim.errors import ConfigError
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Param, Scratch, State
 from diffsim.language.trace import Program
+from diffsim.rollout.diagnosis import sensitivity
 from diffsim.rollout.frames import Names, checked_every
 from diffsim.rollout.growth import growing
-from diffsim.rollout.leaves import Leaf
+from diffsim.rollout.leaves import Leaf, Wrt
 from diffsim.rollout.recorded import Recorded
 from diffsim.rollout.seen import labels_of
 from diffsim.sizes import show_bytes
@@ -34,6 +35,11 @@ class Adjoints(Recorded):
     """The part of `Rollout` that tells what its cost depends on, step by step."""
 
     steps: int
+
+    @property
+    @abstractmethod
+    def _epsilon(self) -> float:
+        """The distance from 1 to the next number of the working precision."""
 
     @abstractmethod
     def leaves(self, wrt: Any = None) -> list[Leaf]:
@@ -138,6 +144,22 @@ class Adjoints(Recorded):
         entries = np.arange(0, self.steps, every) // leaf.field.every
         gradient = leaf.gradient()
         return np.swapaxes(gradient, 0, 1)[entries] if self.worlds > 1 else gradient[entries]
+
+    def gradient_warning(self, cost: Any, wrt: Wrt = None) -> str | None:
+        """Judge the last gradient by what its run left behind, in one line; None where nothing looks bad.
+
+        Runs nothing: it tells what is plain to see. `health` measures.
+
+        Args:
+            cost: What `evaluate` or `value_and_grad` returned.
+            wrt: As for them.
+        """
+        from diffsim.rollout.grad.health import describe_last
+
+        engine = self._engine
+        gradients = {leaf.key: leaf.gradient() for leaf in self.leaves(wrt)}
+        rounding = self._epsilon * sensitivity(engine, np.atleast_1d(np.asarray(cost, dtype=np.float64)))
+        return describe_last(gradients, engine.lookout.largest, rounding, self.steps, self._epsilon)
 
 
 def _chosen(program: Program, fields: Any, worlds: int) -> dict[str, Field]:

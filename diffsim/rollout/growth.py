@@ -13,7 +13,7 @@ from diffsim.errors import CapacityError
 from diffsim.language.fields import Valued
 from diffsim.language.trace import Program
 from diffsim.plan import Request
-from diffsim.plan.planning import plan_program, warn_of
+from diffsim.plan.planning import plan_program
 from diffsim.rollout.frames import Ending
 from diffsim.rollout.inputs import Inputs
 from diffsim.runtime import RuntimeInfo
@@ -50,11 +50,9 @@ class Grown:
     _request: Request
     _progress: Progress | None
 
-    def _make(self, warn: bool) -> None:
+    def _make(self) -> None:
         """Plan the program, and make what runs it."""
         lowered, stages, chosen = plan_program(self._program, self._info, self._request)
-        if warn:
-            warn_of(lowered, chosen)
         self._engine = Engine(lowered, stages, chosen, self._info)
         self._engine.progress = self._progress
         self._inputs = Inputs(self._engine)
@@ -66,7 +64,7 @@ class Grown:
             return
         self._inputs.bring_home()
         self._engine.close()
-        self._make(warn=False)
+        self._make()
 
     def memory_of(self, field: Valued) -> tuple[Engine, Buffer]:
         """Return what runs now, and where it holds the values of a field: of a State, the first ones."""

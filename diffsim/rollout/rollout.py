@@ -20,8 +20,9 @@ from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
 from diffsim.options import plain_number
 from diffsim.plan import Plan, Request
+from diffsim.plan.planning import warn_of
 from diffsim.rollout.adjoints import Adjoints
-from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite, sensitivity
+from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite
 from diffsim.rollout.growth import Grown, growing
 from diffsim.rollout.leaves import Leaf, Wrt, require_cost, resolve
 from diffsim.rollout.occupancy import Occupied, seen_rooms
@@ -99,7 +100,8 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         self._program: Program = trace(simulator)
         self._begin_with(seed)
         self._info, self._request, self._progress = info, request, progress
-        self._make(warn=True)
+        self._make()
+        warn_of(self._engine.lowered, self._engine.plan)
         self._runtime_program = runtime.register(self)
         self._has_cost = False  # as far as it was looked
         self.closed = False
@@ -298,22 +300,6 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         probe = Probe(self._engine, self._inputs, [leaf.field for leaf in leaves])
         return make_health(norms, gradients, self._epsilon, zeros_of(probe, gradients, self._epsilon))
-
-    def gradient_warning(self, cost: Cost, wrt: Wrt = None) -> str | None:
-        """Judge the last gradient by what its run left behind, in one line; None where nothing looks bad.
-
-        Runs nothing: it tells what is plain to see. `health` measures.
-
-        Args:
-            cost: What `evaluate` or `value_and_grad` returned.
-            wrt: As for them.
-        """
-        from diffsim.rollout.grad.health import describe_last
-
-        engine = self._engine
-        gradients = {leaf.key: leaf.gradient() for leaf in self.leaves(wrt)}
-        rounding = self._epsilon * sensitivity(engine, np.atleast_1d(np.asarray(cost, dtype=np.float64)))
-        return describe_last(gradients, engine.lookout.largest, rounding, self.steps, self._epsilon)
 
     @growing
     def export(

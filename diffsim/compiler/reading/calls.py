@@ -32,7 +32,7 @@ from diffsim.compiler.reading.foreign import SPARSE_FUNCTIONS, sparse_call
 from diffsim.compiler.reading.methods import UNBOUND, method_call, unbound
 from diffsim.compiler.reading.plain import inlined, reads_fields
 from diffsim.compiler.reading.records import construct_record
-from diffsim.compiler.reading.sparse import is_active
+from diffsim.compiler.reading.sparse import activate, is_active
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, TimeIndex
 from diffsim.language import intrinsics
 from diffsim.language.derivatives import Derivative
@@ -322,6 +322,7 @@ _SPECIAL: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
     id(ti.loop_config): _loop_config,
     **{id(function): sparse_call for function in SPARSE_FUNCTIONS},
     id(ti.is_active): is_active,
+    id(ti.activate): activate,
     id(ti.block_local): _ignored,
     id(len): _length,
     id(any): _quantifier("any"),
