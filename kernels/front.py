@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 import diffsim as ds
 from diffsim.errors import ConfigError
 from diffsim.kernels.common import Config
+from diffsim.language.layouts import Sparse
 from diffsim.options import option
 
 __all__ = ["Front", "FrontConfig"]
@@ -82,12 +83,12 @@ class Front(ds.Simulator):
         D dt / (2 h²) u²
 
     and loses as much, so that the flux through a face is `D (u² of one - u² of the other) / (2 h)`: what
-    spreads is kept to rounding, and walls let nothing out. Before it gives, the dose leaves `exp(-c dt)` of it,
-    which is stable for any dose. A cell is written to only where what it is given is not zero. As that is
-    quadratic in `u`, a cell that comes or goes changes neither the value nor its gradient: the same kernels
-    make the same numbers on a dense and on a sparse grid, whose active blocks follow the population. Ahead of
-    the edge densities fall off doubly exponentially, so that about ten cells of them are not zero (in 32
-    bits six), and two or three with `least`.
+    spreads is kept to rounding, and walls let nothing out. Before that the dose leaves `exp(-c dt)` of what
+    is there, which is stable for any dose. A cell is written to only where what it is given is not zero. As
+    that is quadratic in `u`, a cell that comes or goes changes neither the value nor its gradient: the same
+    kernels make the same numbers on a dense and on a sparse grid, whose active blocks follow the population.
+    Ahead of the edge densities fall off doubly exponentially, so that about ten cells of them are not zero
+    (in 32 bits six), and two or three with `least`.
 
     The scheme is monotone, so that densities stay between 0 and 1, for::
 
@@ -98,7 +99,8 @@ class Front(ds.Simulator):
 
     Args:
         config: the constants.
-        seeds: where populations begin [km], shape (m, axes): smooth bumps `height (1 - (distance/radius)²)²`.
+        seeds: where populations begin [km], shape (m, axes), one in the middle where left out: smooth bumps
+            `height (1 - (distance/radius)²)²`. Where they overlap, they add up, and must stay below 1.
         radius: of the bumps [km], shape (m,) or a number.
         height: of the bumps, shape (m,) or a number, at most 1.
         first: the first density instead of seeds, an array of the grid's shape or `ds.Cells`.
@@ -164,20 +166,20 @@ class Front(ds.Simulator):
 
     def _beside(self) -> Any:
         """Return a layout like that of the density, for what does not change."""
-        if isinstance(self.layout, ds.language.layouts.Sparse):
+        if isinstance(self.layout, Sparse):
             return ds.sparse(self.layout.block, self.layout.levels)
         return None
 
     def _begin(self, seeds: Any, radius: Any, height: Any, first: Any) -> None:
         """Declare what the population begins with."""
-        if (seeds is None) == (first is None):
-            given = "neither" if seeds is None else "both"
-            raise ConfigError(f"Front must get seeds or a first density, got {given}; pass one of them")
+        if seeds is not None and first is not None:
+            raise ConfigError("Front must get seeds or a first density, got both; leave one out")
         self.seeded = first is None
         if not self.seeded:
             self.u.set(first)
             return
-        places = np.asarray(seeds, dtype=np.float64)
+        middle = [[0.5 * n * self.h for n in self.shape]]
+        places = np.asarray(middle if seeds is None else seeds, dtype=np.float64)
         if places.ndim != 2 or places.shape[1] != self.axes or not len(places):
             raise ConfigError(
                 f"Front seeds must be of shape (m, {self.axes}), got {places.shape}; pass a row for each"
@@ -189,9 +191,8 @@ class Front(ds.Simulator):
         self.seeds: Any = ds.Param(ds.real, places.shape, init=places, unit="km")
         self.height: Any = ds.Param(ds.real, self.count, init=heights)
         self.radius: Any = ds.Constant(ds.real, self.count, init=radius, unit="km")
-        self.span = (
-            2 * math.ceil(float(np.max(radius)) / self.h) + 2
-        )  # cells along an axis that a bump covers
+        reach = math.ceil(float(np.max(radius)) / self.h)
+        self.span = 2 * reach + 1  # cells along an axis that a bump covers at most
 
     def _stable(self) -> None:
         """Refuse growth that the time step is too long for."""
