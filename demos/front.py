@@ -37,8 +37,8 @@ class FrontTask(Task):
     """Find the doses of bait, plot by plot, that keep an invading population out of a reserve at least cost.
 
     The cost is the population inside the reserve at the end, with a price for all bait. Optimised is the
-    effort of each plot of 8 km, whose square is the dose. The population lives in a sparse layout: most of the
-    land has none of it, and no memory.
+    effort of each plot of 8 km, whose square is the dose. The population has a sparse layout: most of the land
+    has none of it, and no memory.
 
     Args:
         config: The options.
@@ -165,7 +165,8 @@ class FrontTask(Task):
             _draw_reserve(axes, _RESERVE * self._scale)
 
         shares = 100.0 * arrays["active"]
-        times = time_labels(arrays["times"], "yr")
+        whole = arrays["times"][-1] > 2.0 * len(shares)  # years tell frames apart
+        times = time_labels(np.rint(arrays["times"]) if whole else arrays["times"], "yr")
         labels = [f"{time}, {share:.1f} % active" for time, share in zip(times, shares, strict=True)]
         return Film(
             draw,

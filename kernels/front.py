@@ -52,10 +52,8 @@ class FrontConfig(Config):
         if not 1 <= len(self.shape) <= 3:
             self.refuse("shape", "have one to three axes", self.shape, "leave some out")
         if self.dt is not None and self.dt > self.longest * (1.0 + 1e-12):
-            remedy = (
-                f"it is stable up to {self.longest:.6g} = 1 / (2 axes D / h² + r): take less, or larger cells"
-            )
-            self.refuse("dt", "be stable", self.dt, remedy)
+            limit = f"be at most 1 / (2 axes D / h² + r) = {self.longest:.6g} to be stable"
+            self.refuse("dt", limit, self.dt, "use a shorter step or larger cells")
 
     @property
     def longest(self) -> float:
@@ -113,9 +111,9 @@ class Front(ds.Simulator):
         layout: how the density lies in memory: `ds.sparse(...)`, or None for all cells.
 
     Attributes:
-        u: the density, `State(real, shape)`; `u[t]` is that at time `t dt`.
-        seeds: [km], `Param(real, (m, axes))`, where there are seeds.
-        height: `Param(real, m)`, where there are seeds.
+        u: the density, `State(real, shape)`, per world; `u[t]` is that at time `t dt`.
+        seeds: [km], `Param(real, (m, axes))`, per world, where there are seeds.
+        height: `Param(real, m)`, per world, where there are seeds.
         rate: [1/yr], `Param(real, (plots, ...))`.
         effort: [1/sqrt(yr)], `Param(real, (plots, ...))`.
         diffusion: D [km²/yr], `Param(real)`.
@@ -124,7 +122,7 @@ class Front(ds.Simulator):
 
     Raises:
         ConfigError: an array has another shape than it must, both seeds and a first density are given,
-            a height is not from 0 to 1, or a rate is too large for the time step.
+            a height is not from 0 to 1, a radius is not positive, or a rate is too large for the time step.
 
     Differentiability: once continuously in the density, rates, efforts and seeds. The limit of the time step
         is looked at when a simulator is made; Params that are set or learned later can break it.
@@ -150,7 +148,7 @@ class Front(ds.Simulator):
         self.config = c = config or FrontConfig()
         self.shape, self.axes, self.h, self.dt = c.shape, len(c.shape), c.spacing, c.time_step
         self.plots, self.least, self.layout = c.plots, c.least, layout
-        self.u = ds.State(ds.real, c.shape, keep=False, layout=layout)
+        self.u = ds.State(ds.real, c.shape, keep=False, per_world=True, layout=layout)
         land = (c.plots,) * self.axes
         self.rate: Any = ds.Param(ds.real, land, init=c.rate if rate is None else rate, unit="1/yr")
         self.effort: Any = ds.Param(ds.real, land, init=effort, unit="1/sqrt(yr)")
@@ -187,9 +185,11 @@ class Front(ds.Simulator):
         heights = np.broadcast_to(np.asarray(height, dtype=np.float64), len(places))
         if not ((heights >= 0.0) & (heights <= 1.0)).all():
             raise ConfigError(f"Front height must be from 0 to 1, got {height!r}; 1 is the capacity")
+        if not (np.asarray(radius, dtype=np.float64) > 0.0).all():
+            raise ConfigError(f"Front radius must be positive, got {radius!r}; the height may be 0")
         self.count = len(places)
-        self.seeds: Any = ds.Param(ds.real, places.shape, init=places, unit="km")
-        self.height: Any = ds.Param(ds.real, self.count, init=heights)
+        self.seeds: Any = ds.Param(ds.real, places.shape, init=places, per_world=True, unit="km")
+        self.height: Any = ds.Param(ds.real, self.count, init=heights, per_world=True)
         self.radius: Any = ds.Constant(ds.real, self.count, init=radius, unit="km")
         reach = math.ceil(float(np.max(radius)) / self.h)
         self.span = 2 * reach + 1  # cells along an axis that a bump covers at most
