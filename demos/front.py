@@ -37,8 +37,8 @@ class FrontTask(Task):
     """Find the doses of bait, plot by plot, that keep an invading population out of a reserve at least cost.
 
     The cost is the population inside the reserve at the end, with a price for all bait. Optimised is the
-    effort of each plot of 8 km, whose square is the dose. The population has a sparse layout: most of the land
-    has none of it, and no memory.
+    effort of each plot of 8 km, whose square is the dose. The population has a sparse layout: most of the
+    land has none of it, and no memory.
 
     Args:
         config: The options.
