@@ -33,6 +33,7 @@ class Field(Fillable):
     kind = "field"
     integer = False
     hidden = False  # made by the library, for itself
+    limits: tuple[int, int] | None = None  # of integers that may change: what programs rely on of them
 
     def __init__(
         self,

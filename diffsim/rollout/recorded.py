@@ -124,7 +124,9 @@ class Recorded(ABC):
         motion, known = self.trajectory(fields, every), self._program.fields
         given = fields if isinstance(fields, Mapping) else {name: name for name in motion}
         meant = {name: known.get(item) if isinstance(item, str) else item for name, item in given.items()}
-        states = {name: f for name, f in meant.items() if isinstance(f, State) and not f.integer}
+        states = {
+            name: f for name, f in meant.items() if isinstance(f, State) and not (f.integer or f.sparse)
+        }
         return with_adjoints(motion, self.adjoints(states, every) if states else {})
 
     @growing

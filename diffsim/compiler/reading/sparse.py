@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from typing import Any, NoReturn
 
-from diffsim.compiler.ir import NEWEST, Operand, Ref
+from diffsim.compiler.ir import NEWEST, Buffer, Operand, Ref
 from diffsim.compiler.reading.constructors import Evaluate, arguments_of
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.foreign import sparse_call
@@ -50,10 +50,22 @@ def active_at(ctx: Context, field: Field, indices: list[Operand], time: int | No
     return ctx.builder.truth(active)
 
 
-def guarded_body(ctx: Context, node: ast.For, field: Field, indices: list[Operand]) -> list[ast.stmt]:
-    """Return the body of a loop over all cells of a field for those that are active alone."""
-    refuse_in_reset(ctx, node, field)
-    ctx.frame.variables[ACTIVE] = Variable(active_at(ctx, field, indices, None, node.iter))
+def guarded_body(ctx: Context, node: ast.For, over: Field | Buffer, indices: list[Operand]) -> list[ast.stmt]:
+    """Return the body of a loop over all cells of a field for those that are active alone.
+
+    Args:
+        ctx: The kernel.
+        node: The loop.
+        over: The declared field; of a Taichi field made by hand, what tells which cells are active.
+        indices: The cell.
+    """
+    if isinstance(over, Field):
+        refuse_in_reset(ctx, node, over)
+        active = active_at(ctx, over, indices, None, node.iter)
+    else:
+        ctx.builder.where = ctx.at(node.iter)
+        active = ctx.builder.truth(ctx.builder.load(Ref(over, tuple(indices), 0, None)))
+    ctx.frame.variables[ACTIVE] = Variable(active)
     test = ast.copy_location(ast.Name(ACTIVE, ast.Load()), node.iter)
     return [ast.copy_location(ast.If(test, node.body, []), node)]
 
