@@ -22,7 +22,7 @@ __all__ = ["FrontTask"]
 
 _FRAMES = 24
 _HOLD = 6  # frames for which the last one stays
-_PLOT, _BLOCK = 8, 4  # cells along an edge
+_PLOT, _BLOCK = 8, 4  # cells along an edge; a plot has a few more where that does not go up
 _DIFFUSION, _FASTEST, _SLOWEST = 1.5, 1.5, 0.6  # [km²/yr], [1/yr], [1/yr]
 _VIEW, _RESERVE = 120, 30.0  # [km] from the middle to the edge of what is shown; radius of the reserve
 # [km] from the middle: what threatens the reserve, with the radius of each; the others are far away
@@ -77,6 +77,11 @@ class FrontTask(Task):
     def _scale(self) -> float:
         """How much smaller than meant the scene is, on land that has no room for it."""
         return min(1.0, self.config.n / (2.0 * _VIEW))
+
+    @property
+    def _edge(self) -> float:
+        """The edge of a plot [km]."""
+        return self.config.n / (self.config.n // _PLOT)
 
     def build(self) -> Front:
         import diffsim as ds
@@ -150,7 +155,7 @@ class FrontTask(Task):
     def metrics(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
         return {
             "reserve taken at the end [% of its capacity]": float(100.0 * arrays["reserve"][-1]),
-            "bait [km²/yr]": float(arrays["dose"].sum() * _PLOT**2),
+            "bait [km²/yr]": float(arrays["dose"].sum() * self._edge**2),
             "active at the end [% of blocks]": float(100.0 * arrays["active"][-1]),
         }
 
@@ -167,7 +172,7 @@ class FrontTask(Task):
         def draw(axes: Axes, k: int) -> None:
             k = min(k, last)
             _draw_population(axes, u[k])
-            _draw_bait(axes, arrays["dose"], len(u[k]), most)
+            _draw_bait(axes, arrays["dose"], self._edge, len(u[k]), most)
             _draw_land(axes, arrays["land"][k], len(u[k]) / self.config.n, self.config.n)
             _draw_active(axes, arrays["active"], k)
             _draw_reserve(axes, _RESERVE * self._scale)
@@ -216,13 +221,11 @@ def _draw_population(axes: Axes, u: NDArray[Any]) -> None:
     color_bar(axes, shown, "share of the capacity")
 
 
-def _draw_bait(axes: Axes, dose: NDArray[Any], width: int, most: float) -> None:
+def _draw_bait(axes: Axes, dose: NDArray[Any], edge: float, width: int, most: float) -> None:
     """Fill plots that get bait, the more the darker."""
     from diffsim.view.style import WATER
 
-    plots = len(dose)
-    edge = _PLOT
-    first = -0.5 * edge * plots
+    first = -0.5 * edge * len(dose)
     for i, j in np.argwhere(dose > _SHOWN):
         x, y = first + edge * i, first + edge * j
         if max(abs(x + 0.5 * edge), abs(y + 0.5 * edge)) < 0.5 * width:

@@ -159,7 +159,7 @@ class Front(ds.Simulator):
         self._begin(seeds, radius, height, first)
         self.weighed = worth is not None
         if self.weighed:
-            self.worth: Any = ds.Constant(ds.real, c.shape, init=worth, layout=self._beside())
+            self.worth: Any = ds.Constant(ds.real, c.shape, init=self._fitting(worth), layout=self._beside())
         self._stable()
 
     def _beside(self) -> Any:
@@ -168,13 +168,19 @@ class Front(ds.Simulator):
             return ds.sparse(self.layout.block, self.layout.levels)
         return None
 
+    def _fitting(self, values: Any) -> Any:
+        """Return values as the layout takes them: cells become an array where there is memory for all."""
+        if isinstance(values, ds.Cells) and self._beside() is None:
+            return values.dense(self.shape)
+        return values
+
     def _begin(self, seeds: Any, radius: Any, height: Any, first: Any) -> None:
         """Declare what the population begins with."""
         if seeds is not None and first is not None:
             raise ConfigError("Front must get seeds or a first density, got both; leave one out")
         self.seeded = first is None
         if not self.seeded:
-            self.u.set(first)
+            self.u.set(self._fitting(first))
             return
         middle = [[0.5 * n * self.h for n in self.shape]]
         places = np.asarray(middle if seeds is None else seeds, dtype=np.float64)
