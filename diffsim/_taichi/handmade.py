@@ -30,8 +30,8 @@ class Facts(NamedTuple):
         adjoint: It has an adjoint, or is one.
         scattered: Its numbers are not all in memory of their own: some are packed into bits, or under a
             sparse SNode.
-        uneven: It is sparse, and an axis is split by no power of two where it was split before: Taichi's
-            loops pass active cells over then.
+        uneven: It is sparse, and an SNode below the topmost one splits an axis by no power of two: Taichi's
+            loops may pass active cells over then.
     """
 
     sparse: str
@@ -98,13 +98,12 @@ def _sparse(node: Any) -> str:
 
 
 def _uneven(node: Any) -> bool:
-    """Tell whether an axis is split by another number than a power of two where it was split before."""
-    extents = [_extents(one) for one in _path(node)]
+    """Tell whether an SNode below the topmost one splits an axis by another number than a power of two."""
+    extents = [_extents(one) for one in _path(node)][:-1]  # the last is that of the root
     ratios = [
-        lower[axis] // upper[axis]
+        extent // upper.get(axis, 1)
         for lower, upper in itertools.pairwise(extents)
-        for axis in lower
-        if upper.get(axis, 1) > 1
+        for axis, extent in lower.items()
     ]
     return any(ratio & (ratio - 1) for ratio in ratios)
 

@@ -160,7 +160,7 @@ class Inputs:
             )
 
     def _check_trees(self) -> None:
-        for name, stamp in self._engine.lowered.buffers.stamps.items():
+        for name, stamp in self._engine.lowered.buffers.stamps:
             if _taichi.is_destroyed(stamp):
                 raise StateError(
                     f"{name} must keep its memory as long as a rollout reads it, got a Taichi field whose "

@@ -140,9 +140,14 @@ class Kernels:
             self.cost[None] += self.f.trained.grad[i]
 
     @ti.kernel
-    def struct_read(self, t: ti.i32):
+    def struct_written(self, t: ti.i32):
         for i in range(3):
-            self.cost[None] += self.f.structs[i].a
+            self.f.structs[i] = self.f.structs[0]
+
+    @ti.kernel
+    def part_written(self, t: ti.i32):
+        for i in range(3):
+            self.f.structs[i].b += self.f.structs[0].b
 
     @ti.kernel
     def whole_struct_read(self, t: ti.i32):
@@ -195,8 +200,9 @@ REFUSED = {
     "shifted_read": "indices of self.f.shifted must begin at 0",
     "trained_read": "self.f.trained must be a declared field .* declare it as ds.Param(...)",
     "adjoint_read": "self.f.trained.grad must be a declared field to have a gradient",
-    "struct_read": "self.f.structs must be read part by part, .* write self.f.structs.a[...]",
-    "whole_struct_read": "self.f.structs must be read part by part",
+    "struct_written": "must go into declared fields, got an element of a Taichi field of structs",
+    "part_written": "must go into a declared field, .* [READ-ONLY]",
+    "whole_struct_read": "the shape of its target, a number, got a struct of a, b in self.cost[None] += self",
     "array_read": "got a Python ScalarNdarray; declare it as ds.Constant(...)",
     "activate": "kernels must not change which cells of a Taichi field are active, got ti.activate(self",
     "written": "must go into a declared field, .* declare it as ds.State or ds.Scratch [READ-ONLY]",

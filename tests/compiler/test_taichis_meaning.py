@@ -11,8 +11,21 @@ import taichi as ti
 import diffsim as ds
 
 BALL = ti.types.struct(a=ti.f64, b=ti.types.vector(2, ti.f64))
+
+
+@ti.dataclass
+class Ball:
+    mass: ti.f64
+    speed: ti.types.vector(2, ti.f64)
+
+    @ti.func
+    def energy(self, half):
+        return half * self.mass * self.speed.norm_sqr()
+
+
+PAIR = ti.types.struct(ball=Ball, count=ti.i32)
 SMALL = "i8 u8 i16 u16 i32 u32 i64 u64".split()
-ROWS = 24
+ROWS = 25
 
 
 def filled(field, scale=1.0):
@@ -59,6 +72,10 @@ class Fields:
         self.block = root.dense(ti.i, 7)
         self.block.place(self.single, self.beside)
         self.matrices = ti.Matrix.field(2, 3, ti.f64, shape=4, layout=ti.Layout.SOA)
+        self.pairs = PAIR.field(shape=4)
+        filled(self.pairs.ball.mass)
+        self.pairs.ball.speed.from_numpy(np.arange(8.0).reshape(4, 2))
+        filled(self.pairs.count, 3)
         self.ints = [ti.field(getattr(ti, name), shape=3) for name in SMALL]
         for field in (self.crossed, self.blocks, self.single, self.beside):
             filled(field, 0.1)
@@ -135,6 +152,12 @@ class Reads:
         for i in ti.static(range(self.f.turned.shape[0])):
             self.out[t, 18] += ti.cast(2.7 * i, self.f.ints[0].dtype) * self.f.turned[i, 1]
 
+        for i in self.f.pairs:
+            one = self.f.pairs[i]
+            self.out[t, 24] += one.ball.energy(0.5) + self.f.pairs[i].ball.speed.y * self.f.pairs[i].count
+            one.ball.mass = 3.0
+            self.out[t, 24] += one.ball.energy(0.5) + self.f.pairs.ball[(i + 1) % 4].mass
+
     @ti.kernel
     def integers(self, t: ti.i32):
         for k in ti.static(range(8)):
@@ -200,7 +223,7 @@ def test_a_rollout_reads_what_taichi_reads(fields):
             cost, gradients = rollout.value_and_grad()
             assert cost == pytest.approx(wanted.sum(), rel=1e-13)
             assert gradients["w"] == pytest.approx(2.0 * wanted.sum(), rel=1e-13)
-    assert np.count_nonzero(wanted) == 18
+    assert np.count_nonzero(wanted) == 19
     for rollout in rollouts:
         rollout.close()
 
@@ -278,8 +301,8 @@ class Refused(ds.Simulator, Kernels):
 
 
 REFUSED = {
-    "odd": "self.f.odd must have powers of two along each axis, but for the first along it, got others under "
-    "pointer, where Taichi's own loops pass active cells over; make them so, or declare",
+    "odd": "self.f.odd must have powers of two along each axis, but for the one under ti.root, got others, "
+    "and pointer, where Taichi's own loops pass active cells over; make them so, or declare",
     "huge": "must have up to 16777216 cells, got self.f.huge of shape (67108864,); declare it as ds.Con",
     "half": "must hold floats of 32 or 64 bits, or integers of 8 to 64, got a Taichi field of f16; make it",
     "small": "small must hold floats of 32 or 64 bits, or integers of 8 to 64, got a Taichi field of qi",
@@ -338,3 +361,20 @@ def test_a_field_whose_tree_is_destroyed_is_not_read(fields):
     for use in (lambda: ds.plan(Given(field, None), steps=1), lambda: field[0]):
         with pytest.raises(ds.StateError, match="or whose tree was destroyed"):
             use()
+
+
+@pytest.mark.cpu
+@pytest.mark.native
+def test_what_is_exported_reads_no_fields_of_taichi(fields, tmp_path):
+    for sim, words in (
+        (
+            Given(fields.single, None),
+            "compiled natively to be exported, got self.field, a Taichi field made by",
+        ),
+        (
+            Given(None, fields.tiles),
+            "to be exported, got the active cells of self.node, a Taichi field made by",
+        ),
+    ):
+        with ds.Rollout(sim, steps=1) as rollout, pytest.raises(ds.StateError, match=words):
+            rollout.export(tmp_path)

@@ -38,7 +38,7 @@ class Buffers:
         self.results: dict[int, FieldPlace] = {}  # where what kernels return is, by id
         self.arrays: dict[int, tuple[NDArray[Any], Constant]] = {}  # that kernels index while they run
         self.followed: dict[tuple[str, int], Followed] = {}  # what is looked up before each run
-        self.stamps: dict[str, tuple[int, int]] = {}  # of the trees of Taichi fields that kernels read
+        self.stamps: list[tuple[str, tuple[int, int]]] = []  # of the trees of Taichi fields that kernels read
         self.by_field: dict[int, Buffer] = {}
         self.external: dict[int, Buffer] = {}
         self.captured = Captures()
@@ -148,7 +148,7 @@ class Buffers:
         if key not in self.followed:
             made = self.followed[key] = make()
             self.add(made, made.key)
-            self.stamps[name] = _taichi.tree_stamp(thing)
+            self.stamps.append((name, _taichi.tree_stamp(thing)))
         return self.by_field[id(self.followed[key])]
 
     def add_external(
@@ -158,7 +158,7 @@ class Buffers:
         if id(obj) not in self.external:
             buffer = Buffer(self._unique(name), "external", dtype, shape, components, obj)
             self.external[id(obj)], buffer.called = buffer, name
-            self.stamps[name] = _taichi.tree_stamp(obj)
+            self.stamps.append((name, _taichi.tree_stamp(obj)))
         return self.external[id(obj)]
 
     def _unique(self, key: str) -> str:

@@ -87,9 +87,9 @@ def _active(ctx: Context, node: ast.AST, name: str, thing: Any, facts: _taichi.F
     if facts.uneven:
         ctx.error(
             node,
-            f"the SNodes of {name} must have powers of two along each axis, but for the first along it, got "
-            f"others under {facts.sparse}, where Taichi's own loops pass active cells over; make them so, or "
-            "declare the field as ds.Constant(..., layout=ds.sparse(...))",
+            f"the SNodes of {name} must have powers of two along each axis, but for the one under ti.root, "
+            f"got others, and {facts.sparse}, where Taichi's own loops pass active cells over; make them so, "
+            "or declare the field as ds.Constant(..., layout=ds.sparse(...))",
             rule="CONTROL-FLOW",
         )
     if prod(shape) > MOST_CELLS:
@@ -115,14 +115,6 @@ def _followed(
 
 
 def _check(ctx: Context, node: ast.AST, name: str, base: Any) -> None:
-    if isinstance(base, ti.StructField):
-        part = next(iter(base.field_dict))
-        ctx.error(
-            node,
-            f"{name} must be read part by part, got an element of a field of structs; write "
-            f"{name}.{part}[...], or declare a ds.Constant for each part",
-            rule="PYTHON",
-        )
     facts = _facts(ctx, node, name, base)
     _check_offset(ctx, node, name, facts)
     if facts.adjoint:
