@@ -85,6 +85,12 @@ def peak_memory() -> float:
     return float(peak) / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def memory_now() -> float:
+    """Return the amount of memory that this process holds [MiB]; the largest so far where none is told."""
+    known = _status("VmRSS")
+    return peak_memory() if known is None else known
+
+
 def _status(name: str) -> float | None:
     """Read a size that Linux tells of this process [MiB]; its peak does not count the parent's, others do."""
     try:

@@ -1,7 +1,8 @@
 """Taichi fields that outlive the program they were made in: named before, an error instead of a crash after.
 
-A Taichi program takes its memory along when it ends, but the Python objects stay. Taichi reads and writes
-through them all the same: other fields' values, or the end of the process.
+A Taichi program takes its memory along when it ends, and a tree of fields when its user destroys it, but the
+Python objects stay. Taichi reads and writes through them all the same: other fields' values, or the end of
+the process.
 """
 
 from __future__ import annotations
@@ -80,6 +81,9 @@ class _GoneNdarray(_Gone, ti.Ndarray):
 
 def _refuse() -> NoReturn:
     raise StateError(
-        "a Taichi field must be used while the runtime it was made in is there, got one of a runtime that "
-        "has ended since (by ds.init); make the field anew, after ds.init"
+        "a Taichi field must be used while its memory is there, got one of a runtime that has ended since "
+        "(by ds.init), or whose tree was destroyed (SNodeTree.destroy); make the field anew"
     )
+
+
+_taichi.when_destroyed(retire)

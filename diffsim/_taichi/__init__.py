@@ -21,6 +21,15 @@ with contextlib.redirect_stdout(sys.__stdout__):
     from taichi.lang import impl, kernel_impl
 
     from diffsim._taichi.deferred import started
+    from diffsim._taichi.handmade import (
+        Facts,
+        Look,
+        field_facts,
+        is_dynamic,
+        node_facts,
+        outside_tables,
+        place_id,
+    )
     from diffsim._taichi.kernels import (
         brief_positions,
         build_kernel,
@@ -51,17 +60,20 @@ with contextlib.redirect_stdout(sys.__stdout__):
         begin_tree,
         declared_at,
         destroy_tree,
-        field_facts,
+        is_destroyed,
         make_tree,
-        outside_tables,
         snodes,
+        tree_stamp,
         trees_left,
+        when_destroyed,
     )
 
 __all__ = [
     "DTYPES",
     "HOMELESS",
     "NUMPY",
+    "Facts",
+    "Look",
     "address_views",
     "begin_tree",
     "brief_positions",
@@ -81,6 +93,8 @@ __all__ = [
     "has_arch",
     "impl",
     "initialise",
+    "is_destroyed",
+    "is_dynamic",
     "is_real_function",
     "is_scalar_type",
     "is_vector_type",
@@ -88,7 +102,9 @@ __all__ = [
     "kernel_impl",
     "make_tree",
     "ndrange_bounds",
+    "node_facts",
     "outside_tables",
+    "place_id",
     "recording",
     "release_source",
     "snodes",
@@ -97,7 +113,9 @@ __all__ = [
     "struct_methods",
     "taichi_function",
     "ti",
+    "tree_stamp",
     "trees_left",
     "unrecorded",
     "wait",
+    "when_destroyed",
 ]

@@ -56,8 +56,8 @@ def struct_members(obj: Any) -> dict[str, Any]:
 
 
 def struct_methods(obj: Any) -> dict[str, Any]:
-    """Return the Taichi functions that a struct type has as methods."""
-    return dict(obj.methods)
+    """Return the Taichi functions that a struct type, or a field of structs, has as methods."""
+    return dict(obj.struct_methods if isinstance(obj, ti.StructField) else obj.methods)
 
 
 def ndrange_bounds(obj: Any) -> list[tuple[int, int]] | None:

@@ -10,15 +10,19 @@ written that is not there, or is something else's: the process dies there, or la
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import re
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import taichi as ti
+from taichi._snode import snode_tree
 from taichi.lang import impl, snode
 
 from diffsim._taichi.deferred import started
+from diffsim._taichi.handmade import MAX_SNODES
 from diffsim.errors import StateError
 
 __all__ = [
@@ -26,15 +30,15 @@ __all__ = [
     "begin_tree",
     "declared_at",
     "destroy_tree",
-    "field_facts",
+    "is_destroyed",
     "make_tree",
-    "outside_tables",
     "snodes",
+    "tree_stamp",
     "trees_left",
+    "when_destroyed",
 ]
 
-_MAX_SNODES, _MAX_TREES = 1024, 512  # taichi_max_num_snodes and kMaxNumSnodeTreesLlvm in its C++ source
-_DENSE = ("SNodeType.root", "SNodeType.dense", "SNodeType.place")
+_MAX_TREES = 512  # kMaxNumSnodeTreesLlvm in its C++ source
 _ONE_TREE = 32  # SNodes that a sparse field may be made of
 
 
@@ -45,16 +49,21 @@ class _Trees:
         thread: The one that started it, which alone can make and destroy trees; None where nobody said so.
         freed: Numbers of destroyed trees, which Taichi gives to the next ones.
         waiting: Trees to destroy that another thread had no more use for.
+        ended: How many trees with a number were destroyed by users.
+        retire: Given the fields that were in them.
     """
 
     def __init__(self) -> None:
         self.thread: int | None = None
         self.freed: set[int] = set()
         self.waiting: list[Any] = []
+        self.ended: dict[int, int] = {}
+        self.retire: Callable[[list[Any]], None] = lambda fields: None
 
     def begin(self) -> None:
         """Forget those of another program."""
         self.thread, self.freed, self.waiting = threading.get_ident(), set(), []
+        self.ended = {}
 
     @property
     def elsewhere(self) -> bool:
@@ -68,10 +77,55 @@ _trees = _Trees()
 def begin_program() -> None:
     """Prepare for a new program, whose trees and SNodes are numbered anew."""
     _trees.begin()
+    destroy = snode_tree.SNodeTree.destroy
+    if not hasattr(destroy, "__wrapped__"):
+        snode_tree.SNodeTree.destroy = _counting(destroy)
     for name in ("pointer", "bitmasked", "dynamic", "hash"):
         make = getattr(snode.SNode, name, None)
         if make is not None and not hasattr(make, "__wrapped__"):
             setattr(snode.SNode, name, _refusing_late(make))
+
+
+def _counting(destroy: Any) -> Any:
+    """Let the destruction of a tree by its user be counted."""
+
+    @functools.wraps(destroy)
+    def counted(self: Any) -> None:
+        if not self.destroyed and started() and self.prog is impl.get_runtime().prog:
+            _trees.ended[self.id] = _trees.ended.get(self.id, 0) + 1
+            _trees.retire([field for field in _fields() if _number(field) == self.id])
+        destroy(self)
+
+    return counted
+
+
+def _fields() -> list[Any]:
+    """Return all fields that somebody holds and that are still there."""
+    kinds = (ti.ScalarField, ti.MatrixField)  # and no kind made of them, which stands for one that is gone
+    return [o for o in gc.get_objects() if type(o) in kinds]
+
+
+def _number(field: Any) -> int | None:
+    """Return the number of a field's tree, None where it has not been placed."""
+    place = field.vars[0].ptr.snode()
+    return None if place is None else int(place.get_snode_tree_id())
+
+
+def when_destroyed(act: Callable[[list[Any]], None]) -> None:
+    """Let something be done with the fields of trees that users destroy, before their memory is freed."""
+    _trees.retire = act
+
+
+def tree_stamp(thing: Any) -> tuple[int, int]:
+    """Return what tells the tree of a field or an SNode from those that get its number later."""
+    node = thing.snode.ptr if isinstance(thing, ti.Field) else thing.ptr
+    number = int(node.get_snode_tree_id())
+    return number, _trees.ended.get(number, 0)
+
+
+def is_destroyed(stamp: tuple[int, int]) -> bool:
+    """Tell whether the user has destroyed the tree of such a stamp since."""
+    return _trees.ended.get(stamp[0], 0) != stamp[1]
 
 
 def _refusing_late(make: Any) -> Any:
@@ -79,9 +133,9 @@ def _refusing_late(make: Any) -> Any:
 
     @functools.wraps(make)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.ptr.id + _ONE_TREE > _MAX_SNODES:
+        if self.ptr.id + _ONE_TREE > MAX_SNODES:
             raise StateError(
-                f"sparse fields must be among the first {_MAX_SNODES} SNodes of a Taichi program, got others "
+                f"sparse fields must be among the first {MAX_SNODES} SNodes of a Taichi program, got others "
                 "before them, those of rollouts included; make them before rollouts, or call diffsim.init() "
                 "and begin anew"
             )
@@ -95,19 +149,6 @@ def snodes() -> int:
     return int(impl._root_fb.root.ptr.id)
 
 
-def outside_tables(field: Any) -> bool:
-    """Tell whether a field has a sparse SNode that Taichi's runtime keeps no room for.
-
-    Its tables have 1024 entries and SNodes are numbered without end: the first access would end the process.
-    """
-    node = field.snode.ptr
-    while node is not None:
-        if str(node.type) not in _DENSE and node.id >= _MAX_SNODES:
-            return True
-        node = node.parent
-    return False
-
-
 def declared_at(field: Any) -> tuple[str, int] | None:
     """Return the file and the line outside Taichi that made a field; None where it does not say."""
     told = getattr(field._get_field_members()[0], "declaration_tb", "")
@@ -115,21 +156,6 @@ def declared_at(field: Any) -> tuple[str, int] | None:
     places = re.findall(r'^  File "(.+)", line (\d+)', told, re.MULTILINE)
     outside = [(file, int(line)) for file, line in places if not file.startswith(package)]
     return outside[-1] if outside else None
-
-
-def field_facts(field: Any) -> tuple[str, tuple[int, ...], bool] | None:
-    """Return what decides how kernels may use a field; None where it has not been placed.
-
-    The kind of a sparse SNode above it ("" for none), its offset, and whether it has an adjoint or is one.
-    """
-    place = node = field.vars[0].ptr.snode()
-    if place is None:
-        return None
-    sparse = ""
-    while node is not None:
-        sparse = sparse or ("" if str(node.type) in _DENSE else str(node.type).rpartition(".")[2])
-        node = node.parent
-    return sparse, tuple(place.offset), bool(place.has_adjoint() or not place.is_primal())
 
 
 def trees_left() -> int:

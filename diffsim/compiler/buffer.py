@@ -44,6 +44,7 @@ class Buffer:
         shape: The spatial shape, without world, time and component axes.
         components: Scalars per element.
         source: The declared field, or the external Taichi field that stands behind it.
+        called: What an external field is called in messages: as kernels write it.
         adjoint: The buffer that holds the adjoint, for what gradients flow through.
         is_adjoint: This buffer is the adjoint of another.
         bounds: What the program relies on of an integer Constant: for literal indices (None where an index
@@ -64,7 +65,7 @@ class Buffer:
         source: Any = None,
     ) -> None:
         self.name, self.kind, self.dtype, self.shape = name, kind, dtype, shape
-        self.components, self.source = components, source
+        self.components, self.source, self.called = components, source, ""
         self.adjoint: Buffer | None = None
         self.place: Place | None = None
         self.field: Any = None
@@ -81,7 +82,7 @@ class Buffer:
     @property
     def label(self) -> str:
         """Name the buffer in messages."""
-        return str(getattr(self.source, "label", self.name))
+        return self.called or str(getattr(self.source, "label", self.name))
 
     @property
     def hidden(self) -> bool:

@@ -166,7 +166,7 @@ class Builder:
         if fn in _RESULTS:
             return self._simplified(fn, args, _RESULTS[fn])
         common = args[0].dtype
-        for a in args[1:]:
+        for a in args[1:] if fn not in ("shl", "shr") or common == "u1" else ():  # shifts keep the type
             common = promote(common, a.dtype)
         wide = "i32" if common in _SMALL else "i64" if fn == "pow" and common in ("u32", "u64") else None
         if wide is not None and fn not in _REAL_ONLY:  # some of Taichi's operations on these end the process

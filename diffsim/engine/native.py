@@ -170,7 +170,7 @@ def outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
         Unsupported: Its elements are not in rows.
     """
     facts = _taichi.field_facts(buffer.source)
-    rows = None if facts is None or facts[0] else _taichi.field_rows(buffer.source)
+    rows = None if facts is None or facts.scattered else _taichi.field_rows(buffer.source)
     if rows is None:
         raise Unsupported(f"{buffer.label}, whose elements are not in rows")
     size = SIZE[buffer.dtype]

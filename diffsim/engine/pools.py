@@ -193,7 +193,8 @@ def gathered(memory: Memory, buffer: Buffer, values: Any, element_shape: tuple[i
     assert place is not None  # noqa: S101  (it is a pool)
     blocks, slots = blocks_in(memory, place), buffer.shape[0]
     if isinstance(values, Cells):
-        flat = values.values.reshape((*values.values.shape[: values.values.ndim - len(element_shape)], -1))
+        leading = values.values.shape[: values.values.ndim - len(element_shape)]
+        flat = values.values.reshape((*leading, math.prod(element_shape)))  # there may be no cells
         return in_pool(place, Cells(values.indices, flat), blocks, slots)
     values = np.asarray(values)
     whole = values.ndim >= len(place.shape) + len(element_shape)

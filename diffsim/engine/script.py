@@ -98,7 +98,8 @@ class Script:
             offsets = []
             for part, (_, where) in found.items():
                 if isinstance(where, int):
-                    raise Unsupported(f"{part}, a Taichi field made by hand; make it a ds.Constant")
+                    called = text.used[part.partition(".")[0]][0].label
+                    raise Unsupported(f"{called}, a Taichi field made by hand; make it a ds.Constant")
                 offsets.append(self._place(*where))
             symbol = f"{name}_kernel{number}"
             places = {part: place for part, (place, _) in found.items()}

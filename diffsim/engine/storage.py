@@ -32,6 +32,9 @@ class Storage:
         on_cpu: The memory is the host's and can be viewed as NumPy arrays.
         native: Machine code runs on it, not Taichi's kernels.
         plain: Fields lie in the order of their axes, whatever their layouts say.
+
+    Attributes:
+        reusable: Another rollout may take the memory over once it is closed; else it is freed then.
     """
 
     def __init__(self, layout: Layout, on_cpu: bool, native: bool = False, plain: bool = False) -> None:
@@ -40,7 +43,7 @@ class Storage:
         self._once: dict[tuple[object, ...], Buffer] = {}
         self._arena: Arena | None = None
         self._give_back: weakref.finalize[[Arena], Storage] | None = None
-        self._closed = False
+        self._closed, self.reusable = False, True
 
     def allocate(self, buffers: Iterable[Buffer], lanes: dict[Buffer, int] | None = None) -> None:
         """Make the fields of buffers that have none yet, now or when memory is first used."""
@@ -109,10 +112,13 @@ class Storage:
 
     def close(self) -> None:
         """Give all memory back."""
-        self._closed = True
-        self._arena = None
-        if self._give_back is not None:
+        arena, self._closed, self._arena = self._arena, True, None
+        if self._give_back is None:
+            return
+        if self.reusable:
             self._give_back()
+        elif arena is not None and self._give_back.detach():
+            arena.close()
 
     # ---- host ----
 

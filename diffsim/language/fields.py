@@ -33,6 +33,7 @@ class Field(Fillable):
     kind = "field"
     integer = False
     hidden = False  # made by the library, for itself
+    limits: tuple[int, int] | None = None  # of integers that may change: what programs rely on of them
 
     def __init__(
         self,
@@ -49,9 +50,8 @@ class Field(Fillable):
                 "there are is told to ds.Rollout"
             )
         self.type, self.shape, self.per_world = type_, shape, per_world
-        self.unit = checked_unit(type(self).__name__, unit)
-        has_gradient = self.kind in ("param", "control")
-        self.layout = checked_layout(type(self).__name__, layout, shape, sparse=not has_gradient)
+        kind, dense = type(self).__name__, self.kind in ("param", "control")
+        self.unit, self.layout = checked_unit(kind, unit), checked_layout(kind, layout, shape, not dense)
         self.integer = type_.integer
         self.differentiable = not self.integer and self.kind not in ("constant", "workspace", "done", "key")
         self.key = ""

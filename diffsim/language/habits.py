@@ -26,7 +26,10 @@ _LIBRARIES = tuple(os.path.dirname(m.__file__ or "") + os.sep for m in (np, _tai
 
 
 _GRADIENTS = "rollout.value_and_grad() runs all adjoints: step says what happens, forward alone"
-_SPARSE = "declared fields are dense: keep a mask of zeros and ones, or indices, in a field of their own"
+_SPARSE = (
+    "a field declared with layout=ds.sparse(...) activates what is written; ti.is_active(field, cell) asks"
+)
+_LISTS = "write ti.length(node, [...]) with the SNode that ti.root.dynamic(...) returned; append in Python"
 _TAICHIS_OWN = {  # kernels of Taichi's own, and what launches them
     "clear_gradients": ("ti.ad.Tape or clear_all_gradients", _GRADIENTS),
     "fill": ("fill() of a Taichi field", "declare it as ds.Scratch or ds.State, whose fill() is a kernel"),
@@ -74,6 +77,8 @@ def missing_attribute(owner: Any, name: str, text: str) -> str:
         remedy = attribute_instead(owner, name)
         if remedy is not None:
             return f"{owner.label} must be used as declared fields are, got .{name} of Taichi's own; {remedy}"
+    if isinstance(owner, _taichi.ti.Field) and name in ("length", "append", "deactivate"):
+        return f"{text} must be used as a field in kernels, got .{name} of a list; {_LISTS}"
     if type(owner).__name__ == "BoundKernel" and name in ("grad", "adjoint", "forward"):
         return f"kernel {owner.__name__} must be called as it is, got .{name} of Taichi's own; {_GRADIENTS}"
     meant = near_miss(name, [n for n in dir(owner) if not n.startswith("_")])

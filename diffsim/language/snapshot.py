@@ -129,6 +129,8 @@ def _made_alike(then: Any, now: Any) -> bool:
         return freeze((then.func, then.args, then.keywords)) == freeze((now.func, now.args, now.keywords))
     if isinstance(then, types.FunctionType):
         return then.__code__ is now.__code__ and _surroundings(then) == _surroundings(now)
+    if _taichi.is_scalar_type(then):  # fields make theirs anew each time they are asked
+        return bool(then == now)
     if _taichi.taichi_function(then) is not None or _taichi.kernel_function(then) is not None:
         return False
     return _plain(type(then)) and freeze(attributes_of(then)) == freeze(attributes_of(now))

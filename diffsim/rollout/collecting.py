@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from diffsim import _taichi
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.engine import Engine
-from diffsim.engine.pools import spread
+from diffsim.engine.pools import cells_in, spread
+from diffsim.errors import ConfigError
+from diffsim.language.cells import Cells
 from diffsim.language.fields import Field
+from diffsim.sizes import show_bytes
 
 __all__ = ["Collecting"]
 
 Put: TypeAlias = Callable[[str, NDArray[Any]], object]
 
+_LARGEST = 4 << 30  # bytes of what is mostly empty
 _BLOCK = 1 << 20  # bytes that are copied at a time, about
 
 
@@ -65,8 +69,31 @@ class Collecting:
                 for block in self._known(name, buffer):
                     put(name, self._formed(buffer, block))
 
+    def cells(self, buffer: Buffer) -> list[Any]:
+        """Run forward once, and return the active cells of one sparse field: frames, then worlds if many."""
+        frames: list[Any] = []
+        shape = buffer.source.type.shape
+
+        def observe(t0: int, n: int, last: bool) -> None:
+            for slots in self._slots(buffer.label, buffer, t0, n, last):
+                for slot in slots:
+                    found = cells_in(self._engine.storage, buffer, [slot])
+                    formed = [Cells(c.indices, c.values.reshape(-1, *shape)) for c in found]
+                    frames.append(formed if self._worlds else formed[0])
+
+        self._engine.forward(observe)
+        return frames
+
     def gathered(self) -> dict[str, NDArray[Any]]:
         """Run forward once, and return all frames by name."""
+        for name, buffer in self._buffers.items():
+            size = math.prod(self.shapes[name]) * self.dtypes[name].itemsize
+            if buffer.place is not None and size > _LARGEST:
+                raise ConfigError(
+                    f"a trajectory of {buffer.label} must fit into {show_bytes(_LARGEST)}, got "
+                    f"{show_bytes(size)} of the whole domain; take fewer frames by every=, or its active "
+                    f"cells by rollout.cells({buffer.source.key!r})"
+                )
         found = {name: np.empty(shape, self.dtypes[name]) for name, shape in self.shapes.items()}
         filled = dict.fromkeys(found, 0)
 

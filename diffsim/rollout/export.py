@@ -82,6 +82,12 @@ def _check(engine: Engine) -> None:
         )
     if not engine.info.on_cpu:
         raise StateError("a rollout must be on the CPU to be exported, got one on a GPU; init(arch='cpu')")
+    if engine.lowered.buffers.followed:
+        found = next(iter(engine.lowered.buffers.followed.values()))
+        raise StateError(
+            f"a rollout must read declared fields to be exported, got {found.label}, a Taichi field made by "
+            "hand; declare a ds.Constant(..., layout=ds.sparse(...))"
+        )
     if plan.worlds > 1:
         raise StateError(
             f"a rollout must have one world to be exported, got {plan.worlds}; export one of worlds=1, and "

@@ -136,7 +136,8 @@ class Ending:
                 f"final must be read before values change, got another {', '.join(changed)} since the run, "
                 "whose end is no longer in memory; call value() first"
             )
-        if self._engine.lowered.buffers.external:  # nobody is told when one is changed
+        buffers = self._engine.lowered.buffers
+        if buffers.external or buffers.followed:  # nobody is told when one is changed
             raise StateError(
                 "final must be read while memory holds the end, got a gradient in several segments, of "
                 "kernels that read Taichi fields made by hand, which may have changed; call value() first"

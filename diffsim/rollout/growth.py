@@ -13,7 +13,7 @@ from diffsim.errors import CapacityError
 from diffsim.language.fields import Valued
 from diffsim.language.trace import Program
 from diffsim.plan import Request
-from diffsim.plan.planning import plan_program, warn_of
+from diffsim.plan.planning import plan_program
 from diffsim.rollout.frames import Ending
 from diffsim.rollout.inputs import Inputs
 from diffsim.runtime import RuntimeInfo
@@ -50,11 +50,13 @@ class Grown:
     _request: Request
     _progress: Progress | None
 
-    def _make(self, warn: bool) -> None:
-        """Plan the program, and make what runs it."""
+    def _make(self) -> None:
+        """Plan the program, and make what runs it in the place of what ran it before, if anything did."""
         lowered, stages, chosen = plan_program(self._program, self._info, self._request)
-        if warn:
-            warn_of(lowered, chosen)
+        if hasattr(self, "_engine"):  # planned, so that a capacity beyond the budget leaves it as it was
+            self._inputs.bring_home()
+            self._engine.storage.reusable = False  # nobody will ask for memory of a size that was outgrown
+            self._engine.close()
         self._engine = Engine(lowered, stages, chosen, self._info)
         self._engine.progress = self._progress
         self._inputs = Inputs(self._engine)
@@ -62,11 +64,8 @@ class Grown:
 
     def _fit(self) -> None:
         """Make the rollout anew where a layout has another capacity than it was made for."""
-        if all(t.capacity == t.wanted for t in self._engine.lowered.topologies):
-            return
-        self._inputs.bring_home()
-        self._engine.close()
-        self._make(warn=False)
+        if any(t.capacity != t.wanted for t in self._engine.lowered.topologies):
+            self._make()
 
     def memory_of(self, field: Valued) -> tuple[Engine, Buffer]:
         """Return what runs now, and where it holds the values of a field: of a State, the first ones."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim import runtime
+from diffsim import _taichi, runtime
 from diffsim.compiler.checks.ranges import values_at
 from diffsim.compiler.checks.scatter import first_repeated
 from diffsim.compiler.ir import Buffer
@@ -39,7 +39,9 @@ class Inputs:
         self._token = object()
         self._runtime_program = runtime.current_program()
         arrays = engine.lowered.buffers.arrays.values()
-        fields = [*engine.lowered.program.fields.values(), *(made for _, made in arrays)]
+        self._followed = list(engine.lowered.buffers.followed.values())
+        declared = engine.lowered.program.fields.values()
+        fields = [*declared, *(made for _, made in arrays), *self._followed]
         self._pairs = [(field, self._buffer_of(field)) for field in fields if isinstance(field, Valued)]
         self._buffers = {id(field): buffer for field, buffer in self._pairs}
         self._watch = Watch(engine.lowered.program)
@@ -95,8 +97,11 @@ class Inputs:
             StateError: What tracing or kernels saw of the simulator when the rollout was made has changed.
             ConfigError: Values do not fit this rollout.
         """
+        self._check_trees()
         self._watch.check()
         self._check_captured()
+        for followed in self._followed:
+            followed.refresh()
         for topology in self._engine.lowered.topologies:
             self._upload_blocks(topology)
         for field, buffer in self._pairs:
@@ -153,6 +158,14 @@ class Inputs:
                 f"{captured.label} must stay as kernels saw it when the rollout was made "
                 f"({captured.text}), got {shown(now)}; make a new Rollout{other}"
             )
+
+    def _check_trees(self) -> None:
+        for name, stamp in self._engine.lowered.buffers.stamps:
+            if _taichi.is_destroyed(stamp):
+                raise StateError(
+                    f"{name} must keep its memory as long as a rollout reads it, got a Taichi field whose "
+                    "tree was destroyed (SNodeTree.destroy); make the field and the Rollout anew"
+                )
 
     def _upload(self, field: Valued, buffer: Buffer) -> None:
         layout = self._engine.plan.layout

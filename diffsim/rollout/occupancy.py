@@ -16,7 +16,7 @@ from diffsim.language.fields import Field
 from diffsim.language.trace import Program
 from diffsim.plan.room import Room
 from diffsim.rollout.collecting import Collecting
-from diffsim.rollout.frames import Ending, checked_every
+from diffsim.rollout.frames import Ending, checked_every, named_buffers
 from diffsim.rollout.growth import growing
 from diffsim.rollout.seen import labels_of
 from diffsim.view.trajectory import labelled
@@ -93,6 +93,34 @@ class Occupied(ABC):
             t.name: labelled(found[t.name], label(t.name, _counted(t), len(found[t.name]))) for t in moving
         }
         return Occupancy(signals, {room.name: room for room in seen_rooms(self._engine)})
+
+    @growing
+    def cells(self, field: Field | str, every: int = 1) -> list[Any]:
+        """Run forward and return the active cells of a field with a sparse layout, over time.
+
+        For domains that no array could hold for each frame; `trajectory` gives arrays of the whole domain.
+
+        Args:
+            field: A State or Scratch with a sparse layout, or its key.
+            every: Steps between frames.
+
+        Returns:
+            `ds.Cells` for each frame, as frames are counted by `trajectory`; with many worlds a list of them,
+            one for each world.
+
+        Raises:
+            ConfigError: It is no such field of this simulator, or `every` is not positive.
+        """
+        every = checked_every(every)
+        [buffer] = named_buffers(self._program, self._engine.lowered, [field], "cells").values()
+        if buffer.place is None:
+            raise ConfigError(
+                f"cells must be of a field with a sparse layout, got {buffer.label}; use trajectory"
+            )
+        self._prepare()
+        [buffer] = named_buffers(self._program, self._engine.lowered, [field], "cells").values()
+        with self._ending.run(at_end=True):
+            return Collecting(self._engine, {buffer.label: buffer}, every).cells(buffer)
 
 
 def _counted(topology: Topology) -> Field:

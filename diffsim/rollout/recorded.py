@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from diffsim.view.adjoints import with_adjoints
 from diffsim.view.trajectory import Label, Trajectory, labelled
 
 __all__ = ["Recorded"]
+
+_MANY = 1 << 22  # cells of a sparse field, all of which a trajectory has
 
 
 class Recorded(ABC):
@@ -105,7 +108,7 @@ class Recorded(ABC):
         chosen: Any = [field] if isinstance(field, str | Field) else field
         if field is None:
             seen = scene_of(self._program)
-            states = [key for key, known in self._program.fields.items() if isinstance(known, State)]
+            states = [k for k, f in self._program.fields.items() if isinstance(f, State) and not _huge(f)]
             chosen = list(dict.fromkeys([*states, *seen.timed]))
         title = type(self._program.simulator).__name__
         if to is None:
@@ -121,7 +124,9 @@ class Recorded(ABC):
         motion, known = self.trajectory(fields, every), self._program.fields
         given = fields if isinstance(fields, Mapping) else {name: name for name in motion}
         meant = {name: known.get(item) if isinstance(item, str) else item for name, item in given.items()}
-        states = {name: f for name, f in meant.items() if isinstance(f, State) and not f.integer}
+        states = {
+            name: f for name, f in meant.items() if isinstance(f, State) and not (f.integer or f.sparse)
+        }
         return with_adjoints(motion, self.adjoints(states, every) if states else {})
 
     @growing
@@ -181,3 +186,8 @@ class Recorded(ABC):
         found = self._ending.read()
         arrays = {s.key: found[s.key] if s.sparse else np.array(found[s.key]) for s in chosen}
         return arrays if field is None else arrays[chosen[0].key]
+
+
+def _huge(field: Field) -> bool:
+    """Tell whether most of a field is nothing that anybody wants to see unless they name it."""
+    return field.sparse is not None and math.prod(field.shape) > _MANY

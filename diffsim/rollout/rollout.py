@@ -20,6 +20,7 @@ from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
 from diffsim.options import plain_number
 from diffsim.plan import Plan, Request
+from diffsim.plan.planning import warn_of
 from diffsim.rollout.adjoints import Adjoints
 from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite
 from diffsim.rollout.growth import Grown, growing
@@ -99,7 +100,8 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         self._program: Program = trace(simulator)
         self._begin_with(seed)
         self._info, self._request, self._progress = info, request, progress
-        self._make(warn=True)
+        self._make()
+        warn_of(self._engine.lowered, self._engine.plan)
         self._runtime_program = runtime.register(self)
         self._has_cost = False  # as far as it was looked
         self.closed = False

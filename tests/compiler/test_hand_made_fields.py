@@ -110,36 +110,6 @@ class Kernels:
     """Kernels that would be read otherwise than Taichi reads them."""
 
     @ti.kernel
-    def pointer(self, t: ti.i32):
-        for i in self.f.pointer:
-            self.cost[None] += 1.0
-
-    @ti.kernel
-    def bitmasked(self, t: ti.i32):
-        for i, j in self.f.bitmasked:
-            self.cost[None] += 1.0
-
-    @ti.kernel
-    def grouped(self, t: ti.i32):
-        for index in ti.grouped(self.f.bitmasked):
-            self.cost[None] += 1.0
-
-    @ti.kernel
-    def dynamic(self, t: ti.i32):
-        for i in self.f.dynamic:
-            self.cost[None] += 1.0
-
-    @ti.kernel
-    def masked_structs(self, t: ti.i32):
-        for i in self.f.masked_structs:
-            self.cost[None] += 1.0
-
-    @ti.kernel
-    def block(self, t: ti.i32):
-        for i in self.f.block:
-            self.cost[None] += 1.0
-
-    @ti.kernel
     def array(self, t: ti.i32):
         for i in self.f.array:
             self.cost[None] += 1.0
@@ -170,9 +140,14 @@ class Kernels:
             self.cost[None] += self.f.trained.grad[i]
 
     @ti.kernel
-    def struct_read(self, t: ti.i32):
+    def struct_written(self, t: ti.i32):
         for i in range(3):
-            self.cost[None] += self.f.structs[i].a
+            self.f.structs[i] = self.f.structs[0]
+
+    @ti.kernel
+    def part_written(self, t: ti.i32):
+        for i in range(3):
+            self.f.structs[i].b += self.f.structs[0].b
 
     @ti.kernel
     def whole_struct_read(self, t: ti.i32):
@@ -188,12 +163,6 @@ class Kernels:
     def array_read(self, t: ti.i32):
         for i in range(3):
             self.cost[None] += self.f.array[i]
-
-    @ti.kernel
-    def active(self, t: ti.i32):
-        for i in range(4):
-            if ti.is_active(self.f.mask, [i, 1]):
-                self.cost[None] += 1.0
 
     @ti.kernel
     def activate(self, t: ti.i32):
@@ -226,23 +195,16 @@ class Refused(ds.Simulator, Kernels):
 
 
 REFUSED = {
-    "pointer": "got `for ... in self.f.pointer`, a Taichi field under pointer, of which Taichi visits",
-    "bitmasked": "self.f.bitmasked`, a Taichi field under bitmasked, .* cells = ds.Constant(...), or over "
-    "ti.ndrange(4, 3) for all cells [CONTROL-FLOW]",
-    "grouped": "got `for ... in self.f.bitmasked`, a Taichi field under bitmasked",
-    "dynamic": "a Taichi field under dynamic",
-    "masked_structs": "a Taichi field under bitmasked",
-    "block": "got self.f.block, an SNode; loop over ti.ndrange",
     "array": "got self.f.array, a ti.ndarray; declare it as ds.Constant(...)",
     "shifted": "indices of self.f.shifted must begin at 0, got a Taichi field with offset=(-2,); copy",
     "shifted_read": "indices of self.f.shifted must begin at 0",
     "trained_read": "self.f.trained must be a declared field .* declare it as ds.Param(...)",
     "adjoint_read": "self.f.trained.grad must be a declared field to have a gradient",
-    "struct_read": "self.f.structs must be read part by part, .* write self.f.structs.a[...]",
-    "whole_struct_read": "self.f.structs must be read part by part",
+    "struct_written": "must go into declared fields, got an element of a Taichi field of structs",
+    "part_written": "must go into a declared field, .* [READ-ONLY]",
+    "whole_struct_read": "the shape of its target, a number, got a struct of a, b in self.cost[None] += self",
     "array_read": "got a Python ScalarNdarray; declare it as ds.Constant(...)",
-    "active": "kernels must not ask which cells of a Taichi field are active, .* in a ds.Constant(...)",
-    "activate": "kernels must not ask which cells of a Taichi field are active, or change that",
+    "activate": "kernels must not change which cells of a Taichi field are active, got ti.activate(self",
     "written": "must go into a declared field, .* declare it as ds.State or ds.Scratch [READ-ONLY]",
     "added": "must go into a declared field, .* [READ-ONLY]",
 }

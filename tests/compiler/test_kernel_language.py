@@ -136,7 +136,7 @@ OWN_MEANING = {  # Taichi's: integers wrap, ~ of a condition is its opposite
     "ti.cast(i - 2, ti.u8)": "(i - 2) % 256",
     "ti.cast(300, ti.u8) + i": "44 + i",
     "(ti.cast(200 + i, ti.u8) + ti.cast(100, ti.u8)) + 0": "(300 + i) % 256",
-    "(ti.cast(200 + i, ti.u8) << 1) + 0": "(200 + i) << 1",
+    "(ti.cast(200 + i, ti.u8) << 1) + 0": "((200 + i) << 1) % 256",  # the type of what is shifted
     "ti.cast(i - 1, ti.u32) * 1e-9": "((i - 1) % 2**32) * 1e-9",
     "1.0 if ti.cast(i - 1, ti.u32) > 5 else 2.0": "1.0 if (i - 1) % 2**32 > 5 else 2.0",
     "(ti.cast(i - i + 3, ti.u32) ** ti.cast(i - i + 2, ti.u32)) + 0": "9",

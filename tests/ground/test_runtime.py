@@ -121,7 +121,7 @@ def test_reset_closes_what_lives_and_keeps_values(again, rollout):
         lambda: values.to_numpy(),
         lambda: values.shape,
     ):
-        with pytest.raises(StateError, match="a Taichi field must be used while the runtime"):
+        with pytest.raises(StateError, match="a Taichi field must be used while its memory"):
             use()
     with ds.optim.SGD(lr=1.0 / 36.0).start(ds.Rollout(rollout.sim, steps=3)) as fresh:
         assert fresh.step().cost == pytest.approx(9.0)  # 9 k^2 at k = 1

@@ -441,7 +441,22 @@ ti.root.bitmasked(ti.i, 4).place(late)
 assert [_taichi.field_facts(f)[0] for f in (plain, shifted, sparse, late)] == ["", "", "pointer", "bitmasked"]
 assert [_taichi.field_facts(f)[1] for f in (plain, shifted, sparse, late)] == [(), (-2,), (), ()]
 assert [_taichi.field_facts(f)[2] for f in (plain, trained, trained.grad)] == [False, True, True]
-sparse[5] = late[2] = 1.0
+odd, packed = ti.field(ti.f64), ti.field(ti.types.quant.int(5, True))
+bits, tiles = ti.BitpackedFields(max_num_bits=32), ti.root.pointer(ti.i, 3)
+bits.place(packed)
+ti.root.dense(ti.i, 4).place(bits)
+tiles.dense(ti.i, 5).place(odd)
+rows = ti.root.dense(ti.i, 2)
+items = rows.dynamic(ti.j, 8, chunk_size=4)
+lists = ti.field(ti.f64)
+items.place(lists)
+assert [_taichi.field_facts(f).scattered for f in (plain, sparse, packed)] == [False, True, True]
+assert [_taichi.field_facts(f).uneven for f in (plain, sparse, late, odd)] == [False, False, False, True]
+assert [_taichi.node_facts(n).sparse for n in (rows, items, tiles)] == ["", "dynamic", "pointer"]
+assert _taichi.is_dynamic(items) and not _taichi.is_dynamic(rows)
+assert _taichi.place_id(odd) == _taichi.place_id(odd.snode) != _taichi.place_id(sparse)
+assert _taichi.field_facts(packed).sparse == ""
+sparse[5] = late[2] = odd[14] = lists[1, 0] = lists[1, 1] = 1.0
 
 @ti.kernel
 def count(f: ti.template()) -> ti.i32:
@@ -450,7 +465,17 @@ def count(f: ti.template()) -> ti.i32:
         n += 1
     return n
 
-assert [count(f) for f in (sparse, late, shifted)] == [4, 1, 4]
+assert [count(f) for f in (sparse, late, shifted, packed, odd)] == [4, 1, 4, 4, 4]  # the odd one has five
+assert _taichi.Look(sparse, (16,))().tolist() == [0] * 4 + [1] * 4 + [0] * 8
+assert _taichi.Look(tiles, (3,))().tolist() == [0, 0, 1]
+assert _taichi.Look(items, (2,), lengths=True)().tolist() == [0, 2]
+builder, given = ti.FieldsBuilder(), []
+_taichi.when_destroyed(given.append)
+builder.dense(ti.i, 4).place(gone := ti.field(ti.f64))
+tree = builder.finalize()
+stamps = [_taichi.tree_stamp(f) for f in (gone, gone.snode, plain)]
+tree.destroy()
+assert [_taichi.is_destroyed(s) for s in stamps] == [True, True, False] and given == [[gone]]
 """
 
 

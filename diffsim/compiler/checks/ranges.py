@@ -212,6 +212,9 @@ class Ranges:
     def _load(self, op: Load) -> None:
         """Look up what an integer Constant holds where it is read, and note that the program relies on it."""
         buffer = op.ref.buffer
+        if buffer.source.limits is not None:
+            self._known[op.result] = buffer.source.limits
+            return
         literal = tuple(int(i.value) if isinstance(i, Const) else None for i in op.ref.indices)
         values = values_at(buffer.source.numpy(), literal)
         self._known[op.result] = buffer.bounds[literal] = (float(np.min(values)), float(np.max(values)))

@@ -34,6 +34,8 @@ class Lookups:
         """Remember a load, if it is one of those."""
         buffer = op.ref.buffer
         running = [i for i in op.ref.indices if isinstance(i, Value)]
+        if buffer.kind == "constant" and buffer.source.limits is not None:
+            return
         if buffer.kind == "constant" and buffer.dtype == "i32" and len(running) == 1:
             literal = tuple(int(i.value) if isinstance(i, Const) else None for i in op.ref.indices)
             self._known[op.result] = (buffer, literal, running[0])

@@ -164,7 +164,8 @@ def extent(buffer: Buffer) -> str:
     source = buffer.source
     name = getattr(getattr(source, "type", None), "name", buffer.dtype)
     name = "i32" if buffer.dtype == "i32" and name == "real" else name
-    text = " × ".join([name, *map(str, buffer.shape)])
+    shape = buffer.shape if buffer.place is None else buffer.place.shape
+    text = " × ".join([name, *map(str, shape)]) + (", sparse" if buffer.place is not None else "")
     unit = getattr(source, "unit", "")
     text += f", {unit}" if unit else ""
     return text + (", per world" if buffer.per_world else "")

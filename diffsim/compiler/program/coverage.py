@@ -163,7 +163,7 @@ class _Coverage:
     def _looked_up(self, op: Load, known: Known) -> NDArray[Any] | None:
         """Return what an integer Constant holds that is a permutation, and note that it must stay one."""
         buffer = op.ref.buffer
-        if buffer.kind != "constant" or buffer.dtype != "i32":
+        if buffer.kind != "constant" or buffer.dtype != "i32" or buffer.source.limits is not None:
             return None
         literal = tuple(int(i.value) if isinstance(i, Const) else None for i in op.ref.indices)
         running = [i for i in op.ref.indices if isinstance(i, Value)]

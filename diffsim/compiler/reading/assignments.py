@@ -12,7 +12,7 @@ from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.expressions import chosen_component, evaluate, known_object, place_of
 from diffsim.compiler.reading.flow import RESULT
 from diffsim.compiler.reading.operators import binary
-from diffsim.compiler.reading.records import with_part
+from diffsim.compiler.reading.records import refuse_element, with_part
 from diffsim.compiler.reading.values import (
     POISON,
     UNSET,
@@ -159,6 +159,8 @@ def _assign_component(ctx: Context, target: ast.expr, value: Abstract, node: ast
             node, f"{ctx.text(target)} must be a name, a field element or a component of a local vector"
         )
     old = _local(ctx, target.value)
+    if old is None and isinstance(target, ast.Subscript):
+        refuse_element(ctx, target, node, evaluate)
     if old is None:
         ctx.error(
             node,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
+from diffsim import _taichi
 from diffsim.compiler.ir import Buffer, Location, Operand, is_float
 from diffsim.compiler.reading.captured import Captures
+from diffsim.compiler.reading.followed import Followed
 from diffsim.compiler.reading.sites import Sites
 from diffsim.compiler.reading.values import FieldPlace
 from diffsim.errors import Diagnostic
@@ -35,6 +37,8 @@ class Buffers:
         self.bare, self.surrogates = bare, dict[str, str]()
         self.results: dict[int, FieldPlace] = {}  # where what kernels return is, by id
         self.arrays: dict[int, tuple[NDArray[Any], Constant]] = {}  # that kernels index while they run
+        self.followed: dict[tuple[str, int], Followed] = {}  # what is looked up before each run
+        self.stamps: list[tuple[str, tuple[int, int]]] = []  # of the trees of Taichi fields that kernels read
         self.by_field: dict[int, Buffer] = {}
         self.external: dict[int, Buffer] = {}
         self.captured = Captures()
@@ -131,12 +135,30 @@ class Buffers:
             self.captured.add(values, "values", label, values, lambda held: held, False)
         return self.arrays[id(values)][1]
 
+    def follow(self, what: str, thing: Any, name: str, make: Callable[[], Followed]) -> Buffer:
+        """Return the buffer of what is looked up before each run.
+
+        Args:
+            what: What it tells.
+            thing: The Taichi field or SNode that it tells it of.
+            name: What that is called in messages.
+            make: Makes it, at the first call.
+        """
+        key = what, _taichi.place_id(thing)
+        if key not in self.followed:
+            made = self.followed[key] = make()
+            self.add(made, made.key)
+            self.stamps.append((name, _taichi.tree_stamp(thing)))
+        return self.by_field[id(self.followed[key])]
+
     def add_external(
         self, obj: Any, name: str, shape: tuple[int, ...], components: int, dtype: str
     ) -> Buffer:
         """Make the buffer of a Taichi field that the user allocated: read only, without gradient."""
         if id(obj) not in self.external:
-            self.external[id(obj)] = Buffer(self._unique(name), "external", dtype, shape, components, obj)
+            buffer = Buffer(self._unique(name), "external", dtype, shape, components, obj)
+            self.external[id(obj)], buffer.called = buffer, name
+            self.stamps.append((name, _taichi.tree_stamp(obj)))
         return self.external[id(obj)]
 
     def _unique(self, key: str) -> str:

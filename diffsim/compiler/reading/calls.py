@@ -28,11 +28,11 @@ from diffsim.compiler.reading.constructors import (
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.derivative import derivative_call
 from diffsim.compiler.reading.draws import DRAWS, refuse_foreign
-from diffsim.compiler.reading.foreign import SPARSE_FUNCTIONS, sparse_call
+from diffsim.compiler.reading.foreign import SPARSE_FUNCTIONS, names_a_node, sparse_call
 from diffsim.compiler.reading.methods import UNBOUND, method_call, unbound
 from diffsim.compiler.reading.plain import inlined, reads_fields
 from diffsim.compiler.reading.records import construct_record
-from diffsim.compiler.reading.sparse import is_active
+from diffsim.compiler.reading.sparse import activate, is_active
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, TimeIndex
 from diffsim.language import intrinsics
 from diffsim.language.derivatives import Derivative
@@ -188,6 +188,8 @@ def _python_call(ctx: Context, node: ast.Call, evaluate: Evaluate, obj: Any) -> 
     known = [*arguments, *keywords.values()]
     own = callable(obj) and not _taichi.kernel_function(obj)
     if own and all(isinstance(a, Object) for a in known):
+        if names_a_node(obj):
+            return Object(obj(*(a.value for a in arguments)))  # type: ignore[union-attr]
         if not str(getattr(obj, "__module__", "")).startswith("taichi"):
             try:
                 positional = [a.value for a in arguments]  # type: ignore[union-attr]
@@ -322,6 +324,7 @@ _SPECIAL: dict[int, Callable[[Context, ast.Call, Evaluate], Abstract]] = {
     id(ti.loop_config): _loop_config,
     **{id(function): sparse_call for function in SPARSE_FUNCTIONS},
     id(ti.is_active): is_active,
+    id(ti.activate): activate,
     id(ti.block_local): _ignored,
     id(len): _length,
     id(any): _quantifier("any"),

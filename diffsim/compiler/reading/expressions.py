@@ -19,6 +19,7 @@ from diffsim.compiler.reading.atomics import ATOMICS, atomic_call
 from diffsim.compiler.reading.calls import evaluate_call
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.operators import binary, compare, either, listed, unary
+from diffsim.compiler.reading.records import element_of, part_of
 from diffsim.compiler.reading.values import (
     POISON,
     Abstract,
@@ -128,6 +129,8 @@ def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
         if not isinstance(node.value, ast.Name | ast.Attribute | ast.Subscript):
             return None
         base = evaluate(ctx, node.value)
+        if isinstance(base, Object) and isinstance(base.value, _taichi.ti.StructField):
+            return None
         if isinstance(base, Object) and _is_field(base.value):
             return places.field_place(ctx, node, base.value, evaluate)
         array = base.value if isinstance(base, Object) else None
@@ -136,6 +139,9 @@ def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
             return places.field_place(ctx, node, made, evaluate)
         return None
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Subscript):
+        part = part_of(ctx, node, node.value, evaluate)
+        if part is not None:
+            return place_of(ctx, part)
         inner = place_of(ctx, node.value)
         picked = places.components_of(inner.shape, node.attr) if inner is not None else None
         if inner is not None and picked is not None:
@@ -186,6 +192,8 @@ def _subscript(ctx: Context, node: ast.Subscript) -> Abstract:
             f"a tuple must be indexed with a number known at compile time, got {ctx.text(node)}",
             rule="PYTHON",
         )
+    if isinstance(base, Object) and isinstance(base.value, _taichi.ti.StructField):
+        return element_of(ctx, node, base.value, evaluate)
     if isinstance(base, Object) and not isinstance(base.value, _taichi.ti.Matrix):
         return _python_item(ctx, node, base.value, index)
     base = ctx.runtime(base, node)

@@ -33,8 +33,9 @@ _DECLARE = "declare fields in __init__, as ds.State, ds.Scratch, ds.Param or ds.
 _TAICHI = {  # by a part of where the function is and what it is called
     "taichi.ad.": "rollout.value_and_grad() runs all adjoints: a kernel says what happens, forward alone",
     "FieldsBuilder.": _DECLARE,
-    "deactivate_all": "declared fields are dense: store zeros instead, by field.fill(0)",
-    "snode.": "declared fields are dense: declare them in __init__",
+    "deactivate_all": "do it in Python before a run; a declared Scratch begins each step empty",
+    "rescale_index": "compute it with // and *",
+    "snode.": "declare fields in __init__, sparse ones with layout=ds.sparse(...)",
     "Field.fill": "declare the field as ds.Scratch or ds.State, whose fill() kernels know",
     ".to_numpy": "call rollout.trajectory(field) for what a run computed",
     ".from_numpy": "give values before the run, by field.set(...)",

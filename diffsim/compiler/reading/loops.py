@@ -7,14 +7,16 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+import numpy as np
+
 from diffsim import _taichi
-from diffsim.compiler.ir import Block, For, Operand, Value
+from diffsim.compiler.ir import Block, Buffer, For, Operand, Value
 from diffsim.compiler.reading.axes import Axis, bounds_of, check_names, index_of, span_of
 from diffsim.compiler.reading.constructors import arguments_of
 from diffsim.compiler.reading.context import Context, restore
 from diffsim.compiler.reading.expressions import evaluate, known_object
 from diffsim.compiler.reading.flow import LEFT
-from diffsim.compiler.reading.foreign import foreign_axes
+from diffsim.compiler.reading.foreign import foreign_cells
 from diffsim.compiler.reading.sparse import guarded_body
 from diffsim.compiler.reading.unrolling import Span, spelled_out
 from diffsim.compiler.reading.values import (
@@ -168,10 +170,16 @@ def _field_for(ctx: Context, node: ast.For) -> None:
     over = value.value if isinstance(value, Object) else None
     grouped = isinstance(node.iter, ast.Call) and known_object(ctx, node.iter.func) is ti.grouped
     looped = node.iter.args[0] if grouped else node.iter  # type: ignore[attr-defined]
-    if isinstance(over, Field | ti.Field):
-        known = isinstance(over, Field)
-        shape = tuple(over.shape) if known else foreign_axes(ctx, node, ctx.text(looped), over)
-        _range_for(ctx, node, [(Object(n),) for n in shape], grouped, over if known and over.sparse else None)
+    if isinstance(over, Field):
+        guard = over if over.sparse else None
+        _range_for(ctx, node, [(Object(n),) for n in over.shape], grouped, guard)
+        return
+    if isinstance(over, ti.Field | ti.SNode):
+        shape, active = foreign_cells(ctx, node, ctx.text(looped), over)
+        _range_for(ctx, node, [(Object(n),) for n in shape], grouped, active)
+        return
+    if isinstance(over, np.ndarray):
+        _range_for(ctx, node, [(Object(n),) for n in over.shape], grouped)
         return
     if isinstance(value, Ranges):
         _range_for(ctx, node, list(value.axes), grouped)
@@ -210,10 +218,6 @@ def _note_call(ctx: Context, node: ast.For) -> None:
 def _kind(value: Abstract) -> str:
     """Tell what a Taichi object is that no loop can run over, and what to do."""
     ti = _taichi.ti
-    if isinstance(value, Object) and isinstance(value.value, ti.SNode):
-        return (
-            ", an SNode; loop over ti.ndrange of its shape, or over a ds.Constant of the indices of its cells"
-        )
     if isinstance(value, Object) and isinstance(value.value, ti.Ndarray):
         return ", a ti.ndarray; declare it as ds.Constant(...)"
     return ""
@@ -224,7 +228,7 @@ def _range_for(
     node: ast.For,
     axes: list[tuple[Abstract, ...]],
     grouped: bool,
-    over: Field | None = None,
+    over: Field | Buffer | None = None,
 ) -> None:
     """Lower a loop over one or more integer ranges; of a sparse field, over the cells that are active."""
     bounds = [bounds_of(ctx, axis, node) for axis in axes]
@@ -262,7 +266,7 @@ def _nest(
     indices: list[Operand],
     grouped: bool,
     parallel: bool,
-    over: Field | None = None,
+    over: Field | Buffer | None = None,
 ) -> None:
     if not bounds:
         _bind_indices(ctx, node, indices, grouped)

@@ -88,7 +88,7 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
     if len(scalars) + len(last) != len(buffer.shape):
         axes = f"{len(buffer.shape)} index(es)" + (" after t" if timed else "")
         axes = "None" if not buffer.shape and not timed else axes
-        label = base.label if isinstance(base, Field) else buffer.name
+        label = base.label if isinstance(base, Field) else buffer.label
         ctx.error(
             node,
             f"{label} of shape {buffer.shape} must be indexed with {axes}, got {ctx.text(node)}; "

@@ -9,9 +9,11 @@ from diffsim import _taichi
 from diffsim.compiler.ir import Const, Operand
 from diffsim.compiler.reading.constructors import Evaluate, arguments_of
 from diffsim.compiler.reading.context import Context
-from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, entries_of, like
+from diffsim.compiler.reading.values import Abstract, Matrix, Object, Record, Variable, entries_of, like
 
-__all__ = ["construct_record", "method_of", "with_part"]
+__all__ = ["construct_record", "element_of", "method_of", "part_of", "refuse_element", "with_part"]
+
+_CELL = "(cell)"  # a name that no kernel can use
 
 
 def construct_record(ctx: Context, node: ast.Call, kind: Any, evaluate: Evaluate) -> Record:
@@ -86,3 +88,50 @@ def with_part(ctx: Context, node: ast.AST, base: Record, name: str, value: Abstr
         )
     fitted = like(old, [ctx.builder.cast(e, s.dtype) for e, s in zip(entries, scalars, strict=True)])
     return Record(base.kind, base.names, (*base.items[:position], fitted, *base.items[position + 1 :]))
+
+
+# ---- elements of Taichi's fields of structs ----
+
+
+def part_of(
+    ctx: Context, node: ast.Attribute, inner: ast.Subscript, evaluate: Evaluate
+) -> ast.Subscript | None:
+    """Return `balls.mass[i]` for `balls[i].mass`, where `balls` is a field of structs; None for others."""
+    if not isinstance(inner.value, ast.Name | ast.Attribute):
+        return None
+    base = evaluate(ctx, inner.value)
+    field = base.value if isinstance(base, Object) else None
+    if not isinstance(field, _taichi.ti.StructField) or node.attr not in field.field_dict:
+        return None
+    return _part_at(inner, node.attr, inner.slice)
+
+
+def element_of(ctx: Context, node: ast.Subscript, field: Any, evaluate: Evaluate) -> Record:
+    """Evaluate `balls[i]`, an element of a field of structs: a struct of what its parts hold."""
+    at = node.slice
+    if any(isinstance(inner, ast.Call) for inner in ast.walk(at)):  # which may do something, once
+        ctx.frame.variables[_CELL] = Variable(evaluate(ctx, at))
+        at = ast.copy_location(ast.Name(_CELL, ast.Load()), at)
+    names = tuple(field.field_dict)
+    return Record(field, names, tuple(evaluate(ctx, _part_at(node, name, at)) for name in names))
+
+
+def refuse_element(ctx: Context, target: ast.Subscript, node: ast.AST, evaluate: Evaluate) -> None:
+    """Refuse to assign an element of a field of structs.
+
+    Raises:
+        TraceError: The target is one.
+    """
+    base = evaluate(ctx, target.value)
+    if isinstance(base, Object) and isinstance(base.value, _taichi.ti.StructField):
+        ctx.error(
+            node,
+            f"{ctx.text(node)} must go into declared fields, got an element of a Taichi field of structs, "
+            "made by hand; declare a ds.State or ds.Scratch for each part",
+            rule="READ-ONLY",
+        )
+
+
+def _part_at(node: ast.Subscript, name: str, at: ast.expr) -> ast.Subscript:
+    part = ast.copy_location(ast.Attribute(node.value, name, ast.Load()), node)
+    return ast.copy_location(ast.Subscript(part, at, ast.Load()), node)

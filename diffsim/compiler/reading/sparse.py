@@ -10,14 +10,14 @@ from __future__ import annotations
 import ast
 from typing import Any, NoReturn
 
-from diffsim.compiler.ir import NEWEST, Operand, Ref
+from diffsim.compiler.ir import NEWEST, Buffer, Operand, Ref
 from diffsim.compiler.reading.constructors import Evaluate, arguments_of
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.foreign import sparse_call
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence, TimeIndex, Variable
 from diffsim.language.fields import Field, State
 
-__all__ = ["ACTIVE", "active_at", "guarded_body", "is_active", "refuse_in_reset"]
+__all__ = ["ACTIVE", "activate", "active_at", "guarded_body", "is_active", "refuse_in_reset"]
 
 ACTIVE = "(active)"  # a name that no kernel can use
 
@@ -50,10 +50,22 @@ def active_at(ctx: Context, field: Field, indices: list[Operand], time: int | No
     return ctx.builder.truth(active)
 
 
-def guarded_body(ctx: Context, node: ast.For, field: Field, indices: list[Operand]) -> list[ast.stmt]:
-    """Return the body of a loop over all cells of a field for those that are active alone."""
-    refuse_in_reset(ctx, node, field)
-    ctx.frame.variables[ACTIVE] = Variable(active_at(ctx, field, indices, None, node.iter))
+def guarded_body(ctx: Context, node: ast.For, over: Field | Buffer, indices: list[Operand]) -> list[ast.stmt]:
+    """Return the body of a loop over all cells of a field for those that are active alone.
+
+    Args:
+        ctx: The kernel.
+        node: The loop.
+        over: The declared field; of a Taichi field made by hand, what tells which cells are active.
+        indices: The cell.
+    """
+    if isinstance(over, Field):
+        refuse_in_reset(ctx, node, over)
+        active = active_at(ctx, over, indices, None, node.iter)
+    else:
+        ctx.builder.where = ctx.at(node.iter)
+        active = ctx.builder.truth(ctx.builder.load(Ref(over, tuple(indices), 0, None)))
+    ctx.frame.variables[ACTIVE] = Variable(active)
     test = ast.copy_location(ast.Name(ACTIVE, ast.Load()), node.iter)
     return [ast.copy_location(ast.If(test, node.body, []), node)]
 
@@ -91,6 +103,32 @@ def is_active(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     return active_at(ctx, field, cell, time, node)
 
 
+def activate(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
+    """Lower `ti.activate(self.mass, cell)` of a declared field: nothing is added to the cell.
+
+    Of a State it means the cell at `t + 1`.
+
+    Raises:
+        TraceError: The cell does not fit the field, or steps do not write it, or it was made by hand.
+    """
+    given = arguments_of(ctx, node, evaluate)
+    field = given[0].value if given and isinstance(given[0], Object) else None
+    if not isinstance(field, Field) or field.kind not in ("state", "scratch"):
+        return sparse_call(ctx, node, evaluate)
+    if len(given) != 2:
+        _refuse(ctx, node, field)
+    time, cell = _cell(ctx, node, field, given[1])
+    refuse_in_reset(ctx, node, field)
+    if time is None:
+        time = 1 if field.kind == "state" and not ctx.in_reset else 0
+    if time != int(field.kind == "state" and not ctx.in_reset) or ctx.phase == "terminal_cost":
+        _refuse(ctx, node, field)
+    buffer = ctx.buffers.by_field[id(field)]
+    ctx.builder.where = ctx.at(node)
+    ctx.builder.accumulate(Ref(buffer, tuple(cell), 0, time), ctx.builder.const(0, buffer.dtype))
+    return Object(None)
+
+
 def _cell(ctx: Context, node: ast.Call, field: Field, given: Any) -> tuple[int | None, list[Operand]]:
     items: list[Any] = [given]
     if isinstance(given, Matrix):
@@ -113,7 +151,7 @@ def _cell(ctx: Context, node: ast.Call, field: Field, given: Any) -> tuple[int |
 def _refuse(ctx: Context, node: ast.Call, field: Field) -> NoReturn:
     ctx.error(
         node,
-        f"ti.is_active must get a field and one of its cells, {len(field.shape)} integers, got "
-        f"{ctx.text(node)}; write ti.is_active({ctx.text(node.args[0])}, cell)",
+        f"{ctx.text(node.func)} must get a field and one of its cells, {len(field.shape)} integers, got "
+        f"{ctx.text(node)}; write {ctx.text(node.func)}({ctx.text(node.args[0])}, cell)",
         rule="INDEX",
     )

@@ -9,7 +9,7 @@ from diffsim.compiler.ir import NEWEST, Block, Buffer, Const, Operand, Value, is
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.ending import end_world
 from diffsim.compiler.reading.quoting import indexed
-from diffsim.compiler.reading.values import Abstract, FieldPlace, Matrix, entries_of
+from diffsim.compiler.reading.values import Abstract, FieldPlace, Matrix, Record, Sequence, entries_of
 
 __all__ = ["accumulate", "check_writable", "fitted", "store", "write_any"]
 
@@ -99,7 +99,9 @@ def fitted(ctx: Context, place: FieldPlace, value: Abstract, node: ast.AST) -> t
         and _same(value.shape, place.shape)
     ):
         return tuple(_uncut(ctx, place, entry, node) for entry in value.entries)
-    shape = value.shape if isinstance(value, Matrix) else ()
+    shape: tuple[int, ...] | str = value.shape if isinstance(value, Matrix) else ()
+    if isinstance(value, Record):
+        shape = "a tuple" if value.kind is Sequence else f"a struct of {', '.join(value.names)}"
     ctx.error(
         node,
         f"the value must have the shape of its target, {place.shape or 'a number'}, got "

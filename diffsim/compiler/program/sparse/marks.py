@@ -67,7 +67,7 @@ class Marker(Placer):
         name = f"mark blocks for {stage.name}"
         t = Value("i32")  # the stage may be printed beside the one it is made from
         body = Renamer().block(self._spelled_out(body), {stage.t: t})
-        return Stage(name, t, body, stage.where), versions
+        return Stage(name, t, body), versions
 
     def write(self, op: Store | Accumulate) -> None:
         """Append a mark where a write may activate something; nothing for other writes."""

@@ -142,6 +142,11 @@ class Phase:
             if any(self._writes(access) for access in accesses_in(Block([op]))):
                 seen = after
         new, given = self.known.placer().stage(stage, moments), stage.adjoint
+        if marks is not None:
+            note = (
+                "its index computation alone is run before it, to find the blocks of cells that it will write"
+            )
+            new.notes = (*new.notes, note)
         if given is not None:
             new.adjoint = cache(lambda: self.known.adjoints([given()])[0])
         group = self.known.group(stage.group)
