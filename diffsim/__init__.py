@@ -23,7 +23,7 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
     from diffsim.language.draws import randn, random
     from diffsim.language.fields import Constant, Param, Scratch, State, Workspace
     from diffsim.language.intrinsics import at_most, stop_gradient
-    from diffsim.language.layouts import sparse
+    from diffsim.language.layouts import dense, sparse
     from diffsim.language.simulator import Part, Simulator
     from diffsim.language.trace import repeat
     from diffsim.language.types import (
@@ -85,6 +85,7 @@ __all__ = [
     "adjoint_of",
     "at_most",
     "control",
+    "dense",
     "errors",
     "grad",
     "gradient_of",

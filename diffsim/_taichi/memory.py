@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,11 @@ _found: weakref.WeakKeyDictionary[Any, list[tuple[int, tuple[int, ...]]] | None]
 
 
 def address_views(
-    fields: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str], outer: int = 0
+    fields: Sequence[Any],
+    shapes: Sequence[tuple[int, ...]],
+    dtypes: Sequence[str],
+    outer: int = 0,
+    steps: Sequence[Sequence[int]] | None = None,
 ) -> list[np.ndarray]:
     """Return NumPy arrays that share the memory of dense scalar fields. CPU backends only.
 
@@ -30,17 +35,21 @@ def address_views(
 
     Args:
         fields: The fields.
-        shapes: Their shapes.
+        shapes: The shapes of the arrays.
         dtypes: Their scalar types.
         outer: Leading axes along which other fields may lie between the elements.
+        steps: How many elements apart neighbours along each axis are, but for those; None where there are no
+            gaps.
     """
     # an element, and its neighbour along each outer axis
-    elements = [[(0,) * len(shape), *_beside(shape)[:outer]] for shape in shapes]
+    elements = [[(0,) * len(field.shape), *_beside(field.shape)[:outer]] for field in fields]
     addresses = _addresses(fields, elements)
+    if steps is None:
+        steps = [[math.prod(shape[a + 1 :]) for a in range(len(shape))] for shape in shapes]
     views = []
-    for (first, *others), shape, dtype in zip(addresses.tolist(), shapes, dtypes, strict=True):
+    for (first, *others), shape, dtype, apart in zip(addresses.tolist(), shapes, dtypes, steps, strict=True):
         item = np.dtype(NUMPY[dtype]).itemsize
-        strides = [item * int(np.prod(shape[a + 1 :], dtype=np.int64)) for a in range(len(shape))]
+        strides = [item * step for step in apart]
         strides[: len(others)] = [other - first for other in others]
         size = item + sum(stride * (n - 1) for stride, n in zip(strides, shape, strict=True))
         memory = (ctypes.c_char * size).from_address(first)

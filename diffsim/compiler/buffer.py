@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from diffsim.language.layouts import arrangement_of
+
 __all__ = ["Buffer", "Place"]
 
 
@@ -47,7 +49,8 @@ class Buffer:
         is_adjoint: This buffer is the adjoint of another.
         bounds: What the program relies on of an integer Constant: for literal indices (None where an index
             runs), the smallest and the largest value.
-        place: How its elements lie in memory, where not in the order of the declared field's axes.
+        place: Where its elements are, of a sparse field.
+        arrangement: How its elements lie, where not in the order of its axes.
         field: The declared field of whose cells it tells whether they are active.
         distinct: The literal indices at which it must hold no value twice, for the same reason.
     """
@@ -66,6 +69,7 @@ class Buffer:
         self.adjoint: Buffer | None = None
         self.place: Place | None = None
         self.field: Any = None
+        self.arrangement = arrangement_of(source, shape, components)
         self.is_adjoint = False
         self.bounds: dict[tuple[int | None, ...], tuple[float, float]] = {}
         self.distinct: set[tuple[int | None, ...]] = set()

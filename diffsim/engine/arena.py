@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import _taichi
-from diffsim.compiler.native.memory import laid
+from diffsim.compiler.native.memory import Place, laid, placed
+from diffsim.language.arrangement import Arrangement, Steps, steps_of
 
-__all__ = ["LINE", "Arena", "Compiled", "FieldArena", "Spec"]
+__all__ = ["LINE", "Arena", "Compiled", "FieldArena", "Spec", "place_fields"]
 
 LINE = 64  # bytes of a line of the processor's cache
 _KERNELS = 512  # that an idle arena keeps
@@ -36,6 +36,8 @@ class Spec:
         axis: The axis whose neighbours lie beside each other, in blocks around which all other axes are; -1
             for none.
         block: How many do.
+        space: The first axis of space.
+        arrangement: How the axes of space lie; None for their order.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Spec:
     part: str
     axis: int = -1
     block: int = 1
+    space: int = 0
+    arrangement: Arrangement | None = None
 
     @property
     def laid(self) -> tuple[int, ...]:
@@ -69,14 +73,47 @@ class Spec:
             blocks[whole, :rest] = values[whole * self.block :]
 
     @property
+    def steps(self) -> Steps:
+        """How far apart elements and components are, along the axes of `laid`."""
+        return steps_of(self.laid, self.space, self.arrangement)
+
+    @property
+    def place(self) -> Place:
+        """What machine code knows of a component."""
+        return placed(self.dtype, self.shape, self.axis, self.block, self.space, self.arrangement)
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of memory it has: one for each component, or one for all that lie together."""
+        return 1 if self.steps.component else self.components
+
+    @property
     def lines(self) -> int:
-        """The lines of the processor's cache that a component takes, with one to spare."""
-        return -(-self.bytes // self.components // LINE) + 1
+        """The lines of the processor's cache that a piece takes, with one to spare."""
+        return -(-self.bytes // self.pieces // LINE) + 1
+
+    @property
+    def itemsize(self) -> int:
+        """The bytes of a number."""
+        return int(np.dtype(_taichi.NUMPY[self.dtype]).itemsize)
 
     @property
     def bytes(self) -> int:
-        """The memory of all components."""
-        return self.components * math.prod(self.shape) * int(np.dtype(_taichi.NUMPY[self.dtype]).itemsize)
+        """The memory of all components, with room to spare."""
+        return self.pieces * self.steps.size * self.itemsize
+
+    def arrays(self, memory: NDArray[np.uint8], starts: Sequence[int]) -> list[NDArray[Any]]:
+        """Return the components in a block of memory, with the axes of `laid`.
+
+        Args:
+            memory: The block.
+            starts: Where each piece begins in it [bytes].
+        """
+        steps, kind = self.steps, _taichi.NUMPY[self.dtype]
+        strides = [step * self.itemsize for step in steps.strides]
+        if steps.component:
+            starts = [starts[0] + steps.component * self.itemsize * k for k in range(self.components)]
+        return [np.ndarray(self.laid, kind, memory, start, strides) for start in starts]
 
 
 @dataclass
@@ -210,13 +247,18 @@ class FieldArena(Arena):
         """Return NumPy arrays that share the memory of those fields; copies where it is a device's."""
         if not self._on_cpu:
             with _taichi.unrecorded():
-                return [field.to_numpy() for field in self._fields[spec]]
+                inside = tuple(slice(n) for n in spec.shape)  # without room to spare
+                return [field.to_numpy()[inside] for field in self._fields[spec]]
         _taichi.wait()
         return self._views[spec]
 
     def put(self, spec: Spec, component: int, values: NDArray[Any]) -> None:
         """Overwrite a component on a device."""
-        self._fields[spec][component].from_numpy(values)
+        field = self._fields[spec][component]
+        if tuple(field.shape) != values.shape:
+            inside, values = values, np.zeros(field.shape, values.dtype)
+            values[tuple(slice(n) for n in spec.shape)] = inside
+        field.from_numpy(values)
 
     def clear(self) -> None:
         """Zero all fields, as new ones are."""
@@ -278,25 +320,54 @@ class FieldArena(Arena):
         index of a level is added to the address in 64 bits, so that the compiler sees how far the places of
         neighbours are apart and vectorises, whatever expression names the slot.
         """
-        ti = _taichi.ti
-        shape, leading = spec.shape, spec.leading
-        levels = [range(outer, leading), *(range(a, a + 1) for a in range(leading, len(shape)))]
+        axes, leading = len(spec.shape), spec.leading
+        levels = [range(outer, leading), *(range(a, a + 1) for a in range(leading, axes))]
         if not self._split:
-            levels = [range(len(shape))]
-        fields = tuple(ti.field(_taichi.DTYPES[spec.dtype]) for _ in range(spec.components))
-        for field in fields:
-            place = node
-            for axes in levels:
-                place = place.dense(ti.axes(*axes), [shape[a] for a in axes]) if axes else place
-            place.place(field)
-        self._fields[spec] = fields
+            levels = [range(axes)] if spec.arrangement is None else [range(a, a + 1) for a in range(axes)]
+        self._fields[spec] = place_fields(node, spec, levels)
 
     def _make_views(self, specs: list[Spec], outer: int) -> None:
         pairs = [(s, f) for s in specs for f in self._fields[s]]
-        shapes = [tuple(f.shape) for _, f in pairs]
-        views = _taichi.address_views([f for _, f in pairs], shapes, [s.dtype for s, _ in pairs], outer)
+        if not pairs:
+            return
+        shapes, dtypes, steps = zip(*((s.shape, s.dtype, s.steps.strides) for s, _ in pairs), strict=True)
+        views = _taichi.address_views([f for _, f in pairs], shapes, dtypes, outer, steps)
         for (spec, _), view in zip(pairs, views, strict=True):
             self._views.setdefault(spec, []).append(view)
+
+
+def place_fields(node: Any, spec: Spec, levels: Sequence[Sequence[int]]) -> tuple[Any, ...]:
+    """Make the fields of a buffer below a node, and return them.
+
+    Args:
+        node: Where to.
+        spec: The buffer.
+        levels: Axes of `spec.laid` that make a level of the tree together, from the outermost on; where the
+            axes of space are in an order of their own, each of them is a level.
+    """
+    ti, lengths = _taichi.ti, list(spec.laid)
+    alike: list[Sequence[int]] = []  # levels that all components share
+    levels = [axes for axes in levels if axes]
+    if spec.arrangement is not None:
+        first, order = spec.space, spec.arrangement.order
+        behind = first + len(order)
+        lengths[first:behind] = spec.arrangement.lengths
+        alike = [axes for axes in levels if axes[-1] < first] + [[first + axis] for axis in order]
+        levels = [axes for axes in levels if axes[0] >= behind]
+        if spec.arrangement.beside == 1:
+            alike, levels = [], [*alike, *levels]
+
+    def below(place: Any, made: Sequence[Sequence[int]]) -> Any:
+        for axes in made:
+            named = [spec.axis if a == len(spec.shape) else a for a in axes]  # inside of blocks of one axis
+            place = place.dense(ti.axes(*named), [lengths[a] for a in axes])
+        return place
+
+    node, fields = below(node, alike), []
+    for _ in range(spec.components):
+        fields.append(ti.field(_taichi.DTYPES[spec.dtype]))
+        below(node, levels).place(fields[-1])
+    return tuple(fields)
 
 
 def _zeroing(fields: Sequence[Any]) -> Callable[..., Any]:

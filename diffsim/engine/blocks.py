@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim import _taichi
-from diffsim.engine.arena import LINE, Arena, Spec
+from diffsim.engine.arena import LINE, Arena, Spec, place_fields
 
 __all__ = ["BlockArena", "Table"]
 
@@ -55,17 +54,15 @@ class BlockArena(Arena):
         """
         made = [spec for spec in dict.fromkeys(specs) if spec not in self._views]
         starts = [0]
-        for length in (spec.lines for spec in made for _ in range(spec.components)):
+        for length in (spec.lines for spec in made for _ in range(spec.pieces)):
             end = starts[-1] + length
             starts.append(end + 1 if end % _STAGGER == starts[-1] % _STAGGER else end)
         block = np.zeros(LINE * (starts[-1] + 1), np.uint8)
         first = -block.ctypes.data % LINE
         places = iter(starts)
         for spec in made:
-            dtype = np.dtype(_taichi.NUMPY[spec.dtype])
-            size = math.prod(spec.shape) * dtype.itemsize
-            parts = [first + LINE * k for k in itertools.islice(places, spec.components)]
-            self._views[spec] = [block[k : k + size].view(dtype).reshape(spec.laid) for k in parts]
+            parts = [first + LINE * k for k in itertools.islice(places, spec.pieces)]
+            self._views[spec] = spec.arrays(block, parts)
         self.bytes += sum(spec.bytes for spec in made)
 
     def views(self, spec: Spec) -> list[NDArray[Any]]:
@@ -116,17 +113,11 @@ class BlockArena(Arena):
 
     def _moved(self, spec: Spec) -> tuple[Any, ...]:
         """Make fields with what the arrays of a buffer hold; the arrays are views of them from then on."""
-        ti, builder = _taichi.ti, _taichi.begin_tree()
-        fields = tuple(ti.field(_taichi.DTYPES[spec.dtype]) for _ in range(spec.components))
-        for field in fields:  # one after the other, not element by element
-            own = builder
-            for axis, n in enumerate(spec.laid):
-                own = own.dense(ti.axes(spec.axis if axis == len(spec.shape) else axis), n)
-            own.place(field)
+        builder = _taichi.begin_tree()
+        fields = place_fields(builder, spec, [[axis] for axis in range(len(spec.laid))])
         self._trees.append(_taichi.make_tree(builder))
-        shapes, dtypes = [spec.shape] * len(fields), [spec.dtype] * len(fields)
-        views = _taichi.address_views(fields, shapes, dtypes)
-        views = [view.reshape(spec.laid) for view in views]
+        shapes, dtypes = [spec.laid] * len(fields), [spec.dtype] * len(fields)
+        views = _taichi.address_views(fields, shapes, dtypes, steps=[spec.steps.strides] * len(fields))
         for old, new in zip(self._views[spec], views, strict=True):
             new[...] = old
         self._views[spec] = views

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import os
@@ -266,14 +267,15 @@ class _Made:
         options: Precision, threads, and the compiler.
         fields: What it names.
         level: How far machine code is optimised.
-        blocks: The axis of worlds of what lies in blocks of worlds, and the worlds of a block.
+        lies: How machine code finds what does not lie in the order of its axes: the axis of worlds and the
+            worlds of a block, the first axis of space, and how these lie.
     """
 
     key: str
     options: list[Any]
     fields: dict[str, Any]
     level: int
-    blocks: dict[str, tuple[int, int]]
+    lies: dict[str, tuple[Any, ...]]
 
 
 def _made(text: KernelText, storage: Storage, native: bool, brief: bool = False) -> _Made:
@@ -287,16 +289,22 @@ def _made(text: KernelText, storage: Storage, native: bool, brief: bool = False)
     fields = _fields(text, storage, native)
     level = level_of(text, brief)
     versions = (*_versions(), *((level, *_llvm.fingerprint()) if native else ()))
-    blocks = _blocks(text, storage) if native else {}
-    parts = (text.source, text.real, fields, options, versions, blocks, text.lanes, text.worlds)
-    return _Made(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], options, fields, level, blocks)
+    lies = _lies(text, storage) if native else {}
+    parts = (text.source, text.real, fields, options, versions, lies, text.lanes, text.worlds)
+    return _Made(hashlib.sha256(repr(parts).encode()).hexdigest()[:32], options, fields, level, lies)
 
 
-def _blocks(text: KernelText, storage: Storage) -> dict[str, tuple[int, int]]:
-    """Return the axis of worlds of what lies in blocks of them, and how many a block holds."""
-    layout, buffers = storage.layout, {name: buffer for name, (buffer, _) in text.used.items()}
-    inside = {name: b for name, b in buffers.items() if b.kind != "external" and layout.beside(b) >= 0}
-    return {name: (layout.beside(b), layout.block_of(b)) for name, b in inside.items()}
+def _lies(text: KernelText, storage: Storage) -> dict[str, tuple[Any, ...]]:
+    """Return of what does not lie in the order of its axes how it does."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, (buffer, _) in text.used.items():
+        if buffer.kind == "external":
+            continue
+        spec = storage.described(buffer, text.tapes.get(buffer, 1))
+        if spec.axis >= 0 or spec.arrangement is not None:
+            lies = None if spec.arrangement is None else dataclasses.astuple(spec.arrangement)
+            found[name] = spec.axis, spec.block, spec.space, lies
+    return found
 
 
 def _fields(text: KernelText, storage: Storage, native: bool) -> dict[str, Any]:
@@ -331,7 +339,7 @@ def _request(made: _Made, text: KernelText, storage: Storage, limit: float) -> d
         "options": made.options,
         "storage": f"{id(storage)}",
         "fields": made.fields,
-        "blocks": made.blocks,
+        "lies": made.lies,
         "lanes": text.lanes,
         "worlds": text.worlds,
         "data": {},

@@ -18,7 +18,7 @@ from diffsim.compiler import native as translation
 from diffsim.compiler.codegen import writer
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Buffer
-from diffsim.compiler.native.memory import Place, placed
+from diffsim.compiler.native.memory import Place
 from diffsim.compiler.native.tasks import candidates
 from diffsim.compiler.native.translate import Unsupported, translate
 from diffsim.compiler.native.values import SIZE
@@ -26,7 +26,7 @@ from diffsim.engine.arena import Compiled, Spec
 from diffsim.engine.blocks import BlockArena
 from diffsim.engine.objects import ObjectCache
 from diffsim.engine.team import can_share, the_team
-from diffsim.language import philox
+from diffsim.language import arrangement, philox
 
 __all__ = [
     "Library",
@@ -38,7 +38,8 @@ __all__ = [
     "the_library",
 ]
 
-_OUTSIDE = (_llvm, builder, ir, memory, philox, tanh, writer)  # what the translation takes from elsewhere
+# what the translation takes from elsewhere
+_OUTSIDE = (_llvm, arrangement, builder, ir, memory, philox, tanh, writer)
 _SYMBOL = "kernel"
 _OFTEN, _SELDOM, _BRIEFLY = 2, 1, 0  # levels of optimisation
 _MOST = 4096  # functions in memory
@@ -153,7 +154,7 @@ def places_of(text: KernelText, spec: Callable[[Buffer], Spec]) -> dict[str, tup
             found.update(outside(name, buffer))
         else:
             made = spec(buffer)
-            found[name] = placed(made.dtype, made.shape, made.axis, made.block), (made, component)
+            found[name] = made.place, (made, component)
     return found
 
 

@@ -46,7 +46,8 @@ class Script:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self.storage = Storage(layout, on_cpu=True, native=True)  # tells sizes; no memory is taken
+        # tells sizes; no memory is taken. Who uses it finds arrays in the order of C, whatever the layouts
+        self.storage = Storage(layout, on_cpu=True, native=True, plain=True)
         self._kernels: dict[int, tuple[int, KernelText]] = {}
         self._calls: dict[str, list[Call | None]] = {}
         self._places: dict[Spec, int] = {}

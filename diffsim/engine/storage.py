@@ -31,13 +31,14 @@ class Storage:
         layout: The axes of the buffers.
         on_cpu: The memory is the host's and can be viewed as NumPy arrays.
         native: Machine code runs on it, not Taichi's kernels.
+        plain: Fields lie in the order of their axes, whatever their layouts say.
 
     Attributes:
         reusable: Another rollout may take the memory over once it is closed; else it is freed then.
     """
 
-    def __init__(self, layout: Layout, on_cpu: bool, native: bool = False) -> None:
-        self.layout, self.on_cpu, self._native = layout, on_cpu, native
+    def __init__(self, layout: Layout, on_cpu: bool, native: bool = False, plain: bool = False) -> None:
+        self.layout, self.on_cpu, self._native, self._plain = layout, on_cpu, native, plain
         self._specs: dict[Buffer, Spec] = {}
         self._once: dict[tuple[object, ...], Buffer] = {}
         self._arena: Arena | None = None
@@ -47,7 +48,7 @@ class Storage:
     def allocate(self, buffers: Iterable[Buffer], lanes: dict[Buffer, int] | None = None) -> None:
         """Make the fields of buffers that have none yet, now or when memory is first used."""
         made = [b for b in dict.fromkeys(buffers) if b not in self._specs and b.kind != "external"]
-        self._specs.update({b: self._spec(b, (lanes or {}).get(b, 1)) for b in made})
+        self._specs.update({b: self.described(b, (lanes or {}).get(b, 1)) for b in made})
         if self._arena is not None:
             self._arena.allocate([self._specs[b] for b in made])
 
@@ -61,13 +62,19 @@ class Storage:
         self.allocate([found])
         return found
 
-    def _spec(self, buffer: Buffer, lanes: int) -> Spec:
+    def described(self, buffer: Buffer, lanes: int) -> Spec:
+        """Return what a buffer is in memory, or will be, with so many lanes of a tape."""
         axes, shape = self.layout.axes(buffer), self.layout.shape(buffer, lanes)
         part = "kept" if {"checkpoint", "kept"} & set(axes) else "windowed" if "slot" in axes else "lasting"
         leading = len(shape) - len(buffer.shape)
         axis = self.layout.beside(buffer)
         block = self.layout.block_of(buffer) if axis >= 0 else 1
-        return Spec(buffer.name, buffer.dtype, shape, leading, buffer.components, part, axis, block)
+        last = self.layout.world_last and "world" in axes  # behind the axes of space
+        lies = None if self._plain else buffer.arrangement
+        space = leading - last if lies is not None else 0
+        return Spec(
+            buffer.name, buffer.dtype, shape, leading, buffer.components, part, axis, block, space, lies
+        )
 
     @property
     def arena(self) -> Arena:

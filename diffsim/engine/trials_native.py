@@ -13,6 +13,7 @@ from diffsim import _llvm
 from diffsim.compiler.native.memory import Place, laid, placed
 from diffsim.compiler.native.translate import translate
 from diffsim.compiler.native.values import SIZE
+from diffsim.language.arrangement import Arrangement, steps_of
 
 __all__ = ["NativeTrials"]
 
@@ -30,7 +31,7 @@ class NativeTrials:
     def prepare(self, request: dict[str, Any]) -> None:
         """Make the arrays that are not there yet."""
         for name, field in request["fields"].items():
-            spec = [*field, *request["blocks"].get(name, (-1, 1))]
+            spec = [*field, *_how(request, name)]
             if name not in self._memory or self._memory[name][0] != spec:
                 self._memory[name] = spec, _arrays(name, spec)
 
@@ -43,7 +44,7 @@ class NativeTrials:
         places = {}
         for name, (dtype, shape, _, rows) in request["fields"].items():
             if rows is None:
-                places[name] = placed(dtype, shape, *request["blocks"].get(name, (-1, 1)))
+                places[name] = placed(dtype, shape, *_how(request, name))
             for part, strides in (rows or {}).items():
                 places[part] = Place(dtype, tuple(strides), 1, shared=True)
         worlds = request["lanes"], request["worlds"]
@@ -54,7 +55,7 @@ class NativeTrials:
         """Give the arrays of a text their numbers, zeros where none came."""
         for name, (_, shape, element, _) in request["fields"].items():
             arrays, given = self._memory[name][1].values(), values.get(name)
-            axis, block = request["blocks"].get(name, (-1, 1))
+            axis, block, _, _ = _how(request, name)
             parts = None if given is None else given.reshape([*shape, math.prod(element or ())])
             for k, array in enumerate(arrays):
                 if parts is None or axis < 0:
@@ -84,12 +85,18 @@ class NativeTrials:
         self._memory.clear()
 
 
+def _how(request: dict[str, Any], name: str) -> tuple[int, int, int, Arrangement | None]:
+    """Return how an array lies: its axis of worlds, their blocks, its first axis of space, how those lie."""
+    axis, block, space, lies = request["lies"].get(name, (-1, 1, 0, None))
+    return axis, block, space, None if lies is None else Arrangement(tuple(lies[0]), tuple(lies[1]), lies[2])
+
+
 def _arrays(name: str, spec: list[Any]) -> dict[str, NDArray[Any]]:
     """Make the arrays of a name: one, or one for each component of a Taichi field of the user's."""
-    dtype, shape, _, rows, axis, block = spec
+    dtype, shape, _, rows, axis, block, space, arrangement = spec
     kind = np.dtype({"u1": "u1"}.get(dtype, f"{dtype[0]}{SIZE[dtype]}"))
     shape = laid(shape, axis, block)
-    plain = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
+    plain = steps_of(shape, space, arrangement).strides
     made = {}
     for part, strides in ({name: plain} if rows is None else rows).items():
         extent = 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))

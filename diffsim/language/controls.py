@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError, StateError
 from diffsim.language.fields import Valued
+from diffsim.language.layouts import Layout
 from diffsim.language.types import ElementType, checked_shape, checked_type
 from diffsim.language.values import checked_values, named_shape
 from diffsim.options import plain_number
@@ -35,9 +36,10 @@ class Control(Valued):
         per_world: Each world has values of its own.
         every: How many steps each value is held for.
         unit: What its numbers are in, for pictures and reports.
+        layout: How the cells of an entry lie in memory: `ds.dense(...)`.
 
     Raises:
-        ConfigError: Values, a type, a shape, a unit or a number of steps that are not allowed.
+        ConfigError: Values, a type, a shape, a unit, a layout or a number of steps that are not allowed.
     """
 
     kind = "control"
@@ -50,9 +52,10 @@ class Control(Valued):
         per_world: bool = False,
         every: int = 1,
         unit: str = "",
+        layout: Layout | None = None,
     ) -> None:
         kind = checked_type("Control", type_, integers=False)
-        super().__init__(kind, checked_shape("Control", shape), per_world, unit)
+        super().__init__(kind, checked_shape("Control", shape), per_world, unit, layout)
         every = plain_number(every)
         if not isinstance(every, int) or isinstance(every, bool) or not 1 <= every < 2**31:
             raise ConfigError(

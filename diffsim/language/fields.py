@@ -50,8 +50,8 @@ class Field(Fillable):
                 "there are is told to ds.Rollout"
             )
         self.type, self.shape, self.per_world = type_, shape, per_world
-        self.unit = checked_unit(type(self).__name__, unit)
-        self.layout = checked_layout(type(self).__name__, layout, shape)
+        kind, dense = type(self).__name__, self.kind in ("param", "control")
+        self.unit, self.layout = checked_unit(kind, unit), checked_layout(kind, layout, shape, not dense)
         self.integer = type_.integer
         self.differentiable = not self.integer and self.kind not in ("constant", "workspace", "done", "key")
         self.key = ""
@@ -245,7 +245,7 @@ class State(Valued):
         keep: True to begin `x[t + 1]` as `x[t]`, False to begin it with zeros. Left out, it begins with zero,
             and storing it in part is a warning (PARTIAL); written without the time, it begins as `x[t]`.
         unit: What its numbers are in, as "m/s", for pictures and files.
-        layout: How its cells lie in memory: `ds.sparse(...)` for those of active blocks only.
+        layout: How its cells lie in memory: `ds.dense(...)`, or `ds.sparse(...)` for active blocks only.
 
     Raises:
         ConfigError: A type, shape, history, keep, unit, layout or initial value that is not allowed.
@@ -291,7 +291,7 @@ class Scratch(Field):
         type_: `ds.real`, `ds.vec2`, ..., or `ds.i32`, `ds.ivec2`, ... for integers, which have no gradient.
         shape: The spatial shape.
         unit: What its numbers are in, for pictures and files.
-        layout: How its cells lie in memory: `ds.sparse(...)` for those of active blocks only.
+        layout: How its cells lie in memory: `ds.dense(...)`, or `ds.sparse(...)` for active blocks only.
 
     Raises:
         ConfigError: A type, shape, unit or layout that is not allowed.
@@ -323,7 +323,7 @@ class Workspace(Field):
     Args:
         type_: `ds.real`, `ds.vec2`, ..., or `ds.i32`, `ds.ivec2`, ... for integers.
         shape: The spatial shape.
-        layout: How its cells lie in memory: `ds.sparse(...)` for those of active blocks only.
+        layout: How its cells lie in memory: `ds.dense(...)`, or `ds.sparse(...)` for active blocks only.
 
     Raises:
         ConfigError: A type, shape or layout that is not allowed.
@@ -345,9 +345,10 @@ class Param(Valued):
         init: The initial values, zero where left out.
         per_world: Each world has its own values; else all share them, and gradients are summed over worlds.
         unit: What its numbers are in, for pictures and reports.
+        layout: How its cells lie in memory: `ds.dense(...)`.
 
     Raises:
-        ConfigError: Values, a type, a shape or a unit that are not allowed.
+        ConfigError: Values, a type, a shape, a unit or a layout that are not allowed.
     """
 
     kind = "param"
@@ -359,9 +360,10 @@ class Param(Valued):
         init: ArrayLike | None = None,
         per_world: bool = False,
         unit: str = "",
+        layout: Layout | None = None,
     ) -> None:
         type_, dims, values = type_and_shape(type(self).__name__, type_or_array, shape, init)
-        super().__init__(type_, dims, per_world, unit)
+        super().__init__(type_, dims, per_world, unit, layout)
         self.set(0.0 if values is None else values)
 
 
@@ -374,7 +376,7 @@ class Constant(Valued):
         init: The values, zero where left out.
         per_world: Each world has values of its own.
         unit: What its numbers are in, for pictures and files.
-        layout: How its cells lie in memory: `ds.sparse(...)` for those of active blocks only.
+        layout: How its cells lie in memory: `ds.dense(...)`, or `ds.sparse(...)` for active blocks only.
 
     Raises:
         ConfigError: Values, a type, a shape, a unit or a layout that are not allowed.

@@ -1,23 +1,39 @@
 """Layouts: how the cells of a field lie in memory, and which of them there are.
 
 A field's kernels do not change with its layout. Those with `ds.sparse(...)` have memory for blocks of cells
-that something was written to, and for no others.
+that something was written to, and for no others; those with `ds.dense(...)`, and without a layout, for all.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from diffsim.errors import ConfigError
+from diffsim.language.arrangement import Arrangement
 from diffsim.options import plain_number
 from diffsim.sizes import parse_bytes
 
-__all__ = ["FIRST_CAPACITY", "Layout", "Sparse", "checked_layout", "sparse"]
+__all__ = [
+    "FIRST_CAPACITY",
+    "Dense",
+    "Layout",
+    "Sparse",
+    "arrangement_of",
+    "checked_layout",
+    "dense",
+    "sparse",
+]
 
 FIRST_CAPACITY = 256  # blocks that a layout without a capacity begins with
 _LONGEST_EDGE = 64
 _LEVELS = (1, 2, 3)
+_AXES = "ijklmnop"  # what the axes of a field are called, as by Taichi's `order`
+_WORDS = ("apart", "together")
+_LONGEST = 1 << 20  # cells of padding along an axis
+
+_Cells = int | tuple[int, ...]
 
 
 class Layout:
@@ -114,6 +130,107 @@ def sparse(block: int = 4, levels: int = 2, capacity: int | str | None = None) -
     return Sparse(block, levels, blocks, size)
 
 
+class Dense(Layout):
+    """A layout of all cells of a field. Made by `ds.dense`, whose arguments its attributes are."""
+
+    def __init__(self, order: str | None, components: str, pad: _Cells, multiple: _Cells) -> None:
+        self.order, self.components, self.pad, self.multiple = order, components, pad, multiple
+
+    def arrangement(self, shape: tuple[int, ...], components: int) -> Arrangement | None:
+        """Return how the elements of a field lie; None for the order of its axes and no gaps.
+
+        Args:
+            shape: Its spatial shape.
+            components: How many its elements have.
+        """
+        order = tuple(map(_AXES.index, self.order) if self.order else range(len(shape)))
+
+        def along(value: _Cells, other: int) -> tuple[int, ...]:
+            if isinstance(value, tuple):
+                return value
+            return tuple(value if axis == order[-1] else other for axis in range(len(shape)))
+
+        pad, multiple = along(self.pad, 0), along(self.multiple, 1)
+        lengths = tuple(-(-(n + p) // m) * m for n, p, m in zip(shape, pad, multiple, strict=True))
+        beside = components if self.components == "together" else 1
+        plain = order == tuple(range(len(shape))) and lengths == shape and beside == 1
+        return None if plain else Arrangement(order, lengths, beside)
+
+    def require(self, kind: str, shape: tuple[int, ...]) -> None:
+        """Refuse a field that has not the axes that are told.
+
+        Raises:
+            ConfigError: The order, or a tuple of cells, is for another number of axes.
+        """
+        axes = len(shape)
+        given = {"order": self.order, "pad": self.pad, "multiple": self.multiple}
+        for name, value in given.items():
+            if isinstance(value, str | tuple) and len(value) != axes:
+                raise ConfigError(
+                    f"{kind} layout must fit a field of {axes} axes, got {name}={value!r}; "
+                    f"tell one for each of {', '.join(_AXES[:axes])}"
+                )
+
+    def __repr__(self) -> str:
+        plain = Dense(None, "apart", 0, 1)
+        told = [f"{k}={v!r}" for k, v in vars(self).items() if v != getattr(plain, k)]
+        return f"ds.dense({', '.join(told)})"
+
+
+def dense(
+    order: str | None = None,
+    components: str = "apart",
+    pad: int | Sequence[int] = 0,
+    multiple: int | Sequence[int] = 1,
+) -> Dense:
+    """Return a layout with memory for all cells, for `ds.State(..., layout=ds.dense(order="ji"))`.
+
+    It decides where cells lie in memory, and with that how fast kernels reach them, and nothing else: fields
+    are indexed, set and read in the order in which their axes are declared. The fields of several worlds lie
+    world by world, or a few worlds beside each other, inside of which cells lie as told here.
+
+    Args:
+        order: The axes `i`, `j`, `k`, ... of the field, the one whose neighbours are farthest apart first,
+            as `ti.field(..., order="ji")` has it. Left out, the last axis has its neighbours beside each
+            other.
+        components: "together" for an array of structures, all components of an element beside each other
+            (`ti.Layout.AOS`); "apart" for a structure of arrays, an array for each component.
+        pad: Cells that are left free behind each row, that is along the axis whose neighbours lie beside
+            each other; or a number for each axis, in the declared order. Where lengths are powers of two,
+            one more keeps neighbouring rows from the same places of the processor's cache.
+        multiple: What that length, with `pad`, is rounded up to a multiple of; or a number for each axis.
+
+    Raises:
+        ConfigError: An argument is not allowed.
+    """
+    if order is not None and not (
+        isinstance(order, str) and order and sorted(order) == list(_AXES[: len(order)])
+    ):
+        raise ConfigError(
+            f"dense order must name each axis of the field once, i, j, k, ..., got {order!r}; order='ji' has "
+            "the neighbours along the first of two axes beside each other"
+        )
+    if components not in _WORDS:
+        raise ConfigError(
+            f"dense components must be 'together' or 'apart', got {components!r}; 'together' is an array of "
+            "structures, 'apart' a structure of arrays"
+        )
+    return Dense(order, components, _checked_cells("pad", pad, 0), _checked_cells("multiple", multiple, 1))
+
+
+def _checked_cells(name: str, value: Any, least: int) -> _Cells:
+    """Return a number of cells along rows, or along each axis."""
+    several = isinstance(value, list | tuple)
+    numbers = [plain_number(n) for n in (value if several else [value])]
+    if not numbers or not all(type(n) is int and least <= n <= _LONGEST for n in numbers):
+        rule = "zero or more" if least == 0 else "positive"
+        raise ConfigError(
+            f"dense {name} must be a {rule} number of cells, or one for each axis, got {value!r}; leave it "
+            "out for none"
+        )
+    return tuple(numbers) if several else numbers[0]
+
+
 def _checked_capacity(value: Any) -> tuple[int | None, int | None]:
     """Return a capacity in blocks, or in bytes."""
     if isinstance(value, str):
@@ -127,23 +244,46 @@ def _checked_capacity(value: Any) -> tuple[int | None, int | None]:
     return number, None
 
 
-def checked_layout(kind: str, layout: Any, shape: tuple[int, ...]) -> Layout | None:
+def arrangement_of(declared: Any, shape: tuple[int, ...], components: int) -> Arrangement | None:
+    """Return how the memory of a declared field lies; None for the order of its axes and no gaps.
+
+    Args:
+        declared: The field, or whatever stands in its place.
+        shape: That of the memory: a part of a field, or what is kept of it, lies in order.
+        components: Those of its elements.
+    """
+    layout = getattr(declared, "layout", None)
+    if not isinstance(layout, Dense) or declared.shape != shape:
+        return None
+    return layout.arrangement(shape, components)
+
+
+def checked_layout(kind: str, layout: Any, shape: tuple[int, ...], sparse: bool = True) -> Layout | None:
     """Return the layout of a declaration.
 
     Args:
         kind: What is declared, for messages.
         layout: What was given for a layout.
         shape: The spatial shape.
+        sparse: It may have memory for some cells only.
 
     Raises:
-        ConfigError: It is no layout, or the field has no axes to lay out.
+        ConfigError: It is no layout, none for such a field, or the field has no axes to lay out.
     """
     if layout is None:
         return None
     if not isinstance(layout, Layout):
         raise ConfigError(
-            f"{kind} layout must be a layout object, got {layout!r}; make one with ds.sparse(...)"
+            f"{kind} layout must be a layout object, got {layout!r}; make one with ds.dense(...) or "
+            "ds.sparse(...)"
+        )
+    if isinstance(layout, Sparse) and not sparse:
+        raise ConfigError(
+            f"{kind} layout must be dense, since all of its cells have a gradient, got {layout!r}; use "
+            "ds.dense(...), or ds.Constant for what is only read"
         )
     if not shape:
         raise ConfigError(f"{kind} layout must be of a field with a shape, got none; leave the layout out")
+    if isinstance(layout, Dense):
+        layout.require(kind, shape)
     return layout

@@ -28,8 +28,8 @@ class Memory:
     A rule is a subclass with a Taichi function `change`, which tells by how much an element changes.
 
     Args:
-        leaves: What is optimised: objects with `values` and `grads`, tuples of scalar fields, and with
-            `world_axis`, their axis that counts worlds, or None.
+        leaves: What is optimised: objects with `values` and `grads`, tuples of scalar fields, with `lengths`,
+            how much of their axes is used, and with `world_axis`, the one that counts worlds, or None.
         slots: How many slots the rule has beside the first, which holds the best parameters.
 
     Attributes:
@@ -47,13 +47,16 @@ class Memory:
         self.slots = 1 + slots
         self.program = runtime.current_program()
         self.parts = len(self.values)
-        self.axes = tuple(_axes(tuple(field.shape)) for field in self.values)
-        self.sizes = tuple(math.prod(field.shape) for field in self.values)
+        lengths = [
+            tuple(leaf.lengths) for leaf in leaves for _ in leaf.values
+        ]  # not room to spare
+        self.axes = tuple(map(_axes, lengths))
+        self.sizes = tuple(map(math.prod, lengths))
         # The best values of a world are best beside what they were tried with: where worlds share a
         # parameter, the best of all are kept together.
-        axes = [(field, leaf.world_axis) for leaf in leaves for field in leaf.values]
+        axes = [(leaf.lengths, leaf.world_axis) for leaf in leaves for _ in leaf.values]
         own = all(axis is not None for _, axis in axes)
-        self.worlds = int(axes[0][0].shape[axes[0][1]]) if own else 0
+        self.worlds = int(axes[0][0][axes[0][1]]) if own else 0
         self.world_axes = tuple(axis for _, axis in axes)
         self.offsets = tuple(sum(self.sizes[:k]) for k in range(self.parts))
         total = sum(self.sizes)

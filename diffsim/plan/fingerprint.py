@@ -71,4 +71,5 @@ def lines(block: Block, numbers: dict[Value, int]) -> Iterator[str]:
 
 
 def _buffer(buffer: Buffer) -> str:
-    return f"{buffer.name} {buffer.kind} {buffer.dtype} {buffer.shape} {buffer.per_world}"
+    laid = "" if buffer.arrangement is None else f" {buffer.arrangement}"
+    return f"{buffer.name} {buffer.kind} {buffer.dtype} {buffer.shape} {buffer.per_world}{laid}"

@@ -69,6 +69,12 @@ class Leaf:
         return (storage.memory(self.buffer), storage.memory(self._gradient)) if storage.in_arrays else None
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths of the fields' axes; a layout may give the fields room to spare beyond them."""
+        engine, buffer = self._open_engine()
+        return engine.storage.spec(buffer).shape
+
+    @property
     def buffer(self) -> Buffer:
         """Where the values are in the engine's memory."""
         return self._open_engine()[1]

@@ -366,7 +366,7 @@ def test_the_childs_memory_is_like_ours():
     }
     values = {"m": np.arange(24.0), "v": np.arange(6.0)}
     request = {"key": "k", "source": source, "real": "f64", "level": 1, "args": [1], "fields": fields}
-    request |= {"blocks": {}, "lanes": 1, "worlds": 1}
+    request |= {"lies": {}, "lanes": 1, "worlds": 1}
     m, v = values["m"].reshape(3, 2, 2, 2), values["v"].reshape(3, 2)
     weights = np.arange(1.0, 4.0)[:, None]
     wanted = np.sum(weights * (10 * m[:, :, 0, 1] + m[:, :, 1, 0]) + v[:, 1:])
@@ -399,7 +399,8 @@ def test_the_child_runs_worlds_together():
         "c": ["f64", [6], None, None],
     }
     request = {"key": "k", "source": source, "real": "f64", "level": 1, "args": [2], "fields": fields}
-    request |= {"blocks": {"x": (0, 4), "y": (0, 4), "c": (0, 6)}, "lanes": 4, "worlds": 6}
+    lies = {name: (0, n, 0, None) for name, n in {"x": 4, "y": 4, "c": 6}.items()}
+    request |= {"lies": lies, "lanes": 4, "worlds": 6}
     x, c = np.arange(24.0).reshape(8, 3), np.arange(6.0)
     trials.prepare(request)
     trials.compile(request)

@@ -43,8 +43,8 @@ class BowlLeaf:
 
     def __init__(self, key: str, start: NDArray[Any], components: int, dtype: Any, memory: str) -> None:
         self.key, self.shape, self.world_axis, self.home = key, start.shape, None, self
-        self.field = SimpleNamespace(version=0, set=self.set)
-        inner = start.shape if components == 1 else start.shape[:-1]
+        self.field = SimpleNamespace(version=0, set=self.set, sparse=None)
+        self.lengths = inner = start.shape if components == 1 else start.shape[:-1]
         make: Any = ti.field if memory == "fields" else HostField
         self.values = tuple(make(dtype, shape=inner) for _ in range(components))
         self.grads = tuple(make(dtype, shape=inner) for _ in range(components))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from diffsim.compiler.ir import Buffer
@@ -152,4 +153,6 @@ class Layout:
         size = 8 if buffer.dtype in ("f64", "i64", "u64") else 4
         for n in self.shape(buffer, lanes):
             size *= n
+        if buffer.arrangement is not None:  # with room to spare
+            size = size // math.prod(buffer.shape) * math.prod(buffer.arrangement.lengths)
         return size * buffer.components

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from diffsim.compiler.native.arithmetic import Arithmetic, Unsupported
 from diffsim.compiler.native.values import LLVM, SIZE, Number, kind_of, literal
+from diffsim.language.arrangement import Arrangement, steps_of
 
 __all__ = ["Memory", "Place", "Row", "Spot", "laid", "lanes_of", "placed"]
 
@@ -45,22 +45,32 @@ def laid(shape: Sequence[int], axis: int, block: int) -> list[int]:
     return [*shape[:axis], shape[axis] // block, *shape[axis + 1 :], block]
 
 
-def placed(dtype: str, shape: Sequence[int], axis: int = -1, block: int = 1) -> Place:
-    """Return what is known of an array whose elements lie in the order of their indices, but for blocks.
+def placed(
+    dtype: str,
+    shape: Sequence[int],
+    axis: int = -1,
+    block: int = 1,
+    space: int = 0,
+    arrangement: Arrangement | None = None,
+) -> Place:
+    """Return what is known of an array of a rollout.
 
     Args:
         dtype: The type of its elements.
         shape: The lengths of its axes.
         axis: The one whose neighbours lie beside each other, in blocks; -1 for none.
         block: How many do.
+        space: The first axis of space.
+        arrangement: How the axes of space lie; None for the order of the indices.
     """
     there = laid(shape, axis, block)
-    strides = [math.prod(there[k + 1 :]) for k in range(len(there))]
+    strides = list(steps_of(there, space, arrangement).strides)
+    length = 1 + sum((n - 1) * step for n, step in zip(there, strides, strict=True))
     if axis >= 0:
         strides.pop()
         if block == shape[axis]:
             strides[axis], block = 1, 1
-    return Place(dtype, tuple(strides), math.prod(shape), False, axis, block, tuple(shape))
+    return Place(dtype, tuple(strides), length, False, axis, block, tuple(shape))
 
 
 class Row(NamedTuple):

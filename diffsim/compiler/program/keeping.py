@@ -141,6 +141,7 @@ class _Keeping:
         """Make the copy of a field, and point the reads that it serves to it."""
         components = sorted({o.component for o in reads})
         hidden = self._hidden(buffer, buffer.shape, len(components), _sparse(buffer))
+        hidden.arrangement = buffer.arrangement and buffer.arrangement.of(len(components))
         b = Builder(self.buffers.real)
 
         def copy(indices: tuple[Operand, ...]) -> None:

@@ -223,4 +223,6 @@ def _initial_buffer(state: State, target: Buffer) -> Buffer:
 
 
 def _companion(state: Buffer, suffix: str, kind: str) -> Buffer:
-    return Buffer(f"{state.name}_{suffix}", kind, state.dtype, state.shape, state.components)
+    made = Buffer(f"{state.name}_{suffix}", kind, state.dtype, state.shape, state.components)
+    made.arrangement = state.arrangement  # so that copies go through memory in its order
+    return made

@@ -83,7 +83,7 @@ def _beside(buffer: Buffer) -> Buffer:
     key, label = f"{buffer.source.key} (tangent)", f"the tangent of {buffer.label}"
     source = _Beside(key, label, buffer.per_world, buffer.source.kind, buffer.every)
     dot = Buffer(buffer.name + "_dot", buffer.kind, buffer.dtype, buffer.shape, buffer.components, source)
-    dot.place = buffer.place
+    dot.place, dot.arrangement = buffer.place, buffer.arrangement
     return dot
 
 
