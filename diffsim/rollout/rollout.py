@@ -34,7 +34,7 @@ __all__ = ["Rollout"]
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
+class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
@@ -57,6 +57,8 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         disk_memory: The byte budget of that folder.
         chunk: Force so many steps into one launch of mode `chunk`.
         iterations: How many gradients the time to compile may be spread over.
+        scratch: `held` keeps the Scratches of each step of a window, `recomputed` those of one step alone,
+            and runs each step again before its adjoint; `auto` chooses.
         progress: Called as `progress(done, total, phase)` after each segment of a run that has several: the
             steps run so far, those of the whole run, forward and backward, and `forward` or `backward`. It
             may raise to end the run, and must not run or close the rollout itself.
@@ -84,12 +86,14 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         disk_memory: float | str = "16GiB",
         chunk: int | None = None,
         iterations: int = 1000,
+        scratch: str = "auto",
         progress: Progress | None = None,
         seed: int = 0,
     ) -> None:
         self.closed = True
         request = Request(
-            steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory, chunk, iterations
+            *(steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory),
+            *(chunk, iterations, scratch),
         ).check()
         if progress is not None and not callable(progress):
             raise ConfigError(
@@ -194,6 +198,7 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         """
         if debug not in (None, "nan"):
             raise ConfigError(f"debug must be None or 'nan', got {debug!r}; use 'nan' to find a NaN")
+        self._hold(scratches=False)
         leaves = self.leaves(wrt)
         self._require_cost()
         with self._ending.run():
@@ -217,6 +222,7 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
             StateError: The simulator has no cost, or the cost is not finite.
             GradientError: An adjoint that is carried back in a long run is not finite.
         """
+        self._hold(scratches=False)
         self._prepare()
         self._require_cost()
         with self._ending.run():
@@ -266,6 +272,7 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         """
         from diffsim.rollout.grad.check import check_grad
 
+        self._hold(scratches=False)
         numbers = [plain_number(number) for number in (directions, seed, tolerance)]
         components = plain_number(components)
         return check_grad(self, wrt, *numbers, components=components, forward=forward, modes=modes)
