@@ -15,6 +15,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.launch import Launcher
+from diffsim.engine.pools import cell_of
 from diffsim.engine.storage import Storage
 from diffsim.errors import GradientNotFiniteError, StateNotFiniteError
 
@@ -111,11 +112,12 @@ class Lookout:
                 if len(bad):
                     place = tuple(map(int, bad[0]))
                     step = t0 - (self.layout.history - 1 - place[1])
+                    index = _index(carried, self.storage, place)
+                    at = f" at index {index}" if state.place is None else ""
                     raise GradientNotFiniteError(
-                        f"the adjoint of {state.label} must stay finite, got {array[place]} at index "
-                        f"{_index(place, self.layout)} in step {step} of the backward pass, so that it ended "
-                        f"{self.layout.steps - t0} steps from the end; {NAN_HINT}; rollout.health() tells "
-                        "whether gradients explode"
+                        f"the adjoint of {state.label} must stay finite, got {array[place]}{at} in step "
+                        f"{step} of the backward pass, so that it ended {self.layout.steps - t0} steps from "
+                        f"the end; {NAN_HINT}; rollout.health() tells whether gradients explode"
                     )
 
     def measure(self, t0: int) -> float:
@@ -193,10 +195,12 @@ def first_bad_state(
             if len(places):
                 first = tuple(map(int, places[np.argmin(places[:, 1])]))
                 if best is None or t0 + first[1] < best[0]:
-                    best = (t0 + first[1], state, tuple(_index(first, layout)), float(part[first]))
+                    whole = first if once else (first[0], first[1] + layout.history - 1, *first[2:])
+                    best = (t0 + first[1], state, tuple(_index(state, storage, whole)), float(part[first]))
     return best
 
 
-def _index(place: tuple[int, ...], layout: Layout) -> list[int]:
+def _index(buffer: Buffer, storage: Storage, place: tuple[int, ...]) -> list[int]:
     """Turn (world, slot, *space) into what a user knows: the world only where there are many."""
-    return [*place[:1], *place[2:]] if layout.worlds > 1 else list(place[2:])
+    space = list(place[2:]) if buffer.place is None else cell_of(storage, buffer, place, 2)
+    return [*place[:1], *space] if storage.layout.worlds > 1 else space

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from diffsim.compiler.buffer import Buffer, Place
 from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.program.topology import Topology
 from diffsim.language.cells import Cells
 
-__all__ = ["blocks_with", "cells_in", "gathered", "spread", "table_of"]
+__all__ = ["blocks_with", "cell_of", "cells_in", "clean", "gathered", "spread", "table_of"]
 
 Array = NDArray[Any]
 
@@ -129,6 +131,31 @@ def active_cells(place: Place, pool: Array, blocks: NDArray[np.int64]) -> Cells:
     return Cells(indices[inside], values[inside])
 
 
+def cell_of(memory: Memory, buffer: Buffer, place: tuple[int, ...], leading: int, time: int = 0) -> list[int]:
+    """Return the index in the whole domain of a number in a pool, or of one in any other buffer as it is.
+
+    Args:
+        memory: Where the pool is.
+        buffer: What it is in.
+        place: Its index: the axes before those of space, the slot, the number of the cell, other axes.
+        leading: How many axes come before those of space: the world, and the place in time if there is one.
+        time: The place in time, where `place` has none.
+    """
+    if buffer.place is None:
+        return list(place[leading:])
+    world, slot, number = place[0], place[leading], place[leading + 1]
+    when = place[1] if leading > 1 else time
+    blocks = memory.arrays(buffer.place.blocks)[0]
+    if buffer.kind == "scratch" and buffer.place.blocks.kind == "state":
+        when += memory.layout.history
+    block = int(blocks[world, when, slot] if buffer.place.blocks.timed else blocks[slot])
+    edge, axes = buffer.place.edge, buffer.place.axes
+    corner = np.unravel_index(block, coarse(buffer.place))
+    inside = np.unravel_index(number, (edge,) * axes)
+    found = [int(c) * edge + int(i) for c, i in zip(corner, inside, strict=True)]
+    return [*found, *place[leading + 2 :]]
+
+
 class Memory(Protocol):
     """Who holds pools and their lists."""
 
@@ -136,6 +163,20 @@ class Memory(Protocol):
 
     def arrays(self, buffer: Buffer, slots: Any = None) -> list[Array]:
         """Return each component of a buffer with axes in the order of the indices."""
+
+
+def clean(storage: Any, topologies: Iterable[Topology]) -> None:
+    """Zero the pools behind a run that left NaN: what is not active any more is not written again.
+
+    Args:
+        storage: Where they are.
+        topologies: Of which layouts.
+    """
+    for topology in (t for t in topologies if not t.fixed):
+        for buffer in topology.fields:
+            for one in (buffer, buffer.adjoint):
+                if one is not None:
+                    storage.zero(one)
 
 
 def blocks_in(memory: Memory, place: Place) -> NDArray[np.int64]:

@@ -12,7 +12,9 @@ from diffsim.compiler.interpret import Culprit, Place, Reader, find_culprit, rew
 from diffsim.compiler.ir import Accumulate, Buffer, Const, Let, Load, Operand, Ref, Stage, Store, Value, walk
 from diffsim.engine.engine import Engine
 from diffsim.engine.lookout import NAN_HINT, first_bad_state
+from diffsim.engine.pools import cell_of
 from diffsim.errors import GradientNotFiniteError, StateError, StateNotFiniteError
+from diffsim.language.cells import Cells
 from diffsim.language.fields import Field, State, Valued
 from diffsim.rollout.watching import KernelWatch, Moment, Spot
 
@@ -179,7 +181,12 @@ class NanWatch(KernelWatch):
             if culprit is not None:
                 world = k
                 break
-        where = f" at index {[*space, *_component(buffer, component)]}" if buffer.kind != "cost" else ""
+        told = [*space, *_component(buffer, component)]
+        if buffer.place is not None and world is not None and buffer.kind in ("state", "scratch"):
+            slot = moment.s + (time + self._layout.history - 1 if buffer.kind == "state" else 0)
+            told = cell_of(self._engine.storage, buffer, (world, *space), 1, slot)
+            told += _component(buffer, component)
+        where = f" at index {told}" if buffer.kind != "cost" else ""
         where += f" of world {world}" if world is not None and self._layout.worlds > 1 else ""
         way = "backward" if backward else "forward"
         kernel = f"kernel {stage.name}" + (f" ({stage.where})" if stage.where else "")
@@ -194,6 +201,7 @@ class NanWatch(KernelWatch):
 
 def _check_input(field: Valued) -> None:
     values = field.host_values()
+    values = values.values if isinstance(values, Cells) else values
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         index = bad[0].tolist()

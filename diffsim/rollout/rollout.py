@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from diffsim import _taichi, runtime
 from diffsim.compiler.explain import Explanation, explain
 from diffsim.engine.pace import Progress
+from diffsim.engine.pools import clean
 from diffsim.errors import ConfigError, GradientNotFiniteError, StateError, StateNotFiniteError
 from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
@@ -211,6 +212,7 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         for key, gradient in gradients.items():
             if not np.all(np.isfinite(gradient)):
+                clean(self._engine.storage, self._engine.lowered.topologies)
                 raise GradientNotFiniteError(explain_gradient(key, gradient))
         return cost, gradients
 
@@ -391,5 +393,7 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
 
     def _cost(self, cost: NDArray[np.float64]) -> Cost:
         if not np.all(np.isfinite(cost)):
-            raise StateNotFiniteError(explain_not_finite(self._engine, cost))
+            told = explain_not_finite(self._engine, cost)
+            clean(self._engine.storage, self._engine.lowered.topologies)
+            raise StateNotFiniteError(told)
         return float(cost[0]) if self.worlds == 1 else cost
