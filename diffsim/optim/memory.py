@@ -47,9 +47,7 @@ class Memory:
         self.slots = 1 + slots
         self.program = runtime.current_program()
         self.parts = len(self.values)
-        lengths = [
-            tuple(leaf.lengths) for leaf in leaves for _ in leaf.values
-        ]  # not room to spare
+        lengths = [tuple(leaf.lengths) for leaf in leaves for _ in leaf.values]  # not room to spare
         self.axes = tuple(map(_axes, lengths))
         self.sizes = tuple(map(math.prod, lengths))
         # The best values of a world are best beside what they were tried with: where worlds share a
