@@ -51,6 +51,7 @@ BARS: dict[str, tuple[Bar, ...]] = {
     "elastic_crawler": (Bar("distance travelled [domain]", 0.3, below=False),),
     "elastic_walker": (Bar("distance travelled [domain]", 0.0, below=False),),
     "electric": (Bar("mean distance, path never seen", 10.0),),
+    "front": (Bar("reserve taken at the end", 5.0), Bar("bait", 2000.0)),
     "lattice_boltzmann": (Bar("body: area not in common", 10.0), Bar("inflow: error", 5.0)),
     "liquid": (Bar("distance swum [widths", 0.1, below=False),),
     "mass_spring": (Bar("way of the head", 0.15, below=False),),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diffsim.rollout import Rollout
     from diffsim.view import Film
 
-__all__ = ["ElasticCrawlerTask", "ElasticTask", "ElasticWalkerTask"]
+__all__ = ["ElasticCrawlerTask", "ElasticHillsTask", "ElasticTask", "ElasticWalkerTask"]
 
 _FRAMES = 50  # of an animation, about
 _PACE = 0.0576  # [s/m] a time step over a cell's size: sound crosses 0.4 cells in a step
@@ -134,6 +134,52 @@ class ElasticTask(_SoftBody):
         scene = self.scene(self.constants())
         miss = float(np.linalg.norm(arrays["end"] - np.array(scene.goal)))
         return {"distance to the target [domain]": miss / (scene.room[1][0] - scene.room[0][0])}
+
+
+class ElasticHillsTask(Task):
+    """A soft ball in space is thrown over hills to a target, hundreds of cells away, by way of a bounce.
+
+    The grid has 510 cells along each axis: dense it would take 3.5 GiB in each step. Its layout is sparse,
+    so that only the blocks around the ball are there. Optimised is the velocity that it is thrown with, the
+    cost is the squared distance [m^2] of its centre to the target at the last step.
+
+    Args:
+        config: The options.
+        data: Unused.
+    """
+
+    name = "elastic_hills"
+    summary = "a soft ball is thrown over hills, on a sparse grid"
+    steps = 1500
+    iterations = 15
+    check_steps = 4
+    optimizer: ClassVar[Mapping[str, Any]] = {"name": "adam", "lr": 0.15}
+    cost_label = "squared distance to the target [m²]"
+    smoke: ClassVar[Mapping[str, Any]] = {"steps": 6, "iterations": 2, "cells": 24}
+    taichi_options: ClassVar[Mapping[str, Any]] = {"mode": "step"}
+
+    @dataclass(frozen=True)
+    class Config(Options):
+        """The options of the task."""
+
+        cells: int = option(48, "cells per metre", minimum=20)
+
+    def build(self) -> Elastic:
+        import diffsim as ds
+        from diffsim.kernels.elastic import Elastic, ElasticConfig, hills
+
+        cell = 1.0 / self.config.cells
+        constants = ElasticConfig(cell=cell, dt=0.048 * cell, young=100.0)
+        simulator = Elastic(hills(constants), layout=ds.sparse(block=4, capacity=128))
+        rng = np.random.default_rng(ds.runtime.seed())
+        simulator.throw.set(np.array([[4.5, 0.2, 3.0]]) + rng.normal(0.0, 0.2, size=(1, 3)))
+        return simulator
+
+    def wrt(self, simulator: Any) -> list[Any]:
+        return [simulator.throw]
+
+    def title(self) -> str:
+        return "a soft ball over hills"
 
 
 class ElasticCrawlerTask(_SoftBody):

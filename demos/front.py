@@ -22,13 +22,13 @@ __all__ = ["FrontTask"]
 
 _FRAMES = 24
 _HOLD = 6  # frames for which the last one stays
-_PLOT = 8  # cells along an edge
+_PLOT, _BLOCK = 8, 4  # cells along an edge; a plot has a few more where that does not go up
 _DIFFUSION, _FASTEST, _SLOWEST = 1.5, 1.5, 0.6  # [km²/yr], [1/yr], [1/yr]
 _VIEW, _RESERVE = 120, 30.0  # [km] from the middle to the edge of what is shown; radius of the reserve
 # [km] from the middle: what threatens the reserve, with the radius of each; the others are far away
 _NEAR = ((-58.0, 36.0, 20.0), (58.0, 44.0, 20.0), (12.0, -76.0, 24.0))
-_FAR = 4
-_FIRST_EFFORT = 0.03  # [1/sqrt(yr)], a dose too small to matter
+_FAR = 6
+_FIRST_EFFORT = 0.02  # [1/sqrt(yr)], a dose too small to matter
 _SHOWN = 0.05  # [1/yr] doses below are not drawn
 _MAP = 128  # points along an axis of the small map, at most
 
@@ -58,10 +58,9 @@ class FrontTask(Task):
     class Config(Options):
         """The options of the task."""
 
-        n: int = option(1024, "cells of a km along each axis", minimum=64)
+        n: int = option(2048, "cells of a km along each axis", minimum=64)
         price: float = option(0.2, "of a dose of 1/yr, beside that of the population", above=0.0)
         land: int = option(0, "seed of the growth rates and of colonies far away", minimum=0)
-        dense: bool = option(False, "keep memory for all cells, not only for those with a population")
 
     def title(self) -> str:
         return "bait that keeps an invader out of a reserve"
@@ -79,6 +78,11 @@ class FrontTask(Task):
         """How much smaller than meant the scene is, on land that has no room for it."""
         return min(1.0, self.config.n / (2.0 * _VIEW))
 
+    @property
+    def _edge(self) -> float:
+        """The edge of a plot [km]."""
+        return self.config.n / (self.config.n // _PLOT)
+
     def build(self) -> Front:
         import diffsim as ds
         from diffsim.kernels.front import Front
@@ -89,7 +93,10 @@ class FrontTask(Task):
         near = np.array(_NEAR) * scale
         seeds, radius = middle + near[:, :2], near[:, 2]
         if config.n > 4 * _VIEW:
-            angle, far = rng.uniform(0.0, 2.0 * np.pi, _FAR), rng.uniform(0.5, 0.8, _FAR) * middle
+            angle = np.pi * (
+                np.arange(_FAR) * 1.3 / (_FAR - 1) - 0.15
+            )  # the bottom of the small map has words
+            far = rng.uniform(0.4, 0.8, _FAR) * middle
             seeds = np.concatenate([seeds, middle + np.stack([far * np.cos(angle), far * np.sin(angle)], 1)])
             radius = np.concatenate([radius, rng.uniform(8.0, 16.0, _FAR)])
         return Front(
@@ -100,7 +107,7 @@ class FrontTask(Task):
             rate=_growth(rng, config.n // _PLOT),
             effort=_FIRST_EFFORT,
             price=config.price,
-            layout=None if config.dense else ds.sparse(block=4, capacity=config.n**2 // 64),
+            layout=ds.sparse(block=_BLOCK),
         )
 
     def _reserve(self) -> Any:
@@ -120,21 +127,26 @@ class FrontTask(Task):
     def record(self, rollout: Rollout) -> dict[str, NDArray[Any]]:
         sim: Any = rollout.sim
         every = max(1, rollout.steps // _FRAMES)
-        u = np.asarray(rollout.trajectory(sim.u, every=every))
+        frames = rollout.cells(sim.u, every=every)
         if rollout.worlds > 1:  # they differ in nothing
-            u = u[:, 0]
+            frames = [worlds[0] for worlds in frames]
         n = self.config.n
         reach = min(_VIEW, n // 2)
-        seen = slice(n // 2 - reach, n // 2 + reach)
-        step = max(1, n // _MAP)
-        even = n - n % step
-        blocks = u[:, :even, :even].reshape(len(u), even // step, step, even // step, step)
-        quarter = u[:, : n - n % 4, : n - n % 4].reshape(len(u), n // 4, 4, n // 4, 4)
-        inside = self._reserve().indices
+        step = -(-n // _MAP)
+        u = np.zeros((len(frames), 2 * reach, 2 * reach), np.float32)
+        land = np.zeros((len(frames), -(-n // step), -(-n // step)), bool)
+        active, inside = np.zeros(len(frames)), self._reserve().indices - n // 2 + reach
+        for k, cells in enumerate(frames):
+            held = cells.values != 0.0
+            at, values = cells.indices[held], cells.values[held]
+            land[(k, *(at // step).T)] = True
+            active[k] = len(np.unique((at // _BLOCK) @ (n, 1))) / (-(-n // _BLOCK)) ** 2
+            shown = (np.abs(at + 0.5 - n // 2) < reach).all(axis=1)
+            u[(k, *(at[shown] - n // 2 + reach).T)] = values[shown]
         return {
-            "u": u[:, seen, seen].astype(np.float32),
-            "map": blocks.max(axis=(2, 4)).astype(np.float32),
-            "active": (quarter != 0.0).any(axis=(2, 4)).mean(axis=(1, 2)),
+            "u": u,
+            "land": land,
+            "active": active,
             "reserve": u[:, inside[:, 0], inside[:, 1]].mean(axis=1),
             "dose": sim.effort.numpy() ** 2,
             "times": sim.dt * np.minimum(every * np.arange(len(u)), rollout.steps),
@@ -143,7 +155,7 @@ class FrontTask(Task):
     def metrics(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
         return {
             "reserve taken at the end [% of its capacity]": float(100.0 * arrays["reserve"][-1]),
-            "bait [km²/yr]": float(arrays["dose"].sum() * _PLOT**2),
+            "bait [km²/yr]": float(arrays["dose"].sum() * self._edge**2),
             "active at the end [% of blocks]": float(100.0 * arrays["active"][-1]),
         }
 
@@ -160,14 +172,13 @@ class FrontTask(Task):
         def draw(axes: Axes, k: int) -> None:
             k = min(k, last)
             _draw_population(axes, u[k])
-            _draw_bait(axes, arrays["dose"], len(u[k]), most)
-            _draw_land(axes, arrays["map"][k], len(u[k]) / self.config.n)
+            _draw_bait(axes, arrays["dose"], self._edge, len(u[k]), most)
+            _draw_land(axes, arrays["land"][k], len(u[k]) / self.config.n, self.config.n)
+            _draw_active(axes, arrays["active"], k)
             _draw_reserve(axes, _RESERVE * self._scale)
 
-        shares = 100.0 * arrays["active"]
-        whole = arrays["times"][-1] > 2.0 * len(shares)  # years tell frames apart
-        times = time_labels(np.rint(arrays["times"]) if whole else arrays["times"], "yr")
-        labels = [f"{time}, {share:.1f} % active" for time, share in zip(times, shares, strict=True)]
+        times = arrays["times"]
+        labels = time_labels(np.rint(times) if last and times[1] > 1.0 else times, "yr")
         return Film(
             draw,
             labels + [labels[-1]] * (_HOLD if last else 0),
@@ -210,13 +221,11 @@ def _draw_population(axes: Axes, u: NDArray[Any]) -> None:
     color_bar(axes, shown, "share of the capacity")
 
 
-def _draw_bait(axes: Axes, dose: NDArray[Any], width: int, most: float) -> None:
+def _draw_bait(axes: Axes, dose: NDArray[Any], edge: float, width: int, most: float) -> None:
     """Fill plots that get bait, the more the darker."""
     from diffsim.view.style import WATER
 
-    plots = len(dose)
-    edge = _PLOT
-    first = -0.5 * edge * plots
+    first = -0.5 * edge * len(dose)
     for i, j in np.argwhere(dose > _SHOWN):
         x, y = first + edge * i, first + edge * j
         if max(abs(x + 0.5 * edge), abs(y + 0.5 * edge)) < 0.5 * width:
@@ -224,18 +233,37 @@ def _draw_bait(axes: Axes, dose: NDArray[Any], width: int, most: float) -> None:
             axes.fill([x, x + edge, x + edge, x], [y, y, y + edge, y + edge], color=WATER, alpha=alpha, lw=0)
 
 
-def _draw_land(axes: Axes, whole: NDArray[Any], share: float) -> None:
-    """Draw all of the land in a corner, with a frame around what is shown large."""
+def _draw_land(axes: Axes, land: NDArray[Any], share: float, length: int) -> None:
+    """Draw where on all of the land anything is, in a corner, with a frame around what is shown large."""
     from diffsim.view.style import INK
 
-    small = axes.inset_axes((0.02, 0.02, 0.27, 0.27 / 1.1))
-    small.imshow(
-        (whole > 0.0).T, origin="lower", extent=(-1, 1, -1, 1), cmap="Greys", vmin=0, vmax=1.6, aspect="auto"
-    )
-    small.plot(
-        [-share, share, share, -share, -share], [-share, -share, share, share, -share], color=INK, lw=0.7
-    )
+    small = _corner(axes, 0.02, f"{length:,} km")
+    extent = (-1.0, 1.0, -1.0, 1.0)
+    small.imshow(land.T, origin="lower", extent=extent, cmap="Greys", vmin=0, vmax=1.6, aspect="auto")
+    edge = share * np.array([-1.0, 1.0, 1.0, -1.0, -1.0])
+    small.plot(edge, share * np.array([-1.0, -1.0, 1.0, 1.0, -1.0]), color=INK, lw=0.7)
+
+
+def _draw_active(axes: Axes, active: NDArray[Any], k: int) -> None:
+    """Draw in the other corner how many of the blocks there are, over time."""
+    from diffsim.view.style import HEAD, INK
+
+    small = _corner(axes, 0.71, f"{100.0 * active[k]:.1f} % active")
+    small.plot(active, color=INK, lw=0.9)
+    small.plot(k, active[k], "o", color=HEAD, mec=INK, mew=0.5, ms=4)
+    most = max(float(active.max()), 1e-6)
+    small.set(xlim=(-0.06 * len(active), 1.05 * len(active)), ylim=(-0.35 * most, 1.15 * most))
+
+
+def _corner(axes: Axes, left: float, words: str) -> Axes:
+    """Return small axes at the bottom, with a few words in them."""
+    from diffsim.view.style import INK, word_size
+
+    small = axes.inset_axes((left, 0.02, 0.27, 0.27 / 1.1))
     small.set(xticks=[], yticks=[])
+    told = {"ha": "center", "va": "bottom", "color": INK, "fontsize": word_size(axes, 5.0)}
+    small.text(0.5, 0.03, words, transform=small.transAxes, **told)
+    return small
 
 
 def _draw_reserve(axes: Axes, radius: float) -> None:

@@ -75,8 +75,8 @@ class Front(ds.Simulator):
         du/dt = div(D u grad u) + r u (1 - u) - c u,    c = effort²
 
     Where nothing is, nothing spreads: a population has a sharp edge, which moves at a finite speed
-    (`sqrt(D r / 2)` along a straight front, whose profile is `1 - exp(z sqrt(r / (2 D)))`, z < 0 being the
-    way to the edge). The scheme is explicit and in terms of what cells give: each gives to each neighbour::
+    (`sqrt(D r / 2)` along a straight front, whose profile is `1 - exp(z sqrt(r / (2 D)))`, z < 0
+    counted from the edge). The scheme is explicit, and in terms of what a cell gives to each neighbour::
 
         D dt / (2 h²) u²
 
@@ -85,8 +85,8 @@ class Front(ds.Simulator):
     is there, which is stable for any dose. A cell is written to only where what it is given is not zero. As
     that is quadratic in `u`, a cell that comes or goes changes neither the value nor its gradient: the same
     kernels make the same numbers on a dense and on a sparse grid, whose active blocks follow the population.
-    Ahead of the edge densities fall off doubly exponentially, so that about ten cells of them are not zero
-    (in 32 bits six), and two or three with `least`.
+    Ahead of the edge densities fall off doubly exponentially: about six cells are not zero, with `least`
+    or in 32 bits about three.
 
     The scheme is monotone, so that densities stay between 0 and 1, for::
 
@@ -159,7 +159,7 @@ class Front(ds.Simulator):
         self._begin(seeds, radius, height, first)
         self.weighed = worth is not None
         if self.weighed:
-            self.worth: Any = ds.Constant(ds.real, c.shape, init=worth, layout=self._beside())
+            self.worth: Any = ds.Constant(ds.real, c.shape, init=self._fitting(worth), layout=self._beside())
         self._stable()
 
     def _beside(self) -> Any:
@@ -168,13 +168,19 @@ class Front(ds.Simulator):
             return ds.sparse(self.layout.block, self.layout.levels)
         return None
 
+    def _fitting(self, values: Any) -> Any:
+        """Return values as the layout takes them: cells become an array where there is memory for all."""
+        if isinstance(values, ds.Cells) and self._beside() is None:
+            return values.dense(self.shape)
+        return values
+
     def _begin(self, seeds: Any, radius: Any, height: Any, first: Any) -> None:
         """Declare what the population begins with."""
         if seeds is not None and first is not None:
             raise ConfigError("Front must get seeds or a first density, got both; leave one out")
         self.seeded = first is None
         if not self.seeded:
-            self.u.set(first)
+            self.u.set(self._fitting(first))
             return
         middle = [[0.5 * n * self.h for n in self.shape]]
         places = np.asarray(middle if seeds is None else seeds, dtype=np.float64)

@@ -25,7 +25,7 @@ _RIM = 3  # cells of wall on each side
 
 @dataclass(frozen=True)
 class LiquidConfig(Config):
-    """The constants of an aquarium: water in the plane, of 1 m depth out of it, and a soft body.
+    """The constants of an aquarium, in the plane (of 1 m depth out of it) or in space: water and a soft body.
 
     Water is taken to be softer than it is: sound runs at `sound`, which is some ten times faster than the
     flow, so that density changes little (by about the square of the Mach number) and steps need not be tiny.
@@ -33,7 +33,8 @@ class LiquidConfig(Config):
     Args:
         dt: time step [s], positive.
         width: size of the grid along x [m].
-        height: size of the grid along y [m]; a whole number of cells.
+        height: size of the grid upward [m]; a whole number of cells.
+        depth: size of the grid out of the plane [m], a whole number of cells; 0 for the plane.
         cells: cells along x; 3 on each side are wall.
         per_cell: particles along a cell's side at the start.
         gravity: acceleration of gravity, downwards [m/s^2], not negative.
@@ -54,6 +55,7 @@ class LiquidConfig(Config):
     dt: float = option(2.5e-4, "time step [s]", above=0.0)
     width: float = option(0.32, "width of the grid [m]", above=0.0)
     height: float = option(0.16, "height of the grid [m]", above=0.0)
+    depth: float = option(0.0, "depth of the grid out of the plane [m]; 0 for the plane", minimum=0.0)
     cells: int = option(64, "cells along the width", minimum=2 * _RIM + 2)
     per_cell: int = option(2, "particles along a cell's side", minimum=1)
     gravity: float = option(9.8, "acceleration of gravity, downwards [m/s^2]", minimum=0.0)
@@ -71,12 +73,11 @@ class LiquidConfig(Config):
         """Fit whole cells into the height, and let the body be squeezed."""
         if self.poisson >= 0.5:
             self.refuse("poisson", "be below 0.5", self.poisson, "0.3 is common")
-        rows = self.height / self.dx
-        if abs(rows - round(rows)) > 1e-6 * rows or self.grid[1] < 2 * _RIM + 2:
-            self.refuse(
-                "height", f"be a multiple of the cells' {self.dx:.4g} m, {2 * _RIM + 2} or more", self.height,
-                "change it or cells",
-            )  # fmt: skip
+        for name, size in (("height", self.height), ("depth", self.depth)):
+            rows = size / self.dx
+            if rows and (abs(rows - round(rows)) > 1e-6 * rows or round(rows) < 2 * _RIM + 2):
+                rule = f"be a multiple of the cells' {self.dx:.4g} m, {2 * _RIM + 2} or more"
+                self.refuse(name, rule, size, "change it or cells")
 
     @property
     def dx(self) -> float:
@@ -84,9 +85,10 @@ class LiquidConfig(Config):
         return self.width / self.cells
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Cells along each axis."""
-        return self.cells, round(self.height / self.dx)
+    def grid(self) -> tuple[int, ...]:
+        """Cells along each axis, the last of which points up."""
+        deep = (round(self.depth / self.dx),) if self.depth else ()
+        return (self.cells, *deep, round(self.height / self.dx))
 
     @property
     def bulk(self) -> float:
@@ -97,7 +99,7 @@ class LiquidConfig(Config):
     def room(self) -> tuple[Array, Array]:
         """The corners of the room between the walls [m]."""
         rim = _RIM * self.dx
-        return np.array([rim, rim]), np.array([self.width - rim, self.height - rim])
+        return np.full(len(self.grid), rim), np.array(self.grid) * self.dx - rim
 
     @property
     def spacing(self) -> float:
@@ -138,7 +140,8 @@ def tank(config: LiquidConfig, depth: float = 0.1, pressed: bool = True) -> Scen
         ConfigError: The water does not fit.
     """
     low, high = config.room
-    return _scene(config, _box(config, low, [high[0], low[1] + depth]), low[1] + depth if pressed else None)
+    surface = low[-1] + depth
+    return _scene(config, _box(config, low, [*high[:-1], surface]), surface if pressed else None)
 
 
 def dam_break(config: LiquidConfig, width: float = 0.08, height: float = 0.1, middle: bool = False) -> Scene:
@@ -146,7 +149,7 @@ def dam_break(config: LiquidConfig, width: float = 0.08, height: float = 0.1, mi
 
     Args:
         config: The constants.
-        width: Of the block [m].
+        width: Of the block [m]; in space it reaches from the front wall to the back one.
         height: Of the block [m].
         middle: Put it into the middle of the floor, rather than to the left wall.
 
@@ -155,7 +158,8 @@ def dam_break(config: LiquidConfig, width: float = 0.08, height: float = 0.1, mi
     """
     low, high = config.room
     left = 0.5 * (low[0] + high[0] - width) if middle else low[0]
-    return _scene(config, _box(config, [left, low[1]], [left + width, low[1] + height]), None)
+    block = _box(config, [left, *low[1:]], [left + width, *high[1:-1], low[-1] + height])
+    return _scene(config, block, None)
 
 
 def swimmer(
@@ -180,8 +184,12 @@ def swimmer(
         start: Where the body's middle is, as a share of the grid's width.
 
     Raises:
-        ConfigError: The water does not fit, or the body does not fit into it.
+        ConfigError: The water does not fit, or the body does not fit into it; or there is a depth.
     """
+    if config.depth:
+        raise ConfigError(
+            f"swimmer must swim in the plane, got a depth of {config.depth} m; use depth=0, or dam_break"
+        )
     low, high = config.room
     center = np.array([start * config.width, low[1] + 0.5 * depth])
     if not (low[0] < center[0] - 0.5 * length and center[0] + 0.5 * length < high[0] and thickness < depth):
@@ -226,9 +234,9 @@ def _box(config: LiquidConfig, low: Any, high: Any) -> Array:
     """Fill a box with points."""
     rooms = config.room
     if np.any(np.asarray(low) < rooms[0] - 1e-9) or np.any(np.asarray(high) > rooms[1] + 1e-9):
-        width, height = rooms[1] - rooms[0]
+        size = " x ".join(f"{length:.3g}" for length in rooms[1] - rooms[0])
         raise ConfigError(
-            f"water must fit the room of {width:.3g} x {height:.3g} m, got a block from {np.round(low, 4)} "
+            f"water must fit the room of {size} m, got a block from {np.round(low, 4)} "
             f"to {np.round(high, 4)} m; make it smaller"
         )
     return lattice(low, high, config.spacing)
@@ -238,8 +246,8 @@ def _scene(config: LiquidConfig, x: Array, surface: float | None, flesh: Particl
     """Make water of points, squeezed by the weight of what is above them if there is a surface."""
     J = np.ones(len(x))
     if surface is not None:
-        J = config.squeezed(config.density * config.gravity * (surface - x[:, 1]))
-    water = liquid(x, config.spacing**2 / J, bulk=config.bulk, density=config.density)
+        J = config.squeezed(config.density * config.gravity * (surface - x[:, -1]))
+    water = liquid(x, config.spacing ** len(config.grid) / J, bulk=config.bulk, density=config.density)
     return Scene(water if flesh is None else join(flesh, water), J)
 
 
@@ -259,6 +267,7 @@ class Liquid(ds.Simulator):
     Args:
         config: The constants.
         scene: What there is at the start; None for `swimmer`.
+        layout: How the grid lies in memory; with `ds.sparse()` the room may be as large as you like.
 
     Attributes:
         setup: what there is at the start.
@@ -277,14 +286,16 @@ class Liquid(ds.Simulator):
     compressible SPH for free surface flows" (2007), the choice of the speed of sound.
     """
 
-    def __init__(self, config: LiquidConfig | None = None, scene: Scene | None = None) -> None:
+    def __init__(
+        self, config: LiquidConfig | None = None, scene: Scene | None = None, layout: Any = None
+    ) -> None:
         """Declare the fields; nothing is allocated before a rollout."""
         self.config = c = config or LiquidConfig()
         self.setup = scene or swimmer(c)
         self.dt, cloud = c.dt, self.setup.particles
         self.mpm = MPM(
-            cloud, c.grid, c.dx, c.dt, (0.0, -c.gravity),
-            walls="slip", rim=_RIM, viscosity=c.viscosity, gamma=c.stiffening,
+            cloud, c.grid, c.dx, c.dt, (*(0.0,) * (len(c.grid) - 1), -c.gravity),
+            walls="slip", rim=_RIM, viscosity=c.viscosity, gamma=c.stiffening, layout=layout,
         )  # fmt: skip
         self.x, self.v = self.mpm.x, self.mpm.v
         if self.mpm.J is not None:
@@ -322,7 +333,10 @@ class Liquid(ds.Simulator):
         def middle(x: Array) -> Array:
             return x[..., : self.followed, :].mean(axis=-2)
 
-        walls = np.array([low, [high[0], low[1]], high, [low[0], high[1]]])
+        parts = self.mpm.parts()
+        if len(low) == 2:
+            outline = np.array([low, [high[0], low[1]], high, [low[0], high[1]]])
+            parts.append(see.Lines(outline, closed=True, color=see.INK))
         way = see.Points(
             see.Derived(middle, self.x, unit="m"),
             radius=0.5 * self.config.dx,
@@ -330,5 +344,7 @@ class Liquid(ds.Simulator):
             trail=True,
             label="middle",
         )
-        parts = [*self.mpm.parts(), see.Lines(walls, closed=True, color=see.INK), way]
-        return ds.Scene(parts, limits=tuple((0.0, n * self.config.dx) for n in self.config.grid))
+        up = see.Camera(toward=(-0.4, 0.8, -0.4), up=(0.0, 0.0, 1.0)) if len(low) == 3 else None
+        return ds.Scene(
+            [*parts, way], camera=up, limits=tuple((0.0, n * self.config.dx) for n in self.config.grid)
+        )

@@ -87,10 +87,10 @@ class Adjoints(Recorded):
         every = checked_every(every)
         chosen = _chosen(self._program, fields, self.worlds)
         controls = list({id(f): f for f in chosen.values() if isinstance(f, Control)}.values())
+        leaves = self.leaves(controls) if controls else []
+        self._prepare()  # which may make the memory anew
         by_field = self._engine.lowered.buffers.by_field
         states = {id(f): by_field[id(f)] for f in chosen.values() if not isinstance(f, Control)}
-        leaves = self.leaves(controls) if controls else []
-        self._prepare()
         self._require_cost()
         recorder = _recorder(self._engine, list(states.values()), every)
         with self._ending.run():

@@ -151,8 +151,10 @@ class Recorded(ABC):
     def _collecting(self, fields: Names, every: int) -> tuple[Collecting, dict[str, Label]]:
         """Prepare a run that records fields; return it, and what their arrays are."""
         every = checked_every(every)
+        fields = fields if isinstance(fields, Mapping | str | Field) else list(fields)
+        named_buffers(self._program, self._engine.lowered, fields, "trajectory")
+        self._prepare()  # which may make the memory anew
         buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
-        self._prepare()
         collecting = Collecting(self._engine, buffers, every)
         label = labels_of(self._program.simulator, every, self.worlds)
         shapes = collecting.shapes

@@ -30,13 +30,13 @@ import diffsim as ds
 from diffsim.errors import ConfigError
 from diffsim.kernels.common.materials import fixed_corotated, liquid_pressure, muscle, viscous
 from diffsim.kernels.common.particles import Particles
+from diffsim.kernels.common.terrain import FRICTION, SLIP, STICKY, Terrain
 
 __all__ = ["MPM", "WALLS", "Walls"]
 
 _SHOWN = 0.62  # of a point's width: its radius in pictures, so that bodies look whole
 _EMPTY = 1e-12  # of a point's mass: a node with less is left alone
 WALLS = ("separate", "slip", "sticky", "friction")
-_SEPARATE, _SLIP, _STICKY, _FRICTION = range(4)
 Walls = str | Sequence[str | Sequence[str]]
 
 
@@ -71,6 +71,10 @@ class MPM(ds.Part):
         rim: Thickness of the walls in cells, at least 2.
         viscosity: Of liquids [Pa s].
         gamma: How fast liquids stiffen, see `liquid_pressure`.
+        layout: How the grid lies in memory: `ds.sparse()` for the blocks around the particles alone, in a
+            room of any size; None for all of it.
+        terrain: The ground, which then takes the place of the low wall of the last axis, with its rule; see
+            `diffsim.kernels.common.terrain`.
 
     Attributes:
         x: Positions [m], `State(vec, n)`.
@@ -103,18 +107,20 @@ class MPM(ds.Part):
         rim: int = 3,
         viscosity: float = 0.0,
         gamma: float = 7.0,
+        layout: Any = None,
+        terrain: Terrain | None = None,
     ) -> None:
         """Declare the fields; nothing is allocated before a rollout."""
         self.particles, self.dim, self.grid = particles, particles.dim, tuple(int(n) for n in grid)
         self.dx, self.dt, self.rim, self.friction = float(dx), float(dt), int(rim), float(friction)
         self.viscosity, self.gamma = float(viscosity), float(gamma)
+        self.layout = layout
+        self.terrain: Any = terrain  # a Terrain where there is one
         self._check(gravity)
         self.walls = _rules(walls, self.dim)
         self.inv_dx, self.n, self.n_solids = 1.0 / self.dx, particles.count, particles.solids
         self.n_liquids = self.n - self.n_solids
         # Loops run over three axes; in 2D the first has length 1.
-        self.nx = 1 if self.dim == 2 else self.grid[0]
-        self.ny, self.nz = self.grid[-2:]
         self.reach = 1 if self.dim == 2 else 3
         self.least = _EMPTY * float(particles.mass.mean())
         self.fall = tuple(self.dt * float(g) for g in gravity)  # [m/s]
@@ -171,9 +177,9 @@ class MPM(ds.Part):
             self.muscle = ds.Constant(p.muscle.clip(0))  # of no effect where the strength is 0
             self.fibre = ds.Constant(vector, n, init=p.fibre)
             self.strength = ds.Constant((p.muscle >= 0) * p.strength, unit="Pa")
-        self.momentum = ds.Scratch(vector, *self.grid, unit="kg m/s")
-        self.mass = ds.Scratch(ds.real, *self.grid, unit="kg")
-        self.velocity = ds.Scratch(vector, *self.grid, unit="m/s")
+        self.momentum = ds.Scratch(vector, *self.grid, unit="kg m/s", layout=self.layout)
+        self.mass = ds.Scratch(ds.real, *self.grid, unit="kg", layout=self.layout)
+        self.velocity = ds.Scratch(vector, *self.grid, unit="m/s", layout=self.layout)
 
     @ti.func
     def _index(self, i, j, k):
@@ -240,14 +246,16 @@ class MPM(ds.Part):
     @ti.kernel
     def move_nodes(self, t: ti.i32):
         """Let the nodes fall, and stop those in walls."""
-        for i, j, k in ti.ndrange(self.nx, self.ny, self.nz):
-            node = self._index(i, j, k)
+        for node in ti.grouped(self.mass):
             if self.mass[t, node] > self.least:
                 v = self.momentum[t, node] / self.mass[t, node]
                 for d in ti.static(range(self.dim)):
                     v[d] += self.fall[d]
+                if ti.static(self.terrain is not None):
+                    v = self.terrain.stopped(v, self.dx * node, self.walls[self.dim - 1][0], self.friction)
                 for d in ti.static(range(self.dim)):
-                    v = self._stopped(v, node[d] <= self.rim, d, 1.0, self.walls[d][0])
+                    if ti.static(self.terrain is None or d < self.dim - 1):
+                        v = self._stopped(v, node[d] <= self.rim, d, 1.0, self.walls[d][0])
                     v = self._stopped(v, node[d] >= self.grid[d] - self.rim, d, -1.0, self.walls[d][1])
                 self.velocity[t, node] = v
 
@@ -256,13 +264,13 @@ class MPM(ds.Part):
         """Return the velocity that a wall allows; `side` is the sign of its normal along axis `d`."""
         u = v
         if inside:
-            if ti.static(rule == _STICKY):
+            if ti.static(rule == STICKY):
                 u = 0.0 * v
-            elif ti.static(rule == _SLIP):
+            elif ti.static(rule == SLIP):
                 u[d] = 0.0
             elif side * v[d] < 0.0:
                 u[d] = 0.0
-                if ti.static(rule == _FRICTION):
+                if ti.static(rule == FRICTION):
                     lost = ds.math.safe_div(self.friction * ti.abs(v[d]), ds.math.norm(u))
                     u *= ti.max(1.0 - lost, 0.0)
         return u

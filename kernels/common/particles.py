@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,15 @@ class Particles:
             way: What to add to the positions [m], D numbers.
         """
         return replace(self, x=self.x + np.asarray(way, dtype=np.float64))
+
+    def chosen(self, which: ArrayLike) -> Particles:
+        """Return some of the points.
+
+        Args:
+            which: Numbers of points, or a mask, shape (n,).
+        """
+        kept = np.asarray(which)
+        return replace(self, **{f.name: getattr(self, f.name)[kept] for f in fields(self)})
 
     @property
     def sound(self) -> float:

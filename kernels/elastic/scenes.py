@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike
 from diffsim.errors import ConfigError
 from diffsim.kernels.common.config import Config
 from diffsim.kernels.common.particles import Particles, join, lattice, solid
+from diffsim.kernels.common.terrain import Terrain
 from diffsim.options import option
 
-__all__ = ["ElasticConfig", "Scene", "block", "crawler", "walker"]
+__all__ = ["ElasticConfig", "Scene", "block", "crawler", "hills", "walker"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Scene:
         config: The constants that the body was made with.
         spin: The angular velocity in the plane of the first and the last axis [rad/s], of a body that is
             thrown.
+        terrain: The ground; None for the flat one of the room.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Scene:
     config: ElasticConfig = field(default_factory=ElasticConfig)
     goal: tuple[float, ...] | None = None
     spin: float = 0.0
+    terrain: Terrain | None = None
     dim: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +117,26 @@ def block(config: ElasticConfig | None = None, dim: int = 2, side: float = 0.16,
     room = ((0.0,) * dim, (1.0, *(depth,) * (dim - 2), 0.8))
     goal = (0.78, *(0.3,) * (dim - 2), 0.3)
     return Scene("block", _box(c, middle - side / 2, middle + side / 2), room, c, goal, spin)
+
+
+def hills(config: ElasticConfig | None = None, size: float = 10.5, radius: float = 0.07) -> Scene:
+    """Make a ball in space that is to be thrown over hills, on ground some hundred cells long and wide.
+
+    A grid of the whole room would take gigabytes in each step: give `Elastic` a sparse layout.
+
+    Args:
+        config: The constants; 48 cells per metre make the room 504 cells long, wide and high.
+        size: Of the room along each axis [m].
+        radius: Of the ball [m].
+    """
+    c = config or ElasticConfig(dt=1.0e-3, young=100.0)
+    waves = Terrain(1.0, (0.16, 0.1, 0.06), ((0.55, 0.1), (0.2, 0.6), (1.1, -0.7)), (0.3, 1.0, 2.0))
+    middle = np.array([1.2, 0.5 * size, float(waves.at([1.2, 0.5 * size])) + 0.6])
+    ball = _box(c, middle - radius, middle + radius)
+    inside = np.linalg.norm(ball.x - middle, axis=1) <= radius
+    place = (1.2 + 0.54 * size, 0.5 * size)
+    goal = (*place, float(waves.at(place)) + radius)
+    return Scene("hills", ball.chosen(inside), ((0.0,) * 3, (size,) * 3), c, goal, terrain=waves)
 
 
 def crawler(config: ElasticConfig | None = None, length: float = 1.25) -> Scene:

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
 import math
+from typing import Any
 
 import numpy as np
 import taichi as ti
@@ -9,11 +10,14 @@ from numpy.typing import NDArray
 
 import diffsim as ds
 from diffsim.kernels.common.mpm import MPM
+from diffsim.kernels.common.terrain import Terrain
+from diffsim.kernels.elastic.pictures import active_blocks, ground
 from diffsim.kernels.elastic.scenes import Scene, block
 
 __all__ = ["Elastic"]
 
 _RIM = 3  # cells of wall around the room
+_AROUND = 0.8  # [m] what is shown around the way over hills
 
 
 class Elastic(ds.Simulator):
@@ -31,6 +35,7 @@ class Elastic(ds.Simulator):
 
     Args:
         scene: the body and its room; a block in the plane unless given.
+        layout: how the grid lies in memory; with `ds.sparse()` the room may be as large as you like.
 
     Attributes:
         setup: the body and its room.
@@ -52,7 +57,7 @@ class Elastic(ds.Simulator):
     2020.
     """
 
-    def __init__(self, scene: Scene | None = None) -> None:
+    def __init__(self, scene: Scene | None = None, layout: Any = None) -> None:
         """Declare the fields; nothing is allocated before a rollout."""
         self.setup = scene or block()
         self.config = c = self.setup.config
@@ -60,6 +65,7 @@ class Elastic(ds.Simulator):
         low, high = self.setup.room
         self.origin = tuple(_RIM * c.cell - a for a in low)
         cells = tuple(math.ceil((b - a) / c.cell - 1e-9) + 2 * _RIM for a, b in zip(low, high, strict=True))
+        hills = self.setup.terrain
         self.mpm = MPM(
             self.setup.particles.moved(self.origin),
             cells,
@@ -69,6 +75,8 @@ class Elastic(ds.Simulator):
             walls=[*["separate"] * (self.dim - 1), ("friction", "separate")],
             friction=c.friction,
             rim=_RIM,
+            layout=layout,
+            terrain=hills if hills is None else hills.moved(self.origin),
         )
         self.dt = c.dt
         self.x, self.v, self.C, self.F = self.mpm.x, self.mpm.v, self.mpm.C, self.mpm.F
@@ -159,9 +167,30 @@ class Elastic(ds.Simulator):
         parts.append(see.Points(center, radius=size, color=see.INK, trail=True, label="centre of mass"))
         if self.has_goal:
             parts.append(see.Points(np.array(self.goal), radius=2.0 * size, color=see.GOAL, label="goal"))
-        low, high = (np.array(corner) + self.origin for corner in self.setup.room)
         camera = see.Camera(toward=(-0.4, 0.8, -0.4), up=(0.0, 0.0, 1.0)) if self.dim == 3 else None
-        ground = float(low[-1])
+        if self.mpm.terrain is not None:
+            return self._on_hills(parts, self.mpm.terrain, camera)
+        low, high = (np.array(corner) + self.origin for corner in self.setup.room)
+        floor = float(low[-1])
         low[-1] -= 0.08 * (high[-1] - low[-1])  # for some of the ground
         room = tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
-        return ds.Scene(parts, camera=camera, limits=room, ground=ground)
+        return ds.Scene(parts, camera=camera, limits=room, ground=floor)
+
+    def _on_hills(
+        self, parts: list[ds.scene.Part], terrain: Terrain, camera: ds.scene.Camera | None
+    ) -> ds.Scene:
+        """Describe what is around the way over hills, with the grid's active blocks if it is sparse."""
+        see, layout = ds.scene, self.mpm.layout
+        ends = np.array([self.start, self.goal if self.has_goal else self.start])
+        low, high = ends.min(axis=0) - _AROUND, ends.max(axis=0) + _AROUND
+        parts = [ground(terrain, low, high), *parts]
+        if layout is not None:
+            edge = layout.block
+
+            def blocks(x: NDArray[np.float64]) -> NDArray[np.float64]:
+                middles = active_blocks(x, self.config.cell, edge)
+                return np.isfinite(middles[..., 0]).sum(axis=-1).astype(np.float64)
+
+            parts.append(see.Curves(see.Derived(blocks, self.x), names=("active blocks",)))
+        room = tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
+        return ds.Scene(parts, camera=camera, limits=room)

@@ -179,13 +179,19 @@ def test_nothing_jumps_where_a_block_becomes_active(runtime: Any) -> None:
 
 
 def test_a_front_in_space(runtime: Any) -> None:
-    """The same kernels in three dimensions, in a domain that has no room elsewhere."""
-    config = FrontConfig(shape=(512, 512, 512), spacing=0.5)
-    sim = Front(config, seeds=[[128.0, 128.2, 127.7]], radius=1.6, layout=ds.sparse(block=4))
-    small = Front(
-        FrontConfig(shape=(24, 24, 24), spacing=0.5), seeds=[[6.0, 6.2, 5.7]], radius=1.6, layout=None
-    )
-    found = [ds.Rollout(s, steps=4, mode="fused").value_and_grad([s.rate, s.seeds]) for s in (small, sim)]
+    """The same kernels in three dimensions, in a domain that has no room elsewhere; some cells count."""
+    found = []
+    for cells, layout in ((24, None), (512, ds.sparse(block=4))):
+        shift = (cells - 24) // 2
+        sim = Front(
+            FrontConfig(shape=(cells,) * 3, spacing=0.5),
+            seeds=[0.5 * shift + np.array([6.0, 6.2, 5.7])],
+            radius=1.6,
+            worth=ds.Cells(shift + np.array([[12, 12, 11], [9, 11, 12]]), [2.0, 1.0]),
+            layout=layout,
+        )
+        rollout = ds.Rollout(sim, steps=4, mode="fused")
+        found.append(rollout.value_and_grad([sim.rate, sim.seeds]))
     assert_alike(*found)
 
 
