@@ -137,6 +137,7 @@ def test_memory_lies_as_told(runtime):
         size, count = parts[0].itemsize, len(parts)
         assert [s // size for s in parts[0].strides[-2:]] == [count, count * (N + 1)], buffer
         assert {b.ctypes.data - a.ctypes.data for a, b in itertools.pairwise(parts)} <= {size}
+    assert abs(engine.storage.arena.bytes - rollout.plan.total_bytes) <= 64
     assert rollout.plan.fields["x"] * N * M == other.plan.fields["x"] * (N + 1) * 8
 
 
