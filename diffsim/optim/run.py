@@ -84,7 +84,8 @@ class OptimizerRun:
         if host is not None and host.suits(leaves):
             made: HostMemory = host(leaves, slots)
             return made
-        idle = _idle.setdefault(leaves[0].home, [])
+        self._home = leaves[0].home  # which is still to be found once the rollout was closed
+        idle = _idle.setdefault(self._home, [])
         for k, memory in enumerate(idle):
             if type(memory) is kind and memory.fits(leaves, slots):
                 memory.clear(0)
@@ -97,7 +98,7 @@ class OptimizerRun:
         """Give the memory back; the parameters stay as they are."""
         memory, self._memory = self._memory, None
         if isinstance(memory, Memory):
-            _idle.setdefault(self._leaves[0].home, []).append(memory)
+            _idle.setdefault(self._home, []).append(memory)
 
     def __enter__(self) -> OptimizerRun:
         return self

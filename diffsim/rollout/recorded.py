@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,8 @@ class Recorded(ABC):
     def _collecting(self, fields: Names, every: int) -> tuple[Collecting, dict[str, Label]]:
         """Prepare a run that records fields; return it, and what their arrays are."""
         every = checked_every(every)
-        fields = fields if isinstance(fields, Mapping | str | Field) else list(fields)
+        if isinstance(fields, Iterator):  # it is gone through twice
+            fields = list(fields)
         named_buffers(self._program, self._engine.lowered, fields, "trajectory")
         self._prepare()  # which may make the memory anew
         buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
