@@ -12,7 +12,7 @@ from diffsim.compiler.buffer import Buffer, Place
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.language.cells import Cells
 
-__all__ = ["blocks_with", "cells_in", "gathered", "spread", "table_of"]
+__all__ = ["blocks_with", "cell_at", "cells_in", "gathered", "in_use", "spread", "table_of"]
 
 Array = NDArray[Any]
 
@@ -127,6 +127,35 @@ def active_cells(place: Place, pool: Array, blocks: NDArray[np.int64]) -> Cells:
     values = pool[1 : len(blocks) + 1].reshape(-1, *pool.shape[2:])
     inside = np.all(indices < place.shape[:d], axis=1)
     return Cells(indices[inside], values[inside])
+
+
+def cell_at(place: Place, blocks: Array, index: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the cell that a pool holds somewhere.
+
+    Args:
+        place: What the pool is of.
+        blocks: The list of active blocks, by slot.
+        index: In the pool: slot, number in the block, and what other axes there are.
+    """
+    slot, number, *rest = index
+    corner = np.unravel_index(int(blocks[slot]), coarse(place))
+    offset = np.unravel_index(number, (place.edge,) * place.axes)
+    return (*(int(c) * place.edge + int(o) for c, o in zip(corner, offset, strict=True)), *rest)
+
+
+def in_use(pool: Buffer, totals: Array) -> NDArray[np.bool_]:
+    """Tell which numbers of pools belong to active blocks; others may hold anything.
+
+    Args:
+        pool: The pool, or its adjoint.
+        totals: How many blocks are active in each.
+
+    Returns:
+        Shape `(*totals.shape, slots, 1, ...)`, with as many axes as a pool has.
+    """
+    slots = np.arange(pool.shape[0])
+    used = np.asarray((slots >= 1) & (slots <= np.asarray(totals)[..., None]))
+    return used.reshape(*used.shape, *(1 for _ in pool.shape[1:]))
 
 
 class Memory(Protocol):

@@ -1,6 +1,7 @@
 """What kernels do with sparse fields besides scattering, against the same programs with dense ones."""
 
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
+import re
 import warnings
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import taichi as ti
 
 import diffsim as ds
+from diffsim.engine import lookout
 
 SHAPE = (11, 9)  # no multiples of any block
 STEPS = 5
@@ -273,3 +275,42 @@ def test_programs_are_those_of_dense_fields(runtime, program):
         found = results(program(ds.sparse(**layout)), **how)
         for key, array in wanted.items():
             np.testing.assert_allclose(found[key], array, rtol=1e-10, atol=1e-12, err_msg=f"{key} {layout}")
+
+
+class Rooted(Spots):
+    """Moves along, by a root that is not a number where a is negative."""
+
+    @ti.kernel
+    def go(self, t: ti.i32):
+        for i, j in self.u:
+            if self.u[t, i, j] > 1e-3 and i + 1 < SHAPE[0]:
+                self.u[t + 1, i + 1, j] += ti.sqrt(self.u[t, i, j] * self.a[0])
+
+
+def test_what_is_not_finite_is_told_by_its_cell_and_forgotten(runtime, monkeypatch):
+    """Memory of blocks that are not active may hold anything, such as what an earlier run left there."""
+    monkeypatch.setattr(lookout, "_APART", 1)
+    sim, dense = Rooted(ds.sparse(block=2)), Rooted()
+    rollout = ds.Rollout(sim, STEPS, window=1, mode="step")
+    sim.a.set([-1.0, 1.0])
+    with pytest.raises(ds.errors.StateNotFiniteError, match=r"State u must .* nan at index .* in step 1, so"):
+        rollout.value()
+    with pytest.raises(
+        ds.errors.StateNotFiniteError, match=r"in step 0 \(at t = 1\): kernel Rooted.go"
+    ) as told:
+        rollout.value_and_grad(debug="nan")
+    i, j = map(int, re.findall(r"index \[(\d+), (\d+)\]", str(told.value))[0])
+    assert spots()[i - 1, j] > 0.0
+    few = np.zeros(SHAPE)
+    few[2, 3] = 0.5
+    for one in (sim, dense):
+        one.a.set([1.0, 1.0])
+        one.u.set(few)
+    cost, grads = rollout.value_and_grad(wrt=["a", "u"])
+    wanted, exact = ds.Rollout(dense, STEPS).value_and_grad(wrt=["a", "u"])
+    assert cost == pytest.approx(wanted, rel=1e-12)
+    np.testing.assert_allclose(grads["a"], exact["a"], rtol=1e-12)
+    assert grads["u"][2, 3] == pytest.approx(exact["u"][2, 3], rel=1e-12)
+    sim.u.set(ds.Cells([[2, 3]], [np.inf]))
+    with pytest.raises(ds.errors.StateError, match=r"u must be finite .* at index \[2, 3\]"):
+        rollout.value_and_grad(debug="nan")
