@@ -14,7 +14,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.program.topology import Topology
 from diffsim.language.cells import Cells
 
-__all__ = ["blocks_with", "cell_of", "cells_in", "clean", "gathered", "spread", "table_of"]
+__all__ = ["blocks_with", "cell_at", "cells_in", "clean", "gathered", "in_use", "spread", "table_of"]
 
 Array = NDArray[Any]
 
@@ -131,29 +131,33 @@ def active_cells(place: Place, pool: Array, blocks: NDArray[np.int64]) -> Cells:
     return Cells(indices[inside], values[inside])
 
 
-def cell_of(memory: Memory, buffer: Buffer, place: tuple[int, ...], leading: int, time: int = 0) -> list[int]:
-    """Return the index in the whole domain of a number in a pool, or of one in any other buffer as it is.
+def cell_at(place: Place, blocks: Array, index: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the cell that a pool holds somewhere.
 
     Args:
-        memory: Where the pool is.
-        buffer: What it is in.
-        place: Its index: the axes before those of space, the slot, the number of the cell, other axes.
-        leading: How many axes come before those of space: the world, and the place in time if there is one.
-        time: The place in time, where `place` has none.
+        place: What the pool is of.
+        blocks: The list of active blocks, by slot.
+        index: In the pool: slot, number in the block, and what other axes there are.
     """
-    if buffer.place is None:
-        return list(place[leading:])
-    world, slot, number = place[0], place[leading], place[leading + 1]
-    when = place[1] if leading > 1 else time
-    blocks = memory.arrays(buffer.place.blocks)[0]
-    if buffer.kind == "scratch" and buffer.place.blocks.kind == "state":
-        when += memory.layout.history
-    block = int(blocks[world, when, slot] if buffer.place.blocks.timed else blocks[slot])
-    edge, axes = buffer.place.edge, buffer.place.axes
-    corner = np.unravel_index(block, coarse(buffer.place))
-    inside = np.unravel_index(number, (edge,) * axes)
-    found = [int(c) * edge + int(i) for c, i in zip(corner, inside, strict=True)]
-    return [*found, *place[leading + 2 :]]
+    slot, number, *rest = index
+    corner = np.unravel_index(int(blocks[slot]), coarse(place))
+    offset = np.unravel_index(number, (place.edge,) * place.axes)
+    return (*(int(c) * place.edge + int(o) for c, o in zip(corner, offset, strict=True)), *rest)
+
+
+def in_use(pool: Buffer, totals: Array) -> NDArray[np.bool_]:
+    """Tell which numbers of pools belong to active blocks; others may hold anything.
+
+    Args:
+        pool: The pool, or its adjoint.
+        totals: How many blocks are active in each.
+
+    Returns:
+        Shape `(*totals.shape, slots, 1, ...)`, with as many axes as a pool has.
+    """
+    slots = np.arange(pool.shape[0])
+    used = np.asarray((slots >= 1) & (slots <= np.asarray(totals)[..., None]))
+    return used.reshape(*used.shape, *(1 for _ in pool.shape[1:]))
 
 
 class Memory(Protocol):
