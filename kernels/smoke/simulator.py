@@ -14,6 +14,7 @@ from diffsim.kernels.common import Config
 from diffsim.kernels.common.interpolation import bracket, sample
 from diffsim.kernels.smoke.projection import Projection
 from diffsim.kernels.smoke.sweeps import JacobiProjection
+from diffsim.kernels.smoke.tiles import OpenProjection, Tiles, layouts_like
 from diffsim.options import option
 
 __all__ = ["Smoke", "SmokeConfig", "divergence", "swirl"]
@@ -36,7 +37,10 @@ class SmokeConfig(Config):
         tolerance: with "multigrid" the divergence at which a solution is good, the largest of any cell, times
             the spacing and over the largest velocity; None for what rounding allows, 3e-7 in 32 bits.
         iterations: with "multigrid" the rounds at most; one takes a digit off the divergence, or a bit more.
-        sweeps: with "jacobi" how many.
+        sweeps: with "jacobi", and with tiles, how many.
+        tile: cells along the edge of a tile, 0 for a box that is all fluid. With tiles, the fluid is there only
+            in tiles that hold smoke and in those around them; elsewhere is air at rest.
+        least: density above which a cell holds smoke, with tiles.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -51,6 +55,8 @@ class SmokeConfig(Config):
     tolerance: float | None = option(None, "divergence left; left out: what rounding allows", above=0.0)
     iterations: int = option(16, "rounds of the multigrid solver at most", minimum=1)
     sweeps: int = option(60, "of Jacobi's iteration", minimum=1)
+    tile: int = option(0, "cells along the edge of a tile of open air; 0: all of the box is open", minimum=0)
+    least: float = option(1e-3, "density that opens a tile", minimum=0.0)
 
     @property
     def dx(self) -> float:
@@ -88,6 +94,7 @@ class Smoke(ds.Simulator):
             Their divergence is taken away in the first step.
         density: What `d` begins with, shape (n, n); none where left out.
         target: What the last density is compared with, shape (n, n); zero where left out.
+        layout: How fields lie in memory: with tiles `ds.sparse(block=config.tile)`, or None for all cells.
 
     Attributes:
         u, v: States, carried but not yet free of divergence [m/s].
@@ -113,6 +120,7 @@ class Smoke(ds.Simulator):
         velocity: tuple[ArrayLike, ArrayLike] | None = None,
         density: ArrayLike | None = None,
         target: ArrayLike | None = None,
+        layout: Any = None,
     ) -> None:
         self.config = config = config if config is not None else SmokeConfig()
         self.n = n = config.n
@@ -120,22 +128,50 @@ class Smoke(ds.Simulator):
         self.stride = config.dt / config.dx  # spacings that a velocity of 1 m/s carries in a step
         self.lift = 0.5 * config.dt * config.buoyancy
         u, v = (None, None) if velocity is None else velocity
-        self.u = ds.State(ds.real, n + 1, n, init=_shaped("velocity[0]", u, (n + 1, n)), unit="m/s")
-        self.v = ds.State(ds.real, n, n + 1, init=_shaped("velocity[1]", v, (n, n + 1)), unit="m/s")
-        self.density = ds.State(ds.real, n, n, init=_shaped("density", density, (n, n)))
-        self.target = ds.Constant(ds.real, n, n, init=_shaped("target", target, (n, n)))
-        self.u_free = ds.Scratch(ds.real, n + 1, n, unit="m/s")
-        self.v_free = ds.Scratch(ds.real, n, n + 1, unit="m/s")
-        fields = self.u, self.v, self.u_free, self.v_free
-        self.project: Any
-        if config.pressure == "multigrid":
-            self.project = Projection(*fields, config.tolerance, config.iterations)
-        else:
-            self.project = JacobiProjection(*fields, config.sweeps)
+        self.tiled = config.tile > 0
+        layouts = cells, across, along = layouts_like(layout, config.tile)
+        keep = {"keep": False} if self.tiled else {}
+        u = _shaped("velocity[0]", u, (n + 1, n))
+        v = _shaped("velocity[1]", v, (n, n + 1))
+        self.u = ds.State(ds.real, n + 1, n, init=u, unit="m/s", layout=across, **keep)
+        self.v = ds.State(ds.real, n, n + 1, init=v, unit="m/s", layout=along, **keep)
+        self.density = ds.State(
+            ds.real, n, n, init=_shaped("density", density, (n, n)), layout=cells, **keep
+        )
+        beside, _, _ = layouts_like(layout and ds.sparse(layout.block, layout.levels), config.tile)
+        self.target = ds.Constant(ds.real, n, n, init=_shaped("target", target, (n, n)), layout=beside)
+        self.u_free = ds.Scratch(ds.real, n + 1, n, unit="m/s", layout=across)
+        self.v_free = ds.Scratch(ds.real, n, n + 1, unit="m/s", layout=along)
         if config.advection == "maccormack":
-            self.u_early = ds.Scratch(ds.real, n + 1, n, unit="m/s")
-            self.v_early = ds.Scratch(ds.real, n, n + 1, unit="m/s")
-            self.density_early = ds.Scratch(ds.real, n, n)
+            self.u_early = ds.Scratch(ds.real, n + 1, n, unit="m/s", layout=across)
+            self.v_early = ds.Scratch(ds.real, n, n + 1, unit="m/s", layout=along)
+            self.density_early = ds.Scratch(ds.real, n, n, layout=cells)
+        self.project: Any = self._projection(layouts)
+
+    def _projection(self, layouts: tuple[Any, ...]) -> Any:
+        """Return what takes divergence away."""
+        config, fields = self.config, (self.u, self.v, self.u_free, self.v_free)
+        if self.tiled:
+            self.tiles = Tiles(self.density, self.u, self.v, config.tile, config.least)
+            self.here = ds.Scratch(ds.real, self.n, self.n, layout=layouts[0])  # stays zero; for its cells
+            self.wanted = float((self.target.numpy() ** 2).sum())
+            return OpenProjection(*fields, self.tiles, layouts, config.sweeps)
+        if config.pressure == "multigrid":
+            return Projection(*fields, config.tolerance, config.iterations)
+        return JacobiProjection(*fields, config.sweeps)
+
+    @ti.func
+    def flows(self, t: ti.template(), i, j, first: ti.template()):
+        """Say whether there is fluid at a point of a grid: everywhere, unless there are tiles."""
+        there = True
+        if ti.static(self.tiled):
+            if ti.static(first == _CELLS):
+                there = self.tiles.at(t, i, j) > 0
+            elif ti.static(first == _U_FACES):
+                there = self.tiles.has_u(t, i, j)
+            else:
+                there = self.tiles.has_v(t, i, j)
+        return there
 
     @ti.func
     def velocity_at(self, t: ti.template(), place):
@@ -172,12 +208,19 @@ class Smoke(ds.Simulator):
 
     @ti.kernel
     def advect(
-        self, t: ti.i32, field: ti.template(), moved: ti.template(), first: ti.template(), ahead: ti.i32
+        self,
+        t: ti.i32,
+        field: ti.template(),
+        moved: ti.template(),
+        on: ti.template(),
+        first: ti.template(),
+        ahead: ti.i32,
     ):
         """Carry a field of step `t` along: `moved[t + ahead]` is what comes to a point."""
-        for i, j in ti.ndrange(*field.shape):
-            source = self.carried(t, i, j, first, -1.0)
-            moved[t + ahead, i, j] = sample(field, t, source, ti.Vector(first))
+        for i, j in on:
+            if self.flows(t, i, j, first):
+                source = self.carried(t, i, j, first, -1.0)
+                moved[t + ahead, i, j] = sample(field, t, source, ti.Vector(first))  # diffsim: allow ACTIVITY
 
     @ti.kernel
     def improve(
@@ -186,29 +229,40 @@ class Smoke(ds.Simulator):
         field: ti.template(),
         early: ti.template(),
         moved: ti.template(),
+        on: ti.template(),
         first: ti.template(),
     ):
         """Correct what was carried by half of what carrying it back loses, within its source's limits."""
-        for i, j in ti.ndrange(*field.shape):
-            back = sample(early, t, self.carried(t, i, j, first, 1.0), ti.Vector(first))
-            low, high = bracket(field, t, self.carried(t, i, j, first, -1.0), ti.Vector(first))
-            better = early[t, i, j] + 0.5 * (field[t, i, j] - back)
-            moved[t + 1, i, j] = ti.min(ti.max(better, low), high)
+        for i, j in on:
+            if self.flows(t, i, j, first):
+                back = sample(early, t, self.carried(t, i, j, first, 1.0), ti.Vector(first))
+                low, high = bracket(field, t, self.carried(t, i, j, first, -1.0), ti.Vector(first))
+                better = early[t, i, j] + 0.5 * (field[t, i, j] - back)
+                moved[t + 1, i, j] = ti.min(ti.max(better, low), high)
 
     @ti.kernel
     def rise(self, t: ti.i32):
         """Let smoke lift the fluid."""
-        for i, j in ti.ndrange(self.n, (1, self.n)):
-            self.v[t + 1, i, j] += self.lift * (self.density[t, i, j - 1] + self.density[t, i, j])
+        if ti.static(self.tiled):
+            for i, j in self.v_free:
+                if self.tiles.has_v(t, i, j):
+                    smoke = self.density[t, i, j - 1] + self.density[t, i, j]
+                    self.v[t + 1, i, j] += self.lift * smoke  # diffsim: allow ACTIVITY
+        else:
+            for i, j in ti.ndrange(self.n, (1, self.n)):
+                self.v[t + 1, i, j] += self.lift * (self.density[t, i, j - 1] + self.density[t, i, j])
 
     def step(self, t: Any) -> None:
+        if self.tiled:
+            self.tiles(t)
         self.project(t)
         for field, moved, early, first in self._carried():
+            on = self.here if self.tiled and field is self.density else field
             if self.config.advection == "maccormack":
-                self.advect(t, field, early, first, 0)
-                self.improve(t, field, early, moved, first)
+                self.advect(t, field, early, on, first, 0)
+                self.improve(t, field, early, moved, on, first)
             else:
-                self.advect(t, field, moved, first, 1)
+                self.advect(t, field, moved, on, first, 1)
         if self.config.buoyancy:
             self.rise(t)
 
@@ -228,9 +282,21 @@ class Smoke(ds.Simulator):
             miss = self.density[t, i, j] - self.target[i, j]
             self.cost[None] += miss * miss / (self.n * self.n)
 
+    @ti.kernel
+    def compare_open(self, t: ti.i32):
+        """Add up the same where cells without smoke are not visited: there the target's square is left."""
+        for _ in range(1):
+            self.cost[None] += self.wanted / (self.n * self.n)
+        for i, j in self.density:
+            here = self.density[t, i, j]
+            self.cost[None] += here * (here - 2.0 * self.target[i, j]) / (self.n * self.n)
+
     def terminal_cost(self, t: Any) -> None:
         """Compare the last density with the target."""
-        self.compare(t)
+        if self.tiled:
+            self.compare_open(t)
+        else:
+            self.compare(t)
 
     def scene(self) -> ds.Scene:
         """Describe the smoke, the velocity that carries it, and beside them the target where there is one."""
