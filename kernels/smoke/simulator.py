@@ -104,11 +104,21 @@ class Smoke(ds.Simulator):
 
     The cost is the mean square of `density - target` at the end.
 
+    With `config.tile` the box is large and mostly empty air: there is fluid in square tiles of cells that hold
+    smoke, more than `config.least` in one cell at least, and in the eight tiles around each. Elsewhere
+    velocity, smoke and pressure are zero, so that air gives way to the smoke; see `OpenProjection`, which
+    makes `config.sweeps` sweeps instead of what `config.pressure` names. Which tiles are open is found anew in
+    each step. It is the same on a dense and on a sparse grid, whose memory and time follow the smoke.
+
     Raises:
-        ConfigError: An array has another shape.
+        ConfigError: An array has another shape, or the layout's blocks are not the tiles.
+        StateError: A step of a run may carry smoke past the tiles that are open.
 
     Differentiability: with respect to the velocity and density at the start. Interpolation has kinks where a
-    place crosses from cell to cell, limiters have them where they begin to act.
+    place crosses from cell to cell, limiters have them where they begin to act. Which tiles are open has no
+    gradient: where one opens or closes, the flow near it jumps, as its pressure and that of the
+    cells in it begin or cease to count, and smoke thinner than `least` is gone with the tile. On a sparse grid
+    the gradient is that of the blocks that are active at the start.
 
     Reference: Stam, "Stable fluids" (1999); Selle, Fedkiw, Kim, Liu and Rossignac, "An unconditionally stable
     MacCormack method" (2008); Harlow and Welch (1965) for the grid; `projection` names those of the solver.
@@ -128,16 +138,14 @@ class Smoke(ds.Simulator):
         self.stride = config.dt / config.dx  # spacings that a velocity of 1 m/s carries in a step
         self.lift = 0.5 * config.dt * config.buoyancy
         u, v = (None, None) if velocity is None else velocity
-        self.tiled = config.tile > 0
+        self.tiled, self.reach = config.tile > 0, float(config.tile)
         layouts = cells, across, along = layouts_like(layout, config.tile)
         keep = {"keep": False} if self.tiled else {}
         u = _shaped("velocity[0]", u, (n + 1, n))
         v = _shaped("velocity[1]", v, (n, n + 1))
         self.u = ds.State(ds.real, n + 1, n, init=u, unit="m/s", layout=across, **keep)
         self.v = ds.State(ds.real, n, n + 1, init=v, unit="m/s", layout=along, **keep)
-        self.density = ds.State(
-            ds.real, n, n, init=_shaped("density", density, (n, n)), layout=cells, **keep
-        )
+        self.density = ds.State(ds.real, n, n, init=_shaped("density", density, (n, n)), layout=cells, **keep)
         beside, _, _ = layouts_like(layout and ds.sparse(layout.block, layout.levels), config.tile)
         self.target = ds.Constant(ds.real, n, n, init=_shaped("target", target, (n, n)), layout=beside)
         self.u_free = ds.Scratch(ds.real, n + 1, n, unit="m/s", layout=across)
@@ -217,10 +225,10 @@ class Smoke(ds.Simulator):
         ahead: ti.i32,
     ):
         """Carry a field of step `t` along: `moved[t + ahead]` is what comes to a point."""
-        for i, j in on:
+        for i, j in on:  # diffsim: allow ACTIVITY
             if self.flows(t, i, j, first):
                 source = self.carried(t, i, j, first, -1.0)
-                moved[t + ahead, i, j] = sample(field, t, source, ti.Vector(first))  # diffsim: allow ACTIVITY
+                moved[t + ahead, i, j] = sample(field, t, source, ti.Vector(first))
 
     @ti.kernel
     def improve(
@@ -233,7 +241,7 @@ class Smoke(ds.Simulator):
         first: ti.template(),
     ):
         """Correct what was carried by half of what carrying it back loses, within its source's limits."""
-        for i, j in on:
+        for i, j in on:  # diffsim: allow ACTIVITY
             if self.flows(t, i, j, first):
                 back = sample(early, t, self.carried(t, i, j, first, 1.0), ti.Vector(first))
                 low, high = bracket(field, t, self.carried(t, i, j, first, -1.0), ti.Vector(first))
@@ -244,18 +252,30 @@ class Smoke(ds.Simulator):
     def rise(self, t: ti.i32):
         """Let smoke lift the fluid."""
         if ti.static(self.tiled):
-            for i, j in self.v_free:
+            for i, j in self.v_free:  # diffsim: allow ACTIVITY
                 if self.tiles.has_v(t, i, j):
                     smoke = self.density[t, i, j - 1] + self.density[t, i, j]
-                    self.v[t + 1, i, j] += self.lift * smoke  # diffsim: allow ACTIVITY
+                    self.v[t + 1, i, j] += self.lift * smoke
         else:
             for i, j in ti.ndrange(self.n, (1, self.n)):
                 self.v[t + 1, i, j] += self.lift * (self.density[t, i, j - 1] + self.density[t, i, j])
+
+    @ti.kernel
+    def watch(self, t: ti.i32):
+        """End the run where the flow may carry smoke past the tiles that are open, which would lose it."""
+        for i, j in self.u_free:
+            spacings = self.stride * ti.abs(self.u_free[t, i, j])
+            assert spacings <= self.reach, "smoke must not cross a tile in a step; take a smaller dt"
+        for i, j in self.v_free:
+            spacings = self.stride * ti.abs(self.v_free[t, i, j])
+            assert spacings <= self.reach, "smoke must not cross a tile in a step; take a smaller dt"
 
     def step(self, t: Any) -> None:
         if self.tiled:
             self.tiles(t)
         self.project(t)
+        if self.tiled:
+            self.watch(t)
         for field, moved, early, first in self._carried():
             on = self.here if self.tiled and field is self.density else field
             if self.config.advection == "maccormack":

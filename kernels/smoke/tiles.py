@@ -5,8 +5,8 @@ the model, not of its memory: the same kernels make the same numbers on a dense 
 blocks are the tiles.
 """
 
-# Loops do something in cells that a tile brings along, which is what the warning ACTIVITY tells of: it is meant. They
-# ask for the tile, in the dense program as well, so that value and gradient jump with the model, not with memory.
+# Loops do something in cells that a tile brings along, which is what ACTIVITY warns of. It is meant: they ask
+# for the tile, in the dense program as well, so that value and gradient jump with the model, not with memory.
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
 from typing import Any
 
@@ -180,12 +180,12 @@ class OpenProjection(ds.Part):
     @ti.kernel
     def load(self, t: ti.i32):
         """Take the velocity in."""
-        for i, j in self.x:
+        for i, j in self.x:  # diffsim: allow ACTIVITY
             if self.tiles.has_u(t, i, j):
-                self.x[i, j] = self.u[t, i, j]  # diffsim: allow ACTIVITY
-        for i, j in self.y:
+                self.x[i, j] = self.u[t, i, j]
+        for i, j in self.y:  # diffsim: allow ACTIVITY
             if self.tiles.has_v(t, i, j):
-                self.y[i, j] = self.v[t, i, j]  # diffsim: allow ACTIVITY
+                self.y[i, j] = self.v[t, i, j]
 
     @ti.kernel
     def store(self, t: ti.i32):
@@ -220,18 +220,18 @@ class OpenProjection(ds.Part):
     @ti.kernel
     def aim(self, t: ti.i32):
         """Make the next direction, from the divergence and the one before."""
-        for i, j in self.s:
+        for i, j in self.s:  # diffsim: allow ACTIVITY
             if self.tiles.at(t, i, j) > 0:
                 across = self.x[i + 1, j] - self.x[i, j]
                 along = self.y[i, j + 1] - self.y[i, j]
-                self.s[i, j] = self.beta * self.s[i, j] - (across + along)  # diffsim: allow ACTIVITY
+                self.s[i, j] = self.beta * self.s[i, j] - (across + along)
 
     @ti.kernel
     def correct(self, t: ti.i32):
         """Subtract a part of its gradient."""
-        for i, j in self.x:
+        for i, j in self.x:  # diffsim: allow ACTIVITY
             if self.tiles.has_u(t, i, j):
-                self.x[i, j] -= self.alpha * (self.s[i, j] - self.s[i - 1, j])  # diffsim: allow ACTIVITY
-        for i, j in self.y:
+                self.x[i, j] -= self.alpha * (self.s[i, j] - self.s[i - 1, j])
+        for i, j in self.y:  # diffsim: allow ACTIVITY
             if self.tiles.has_v(t, i, j):
-                self.y[i, j] -= self.alpha * (self.s[i, j] - self.s[i, j - 1])  # diffsim: allow ACTIVITY
+                self.y[i, j] -= self.alpha * (self.s[i, j] - self.s[i, j - 1])
