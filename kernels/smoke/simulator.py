@@ -38,8 +38,8 @@ class SmokeConfig(Config):
             the spacing and over the largest velocity; None for what rounding allows, 3e-7 in 32 bits.
         iterations: with "multigrid" the rounds at most; one takes a digit off the divergence, or a bit more.
         sweeps: with "jacobi", and with tiles, how many.
-        tile: cells along the edge of a tile, 0 for a box that is all fluid. With tiles, the fluid is there only
-            in tiles that hold smoke and in those around them; elsewhere is air at rest.
+        tile: cells along the edge of a tile, 0 for a box that is all fluid. With tiles there is fluid only in
+            those that hold smoke and in those around them; elsewhere is air at rest.
         least: density above which a cell holds smoke, with tiles.
 
     Raises:
@@ -104,11 +104,11 @@ class Smoke(ds.Simulator):
 
     The cost is the mean square of `density - target` at the end.
 
-    With `config.tile` the box is large and mostly empty air: there is fluid in square tiles of cells that hold
-    smoke, more than `config.least` in one cell at least, and in the eight tiles around each. Elsewhere
-    velocity, smoke and pressure are zero, so that air gives way to the smoke; see `OpenProjection`, which
-    makes `config.sweeps` sweeps instead of what `config.pressure` names. Which tiles are open is found anew in
-    each step. It is the same on a dense and on a sparse grid, whose memory and time follow the smoke.
+    With `config.tile` the box is large and mostly empty air: there is fluid in square tiles of cells that
+    hold smoke, more than `config.least` in one cell at least, and in the eight tiles around each. Elsewhere
+    velocity, smoke and pressure are zero, so that air gives way to the smoke; `OpenProjection` makes
+    `config.sweeps` sweeps instead of what `config.pressure` names. Which tiles are open is found anew in each
+    step. It is the same on a dense and on a sparse grid, whose memory and time follow the smoke.
 
     Raises:
         ConfigError: An array has another shape, or the layout's blocks are not the tiles.
@@ -116,9 +116,9 @@ class Smoke(ds.Simulator):
 
     Differentiability: with respect to the velocity and density at the start. Interpolation has kinks where a
     place crosses from cell to cell, limiters have them where they begin to act. Which tiles are open has no
-    gradient: where one opens or closes, the flow near it jumps, as its pressure and that of the
-    cells in it begin or cease to count, and smoke thinner than `least` is gone with the tile. On a sparse grid
-    the gradient is that of the blocks that are active at the start.
+    gradient: where one opens or closes, the flow near it jumps, as its cells and their pressure begin or
+    cease to count, and smoke thinner than `least` is gone with the tile. On a sparse grid the gradient is
+    that of the blocks that are active at the start.
 
     Reference: Stam, "Stable fluids" (1999); Selle, Fedkiw, Kim, Liu and Rossignac, "An unconditionally stable
     MacCormack method" (2008); Harlow and Welch (1965) for the grid; `projection` names those of the solver.
@@ -265,10 +265,10 @@ class Smoke(ds.Simulator):
         """End the run where the flow may carry smoke past the tiles that are open, which would lose it."""
         for i, j in self.u_free:
             spacings = self.stride * ti.abs(self.u_free[t, i, j])
-            assert spacings <= self.reach, "smoke must not cross a tile in a step; take a smaller dt"
+            assert spacings <= self.reach, "smoke must not cross a tile; take a smaller dt"  # noqa: S101
         for i, j in self.v_free:
             spacings = self.stride * ti.abs(self.v_free[t, i, j])
-            assert spacings <= self.reach, "smoke must not cross a tile in a step; take a smaller dt"
+            assert spacings <= self.reach, "smoke must not cross a tile; take a smaller dt"  # noqa: S101
 
     def step(self, t: Any) -> None:
         if self.tiled:

@@ -18,7 +18,7 @@ from diffsim.language.layouts import Sparse
 
 __all__ = ["OpenProjection", "Tiles", "layouts_like"]
 
-_SPREAD = 4.0  # digits, in powers of e**2, that the sweeps take off the fastest half of what they can reach
+_AIM = 0.5  # of waves: what so many sweeps can settle is longer by a factor, and settled better
 
 
 def layouts_like(layout: Any, tile: int) -> tuple[Any, Any, Any]:
@@ -127,8 +127,9 @@ class OpenProjection(ds.Part):
 
     Richardson's iteration for `D G p = D w` with momentum (Polyak 1964), in terms of the velocity itself.
     What so many sweeps do is a polynomial of `G D`, which is symmetric: the adjoint makes the same sweeps
-    with the adjoint of the velocity, and is exact whether the divergence is small by then or not. So many
-    sweeps reach across about `0.4 sweeps` cells.
+    with the adjoint of the velocity, and is exact whether the divergence is small by then or not. Little is
+    left of waves shorter than `3 sqrt(sweeps)` cells; where more is open than that, long waves of divergence
+    stay, and smoke spreads or shrinks with them. It shows in the sum of the densities: make more sweeps.
 
     Args:
         u, v: States, read at `t` [m/s].
@@ -148,7 +149,7 @@ class OpenProjection(ds.Part):
         n = tiles.n
         self.u, self.v, self.u_free, self.v_free = u, v, u_free, v_free
         self.tiles, self.sweeps = tiles, sweeps
-        low = min(1.0, _SPREAD / sweeps)  # the root of the part of the spectrum, below 8, that is aimed at
+        low = min(1.0, _AIM / sweeps**0.5)  # the root of the part of the spectrum, below 8, that is aimed at
         self.alpha, self.beta = 0.5 / (1.0 + low) ** 2, ((1.0 - low) / (1.0 + low)) ** 2
         self.s = ds.Workspace(ds.real, n, n, layout=layouts[0])
         self.x = ds.Workspace(ds.real, n + 1, n, layout=layouts[1])
