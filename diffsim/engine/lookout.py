@@ -15,6 +15,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.launch import Launcher
+from diffsim.engine.pools import cell_at, in_use
 from diffsim.engine.storage import Storage
 from diffsim.errors import GradientNotFiniteError, StateNotFiniteError
 
@@ -82,7 +83,8 @@ class Lookout:
             return
         states = [*lowered.constant_reals, *lowered.reals]
         found = first_bad_state(states, self.storage, self.layout, t0, n, np.isnan)
-        assert found is not None  # noqa: S101  (the look found one in the same memory)
+        if found is None:  # it is in a block that is not active: left behind by an earlier run
+            return
         step, state, index, value = found
         when = f"{step}" if self._every == 1 or step > t0 else f"{step} or before"  # not all were looked at
         raise StateNotFiniteError(
@@ -107,13 +109,16 @@ class Lookout:
             return
         for state, carried in self.lowered.carried.items():
             for array in self.storage.arrays(carried):
-                bad = np.argwhere(~np.isfinite(array))
+                bad = np.argwhere(
+                    ~np.isfinite(array) & _counting(state, self.storage, slice(0, array.shape[1]))
+                )
                 if len(bad):
                     place = tuple(map(int, bad[0]))
                     step = t0 - (self.layout.history - 1 - place[1])
+                    index = _index(state, self.storage, self.layout, place)
                     raise GradientNotFiniteError(
                         f"the adjoint of {state.label} must stay finite, got {array[place]} at index "
-                        f"{_index(place, self.layout)} in step {step} of the backward pass, so that it ended "
+                        f"{index} in step {step} of the backward pass, so that it ended "
                         f"{self.layout.steps - t0} steps from the end; {NAN_HINT}; rollout.health() tells "
                         "whether gradients explode"
                     )
@@ -188,15 +193,38 @@ def first_bad_state(
     for state in states:
         for array in storage.arrays(state):
             once = state.kind == "derived"
-            part = array[:, None] if once else array[:, layout.history - 1 : layout.history + n]
-            places = np.argwhere(bad(part))
+            begin = layout.history - 1
+            part = array[:, None] if once else array[:, begin : begin + n + 1]
+            places = np.argwhere(bad(part) & _counting(state, storage, slice(begin, begin + n + 1)))
             if len(places):
                 first = tuple(map(int, places[np.argmin(places[:, 1])]))
                 if best is None or t0 + first[1] < best[0]:
-                    best = (t0 + first[1], state, tuple(_index(first, layout)), float(part[first]))
+                    index = tuple(_index(state, storage, layout, first, 0 if once else begin))
+                    best = (t0 + first[1], state, index, float(part[first]))
     return best
 
 
-def _index(place: tuple[int, ...], layout: Layout) -> list[int]:
-    """Turn (world, slot, *space) into what a user knows: the world only where there are many."""
-    return [*place[:1], *place[2:]] if layout.worlds > 1 else list(place[2:])
+def _counting(state: Buffer, storage: Storage, slots: slice) -> NDArray[np.bool_]:
+    """Tell which numbers of a State count: of a sparse one, those of active blocks."""
+    if state.place is None:
+        return np.array(True)
+    return in_use(state, storage.arrays(state.place.total)[0][:, slots])
+
+
+def _index(
+    state: Buffer, storage: Storage, layout: Layout, found: tuple[int, ...], begin: int = 0
+) -> list[int]:
+    """Turn (world, slot, *space) into what a user knows: the world only where there are many.
+
+    Args:
+        state: The State, or the one that an adjoint is of.
+        storage: The memory.
+        layout: The sizes of everything in memory.
+        found: The place in arrays of the State from a slot on.
+        begin: That slot.
+    """
+    world, slot, *space = found
+    if state.place is not None:
+        blocks = storage.arrays(state.place.blocks)[0][world, begin + slot]
+        space = list(cell_at(state.place, blocks, tuple(space)))
+    return [world, *space] if layout.worlds > 1 else space

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from diffsim.compiler.buffer import Buffer, Place
 from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.program.topology import Topology
 from diffsim.language.cells import Cells
 
-__all__ = ["blocks_with", "cells_in", "gathered", "spread", "table_of"]
+__all__ = ["blocks_with", "cell_at", "cells_in", "clean", "gathered", "in_use", "spread", "table_of"]
 
 Array = NDArray[Any]
 
@@ -129,6 +131,35 @@ def active_cells(place: Place, pool: Array, blocks: NDArray[np.int64]) -> Cells:
     return Cells(indices[inside], values[inside])
 
 
+def cell_at(place: Place, blocks: Array, index: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the cell that a pool holds somewhere.
+
+    Args:
+        place: What the pool is of.
+        blocks: The list of active blocks, by slot.
+        index: In the pool: slot, number in the block, and what other axes there are.
+    """
+    slot, number, *rest = index
+    corner = np.unravel_index(int(blocks[slot]), coarse(place))
+    offset = np.unravel_index(number, (place.edge,) * place.axes)
+    return (*(int(c) * place.edge + int(o) for c, o in zip(corner, offset, strict=True)), *rest)
+
+
+def in_use(pool: Buffer, totals: Array) -> NDArray[np.bool_]:
+    """Tell which numbers of pools belong to active blocks; others may hold anything.
+
+    Args:
+        pool: The pool, or its adjoint.
+        totals: How many blocks are active in each.
+
+    Returns:
+        Shape `(*totals.shape, slots, 1, ...)`, with as many axes as a pool has.
+    """
+    slots = np.arange(pool.shape[0])
+    used = np.asarray((slots >= 1) & (slots <= np.asarray(totals)[..., None]))
+    return used.reshape(*used.shape, *(1 for _ in pool.shape[1:]))
+
+
 class Memory(Protocol):
     """Who holds pools and their lists."""
 
@@ -136,6 +167,20 @@ class Memory(Protocol):
 
     def arrays(self, buffer: Buffer, slots: Any = None) -> list[Array]:
         """Return each component of a buffer with axes in the order of the indices."""
+
+
+def clean(storage: Any, topologies: Iterable[Topology]) -> None:
+    """Zero the pools behind a run that left NaN: what is not active any more is not written again.
+
+    Args:
+        storage: Where they are.
+        topologies: Of which layouts.
+    """
+    for topology in (t for t in topologies if not t.fixed):
+        for buffer in topology.fields:
+            for one in (buffer, buffer.adjoint):
+                if one is not None:
+                    storage.zero(one)
 
 
 def blocks_in(memory: Memory, place: Place) -> NDArray[np.int64]:

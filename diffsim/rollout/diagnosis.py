@@ -12,7 +12,9 @@ from diffsim.compiler.interpret import Culprit, Place, Reader, find_culprit, rew
 from diffsim.compiler.ir import Accumulate, Buffer, Const, Let, Load, Operand, Ref, Stage, Store, Value, walk
 from diffsim.engine.engine import Engine
 from diffsim.engine.lookout import NAN_HINT, first_bad_state
+from diffsim.engine.pools import cell_at, in_use
 from diffsim.errors import GradientNotFiniteError, StateError, StateNotFiniteError
+from diffsim.language.cells import Cells
 from diffsim.language.fields import Field, State, Valued
 from diffsim.rollout.watching import KernelWatch, Moment, Spot
 
@@ -135,6 +137,7 @@ class NanWatch(KernelWatch):
         for spot in spots:
             for component, array in enumerate(self._look(spot, moment)):
                 bad = ~np.isfinite(array)
+                bad &= self._counting(spot, moment)
                 if moment.ran is not None and "world" in self._layout.axes(spot[0]):
                     bad[~moment.ran] = False
                 if bad.any():
@@ -155,6 +158,21 @@ class NanWatch(KernelWatch):
 
         return read
 
+    def _counting(self, spot: Spot, moment: Moment) -> NDArray[np.bool_]:
+        """Tell which numbers count: of a sparse field, those of active blocks."""
+        place = spot[0].place
+        if place is None:
+            return np.array(True)
+        return in_use(spot[0], self._look((place.total, _list_time(spot)), moment)[0])
+
+    def _cell(self, spot: Spot, moment: Moment, world: int | None, space: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the index of an element as the user knows it."""
+        place = spot[0].place
+        if place is None:
+            return space
+        blocks = self._look((place.blocks, _list_time(spot)), moment)[0]
+        return cell_at(place, blocks[world] if blocks.ndim > 1 else blocks, space)
+
     def _error(
         self,
         stage: Stage,
@@ -170,7 +188,7 @@ class NanWatch(KernelWatch):
         own_world = "world" in self._layout.axes(buffer)
         space, world = (index[1:], index[0]) if own_world else (index, None)
         place = Place(buffer, time, component, space)
-        culprit = None
+        cell, culprit = self._cell(spot, moment, world, space), None
         # what worlds share is a sum over them: whose share it is must be found out
         for k in [world] if world is not None else range(min(self._layout.worlds, _MOST_WORLDS)):
             if moment.ran is None or moment.ran[k]:
@@ -179,7 +197,7 @@ class NanWatch(KernelWatch):
             if culprit is not None:
                 world = k
                 break
-        where = f" at index {[*space, *_component(buffer, component)]}" if buffer.kind != "cost" else ""
+        where = f" at index {[*cell, *_component(buffer, component)]}" if buffer.kind != "cost" else ""
         where += f" of world {world}" if world is not None and self._layout.worlds > 1 else ""
         way = "backward" if backward else "forward"
         kernel = f"kernel {stage.name}" + (f" ({stage.where})" if stage.where else "")
@@ -192,18 +210,32 @@ class NanWatch(KernelWatch):
         return GradientNotFiniteError(text) if backward else StateNotFiniteError(text)
 
 
+def _list_time(spot: Spot) -> int:
+    """Return the time of the list of blocks that a sparse field lies on."""
+    buffer, time = spot
+    assert buffer.place is not None  # noqa: S101  (it is a pool)
+    if buffer.place.blocks.kind != "state":
+        return 0
+    return time if buffer.kind == "state" else 1
+
+
 def _check_input(field: Valued) -> None:
-    values = field.host_values()
+    given = field.host_values()
+    values = given.values if isinstance(given, Cells) else given
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         index = bad[0].tolist()
+        shown = index
+        if isinstance(given, Cells):  # (worlds, cells, *components)
+            row = index[-1 - len(field.type.shape)]
+            shown = [*given.indices[row].tolist(), *index[len(index) - len(field.type.shape) :]]
         name = f"the initial value of {field.label}" if isinstance(field, State) else field.label
         large = (
             "; in place of an infinity that is meant, use a large number" if _infinite(values, index) else ""
         )
         raise StateError(
             f"{name} must be finite before anything runs, got {values[tuple(index)]}"
-            f"{f' at index {index}' if index else ''}; set other values{large}"
+            f"{f' at index {shown}' if shown else ''}; set other values{large}"
         )
 
 

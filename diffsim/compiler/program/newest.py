@@ -4,6 +4,7 @@ Kernels of plain Taichi know no time: `x[i]` is what was stored there last. Here
 of the step writes the State, and `x[t + 1]` from then on. In the loop nest that writes it first, a read that
 no write can come before is of `x[t]`; where each place is read and written by one iteration alone, that are
 all reads, so that `x[i] += dt * v[i]` is the same program as `x[t + 1, i] = x[t, i] + dt * v[t + 1, i]`.
+`moment.py` does the same for loops over active cells.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import replace
 from diffsim.compiler.checks.collecting import runs_once
 from diffsim.compiler.checks.touching import Access, accesses_of, apart, may_follow, shifts
 from diffsim.compiler.ir import NEWEST, Buffer, For, Load, Memory, Ref, Stage, accesses_in
+from diffsim.compiler.program.moment import resolve_activity
 from diffsim.compiler.program.promotion import promoted
 from diffsim.compiler.reading.buffers import Buffers
 from diffsim.errors import Diagnostic
@@ -38,24 +40,29 @@ def with_times(
     found: list[Diagnostic] = []
     written: set[Buffer] = set()
     done = []
+    buffers.handed_on |= {
+        op.ref.buffer
+        for stage in step
+        for op in accesses_in(stage.body)
+        if not isinstance(op, Load) and op.ref.time == NEWEST
+    }
+    kept = buffers.kept_layouts()
     for stage in step:
+        resolve_activity(stage.body, {b.source for b in written}, kept)
         done.append(_resolved(stage, written, found, steps))
         stores = [
             op for op in accesses_in(stage.body) if not isinstance(op, Load) and op.ref.time in (1, NEWEST)
         ]
         timeless = {op.ref.buffer: op for op in stores if op.ref.time == NEWEST}
         for buffer, op in timeless.items():
-            buffers.handed_on.add(buffer)
             if buffer.source.keep is False:
                 found.append(
                     _told(op, "be declared without keep=False where it is written without the time", "it")
                 )
         written |= {op.ref.buffer for op in stores}
     for stage in running:
+        resolve_activity(stage.body, {b.source for b in written}, kept)
         for read in (op for op in accesses_in(stage.body) if op.ref.time == NEWEST):
-            if read.ref.buffer.kind == "activity":
-                read.ref = _at(read.ref, 1 if read.ref.buffer.field in {b.source for b in written} else 0)
-                continue
             if read.ref.buffer in written:
                 found.append(
                     _told(
@@ -73,7 +80,6 @@ def _told(op: Memory, rule: str, got: str) -> Diagnostic:
 
 def _resolved(stage: Stage, written: set[Buffer], found: list[Diagnostic], steps: int) -> Stage:
     """Return a stage in which accesses without a time have one; `written` were written before it."""
-    _resolve_activity(stage, {b.source for b in written})
     mixed = {
         op.ref.buffer for op in accesses_in(stage.body) if op.ref.time == 1 and op.ref.buffer.kind == "state"
     }
@@ -100,13 +106,6 @@ def _resolved(stage: Stage, written: set[Buffer], found: list[Diagnostic], steps
             times.setdefault(f"{buffer.source.key} is {verb} at", set()).add("t" if old else "t + 1")
     notes = (f"without a time, {what} {' and '.join(sorted(at))}" for what, at in times.items())
     return replace(stage, notes=(*stage.notes, *notes))
-
-
-def _resolve_activity(stage: Stage, written: set[object]) -> None:
-    """Let loops over the active cells of a State go over those of `x[t]`, until a kernel has written it."""
-    for op in accesses_in(stage.body):
-        if op.ref.buffer.kind == "activity" and op.ref.time == NEWEST:
-            op.ref = _at(op.ref, 1 if op.ref.buffer.field in written else 0)
 
 
 def _slot(op: Memory) -> tuple[Buffer, int | None, int]:

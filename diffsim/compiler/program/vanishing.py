@@ -60,16 +60,17 @@ def jumps(stage: Stage, buffers: Buffers) -> list[Diagnostic]:
         found += [op.where for op in _writes(branch.orelse)]
         inside = _Inside(cell, buffers)
         found += [op.where for op in inside.effects(branch.then)]
-    return [_warning(where, stage) for where in dict.fromkeys(found)]
+    told = [where or stage.where for where in found]  # what the library adds itself has no place
+    return [_warning(where) for where in dict.fromkeys(told) if where is not None]
 
 
-def _warning(where: Location | None, stage: Stage) -> Diagnostic:
+def _warning(where: Location) -> Diagnostic:
     message = (
         "what a loop over active cells does should vanish where all fields of the layout are zero, got an "
         "effect in a cell that a block brings along, which jumps when the block becomes active; write where "
         "something is (`if self.mass[t, cell] > 0.0`), or scatter from the cells that hold something"
     )
-    return Diagnostic("ACTIVITY", str(where or stage.where), message)
+    return Diagnostic("ACTIVITY", str(where), message)
 
 
 def _loads(block: Block) -> Iterator[Load]:
@@ -99,6 +100,7 @@ class _Inside:
         self.cell, self.buffers = cell, buffers
         self.layout: Sparse = cell.buffer.source
         self.carried = buffers.carries(self.layout)
+        self.kept = self.layout in buffers.kept_layouts()
         self.known: dict[Value, Any] = {}
         self.found: list[Memory] = []
 
@@ -144,6 +146,7 @@ class _Inside:
             return False
         time = ref.time if buffer.kind == "state" or not self.carried else 1
         same = time == self.cell.time or buffer.kind == "constant"
+        same = same or (self.kept and time == 0 and self.cell.time == 1)  # not even active at t
         return same and ref.indices[: len(self.cell.indices)] == self.cell.indices
 
     def _let(self, op: Let) -> None:

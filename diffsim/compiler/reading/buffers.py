@@ -100,6 +100,12 @@ class Buffers:
         """Tell whether the blocks of a layout are carried from step to step, since a State has it."""
         return any(isinstance(field, State) and field.layout is layout for field in self.fields.values())
 
+    def kept_layouts(self) -> set[Sparse]:
+        """Return the layouts of which what is active at `t` is so at `t + 1` from the beginning of a step."""
+        states = [f for f in self.fields.values() if isinstance(f, State) and f.sparse is not None]
+        kept = [f for f in states if f.keep or self.by_field.get(id(f)) in self.handed_on]
+        return {f.sparse for f in kept if f.sparse is not None}
+
     def before_steps(self, scratch: Field) -> Buffer:
         """Return the memory that a Scratch has in `reset`, apart from that of the steps."""
         if id(scratch) not in self._before:

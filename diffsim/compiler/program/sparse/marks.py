@@ -52,10 +52,23 @@ class Marker(Placer):
     ) -> None:
         super().__init__(topologies, activities, real)
         self.marks: dict[Buffer, tuple[Version, bool]] = {}  # by a name of a mark: of what, and of a block
+        self._batch = range(0)
         self._names: dict[tuple[_Key, bool], Buffer] = {}
 
-    def stage_of(self, stage: Stage, moments: list[Moments]) -> tuple[Stage | None, list[Version]]:
-        """Return the stage that marks what another one will write, and of which blocks; None for nothing."""
+    def stage_of(
+        self, stage: Stage, moments: list[Moments], batch: range
+    ) -> tuple[Stage | None, list[Version]]:
+        """Return the stage that marks what a part of another one will write; None for nothing.
+
+        Args:
+            stage: The other one.
+            moments: For each operation at its top, how many blocks are active there.
+            batch: Which of these operations to look at.
+
+        Returns:
+            The stage, and of which blocks it marks some.
+        """
+        self._batch = batch
         placed = self.stage(stage, moments)
         simplify(placed.body)
         _check_reads(stage, placed)
@@ -72,6 +85,8 @@ class Marker(Placer):
     def write(self, op: Store | Accumulate) -> None:
         """Append a mark where a write may activate something; nothing for other writes."""
         topology = self.topologies.get(op.ref.buffer)
+        if self.position not in self._batch:
+            return
         if topology is None or op.ref.buffer.is_adjoint or topology.fixed:
             return
         topology.first = topology.first or op.where

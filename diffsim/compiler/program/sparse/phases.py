@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -127,22 +128,13 @@ class Phase:
             return [stage]
         self._used.update(dict.fromkeys(t for t in used if not t.fixed))
         self._check_versions(stage)
-        before = self._moments()
-        marker = Marker(self.known.by_buffer, self.known.activities, self.known.real)
-        marks, versions = marker.stage_of(stage, [before] * len(stage.body.ops))
         found: list[Stage] = []
-        if marks is not None:
-            _check_loop(stage)
-            found.append(marks)
-            for version in versions:
-                found += self._activated(version)
-        after, seen, moments = self._moments(), before, []
-        for op in stage.body.ops:
-            moments.append(seen)
-            if any(self._writes(access) for access in accesses_in(Block([op]))):
-                seen = after
+        moments: list[Moments] = []
+        for batch in self._batches_of(stage):
+            moments += [self._moments()] * len(batch)
+            found += self._marked(stage, batch, moments)
         new, given = self.known.placer().stage(stage, moments), stage.adjoint
-        if marks is not None:
+        if found:
             note = (
                 "its index computation alone is run before it, to find the blocks of cells that it will write"
             )
@@ -151,6 +143,41 @@ class Phase:
             new.adjoint = cache(lambda: self.known.adjoints([given()])[0])
         group = self.known.group(stage.group)
         return [replace(one, group=group, loop=stage.loop) for one in [*found, new]]
+
+    def _marked(self, stage: Stage, batch: range, moments: list[Moments]) -> list[Stage]:
+        """Return the stages that activate the blocks which some operations of a stage will write."""
+        marker = Marker(self.known.by_buffer, self.known.activities, self.known.real)
+        later = [self._moments()] * (len(stage.body.ops) - len(moments))
+        marks, versions = marker.stage_of(stage, [*moments, *later], batch)
+        if marks is None:
+            return []
+        _check_loop(stage)
+        return [marks, *(made for version in versions for made in self._activated(version))]
+
+    def _batches_of(self, stage: Stage) -> list[range]:
+        """Return the operations of a stage that are looked at together for the blocks that they write.
+
+        A loop over active cells that comes behind one that writes them goes over the new ones too: these must
+        be there before it is known what it writes itself.
+        """
+        starts: list[int] = [0]
+        written: set[tuple[Topology, int | None]] = set()
+        for place, op in enumerate(stage.body.ops):
+            accesses = list(accesses_in(Block([op])))
+            if any(self._version_read(access) in written for access in accesses):
+                starts.append(place)
+                written.clear()
+            written |= {self._version_of(access) for access in accesses if self._writes(access)}
+        return [range(*bounds) for bounds in itertools.pairwise([*starts, len(stage.body.ops)])]
+
+    def _version_read(self, op: Memory) -> tuple[Topology, int | None] | None:
+        """Return the blocks that are asked for which of them are active; None for any other access."""
+        topology = self.known.activities.get(op.ref.buffer)
+        return None if topology is None else (topology, topology.at(op.ref.time).time)
+
+    def _version_of(self, op: Memory) -> tuple[Topology, int | None]:
+        topology = self.known.by_buffer[op.ref.buffer]
+        return topology, topology.version(op.ref.buffer, op.ref.time).time
 
     def _activated(self, version: Version) -> list[Stage]:
         """Return the stages that give slots to marked blocks, and zero these."""

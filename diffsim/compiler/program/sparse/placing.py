@@ -75,6 +75,7 @@ class Placer:
         self.names: Names = {}
         self.here: list[Here] = []
         self.moments: Moments = {}
+        self.position = 0  # of what is copied, among the operations at the stage's top
 
     def stage(self, stage: Stage, moments: list[Moments] | None = None) -> Stage:
         """Return a stage with its accesses placed.
@@ -87,6 +88,7 @@ class Placer:
         body = Block()
         with self.b.inside(body):
             for position, op in enumerate(stage.body.ops):
+                self.position = position
                 self.moments = moments[position] if moments is not None else {}
                 self.op(op)
         body.yields = [called(y, self.names) for y in stage.body.yields]
