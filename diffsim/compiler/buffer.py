@@ -75,6 +75,11 @@ class Buffer:
         self.distinct: set[tuple[int | None, ...]] = set()
 
     @property
+    def nesting(self) -> tuple[int, ...]:
+        """The spatial axes in the order of loops that go through memory as it lies, from the outermost on."""
+        return tuple(range(len(self.shape))) if self.arrangement is None else self.arrangement.order
+
+    @property
     def per_world(self) -> bool:
         """Tell whether each world has values of its own by declaration."""
         return bool(getattr(self.source, "per_world", False))

@@ -22,6 +22,7 @@ from diffsim.engine.launch import Launcher
 from diffsim.engine.lookout import Lookout
 from diffsim.engine.modes import CHECK, Extension, Measured, make_executor
 from diffsim.engine.pace import Pace, Progress
+from diffsim.engine.pools import clean
 from diffsim.engine.storage import Storage
 from diffsim.engine.tiers import Tiers
 from diffsim.engine.trust import furthest, gradient_key, rounding
@@ -99,14 +100,8 @@ class Engine:
         buffers += lowered.alarms.buffers
         if layout.sums > 1:
             for shared in (b for b in parameter_adjoints(lowered) if not b.per_world):
-                total = Buffer(
-                    shared.name + "_sum",
-                    shared.kind,
-                    shared.dtype,
-                    shared.shape,
-                    shared.components,
-                    shared.source,
-                )
+                like = (shared.kind, shared.dtype, shared.shape, shared.components, shared.source)
+                total = Buffer(shared.name + "_sum", *like)
                 total.place = shared.place
                 self._reduced[shared] = total
             buffers += self._reduced.values()
@@ -172,6 +167,7 @@ class Engine:
             with Pace(total, self.progress, self.segments.count) as pace:
                 yield pace
         except StateError:
+            clean(self.storage, self.lowered.topologies)
             self._board.check()  # an alarm tells of the cause where numbers that are not finite ended the run
             raise
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from diffsim.compiler.buffer import Buffer, Place
 from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.program.topology import Topology
 from diffsim.language.cells import Cells
 
-__all__ = ["blocks_with", "cell_at", "cells_in", "gathered", "in_use", "spread", "table_of"]
+__all__ = ["blocks_with", "cell_at", "cells_in", "clean", "gathered", "in_use", "spread", "table_of"]
 
 Array = NDArray[Any]
 
@@ -165,6 +167,20 @@ class Memory(Protocol):
 
     def arrays(self, buffer: Buffer, slots: Any = None) -> list[Array]:
         """Return each component of a buffer with axes in the order of the indices."""
+
+
+def clean(storage: Any, topologies: Iterable[Topology]) -> None:
+    """Zero the pools behind a run that left NaN: what is not active any more is not written again.
+
+    Args:
+        storage: Where they are.
+        topologies: Of which layouts.
+    """
+    for topology in (t for t in topologies if not t.fixed):
+        for buffer in topology.fields:
+            for one in (buffer, buffer.adjoint):
+                if one is not None:
+                    storage.zero(one)
 
 
 def blocks_in(memory: Memory, place: Place) -> NDArray[np.int64]:

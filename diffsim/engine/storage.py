@@ -188,6 +188,14 @@ class Storage:
         for c in range(buffer.components):
             self._store(buffer, c, full[..., c])
 
+    def zero(self, buffer: Buffer) -> None:
+        """Zero a buffer, room to spare included."""
+        if self.on_cpu:
+            for array in self.laid(buffer):
+                array[...] = 0
+            return
+        self.put(buffer, iter([np.zeros(()) for _ in range(buffer.components)]))
+
     def _store(self, buffer: Buffer, component: int, array: NDArray[Any]) -> None:
         spec = self._specs[buffer]
         if spec.axis >= 0:

@@ -93,7 +93,7 @@ class Field(Fillable):
         return f"<{name}: {self.type!r}{list(self.shape) or ''}{self._details()}>"
 
     def _details(self) -> str:
-        return ", per world" if self.per_world else ""
+        return (", per world" if self.per_world else "") + (f", {self.layout!r}" if self.layout else "")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         raise self._unallocated("read")

@@ -223,10 +223,9 @@ def _checked_cells(name: str, value: Any, least: int) -> _Cells:
     several = isinstance(value, list | tuple)
     numbers = [plain_number(n) for n in (value if several else [value])]
     if not numbers or not all(type(n) is int and least <= n <= _LONGEST for n in numbers):
-        rule = "zero or more" if least == 0 else "positive"
         raise ConfigError(
-            f"dense {name} must be a {rule} number of cells, or one for each axis, got {value!r}; leave it "
-            "out for none"
+            f"dense {name} must be a number of cells from {least} on, or one for each axis, got {value!r}; "
+            "leave it out for none"
         )
     return tuple(numbers) if several else numbers[0]
 

@@ -64,6 +64,7 @@ class OptimizerRun:
         for leaf in self._leaves:
             _require_dense(leaf.field)
         self._slots = ("best", *optimizer.slots())
+        self._home = self._leaves[0].home
         self._memory = self._borrow(self._leaves)
         self._versions = self._now()
         self.iteration, self.halvings, self._since = 0, 0, 0
@@ -84,7 +85,7 @@ class OptimizerRun:
         if host is not None and host.suits(leaves):
             made: HostMemory = host(leaves, slots)
             return made
-        idle = _idle.setdefault(leaves[0].home, [])
+        idle = _idle.setdefault(self._home, [])
         for k, memory in enumerate(idle):
             if type(memory) is kind and memory.fits(leaves, slots):
                 memory.clear(0)
@@ -97,7 +98,7 @@ class OptimizerRun:
         """Give the memory back; the parameters stay as they are."""
         memory, self._memory = self._memory, None
         if isinstance(memory, Memory):
-            _idle.setdefault(self._leaves[0].home, []).append(memory)
+            _idle.setdefault(self._home, []).append(memory)
 
     def __enter__(self) -> OptimizerRun:
         return self
@@ -122,9 +123,8 @@ class OptimizerRun:
                 rollout was closed.
         """
         memory = self._open()
-        home = self._leaves[0].home
         cost = self._rollout.evaluate(self._wrt)
-        if isinstance(memory, Memory) and self._leaves[0].home is not home:
+        if isinstance(memory, Memory) and self._leaves[0].home is not self._home:
             raise StateError(
                 "the capacity of sparse layouts must stay while an optimizer works on the device, "
                 "got a larger one on the way; run the rollout once before, or declare it"

@@ -185,7 +185,7 @@ def _schedules(sizes: Sizes, budget: Budget, window: int, kinds: str, forced: bo
             yield Schedule("multistage", segments, *places)
         if enough and kinds != "multistage":
             yield from _two_level(segments, places)
-    if kinds in ("auto", "mixed"):
+    if kinds in ("auto", "mixed") and sizes.held:
         spare = 0 if kinds == "auto" and (forced or not budget.host + budget.disk) else room
         places = _places(sizes.whole(window), spare, budget, segments - 1)
         n = sum(places)

@@ -103,7 +103,8 @@ class Costs:
         layout, machine = self._layout, self._machine
         segments = layout.steps / layout.window
         seconds = 0.0
-        for phase, times in (("step", self._recomputation), ("step_adj", 1.0)):
+        forward = self._recomputation + (0.0 if layout.held else 1.0)
+        for phase, times in (("step", forward), ("step_adj", 1.0)):
             sizes = [s for group in self._groups[phase] for s in group]
             if mode == "fused":
                 rounds = math.ceil(layout.worlds / machine.lanes)

@@ -13,6 +13,7 @@ from diffsim.plan.modes import block_of, choose_mode, lanes_of
 from diffsim.plan.report import Plan
 from diffsim.plan.request import Request
 from diffsim.plan.room import rooms
+from diffsim.plan.scratch import choose_scratch
 from diffsim.plan.sizes import Sizes
 from diffsim.runtime import RuntimeInfo
 
@@ -40,10 +41,13 @@ def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request:
     """Make a plan for blocks of so many worlds."""
     steps, window, worlds = request.steps, request.window, request.worlds
     lanes = lanes_of(info, worlds, block)
-    sizes = Sizes(lowered, stages, steps, worlds, lanes, not info.on_cpu, block)
+
+    def sized(held: bool) -> Sizes:
+        return Sizes(lowered, stages, steps, worlds, lanes, not info.on_cpu, block, held)
+
     budget = Budget(request.device_bytes, request.host_bytes, _room_on_disk(request))
     # then the same steps are in the same launches, whatever the window
-    choice = choose(sizes, budget, request.schedule, window, multiple=request.chunk or 1)
+    sizes, choice, why = choose_scratch(sized, budget, request)
     schedule = choice.schedule
     whole = schedule.kind == "mixed"
     layout = sizes.layout(choice.window, 0 if whole else schedule.device, schedule.device if whole else 0)
@@ -61,7 +65,8 @@ def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request:
         reason=launched.reason,
         layout=layout,
         schedule=schedule,
-        recomputation=choice.forward / steps,
+        recomputation=choice.forward / steps + (0.0 if layout.held else 1.0),
+        scratch=why,
         bytes=sizes.table(layout) | staging,
         fields=sizes.by_field(layout),
         tier_bytes={"host": schedule.host * size, "disk": schedule.disk * size},

@@ -140,10 +140,12 @@ def choose_mode(
         recomputation: Forward steps of one gradient, over the horizon.
     """
     costs = Costs(stages, info, layout, recomputation)
+    modes = ("step", "chunk", "fused") if layout.held else ("step", "fused")
     length = _chunk_length(costs, request, layout)
     every = {
         mode: Candidate(mode, chunk, costs.compile_seconds(mode, chunk), costs.run_seconds(mode, chunk))
         for mode, chunk in (("step", 0), ("chunk", length), ("fused", 0))
+        if mode in modes
     }
 
     def waiting(mode: str) -> float:

@@ -79,6 +79,7 @@ def plan(
     disk_memory: float | str = "16GiB",
     chunk: int | None = None,
     iterations: int = 1000,
+    scratch: str = "auto",
 ) -> Plan:
     """Say how a rollout would be run, without allocating or compiling anything.
 
@@ -95,6 +96,7 @@ def plan(
         disk_memory: The byte budget of that folder.
         chunk: Steps in one launch of mode `chunk`.
         iterations: How many gradients the time to compile may be spread over.
+        scratch: `held`, `recomputed` or `auto`.
 
     Returns:
         The plan; print it.
@@ -106,7 +108,18 @@ def plan(
         StateError: The runtime was not started.
     """
     request = Request(
-        steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory, chunk, iterations
+        steps,
+        worlds,
+        memory,
+        mode,
+        window,
+        schedule,
+        host_memory,
+        spill,
+        disk_memory,
+        chunk,
+        iterations,
+        scratch,
     ).check()
     info = runtime.info()
     lowered, _, chosen = plan_program(trace(simulator), info, request)

@@ -48,6 +48,7 @@ class Plan:
         iterations: Gradients that the time to compile may be spread over.
         measured: What modes were found to cost, here or in an earlier run.
         compiled: Seconds spent on compiling so far.
+        scratch: What became of Scratches, where there is something to say.
         rooms: Of sparse layouts, with the most blocks that were active in the last run.
         remedy: What would make it compile in less than a minute; empty where it does.
     """
@@ -74,6 +75,7 @@ class Plan:
     compiled: float = 0.0
     remedy: str = ""
     rooms: tuple[Room, ...] = ()
+    scratch: str = ""
 
     @property
     def steps(self) -> int:
@@ -138,6 +140,7 @@ class Plan:
             ("worlds", self._worlds()),
             ("checkpoints", self._checkpoints()),
             ("recomputation", f"{self.recomputation:.2f} forward steps per step of the gradient"),
+            *([("scratch", self.scratch)] if self.scratch else []),
             *self._larger(),
             (
                 "memory",

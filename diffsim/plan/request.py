@@ -11,9 +11,10 @@ from diffsim.errors import ConfigError
 from diffsim.options import plain_number
 from diffsim.sizes import parse_bytes
 
-__all__ = ["MODES", "SCHEDULES", "Request"]
+__all__ = ["MODES", "SCHEDULES", "SCRATCHES", "Request"]
 
 MODES = ("auto", "step", "chunk", "fused")
+SCRATCHES = ("auto", "held", "recomputed")
 SCHEDULES = ("auto", "multistage", "mixed", "two-level")
 _MOST = 2**31 - 1  # kernels count in 32 bits, and write to slot t + 1
 
@@ -34,6 +35,7 @@ class Request:
         disk_memory: The byte budget of that folder.
         chunk: Force so many steps into one launch of mode `chunk`; None to choose.
         iterations: How many gradients the time to compile may be spread over.
+        scratch: One of `SCRATCHES`: whether Scratches are held for the whole window, or computed again.
     """
 
     steps: int
@@ -47,6 +49,7 @@ class Request:
     disk_memory: float | str = "16GiB"
     chunk: int | None = None
     iterations: int = 1000
+    scratch: str = "auto"
 
     def check(self) -> Request:
         """Return the request with Python's own numbers, if all of it is allowed.
@@ -74,7 +77,7 @@ class Request:
                 f"iterations must be a positive integer of 31 bits, got {self.iterations!r}; "
                 "leave it out where unsure"
             )
-        for name, known in (("mode", MODES), ("schedule", SCHEDULES)):
+        for name, known in (("mode", MODES), ("schedule", SCHEDULES), ("scratch", SCRATCHES)):
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:
                 raise ConfigError(
@@ -83,6 +86,16 @@ class Request:
         if self.chunk is not None and self.mode not in ("auto", "chunk"):
             raise ConfigError(
                 f"chunk must be None in mode {self.mode!r}, got {self.chunk}; use mode='chunk', or no chunk"
+            )
+        if self.scratch == "recomputed" and (self.mode == "chunk" or self.chunk is not None):
+            raise ConfigError(
+                "scratch must be 'held' in mode 'chunk', whose launches are several steps each, got "
+                "'recomputed'; use mode='step' or 'fused'"
+            )
+        if self.scratch == "recomputed" and self.schedule == "mixed":
+            raise ConfigError(
+                "scratch must be 'held' in a mixed schedule, which keeps all values of windows, got "
+                "'recomputed'; use schedule='auto'"
             )
         if self.spill is not None and not _names_folder(self.spill):
             raise ConfigError(

@@ -29,6 +29,7 @@ class Sizes:
         groups: Lanes that run in parallel.
         world_last: The world axis is the fastest in memory.
         block: Worlds beside each other in memory; 1 for none.
+        held: Scratches are in memory for each step of a window.
 
     Attributes:
         steps: The horizon.
@@ -46,10 +47,11 @@ class Sizes:
         groups: int,
         world_last: bool,
         block: int = 1,
+        held: bool = True,
     ) -> None:
         self.lowered, self.stages = lowered, stages
         self.steps, self.worlds, self.groups = steps, worlds, groups
-        self.world_last, self.block = world_last, block
+        self.world_last, self.block, self.held = world_last, block, held
         self.tapes = sorted({t for s in all_adjoints(stages) for t in tapes_of(s)}, key=lambda b: b.name)
         # short windows may hold things of fixed length whole: the slope is taken where windows are long
         near, far = self.total(1 << 20), self.total(1 << 21)
@@ -76,6 +78,7 @@ class Sizes:
             self.world_last,
             windows,
             block=self.block,
+            held=self.held,
         )
 
     def roomy(self, layout: Layout, budget: int) -> Layout:

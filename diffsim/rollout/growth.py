@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -28,13 +29,19 @@ def growing(method: _Method) -> _Method:
 
     @functools.wraps(method)
     def begun_again(self: Grown, *args: Any, **options: Any) -> Any:
-        while True:
-            try:
-                return method(self, *args, **options)
-            except CapacityError as error:
-                if not getattr(error.layout, "automatic", False):
-                    raise
-                error.layout.grow(error.needed)
+        if self._growing:  # who called this one begins again, with memory that is made anew
+            return method(self, *args, **options)
+        self._growing = True
+        try:
+            while True:
+                try:
+                    return method(self, *args, **options)
+                except CapacityError as error:
+                    if not getattr(error.layout, "automatic", False):
+                        raise
+                    error.layout.grow(error.needed)
+        finally:
+            self._growing = False
 
     return begun_again  # type: ignore[return-value]
 
@@ -49,6 +56,8 @@ class Grown:
     _ending: Ending
     _request: Request
     _progress: Progress | None
+    _asked: Request | None = None
+    _growing = False
 
     def _make(self) -> None:
         """Plan the program, and make what runs it in the place of what ran it before, if anything did."""
@@ -61,6 +70,19 @@ class Grown:
         self._engine.progress = self._progress
         self._inputs = Inputs(self._engine)
         self._ending = Ending(self._engine, self._inputs)
+
+    def _hold(self, scratches: bool) -> None:
+        """Hold the Scratches of all steps for who wants to see them, or compute them again as was planned.
+
+        Args:
+            scratches: Some are to be seen after a run.
+        """
+        if scratches and not self._engine.plan.layout.held:
+            self._asked, self._request = self._request, dataclasses.replace(self._request, scratch="held")
+            self._make()
+        elif not scratches and self._asked is not None:
+            self._request, self._asked = self._asked, None
+            self._make()
 
     def _fit(self) -> None:
         """Make the rollout anew where a layout has another capacity than it was made for."""

@@ -62,6 +62,10 @@ class Occupied(ABC):
     def _prepare(self) -> None:
         """Check that the rollout can run, and bring changed values to the device."""
 
+    @abstractmethod
+    def _hold(self, scratches: bool) -> None:
+        """Hold the Scratches of all steps for who wants to see them, or not any more."""
+
     @growing
     def occupancy(self, every: int = 1) -> Occupancy:
         """Run forward and return how many blocks of each sparse layout were active, over time.
@@ -77,6 +81,7 @@ class Occupied(ABC):
             ConfigError: No field has a sparse layout, or `every` is not positive.
         """
         every = checked_every(every)
+        self._hold(scratches=True)
         self._prepare()
         moving = [t for t in self._engine.lowered.topologies if not t.fixed]
         if not moving:
@@ -117,6 +122,7 @@ class Occupied(ABC):
             raise ConfigError(
                 f"cells must be of a field with a sparse layout, got {buffer.label}; use trajectory"
             )
+        self._hold(scratches=True)
         self._prepare()
         [buffer] = named_buffers(self._program, self._engine.lowered, [field], "cells").values()
         with self._ending.run(at_end=True):

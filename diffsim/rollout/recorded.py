@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,10 @@ class Recorded(ABC):
     @abstractmethod
     def _prepare(self) -> None:
         """Check that the rollout can run, and bring changed values to the device."""
+
+    @abstractmethod
+    def _hold(self, scratches: bool) -> None:
+        """Hold the Scratches of all steps for who wants to see them, or not any more."""
 
     @property
     def lengths(self) -> Any:
@@ -151,8 +155,9 @@ class Recorded(ABC):
     def _collecting(self, fields: Names, every: int) -> tuple[Collecting, dict[str, Label]]:
         """Prepare a run that records fields; return it, and what their arrays are."""
         every = checked_every(every)
-        fields = fields if isinstance(fields, Mapping | str | Field) else list(fields)
-        named_buffers(self._program, self._engine.lowered, fields, "trajectory")
+        fields = list(fields) if isinstance(fields, Iterator) else fields
+        found = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
+        self._hold(any(buffer.kind == "scratch" for buffer in found.values()))
         self._prepare()  # which may make the memory anew
         buffers = named_buffers(self._program, self._engine.lowered, fields, "trajectory")
         collecting = Collecting(self._engine, buffers, every)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from diffsim import _taichi, runtime
 from diffsim.compiler.explain import Explanation, explain
 from diffsim.engine.pace import Progress
+from diffsim.engine.pools import clean
 from diffsim.errors import ConfigError, GradientNotFiniteError, StateError, StateNotFiniteError
 from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
@@ -34,7 +35,7 @@ __all__ = ["Rollout"]
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
+class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
@@ -57,6 +58,8 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         disk_memory: The byte budget of that folder.
         chunk: Force so many steps into one launch of mode `chunk`.
         iterations: How many gradients the time to compile may be spread over.
+        scratch: `held` keeps the Scratches of each step of a window, `recomputed` those of one step alone,
+            and runs each step again before its adjoint; `auto` chooses.
         progress: Called as `progress(done, total, phase)` after each segment of a run that has several: the
             steps run so far, those of the whole run, forward and backward, and `forward` or `backward`. It
             may raise to end the run, and must not run or close the rollout itself.
@@ -84,12 +87,14 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         disk_memory: float | str = "16GiB",
         chunk: int | None = None,
         iterations: int = 1000,
+        scratch: str = "auto",
         progress: Progress | None = None,
         seed: int = 0,
     ) -> None:
         self.closed = True
         request = Request(
-            steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory, chunk, iterations
+            *(steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory),
+            *(chunk, iterations, scratch),
         ).check()
         if progress is not None and not callable(progress):
             raise ConfigError(
@@ -194,6 +199,7 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         """
         if debug not in (None, "nan"):
             raise ConfigError(f"debug must be None or 'nan', got {debug!r}; use 'nan' to find a NaN")
+        self._hold(scratches=False)
         leaves = self.leaves(wrt)
         self._require_cost()
         with self._ending.run():
@@ -206,6 +212,7 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
         for key, gradient in gradients.items():
             if not np.all(np.isfinite(gradient)):
+                clean(self._engine.storage, self._engine.lowered.topologies)
                 raise GradientNotFiniteError(explain_gradient(key, gradient))
         return cost, gradients
 
@@ -217,6 +224,7 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
             StateError: The simulator has no cost, or the cost is not finite.
             GradientError: An adjoint that is carried back in a long run is not finite.
         """
+        self._hold(scratches=False)
         self._prepare()
         self._require_cost()
         with self._ending.run():
@@ -266,6 +274,7 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
         """
         from diffsim.rollout.grad.check import check_grad
 
+        self._hold(scratches=False)
         numbers = [plain_number(number) for number in (directions, seed, tolerance)]
         components = plain_number(components)
         return check_grad(self, wrt, *numbers, components=components, forward=forward, modes=modes)
@@ -384,5 +393,7 @@ class Rollout(Adjoints, Shown, Seeded, Occupied, Grown):
 
     def _cost(self, cost: NDArray[np.float64]) -> Cost:
         if not np.all(np.isfinite(cost)):
-            raise StateNotFiniteError(explain_not_finite(self._engine, cost))
+            told = explain_not_finite(self._engine, cost)
+            clean(self._engine.storage, self._engine.lowered.topologies)
+            raise StateNotFiniteError(told)
         return float(cost[0]) if self.worlds == 1 else cost

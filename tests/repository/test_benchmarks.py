@@ -360,13 +360,23 @@ def test_pictures_are_measured(tmp_path: Path) -> None:
     assert min(row["bytes"] for row in data["films"]) > 1000
 
 
+@pytest.mark.native
+def test_layouts(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.layouts import TOGETHER, Cells, times_of
+
+    row = times_of(Cells, 20, TOGETHER, 1)
+    assert row["same bits"]
+    assert [len(row[name]) for name in ("value", "both")] == [2, 2]
+
+
 def test_a_wrong_command_line_is_refused() -> None:
     done = bench("mass_sprung")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
         "NAME must be one of mass_spring, wave, mpm, training, long, memory, overhead, worlds, gpu, "
         "analysis, smoke, functions, compilers, first, versions, energies, once, language, estimates, "
-        "pictures, learning, got mass_sprung; leave it out for all but learning"
+        "pictures, layouts, learning, got mass_sprung; leave it out for all but learning"
     )
     done = bench("mass_spring", "--steps", "0")
     assert done.returncode == 2

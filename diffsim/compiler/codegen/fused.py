@@ -211,6 +211,8 @@ def _backward(w: KernelWriter, stages: StageSet, lane: Lane) -> None:
     order = stages.in_order()
     clears, adjoints = lean_step(stages)
     body = [clear_stage(c, w.real) for c in clears] + adjoints
+    if not w.layout.held:
+        body = [*(clear_stage(c, w.real) for c in lowered.clear), *stages.again, *body]
     ending = [clear_stage(c, w.real) for c in stages.clears()["terminal_adj"]] + order["terminal_adj"]
     own = own_steps(w, lowered.ended, lane.world)
     _seed_window(w, lowered, lane, own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from diffsim.compiler.codegen.layout import Layout
-from diffsim.compiler.codegen.moves import over, space_of
+from diffsim.compiler.codegen.moves import nested, over, space_of
 from diffsim.compiler.codegen.writer import KernelText, KernelWriter
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
@@ -58,7 +58,7 @@ def _copies(
     for buffer, (other, leading) in places.items():
         space = space_of(w, buffer)
         names = [name for name, _ in space]
-        axes = [("z", slots[buffer]), ("w", layout.worlds), *space]
+        axes = [("z", slots[buffer]), ("w", layout.worlds), *nested(buffer, space)]
         inner = axes[1:] if on_cpu else []  # loops of their own, so that the last one vectorises
         with over(w, axes[: len(axes) - len(inner)], on_cpu):
             depth = w.indent

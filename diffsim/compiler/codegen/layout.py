@@ -32,6 +32,8 @@ class Layout:
         room: Steps of a Control that there is room for; 0 for no more than the horizon.
         block: Worlds beside each other in memory, which machine code runs in one register: what steps compute
             lies in blocks of so many worlds, inside of which the world axis is the fastest; 1 for none.
+        held: Scratches are in memory for each step of the window; else for one step, and the steps of the
+            window are run again on the way back, each before its adjoint.
 
     With room to spare rollouts of other horizons have the same memory, and so the same compiled kernels.
     """
@@ -47,6 +49,7 @@ class Layout:
     width: int = 0
     room: int = 0
     block: int = 1
+    held: bool = True
 
     @property
     def blocks(self) -> int:
@@ -89,7 +92,7 @@ class Layout:
         if kind == "state":
             return ("world", "ring") if buffer.is_adjoint else ("world", "slot")
         if kind == "scratch":
-            return ("world",) if buffer.is_adjoint else ("world", "slot")
+            return ("world",) if buffer.is_adjoint or not self.held else ("world", "slot")
         if kind in ("param", "constant", "control"):
             time = ("time",) if kind == "control" else ()
             if buffer.per_world:

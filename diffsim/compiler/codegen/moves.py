@@ -13,7 +13,7 @@ from diffsim.compiler.codegen.writer import KernelText, KernelWriter
 from diffsim.compiler.ir import Buffer, Const
 from diffsim.compiler.program.lowered import LoweredProgram
 
-__all__ = ["move_kernels", "over", "reduce_kernel", "space_of"]
+__all__ = ["move_kernels", "nested", "over", "reduce_kernel", "space_of"]
 
 _SERIAL_WORK = 4096  # plain copies below which waking the thread pool costs more
 Place = tuple[Buffer, list[str]]
@@ -43,10 +43,15 @@ def space_of(w: KernelWriter, buffer: Buffer) -> list[tuple[str, int]]:
     return [(w.fresh("e"), n) for n in buffer.shape]
 
 
+def nested(buffer: Buffer, space: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return the spatial axes of a buffer in the order of loops that go through memory as it lies."""
+    return [space[axis] for axis in buffer.nesting]
+
+
 def _zero(w: KernelWriter, buffer: Buffer, leading: list[tuple[str, int]], on_cpu: bool) -> None:
     space = space_of(w, buffer)
     indices = [name for name, _ in leading + space]
-    with over(w, (leading + space) or [("z", 1)], on_cpu):
+    with over(w, (leading + nested(buffer, space)) or [("z", 1)], on_cpu):
         for c in range(buffer.components):
             w.line(f"{w.at(buffer, c, indices)} = {w.constant(Const(0.0, buffer.dtype))}")
 
@@ -66,7 +71,7 @@ def _copy_history(
     """
     space = space_of(w, state)
     names = [name for name, _ in space]
-    with over(w, [("w", w.layout.worlds), *space], on_cpu):
+    with over(w, [("w", w.layout.worlds), *nested(state, space)], on_cpu):
         depth = w.indent
         own_steps(w, ended, "w")
         w.line(f"for z in range({w.layout.history}):")

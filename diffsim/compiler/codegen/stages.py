@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TypeVar
 
-from diffsim.compiler.ir import Buffer, Load, Loop, Stage, Store, walk
+from diffsim.compiler.ir import (
+    Accumulate,
+    Block,
+    Buffer,
+    For,
+    If,
+    Load,
+    Loop,
+    Op,
+    Stage,
+    Store,
+    accesses_in,
+    walk,
+)
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
 
 __all__ = [
@@ -19,6 +32,7 @@ __all__ = [
     "parameter_adjoints",
     "passing_adjoints",
     "tapes_of",
+    "without_cost",
 ]
 
 Item = TypeVar("Item")
@@ -40,6 +54,11 @@ class StageSet:
     running_adj: list[Stage]
     terminal_adj: list[Stage]
 
+    @property
+    def again(self) -> list[Stage]:
+        """The stages of a step without what it adds to the cost, to run it once more for its Scratches."""
+        return [without_cost(stage) for stage in self.lowered.step + self.lowered.running]
+
     def clears(self) -> dict[str, list[Clearing]]:
         """Return what each phase zeroes before its stages, in this order.
 
@@ -56,6 +75,7 @@ class StageSet:
         return {
             "begin": [],
             "step": lowered.clear,
+            "again": lowered.clear,
             "terminal": lowered.clear_terminal,
             "begin_adj": [],
             "step_adj": oldest + lowered.clear_adjoint,
@@ -67,11 +87,32 @@ class StageSet:
         return {
             "begin": self.lowered.begin,
             "step": self.lowered.step + self.lowered.running,
+            "again": self.again,
             "terminal": self.lowered.terminal,
             "begin_adj": self.begin_adj[::-1],
             "step_adj": self.running_adj[::-1] + self.step_adj[::-1],
             "terminal_adj": self.terminal_adj[::-1],
         }
+
+
+def without_cost(stage: Stage) -> Stage:
+    """Return a stage that does the same, but adds nothing to the cost."""
+    if not any(op.ref.buffer.kind == "cost" for op in accesses_in(stage.body)):
+        return stage
+    return replace(stage, body=_without_cost(stage.body))
+
+
+def _without_cost(block: Block) -> Block:
+    ops: list[Op] = []
+    for op in block.ops:
+        if isinstance(op, Store | Accumulate) and op.ref.buffer.kind == "cost":
+            continue
+        if isinstance(op, For):
+            op = replace(op, body=_without_cost(op.body))
+        elif isinstance(op, If):
+            op = replace(op, then=_without_cost(op.then), orelse=_without_cost(op.orelse))
+        ops.append(op)
+    return Block(ops, list(block.yields))
 
 
 def all_adjoints(stages: StageSet) -> list[Stage]:

@@ -83,7 +83,7 @@ def step_kernels(
         layout: The axes of the buffers.
         real: The type of float literals.
         threads: Of the CPU.
-        phases: Which phases to print.
+        phases: Which phases to print; `again` is the step without its cost.
         native: As of `KernelWriter`.
     """
 
@@ -118,7 +118,7 @@ def groups_of(stages: StageSet, phase: str, real: str) -> list[list[Stage]]:
     zero = [clear_stage(c, real) for c in stages.clears()[phase]]
     parts, ended = stages.in_order()[phase], lowered.ended
     if ended is not None and not phase.startswith("begin"):
-        runs = "running" if phase.startswith("step") else "end"
+        runs = "running" if phase.startswith(("step", "again")) else "end"
         zero, parts = limited(zero, ended, runs), limited(parts, ended, runs)
         zero += limited(lowered.frozen, ended, "ended") if phase == "step" else []
     return ([zero] if zero else []) + [[part] for part in parts]

@@ -159,12 +159,16 @@ class KernelWriter(Printer):
     def zero(self, buffer: Buffer, leading: Sequence[str]) -> None:
         """Print loops that zero all elements of a buffer at given leading indices."""
         zero, depth = self.zero_of(buffer), self.indent
-        for c in range(buffer.components):  # one loop each: the compiler makes a call of memset of it
+        every = list(range(buffer.components))
+        beside = buffer.arrangement is not None and buffer.arrangement.beside > 1
+        # one loop each where components lie apart: the compiler makes a call of memset of it
+        for components in [every] if beside else [[c] for c in every]:
             indices = [self.fresh("e") for _ in buffer.shape]
-            for name, n in zip(indices, buffer.shape, strict=True):
-                self.line(f"for {name} in range({n}):")
+            for axis in buffer.nesting:
+                self.line(f"for {indices[axis]} in range({buffer.shape[axis]}):")
                 self.indent += 1
-            self.line(f"{self.at(buffer, c, [*leading, *indices])} = {zero}")
+            for c in components:
+                self.line(f"{self.at(buffer, c, [*leading, *indices])} = {zero}")
             self.indent = depth
 
     def copy(
@@ -190,19 +194,23 @@ class KernelWriter(Printer):
         `lanes`.
         """
         depth, components = self.indent, range(buffer.components)
-        indices: list[str] = []
-        *rows, length = buffer.shape or (1,)
-        for n in rows:
-            indices.append(self.fresh("e"))
-            self.line(f"for {indices[-1]} in range({n}):")
+        indices = [self.fresh("e") for _ in buffer.shape]
+        *rows, last = buffer.nesting or (0,)
+        length = buffer.shape[last] if buffer.shape else 1
+        for axis in rows:
+            self.line(f"for {indices[axis]} in range({buffer.shape[axis]}):")
             self.indent += 1
+
+        def along(text: str) -> list[str]:
+            return [text if axis == last else name for axis, name in enumerate(indices)]
+
         inside, groups = self.indent, 0
         if length >= _LONG and buffer.components <= _NARROW and not self._worlds_beside and not self.native:
             groups = length // _LANES
             first = self.fresh("e")
             self.line(f"for {first} in range({groups}):")
             self.indent += 1
-            places = [[*indices, f"{first} * {_LANES} + {k}"] for k in range(_LANES)]
+            places = [along(f"{first} * {_LANES} + {k}") for k in range(_LANES)]
             moves = [move(c, at) for c in components for at in places]
             names = [self.fresh() for _ in moves]
             for name, (_, value) in zip(names, moves, strict=True):
@@ -212,8 +220,7 @@ class KernelWriter(Printer):
             self.indent = inside
         if groups * _LANES < length:
             if buffer.shape:
-                indices.append(self.fresh("e"))
-                self.line(f"for {indices[-1]} in range({groups * _LANES}, {length}):")
+                self.line(f"for {indices[last]} in range({groups * _LANES}, {length}):")
                 self.indent += 1
             for target, value in (move(c, indices) for c in components):
                 self.line(f"{target} = {value}")

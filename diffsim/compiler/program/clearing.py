@@ -22,6 +22,7 @@ from diffsim.compiler.ir import (
     is_float,
     walk,
 )
+from diffsim.compiler.program.copying import over_box
 from diffsim.compiler.program.lowered import Clearing, LoweredProgram
 from diffsim.compiler.program.nests import active_nest
 from diffsim.compiler.reading.buffers import Buffers
@@ -138,18 +139,11 @@ def _around(inside: Box | None, shape: tuple[int, ...]) -> Iterator[Box]:
 
 
 def _fill(b: Builder, clearing: Clearing, box: Box, components: list[int], value: Filler) -> None:
-    def nest(indices: tuple[Value, ...]) -> None:
-        if len(indices) == len(box):
-            for c in components:
-                b.store(Ref(clearing.buffer, indices, c, clearing.time), value(b, indices, c))
-            return
-        low, high = box[len(indices)]
-        loop = For(Value("i32"), Const(low, "i32"), Const(high, "i32"), Block(), parallel=True)
-        with b.inside(loop.body, loop=True):
-            nest((*indices, loop.index))
-        b.loop(loop)
+    def fill(indices: tuple[Value, ...]) -> None:
+        for c in components:
+            b.store(Ref(clearing.buffer, indices, c, clearing.time), value(b, indices, c))
 
-    nest(())
+    over_box(b, box, fill, clearing.buffer.nesting)
 
 
 def stored_boxes(buffer: Buffer, time: int, stages: list[Stage]) -> dict[int, Box]:

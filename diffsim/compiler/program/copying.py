@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.ir import Block, Buffer, Const, For, Operand, Ref, Stage, Value
 from diffsim.compiler.program.nests import active_nest
 
-__all__ = ["copy_active", "copy_stage", "fill_stage", "over_elements"]
+__all__ = ["copy_active", "copy_stage", "fill_stage", "over_box", "over_elements"]
 
 
 def fill_stage(name: str, source: tuple[Buffer, int | None], target: Buffer, past: Iterable[int]) -> Stage:
@@ -30,7 +30,7 @@ def copy_stage(
             value = b.load(Ref(source, indices, c, source_time))
             b.store(Ref(target, indices, c, target_time), value)
 
-    over_elements(b, target.shape, copy)
+    over_elements(b, target.shape, copy, target.nesting)
     return Stage(name, Value("i32"), b.block)
 
 
@@ -44,16 +44,42 @@ def copy_active(name: str, target: Buffer, activity: Buffer, real: str) -> Stage
     return Stage(name, Value("i32"), b.block)
 
 
-def over_elements(b: Builder, shape: tuple[int, ...], body: Callable[[tuple[Operand, ...]], None]) -> None:
-    """Build parallel loops over all elements of a shape."""
+def over_elements(
+    b: Builder,
+    shape: tuple[int, ...],
+    body: Callable[[tuple[Value, ...]], None],
+    nesting: Sequence[int] | None = None,
+) -> None:
+    """Build parallel loops over all elements of a shape; see `over_box`."""
+    over_box(b, [(0, n) for n in shape], body, nesting)
 
-    def nest(indices: tuple[Operand, ...]) -> None:
-        if len(indices) == len(shape):
-            body(indices)
+
+def over_box(
+    b: Builder,
+    box: Sequence[tuple[int, int]],
+    body: Callable[[tuple[Value, ...]], None],
+    nesting: Sequence[int] | None = None,
+) -> None:
+    """Build parallel loops over a box of elements.
+
+    Args:
+        b: Builds.
+        box: The first index and the one behind the last, along each axis.
+        body: Builds what is done with an element, by its indices.
+        nesting: The axes from the outermost loop on: `Buffer.nesting` goes through memory as it lies. None
+            for their order, in which sums have the same bits however memory lies.
+    """
+    found: dict[int, Value] = {}
+
+    def nest(axes: Sequence[int]) -> None:
+        if not axes:
+            body(tuple(found[axis] for axis in range(len(box))))
             return
-        loop = For(Value("i32"), Const(0, "i32"), Const(shape[len(indices)], "i32"), Block(), parallel=True)
+        low, high = box[axes[0]]
+        loop = For(Value("i32"), Const(low, "i32"), Const(high, "i32"), Block(), parallel=True)
+        found[axes[0]] = loop.index
         with b.inside(loop.body, loop=True):
-            nest((*indices, loop.index))
+            nest(axes[1:])
         b.loop(loop)
 
-    nest(())
+    nest(range(len(box)) if nesting is None else nesting)

@@ -150,7 +150,7 @@ class _Keeping:
 
         layout = _sparse(buffer)
         if layout is None:
-            over_elements(b, buffer.shape, copy)
+            over_elements(b, buffer.shape, copy, buffer.nesting)
         else:
             cell, body = active_nest(
                 b, self.buffers.activity(layout, buffer.source), self._time(buffer, time)

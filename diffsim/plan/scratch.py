@@ -1,0 +1,74 @@
+"""Whether Scratches are held for a whole window, or those of each step computed again on the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from diffsim.errors import ConfigError
+from diffsim.plan.choice import Budget, Choice, choose
+from diffsim.plan.request import Request
+from diffsim.plan.sizes import Sizes
+from diffsim.sizes import show_bytes
+
+__all__ = ["Held", "choose_scratch"]
+
+_LESS = 0.97  # of the forward steps of a gradient: what computing Scratches again must leave
+_TIE, _FEWER = 1.03, 8  # or so many, in so many times fewer segments: fewer launches, fewer copies of States
+
+
+class Held(NamedTuple):
+    """What became of Scratches, with the memory and the schedule that go with it.
+
+    Attributes:
+        sizes: The memory as a function of window and checkpoints.
+        choice: The window and the schedule.
+        reason: Why Scratches are computed again, or not; empty where there is nothing to say.
+    """
+
+    sizes: Sizes
+    choice: Choice
+    reason: str
+
+
+def choose_scratch(sized: Callable[[bool], Sizes], budget: Budget, request: Request) -> Held:
+    """Choose whether Scratches are held, by the steps that a gradient takes with and without them.
+
+    Without them windows are longer, so that fewer steps are recomputed from checkpoints;
+    but each step of a window is run once more, before its adjoint.
+
+    Args:
+        sized: The memory, with Scratches held or not.
+        budget: The bytes of each tier.
+        request: What is asked for.
+
+    Raises:
+        ConfigError: Nothing fits.
+    """
+
+    def chosen(held: bool) -> Choice:
+        return choose(sized(held), budget, request.schedule, request.window, multiple=request.chunk or 1)
+
+    held, lean = sized(True), sized(False)
+    saved = held.per_step - lean.per_step
+    less = f"{show_bytes(saved)} less for each step of a window"
+    can = request.mode != "chunk" and request.chunk is None and request.schedule != "mixed" and saved > 0
+    if request.scratch == "held" or not can:
+        return Held(held, chosen(True), "held, as asked for" if request.scratch == "held" else "")
+    if request.scratch == "recomputed":
+        return Held(lean, chosen(False), f"recomputed, as asked for: {less}, one more run of each step")
+    steps = request.steps
+    try:
+        first = chosen(True)
+    except ConfigError:
+        return Held(lean, chosen(False), f"recomputed: {less}; held they do not fit")
+    if first.forward <= steps or request.window is not None:
+        return Held(held, first, "")
+    other = chosen(False)
+    share = (other.forward + steps) / first.forward
+    fewer = other.schedule.segments * _FEWER <= first.schedule.segments
+    if share > _LESS and not (share <= _TIE and fewer):
+        return Held(held, first, "held: computing them again would take more steps than it saves")
+    with_, without = (total / steps for total in (first.forward, other.forward + steps))
+    text = f"recomputed: {less}; {without:.2f} forward steps per step of the gradient instead of {with_:.2f}"
+    return Held(lean, other, text)
