@@ -262,6 +262,9 @@ def results(sim: Spots, **how: Any) -> dict[str, np.ndarray]:
     cost, grads = rollout.value_and_grad(wrt=["a", "u"])
     found = {"cost": np.asarray(cost), "a": grads["a"], "u": grads["u"] * (spots() > 0.0)}
     found["frames"] = rollout.trajectory("u")
+    if sim.layout is not None and sim.layout.block == 2:  # where nothing is, nothing becomes active
+        sim.u.set(ds.Cells([[1, 1]], [0.5]))
+        assert rollout.occupancy()["blocks of u"].max() < 12  # of 30
     rollout.close()
     return found
 
