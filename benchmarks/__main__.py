@@ -10,7 +10,7 @@ NAMES = (
     *("analysis", "smoke", "functions", "compilers", "first", "versions", "energies", "once", "language"),
     *("estimates", "pictures", "layouts"),
 )
-BY_NAME = ("learning",)  # an hour or more: run only when it is named
+BY_NAME = ("learning", "sparse")  # half an hour or more: run only when named
 
 
 def main(words: list[str]) -> int:

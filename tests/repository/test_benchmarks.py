@@ -376,7 +376,7 @@ def test_a_wrong_command_line_is_refused() -> None:
     assert done.stderr.startswith(
         "NAME must be one of mass_spring, wave, mpm, training, long, memory, overhead, worlds, gpu, "
         "analysis, smoke, functions, compilers, first, versions, energies, once, language, estimates, "
-        "pictures, layouts, learning, got mass_sprung; leave it out for all but learning"
+        "pictures, layouts, learning, sparse, got mass_sprung; leave it out for all but learning, sparse"
     )
     done = bench("mass_spring", "--steps", "0")
     assert done.returncode == 2
