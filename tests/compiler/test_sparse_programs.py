@@ -457,3 +457,21 @@ def test_solvers_with_adjoints_of_their_own_run_on_active_cells(runtime):
         sparse.sim.x.set(np.array([0.1, 0.2 + h, 0.5, 0.9]))
         shifted.append(sparse.value())
     assert grads["x"][1] == pytest.approx((shifted[0] - shifted[1]) / 2e-6, rel=1e-7)
+
+
+class Inside(Nests):
+    """A loop over cells that are made active in the same loop, which would miss them."""
+
+    @ti.kernel
+    def go(self, t: ti.i32):
+        for _ in range(1):
+            for i, j in self.u:
+                self.s[t, i, j] += self.u[t, i, j]
+            for i, j in self.s:
+                self.u[t + 1, i, j] += self.s[t, i, j]
+
+
+def test_loops_that_would_miss_new_cells_are_refused(runtime):
+    ds.plan(Inside(), steps=STEPS)
+    with pytest.raises(ds.errors.TraceError, match=r"must not stand in another loop .* \[SPARSE\]"):
+        ds.plan(Inside(ds.sparse()), steps=STEPS)
