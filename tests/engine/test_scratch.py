@@ -111,12 +111,15 @@ def test_scratches_that_are_computed_again_give_the_same_bits(runtime, mode, gri
     assert rollout.check_grad(directions=1, modes=False, forward=False).passed
 
 
-def test_worlds_compute_their_own_again(runtime):
-    sims = Many(), Many()
+@pytest.mark.parametrize("mode", ["fused", "step"])
+def test_worlds_compute_their_own_again_and_end_early(runtime, mode):
+    sims, done = (Many(), Many()), []
     results = [
-        found(sim, worlds=5, scratch=scratch)
+        found(sim, 30, worlds=5, window=7, mode=mode, scratch=scratch, progress=lambda *at: done.append(at))
         for sim, scratch in zip(sims, ("held", "recomputed"), strict=True)
     ]
+    assert results[0][2].lengths.max() < 30  # after the first windows no world runs any more
+    assert done[-1][0] == done[-1][1]
     np.testing.assert_array_equal(results[0][0], results[1][0])
     for key, array in results[0][1].items():
         np.testing.assert_allclose(results[1][1][key], array, rtol=1e-13)
@@ -173,6 +176,9 @@ def test_the_planner_weighs_bytes_against_steps(runtime):
     assert tight.recomputation == 2.0
     assert planned("100KiB", scratch="held").segments > 8
     assert "less for each step of a window" in str(tight)
+    [*_, everything] = tight.larger
+    assert planned(f"{everything[0]}").layout.held
+    assert everything[1] == planned(f"{everything[0]}").recomputation == 1.0
     middle = planned("4MiB")
     assert middle.layout.held
     assert middle.recomputation < 1.9
