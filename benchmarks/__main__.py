@@ -8,9 +8,9 @@ import sys
 NAMES = (
     *("mass_spring", "wave", "mpm", "training", "long", "memory", "overhead", "worlds", "gpu"),
     *("analysis", "smoke", "functions", "compilers", "first", "versions", "energies", "once", "language"),
-    *("estimates", "pictures", "layouts"),
+    *("estimates", "pictures", "layouts", "scratch"),
 )
-BY_NAME = ("learning",)  # an hour or more: run only when it is named
+BY_NAME = ("learning", "sparse")  # half an hour or more: run only when named
 
 
 def main(words: list[str]) -> int:

@@ -49,6 +49,7 @@ BARS: dict[str, tuple[Bar, ...]] = {
     "cloth": (Bar("worst error", 5.0),),
     "elastic": (Bar("distance to the target [domain]", 0.01),),
     "elastic_crawler": (Bar("distance travelled [domain]", 0.3, below=False),),
+    "elastic_hills": (Bar("distance to the target", 0.1),),
     "elastic_walker": (Bar("distance travelled [domain]", 0.0, below=False),),
     "electric": (Bar("mean distance, path never seen", 10.0),),
     "front": (Bar("reserve taken at the end", 5.0), Bar("bait", 2000.0)),

@@ -178,6 +178,11 @@ class ElasticHillsTask(Task):
     def wrt(self, simulator: Any) -> list[Any]:
         return [simulator.throw]
 
+    def metrics(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+        simulator = self.build()
+        ball = arrays["x"][-1].mean(axis=0)
+        return {"distance to the target [m]": float(np.linalg.norm(ball - np.array(simulator.goal)))}
+
     def title(self) -> str:
         return "a soft ball over hills"
 

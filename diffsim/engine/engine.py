@@ -203,7 +203,8 @@ class Engine:
         lookout.largest.clear()
         self._board.clear()
         self._tiers.use(executor)
-        steps = round(self.plan.steps * (1.0 + self.plan.recomputation))
+        again = 0.0 if self.plan.layout.held else 1.0  # run within the adjoints' launches
+        steps = round(self.plan.steps * (1.0 + self.plan.recomputation - again))
         try:
             with self._run(steps) as pace:
                 run_backward(

@@ -77,8 +77,8 @@ class Sparse(Layout):
         self._capacity = FIRST_CAPACITY if blocks is None else blocks
 
     def grow(self, needed: int) -> None:
-        """Make room for so many blocks, of a layout whose capacity grows by itself."""
-        while self._capacity < needed:
+        """Make room for twice as many blocks as were needed, of a layout whose capacity grows by itself."""
+        while self._capacity < 2 * needed:
             self._capacity *= 2
 
     def blocks_within(self, cell_bytes: int, shape: tuple[int, ...]) -> int:

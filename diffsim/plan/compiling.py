@@ -164,7 +164,8 @@ class Compiling:
 
     @property
     def _step(self) -> list[Size]:
-        return [size for phase in PHASES for size in self._kernels[phase]]
+        again = () if self._layout.held else ("step",)  # before adjoints, without its cost
+        return [size for phase in (*PHASES, *again) for size in self._kernels[phase]]
 
     @functools.cached_property
     def _whole(self) -> dict[str, Size]:
@@ -180,8 +181,9 @@ class Compiling:
     @functools.cached_property
     def _fused(self) -> list[Size]:
         """The sizes of the kernels that run forward and backward."""
-        halves = [sum(self._serial(phases), Size()) for phases in (PHASES[:3], PHASES[3:])]
         layout = self._layout
+        back = PHASES[3:] if layout.held else (*PHASES[3:], "step")  # which is run again, before its adjoint
+        halves = [sum(self._serial(phases), Size()) for phases in (PHASES[:3], back)]
         together = self._threads.on_cpu and layout.worlds > layout.groups
         return [halves[0] + halves[1]] if together else halves
 

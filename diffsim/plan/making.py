@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.errors import ConfigError
-from diffsim.plan.choice import Budget, Choice, choose, smallest_budget
+from diffsim.plan.choice import Budget, Choice, smallest_budget
 from diffsim.plan.modes import block_of, choose_mode, lanes_of
 from diffsim.plan.report import Plan
 from diffsim.plan.request import Request
@@ -72,7 +73,7 @@ def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request:
         tier_bytes={"host": schedule.host * size, "disk": schedule.disk * size},
         budget=budget.device,
         smallest=smallest_budget(sizes, budget, request.schedule, window, request.chunk or 1).total,
-        larger=_larger(sizes, budget, request, choice),
+        larger=_larger(sized, budget, request, layout.held, choice),
         spill=None if request.spill is None else os.fspath(request.spill),
         forced=window is not None,
         chunk=launched.chunk,
@@ -100,16 +101,20 @@ def _room_on_disk(request: Request) -> int:
     return min(request.disk_bytes, shutil.disk_usage(there).free)
 
 
-def _larger(sizes: Sizes, budget: Budget, request: Request, choice: Choice) -> tuple[tuple[int, float], ...]:
+def _larger(
+    sized: Callable[[bool], Sizes], budget: Budget, request: Request, held: bool, choice: Choice
+) -> tuple[tuple[int, float], ...]:
     """Return what twice the memory would buy, and the memory with which nothing is recomputed."""
-    if choice.window >= sizes.steps or request.window is not None:
+    steps = request.steps
+    if (held and choice.window >= steps) or request.window is not None:
         return ()
     found = []
-    everything = sizes.total(sizes.steps)
+    everything = sized(True).total(steps)
     twice = 2 * budget.device
     if twice < everything:
-        better = choose(sizes, budget._replace(device=twice), request.schedule, multiple=request.chunk or 1)
-        found.append((twice, better.forward / sizes.steps))
-    if choice.forward > sizes.steps:
+        better = choose_scratch(sized, budget._replace(device=twice), request)
+        again = 0.0 if better.sizes.held else 1.0
+        found.append((twice, better.choice.forward / steps + again))
+    if (choice.forward > steps or not held) and request.scratch != "recomputed":
         found.append((everything, 1.0))
     return tuple(found)

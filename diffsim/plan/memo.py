@@ -102,12 +102,12 @@ def key_of(stages: StageSet, info: RuntimeInfo, plan: Plan) -> str:
     sizes = [n.bit_length() for n in (layout.steps, layout.window, layout.checkpoints, plan.iterations)]
     machine = (info.arch, info.precision, info.threads, info.compiler, _device(info.arch))
     versions = (_FORMAT, sys.modules["diffsim"].__version__, _taichi.ti.__version__)
-    order = (layout.worlds, layout.groups, layout.block, layout.history, layout.world_last)
+    order = (layout.worlds, layout.groups, layout.block, layout.history, layout.world_last, layout.held)
     parts = (sizes, *order, machine, versions)
     digest = hashlib.sha256(repr(parts).encode())
     numbers: dict[Value, int] = {}
     for phase, group in stages.in_order().items():
-        for stage in group:
+        for stage in group if phase != "again" else ():
             numbers[stage.t] = len(numbers)
             loop = "" if stage.loop is None else f" {stage.loop.count} {stage.loop.until}"
             digest.update(f"{phase} {numbers[stage.t]}{loop}".encode())

@@ -53,8 +53,12 @@ def choose_scratch(sized: Callable[[bool], Sizes], budget: Budget, request: Requ
     saved = held.per_step - lean.per_step
     less = f"{show_bytes(saved)} less for each step of a window"
     can = request.mode != "chunk" and request.chunk is None and request.schedule != "mixed" and saved > 0
-    if request.scratch == "held" or not can:
-        return Held(held, chosen(True), "held, as asked for" if request.scratch == "held" else "")
+    if request.scratch == "held":
+        return Held(held, chosen(True), "held, as asked for")
+    if not can:
+        chunks = request.mode == "chunk" or request.chunk is not None
+        why = "mode chunk runs several steps at once" if chunks else "a mixed schedule keeps whole windows"
+        return Held(held, chosen(True), f"held: {why}" if saved > 0 else "")
     if request.scratch == "recomputed":
         return Held(lean, chosen(False), f"recomputed, as asked for: {less}, one more run of each step")
     steps = request.steps
@@ -63,7 +67,8 @@ def choose_scratch(sized: Callable[[bool], Sizes], budget: Budget, request: Requ
     except ConfigError:
         return Held(lean, chosen(False), f"recomputed: {less}; held they do not fit")
     if first.forward <= steps or request.window is not None:
-        return Held(held, first, "")
+        why = "the window was asked for" if first.forward > steps else "all of them fit"
+        return Held(held, first, f"held: {why}")
     other = chosen(False)
     share = (other.forward + steps) / first.forward
     fewer = other.schedule.segments * _FEWER <= first.schedule.segments

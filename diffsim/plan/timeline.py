@@ -196,6 +196,8 @@ def _title(plan: Plan) -> str:
 
 def _caption(plan: Plan) -> str:
     used = f"Fields take {show_bytes(plan.total_bytes)} of {show_bytes(plan.budget)}"
+    if plan.segments == 1 and not plan.layout.held:
+        return f"Each step is run once more, before its adjoint. {used}; mode {plan.mode}."
     if plan.segments == 1:
         return f"Nothing is recomputed. {used}; mode {plan.mode}."
     return (

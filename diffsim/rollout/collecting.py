@@ -85,7 +85,11 @@ class Collecting:
         return frames
 
     def gathered(self) -> dict[str, NDArray[Any]]:
-        """Run forward once, and return all frames by name."""
+        """Run forward once, and return all frames by name.
+
+        Raises:
+            ConfigError: Frames of the whole domain of a sparse field would fill the memory.
+        """
         for name, buffer in self._buffers.items():
             size = math.prod(self.shapes[name]) * self.dtypes[name].itemsize
             if buffer.place is not None and size > _LARGEST:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.engine import Engine
 from diffsim.engine.pace import Progress
-from diffsim.errors import CapacityError
+from diffsim.errors import CapacityError, ConfigError
 from diffsim.language.fields import Valued
 from diffsim.language.trace import Program
 from diffsim.plan import Request
@@ -77,12 +77,20 @@ class Grown:
         Args:
             scratches: Some are to be seen after a run.
         """
+        asked = self._asked or self._request
         if scratches and not self._engine.plan.layout.held:
-            self._asked, self._request = self._request, dataclasses.replace(self._request, scratch="held")
-            self._make()
+            request, later = dataclasses.replace(asked, scratch="held"), asked
         elif not scratches and self._asked is not None:
-            self._request, self._asked = self._asked, None
+            request, later = asked, None
+        else:
+            return
+        before, self._request = self._request, request
+        try:
             self._make()
+        except ConfigError:  # held they do not fit: it stays as it was
+            self._request = before
+            raise
+        self._asked = later
 
     def _fit(self) -> None:
         """Make the rollout anew where a layout has another capacity than it was made for."""

@@ -1,6 +1,7 @@
 """What kernels do with sparse fields besides scattering, against the same programs with dense ones."""
 
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
+import dataclasses
 import re
 import warnings
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 import taichi as ti
 
 import diffsim as ds
+from diffsim.compiler.ir import Block
+from diffsim.compiler.program import moment, promotion
+from diffsim.compiler.program.sparse import phases, stages
 from diffsim.engine import lookout
 
 SHAPE = (11, 9)  # no multiples of any block
@@ -262,8 +266,19 @@ def results(sim: Spots, **how: Any) -> dict[str, np.ndarray]:
     cost, grads = rollout.value_and_grad(wrt=["a", "u"])
     found = {"cost": np.asarray(cost), "a": grads["a"], "u": grads["u"] * (spots() > 0.0)}
     found["frames"] = rollout.trajectory("u")
+    if sim.layout is not None and sim.layout.block == 2:  # where nothing is, nothing becomes active
+        sim.u.set(ds.Cells([[1, 1]], [0.5]))
+        assert rollout.occupancy()["blocks of u"].max() < 12  # of 30
     rollout.close()
     return found
+
+
+def assert_alike(sim: Spots, wanted: dict[str, np.ndarray], **how: Any) -> None:
+    found = results(sim, **how)
+    for key, array in wanted.items():
+        np.testing.assert_allclose(
+            found[key], array, rtol=1e-10, atol=1e-12, err_msg=f"{key} of {sim.layout}"
+        )
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -272,9 +287,7 @@ def test_programs_are_those_of_dense_fields(runtime, program):
     assert np.abs(wanted["u"]).max() > 0.0
     number = PROGRAMS.index(program)
     for layout, how in (HOW[number % 3], HOW[(number + 1) % 3]):
-        found = results(program(ds.sparse(**layout)), **how)
-        for key, array in wanted.items():
-            np.testing.assert_allclose(found[key], array, rtol=1e-10, atol=1e-12, err_msg=f"{key} {layout}")
+        assert_alike(program(ds.sparse(**layout)), wanted, **how)
 
 
 class Rooted(Spots):
@@ -314,3 +327,151 @@ def test_what_is_not_finite_is_told_by_its_cell_and_forgotten(runtime, monkeypat
     sim.u.set(ds.Cells([[2, 3]], [np.inf]))
     with pytest.raises(ds.errors.StateError, match=r"u must be finite .* at index \[2, 3\]"):
         rollout.value_and_grad(debug="nan")
+
+
+def _never_emptied(*args: Any) -> Any:
+    stage = stages.opening(*args)
+    stage.adjoint = lambda: dataclasses.replace(stage, body=Block(), adjoint=None)
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("program", "place", "name", "fault"),
+    [
+        (Nests, phases.Phase, "_batches_of", lambda phase, stage: [range(len(stage.body.ops))]),
+        (InPlace, promotion._Promotion, "_activates", lambda pass_, ref: False),
+        (Vanishing, moment, "_read_at", lambda body, cell: set()),
+        (Vanishing, phases, "opening", _never_emptied),
+    ],
+)
+def test_planted_faults_are_seen(runtime, monkeypatch, program, place, name, fault):
+    wanted = results(program())
+    monkeypatch.setattr(place, name, fault)
+    with pytest.raises((AssertionError, ds.GradientWarning)):
+        assert_alike(program(ds.sparse(block=2)), wanted, mode="fused", window=2)
+
+
+class Solver(ds.Part):
+    """Solve `(1 + L(c)) y = b` on the active cells, by Jacobi's iteration."""
+
+    def __init__(self, c: Any, layout: Any) -> None:
+        self.c = c
+        self.b, self.y, self.z = (ds.Workspace(ds.real, 23, layout=layout) for _ in range(3))
+        self.done = ds.Workspace(ds.real)
+
+    @ti.kernel
+    def sweep(self):
+        for i in self.b:  # diffsim: allow ACTIVITY
+            if 8 <= i < 16:  # a block of 8, or two of 4
+                total = self.b[i] + self.c[i - 1] * self.y[i - 1] + self.c[i] * self.y[i + 1]
+                self.z[i] = total / (1.0 + self.c[i - 1] + self.c[i])
+
+    @ti.kernel
+    def look(self):
+        for _ in range(1):
+            worst = 0.0
+            for i in self.b:
+                worst = ti.max(worst, abs(self.z[i] - self.y[i]))
+            if worst <= 1e-15:
+                self.done[None] = 1.0
+
+    @ti.kernel
+    def advance(self):
+        for i in self.b:
+            self.y[i] = self.z[i]
+
+    def iterate(self):
+        for _ in ds.repeat(200, until=self.done):
+            self.sweep()
+            self.look()
+            self.advance()
+
+
+class Solved(ds.Simulator):
+    """A linear solve with an adjoint of its own, all of it on sparse fields."""
+
+    def __init__(self, layout: Any = None) -> None:
+        self.x = ds.State(ds.real, 4, init=np.array([0.1, 0.2, 0.5, 0.9]))
+        self.c = ds.Constant(np.linspace(0.1, 0.4, 22))
+        self.f, self.y = (ds.Scratch(ds.real, 23, layout=layout) for _ in range(2))
+        self.solver = Solver(self.c, layout and ds.sparse(block=8, levels=1))
+
+    @ti.kernel
+    def act(self, t: ti.i32):
+        for k, j in ti.ndrange(4, 8):
+            self.f[t, 8 + j] += ti.sin(self.x[t, k] + j)
+
+    @ti.kernel
+    def load(self, t: ti.i32):
+        for i in range(8, 16):
+            self.solver.b[i] = self.f[t, i]
+
+    @ti.kernel
+    def store(self, t: ti.i32):
+        for i in range(8, 16):
+            self.y[t, i] = self.solver.z[i]
+
+    def solve(self, t):
+        self.load(t)
+        self.solver.iterate()
+        self.store(t)
+
+    @ti.kernel
+    def load_adjoint(self, t: ti.i32):
+        for i in range(8, 16):
+            self.solver.b[i] = self.y.grad[t, i]
+
+    @ti.kernel
+    def add_adjoint(self, t: ti.i32):
+        for i in range(8, 16):
+            self.f.grad[t, i] += self.solver.z[i]
+
+    @ds.adjoint_of(solve)
+    def solve_adjoint(self, t):
+        self.load_adjoint(t)
+        self.solver.iterate()
+        self.add_adjoint(t)
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for k in range(4):
+            self.x[t + 1, k] = 0.5 * self.x[t, k] + 0.1 * self.y[t, 8 + 2 * k]
+            self.cost[None] += self.x[t, k] ** 2
+
+    def step(self, t):
+        self.act(t)
+        self.solve(t)
+        self.move(t)
+
+
+def test_solvers_with_adjoints_of_their_own_run_on_active_cells(runtime):
+    dense, sparse = (
+        ds.Rollout(Solved(layout), STEPS, mode="fused", window=window)
+        for layout, window in ((None, None), (ds.sparse(block=4), 2))
+    )
+    (cost, exact), (found, grads) = (rollout.value_and_grad(wrt=["x"]) for rollout in (dense, sparse))
+    assert found == pytest.approx(cost, rel=1e-12)
+    np.testing.assert_allclose(grads["x"], exact["x"], rtol=1e-10)
+    shifted = []
+    for h in (1e-6, -1e-6):
+        sparse.sim.x.set(np.array([0.1, 0.2 + h, 0.5, 0.9]))
+        shifted.append(sparse.value())
+    assert grads["x"][1] == pytest.approx((shifted[0] - shifted[1]) / 2e-6, rel=1e-7)
+
+
+class Inside(Nests):
+    """A loop over cells that are made active in the same loop, which would miss them."""
+
+    @ti.kernel
+    def go(self, t: ti.i32):
+        for _ in range(1):
+            for i, j in self.u:
+                self.s[t, i, j] += self.u[t, i, j]
+            for i, j in self.s:
+                self.u[t + 1, i, j] += self.s[t, i, j]
+
+
+def test_loops_that_would_miss_new_cells_are_refused(runtime):
+    ds.plan(Inside(), steps=STEPS)
+    with pytest.raises(ds.errors.TraceError, match=r"must not stand in another loop .* \[SPARSE\]"):
+        ds.plan(Inside(ds.sparse()), steps=STEPS)

@@ -21,6 +21,7 @@ class Many(ds.Simulator):
         self.x = ds.State(ds.real, N, init=np.linspace(0.1, 0.9, N))
         self.k = ds.Param(ds.real, N, init=np.linspace(0.5, 1.0, N))
         self.f = ds.Scratch(ds.real, N)
+        self.g = ds.Scratch(ds.real, N)
         self.total = ds.Scratch(ds.real)
         self.grid = ds.Scratch(ds.real, 64, layout=layout)
         self.work = ds.Workspace(ds.real, N)
@@ -43,7 +44,7 @@ class Many(ds.Simulator):
         for c in self.grid:
             self.total[t] += self.grid[t, c] ** 2
         for i in range(N):
-            self.cost[None] += 0.01 * self.total[t] * self.k[i]
+            self.cost[None] += 0.01 * self.total[t] * self.k[i] + self.g[t, i]
             if self.x[t + 1, i] > 1.15:
                 self.done[None] = True
 
@@ -52,14 +53,14 @@ class Many(ds.Simulator):
         for i in range(N):
             self.work[i] = self.f[t, i]
         for i in range(N):
-            self.f[t, i] = self.work[i] * self.work[i]
+            self.g[t, i] = self.work[i] * self.work[i]
 
     @ti.kernel
     def square_adjoint(self, t: ti.i32):
         for i in range(N):
-            self.work[i] = self.f.grad[t, i]
+            self.work[i] = self.g.grad[t, i]
         for i in range(N):
-            self.f.grad[t, i] = 2.0 * ti.sqrt(self.f[t, i]) * self.work[i]
+            self.f.grad[t, i] += 2.0 * self.f[t, i] * self.work[i]
 
     @ti.kernel
     def end(self, t: ti.i32):
@@ -68,9 +69,17 @@ class Many(ds.Simulator):
         for i in range(N):
             self.cost[None] += self.f[t, i] * self.k[i]
 
+    def squared(self, t):
+        self.square(t)
+
+    @ds.adjoint_of(squared)
+    def squared_adjoint(self, t):
+        self.square_adjoint(t)
+
     def step(self, t):
         self.push(t)
         self.deposit(t)
+        self.squared(t)
 
     def running_cost(self, t):
         self.weigh(t)
@@ -99,15 +108,18 @@ def test_scratches_that_are_computed_again_give_the_same_bits(runtime, mode, gri
         assert "recomputed, as asked for" in str(rollout.plan)
     assert np.all(rollout.trajectory("f") == held.trajectory("f"))
     assert found(sim, mode=mode, scratch="recomputed")[0] == cost  # behind a look at them
-    assert rollout.check_grad(directions=1, modes=False).passed
+    assert rollout.check_grad(directions=1, modes=False, forward=False).passed
 
 
-def test_worlds_compute_their_own_again(runtime):
-    sims = Many(), Many()
+@pytest.mark.parametrize("mode", ["fused", "step"])
+def test_worlds_compute_their_own_again_and_end_early(runtime, mode):
+    sims, done = (Many(), Many()), []
     results = [
-        found(sim, worlds=5, scratch=scratch)
+        found(sim, 30, worlds=5, window=7, mode=mode, scratch=scratch, progress=lambda *at: done.append(at))
         for sim, scratch in zip(sims, ("held", "recomputed"), strict=True)
     ]
+    assert results[0][2].lengths.max() < 30  # after the first windows no world runs any more
+    assert done[-1][0] == done[-1][1]
     np.testing.assert_array_equal(results[0][0], results[1][0])
     for key, array in results[0][1].items():
         np.testing.assert_allclose(results[1][1][key], array, rtol=1e-13)
@@ -158,12 +170,15 @@ def test_the_planner_weighs_bytes_against_steps(runtime):
 
     roomy, tight = planned("64MiB"), planned("100KiB")
     assert roomy.layout.held
-    assert roomy.scratch == ""
+    assert roomy.scratch == "held: all of them fit"
     assert not tight.layout.held
     assert tight.segments == 1
     assert tight.recomputation == 2.0
     assert planned("100KiB", scratch="held").segments > 8
     assert "less for each step of a window" in str(tight)
+    [*_, everything] = tight.larger
+    assert planned(f"{everything[0]}").layout.held
+    assert everything[1] == planned(f"{everything[0]}").recomputation == 1.0
     middle = planned("4MiB")
     assert middle.layout.held
     assert middle.recomputation < 1.9

@@ -370,13 +370,26 @@ def test_layouts(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(row[name]) for name in ("value", "both")] == [2, 2]
 
 
+@pytest.mark.native
+def test_scratch(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.scratch import measured
+    from diffsim.kernels.elastic import Elastic, ElasticConfig, block
+
+    sim = Elastic(block(ElasticConfig(cell=1.0 / 16.0, dt=2e-3)))
+    rows = measured(sim, 12, "1MiB", 1)
+    assert list(rows) == ["held", "recomputed", "auto"]
+    assert all(row["same bits"] for row in rows.values())
+
+
 def test_a_wrong_command_line_is_refused() -> None:
     done = bench("mass_sprung")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
         "NAME must be one of mass_spring, wave, mpm, training, long, memory, overhead, worlds, gpu, "
         "analysis, smoke, functions, compilers, first, versions, energies, once, language, estimates, "
-        "pictures, layouts, learning, got mass_sprung; leave it out for all but learning"
+        "pictures, layouts, scratch, learning, sparse, got mass_sprung; leave it out for all but "
+        "learning, sparse"
     )
     done = bench("mass_spring", "--steps", "0")
     assert done.returncode == 2

@@ -180,7 +180,8 @@ def _stay(w: KernelWriter, lowered: LoweredProgram, on_cpu: bool) -> None:
                     left, right = (w.at(buffer, c, ["w", f"z + {k}", *names]) for k in (history, history - 1))
                     w.line(f"{left} = {right}")
                 else:
-                    w.line(f"{w.at(buffer, c, ['w', 'z', *names])} = {w.zero_of(buffer)}")
+                    place = ["w", "z"] if "slot" in w.layout.axes(buffer) else ["w"]
+                    w.line(f"{w.at(buffer, c, [*place, *names])} = {w.zero_of(buffer)}")
 
 
 def reduce_kernel(layout: Layout, real: str, targets: dict[Buffer, Buffer], on_cpu: bool) -> KernelText:

@@ -15,6 +15,7 @@ from diffsim.compiler.checks.collecting import runs_once
 from diffsim.compiler.checks.indices import Indices
 from diffsim.compiler.checks.ranges import Ranges, Times
 from diffsim.compiler.ir import (
+    NEWEST,
     Accumulate,
     Block,
     Buffer,
@@ -35,6 +36,7 @@ from diffsim.compiler.ir import (
     results_of,
     walk,
 )
+from diffsim.language.fields import State
 
 __all__ = ["Slot", "promoted"]
 
@@ -69,6 +71,7 @@ class _Promotion(Copier):
     def __init__(self, stage: Stage, slot: Slot, ranges: Ranges, whole: bool) -> None:
         self.slot, self.ranges, self.whole = slot, ranges, whole
         self.indices = Indices(stage.body)
+        self.active: tuple[Ref, ...] = ()  # what was asked for whether it is active, around a block
 
     def visit(self, block: Block, loops: tuple[For, ...], names: Names) -> Block:
         """Return a block in which the outermost blocks that allow it touch their place once."""
@@ -82,7 +85,11 @@ class _Promotion(Copier):
                 inits, body = [called(i, names) for i in op.inits], self.visit(op.body, (*loops, op), names)
                 ops.append(dataclasses.replace(op, start=start, stop=stop, inits=inits, body=body))
             elif isinstance(op, If) and _touches(op, self.slot):
-                then, orelse = (self.visit(inner, loops, names) for inner in (op.then, op.orelse))
+                outside, asked = self.active, _asked(op, block)
+                self.active = (*outside, asked) if asked is not None else outside
+                then = self.visit(op.then, loops, names)
+                self.active = outside
+                orelse = self.visit(op.orelse, loops, names)
                 ops.append(dataclasses.replace(op, cond=called(op.cond, names), then=then, orelse=orelse))
             else:
                 ops.append(self.copy(op, names))
@@ -105,7 +112,19 @@ class _Promotion(Copier):
         made = set(_defined(inner))
         if any(i in made for i in ref.indices) or not self._owned(ref, loops):
             return None
+        if inner and not any(isinstance(op, Store | Accumulate) for op in touching) and self._activates(ref):
+            return None
         return ref if not inner or self._inside(ref) else None
+
+    def _activates(self, ref: Ref) -> bool:
+        """Tell whether a store that is moved out of its branch may make a block of a sparse field active."""
+        layout = getattr(ref.buffer.source, "sparse", None)
+        return layout is not None and not any(
+            asked.buffer.source is layout
+            and ref.indices[: len(asked.indices)] == asked.indices
+            and _same_blocks(ref, asked)
+            for asked in self.active
+        )
 
     def _owned(self, ref: Ref, loops: tuple[For, ...]) -> bool:
         """Tell whether no two iterations that run side by side touch the place."""
@@ -116,6 +135,23 @@ class _Promotion(Copier):
         """Tell whether the place certainly exists, whatever the branches around its accesses ask."""
         bounds = [self.ranges.of(i) for i in ref.indices]
         return all(low >= 0 and high < n for (low, high), n in zip(bounds, ref.buffer.shape, strict=True))
+
+
+def _asked(branch: If, block: Block) -> Ref | None:
+    """Return the cell of which a branch asks whether it is active; None where it asks something else."""
+    made = {op.result: op for op in block.ops if isinstance(op, Let | Load)}
+    truth = made.get(branch.cond) if isinstance(branch.cond, Value) else None
+    if not isinstance(truth, Let) or truth.fn != "ne" or not isinstance(truth.args[0], Value):
+        return None
+    read = made.get(truth.args[0])
+    return read.ref if isinstance(read, Load) and read.ref.buffer.kind == "activity" else None
+
+
+def _same_blocks(ref: Ref, asked: Ref) -> bool:
+    """Tell whether a place lies on the blocks that were asked for its cell."""
+    if ref.buffer.kind == "state":
+        return ref.time in (asked.time, NEWEST)  # what is written without the time keeps all blocks
+    return asked.time == 1 or not isinstance(asked.buffer.field, State)
 
 
 def _defined(ops: list[Op]) -> Iterator[Value]:

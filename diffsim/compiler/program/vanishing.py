@@ -144,7 +144,7 @@ class _Inside:
         buffer = ref.buffer
         if getattr(buffer.source, "layout", None) is not self.layout or buffer.is_adjoint:
             return False
-        time = ref.time if buffer.kind == "state" or not self.carried else 1
+        time = ref.time if buffer.kind == "state" else int(self.carried)
         same = time == self.cell.time or buffer.kind == "constant"
         same = same or (self.kept and time == 0 and self.cell.time == 1)  # not even active at t
         return same and ref.indices[: len(self.cell.indices)] == self.cell.indices

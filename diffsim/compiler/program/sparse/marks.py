@@ -28,6 +28,7 @@ from diffsim.compiler.ir import (
     operands_of,
     walk,
 )
+from diffsim.compiler.program.nests import Nest
 from diffsim.compiler.program.sparse.placing import Moments, Placer
 from diffsim.compiler.program.sparse.stages import MARK, fresh, put, when
 from diffsim.compiler.program.topology import RUN, Topology, Version
@@ -53,6 +54,8 @@ class Marker(Placer):
         super().__init__(topologies, activities, real)
         self.marks: dict[Buffer, tuple[Version, bool]] = {}  # by a name of a mark: of what, and of a block
         self._batch = range(0)
+        self._loops: list[tuple[int, Version, Nest]] = []  # by the place of what they are in, at the top
+        self._written: set[tuple[int, Version]] = set()
         self._names: dict[tuple[_Key, bool], Buffer] = {}
 
     def stage_of(
@@ -69,7 +72,10 @@ class Marker(Placer):
             The stage, and of which blocks it marks some.
         """
         self._batch = batch
+        self._loops.clear()
+        self._written.clear()
         placed = self.stage(stage, moments)
+        self._check_loops(stage)
         simplify(placed.body)
         _check_reads(stage, placed)
         body = _thinned(placed.body, {b: v.topology.layout.block for b, (v, _) in self.marks.items()})
@@ -81,6 +87,30 @@ class Marker(Placer):
         t = Value("i32")  # the stage may be printed beside the one it is made from
         body = Renamer().block(self._spelled_out(body), {stage.t: t})
         return Stage(name, t, body), versions
+
+    def nest(self, nest: Nest) -> None:
+        """Append a loop over active blocks, and note it."""
+        self._loops.append((self.position, self.activities[nest.activity].at(nest.time), nest))
+        super().nest(nest)
+
+    def _check_loops(self, stage: Stage) -> None:
+        """Refuse a loop over active cells inside of one that makes some of them active.
+
+        Raises:
+            TraceError: There is one.
+        """
+        for position, version, nest in self._loops:
+            outer = stage.body.ops[position]
+            if outer is not nest.loops[0] and (position, version) in self._written:
+                refuse(
+                    Diagnostic(
+                        "SPARSE",
+                        str(nest.loops[0].where or stage.where),
+                        "a loop over active cells must not stand in another loop that makes some of them "
+                        f"active, got one over {version.topology.name}; move it to the top of the kernel, or "
+                        "into a kernel of its own",
+                    )
+                )
 
     def write(self, op: Store | Accumulate) -> None:
         """Append a mark where a write may activate something; nothing for other writes."""
@@ -99,6 +129,7 @@ class Marker(Placer):
             self._mark(version, True, (here.block,))
 
     def _mark(self, version: Version, block: bool, indices: tuple[Operand, ...]) -> None:
+        self._written.add((self.position, version))
         key = ((version.topology, version.time), block)
         if key not in self._names:
             shape = version.table.shape if block else version.topology.shape
