@@ -140,16 +140,18 @@ class Smoke(ds.Simulator):
         u, v = (None, None) if velocity is None else velocity
         self.tiled, self.reach = config.tile > 0, float(config.tile)
         layouts = cells, across, along = layouts_like(layout, config.tile)
-        keep = {"keep": False} if self.tiled else {}
+        keep: dict[str, Any] = {"keep": False} if self.tiled else {}
         u = _shaped("velocity[0]", u, (n + 1, n))
         v = _shaped("velocity[1]", v, (n, n + 1))
         self.u = ds.State(ds.real, n + 1, n, init=u, unit="m/s", layout=across, **keep)
         self.v = ds.State(ds.real, n, n + 1, init=v, unit="m/s", layout=along, **keep)
-        self.density = ds.State(ds.real, n, n, init=_shaped("density", density, (n, n)), layout=cells, **keep)
+        self.density: Any = ds.State(
+            ds.real, n, n, init=_shaped("density", density, (n, n)), layout=cells, **keep
+        )
         beside, _, _ = layouts_like(layout and ds.sparse(layout.block, layout.levels), config.tile)
         self.target = ds.Constant(ds.real, n, n, init=_shaped("target", target, (n, n)), layout=beside)
-        self.u_free = ds.Scratch(ds.real, n + 1, n, unit="m/s", layout=across)
-        self.v_free = ds.Scratch(ds.real, n, n + 1, unit="m/s", layout=along)
+        self.u_free: Any = ds.Scratch(ds.real, n + 1, n, unit="m/s", layout=across)
+        self.v_free: Any = ds.Scratch(ds.real, n, n + 1, unit="m/s", layout=along)
         if config.advection == "maccormack":
             self.u_early = ds.Scratch(ds.real, n + 1, n, unit="m/s", layout=across)
             self.v_early = ds.Scratch(ds.real, n, n + 1, unit="m/s", layout=along)

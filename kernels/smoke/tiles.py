@@ -151,9 +151,9 @@ class OpenProjection(ds.Part):
         self.tiles, self.sweeps = tiles, sweeps
         low = min(1.0, _AIM / sweeps**0.5)  # the root of the part of the spectrum, below 8, that is aimed at
         self.alpha, self.beta = 0.5 / (1.0 + low) ** 2, ((1.0 - low) / (1.0 + low)) ** 2
-        self.s = ds.Workspace(ds.real, n, n, layout=layouts[0])
-        self.x = ds.Workspace(ds.real, n + 1, n, layout=layouts[1])
-        self.y = ds.Workspace(ds.real, n, n + 1, layout=layouts[2])
+        self.s: Any = ds.Workspace(ds.real, n, n, layout=layouts[0])
+        self.x: Any = ds.Workspace(ds.real, n + 1, n, layout=layouts[1])
+        self.y: Any = ds.Workspace(ds.real, n, n + 1, layout=layouts[2])
 
     def __call__(self, t: Any) -> None:
         """Call the kernels that project the velocities of step `t`."""
