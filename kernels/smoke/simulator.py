@@ -115,10 +115,11 @@ class Smoke(ds.Simulator):
         StateError: A step of a run may carry smoke past the tiles that are open.
 
     Differentiability: with respect to the velocity and density at the start. Interpolation has kinks where a
-    place crosses from cell to cell, limiters have them where they begin to act. Which tiles are open has no
-    gradient: where one opens or closes, the flow near it jumps, as its cells and their pressure begin or
-    cease to count, and smoke thinner than `least` is gone with the tile. On a sparse grid the gradient is
-    that of the blocks that are active at the start.
+    place crosses from cell to cell, limiters have them where they begin to act,
+    and where all is even around a place: with "maccormack" the gradient by density is one of several slopes
+    where there is none. Which tiles are open has no gradient: where one opens or closes, the flow near it
+    jumps, as its cells and their pressure begin or cease to count, and smoke thinner than `least` is gone
+    with the tile. On a sparse grid the gradient is that of the blocks that are active at the start.
 
     Reference: Stam, "Stable fluids" (1999); Selle, Fedkiw, Kim, Liu and Rossignac, "An unconditionally stable
     MacCormack method" (2008); Harlow and Welch (1965) for the grid; `projection` names those of the solver.
