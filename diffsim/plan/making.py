@@ -9,12 +9,12 @@ from collections.abc import Callable
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.errors import ConfigError
-from diffsim.plan.choice import Budget, Choice, smallest_budget
+from diffsim.plan.choice import Budget, Choice
 from diffsim.plan.modes import block_of, choose_mode, lanes_of
 from diffsim.plan.report import Plan
 from diffsim.plan.request import Request
 from diffsim.plan.room import rooms
-from diffsim.plan.scratch import choose_scratch
+from diffsim.plan.scratch import choose_scratch, smallest
 from diffsim.plan.sizes import Sizes
 from diffsim.runtime import RuntimeInfo
 
@@ -72,7 +72,7 @@ def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request:
         fields=sizes.by_field(layout),
         tier_bytes={"host": schedule.host * size, "disk": schedule.disk * size},
         budget=budget.device,
-        smallest=smallest_budget(sizes, budget, request.schedule, window, request.chunk or 1).total,
+        smallest=smallest(sized, budget, request),
         larger=_larger(sized, budget, request, layout.held, choice),
         spill=None if request.spill is None else os.fspath(request.spill),
         forced=window is not None,

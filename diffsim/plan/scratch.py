@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from diffsim.errors import ConfigError
-from diffsim.plan.choice import Budget, Choice, choose
+from diffsim.plan.choice import Budget, Choice, choose, smallest_budget
 from diffsim.plan.request import Request
 from diffsim.plan.sizes import Sizes
 from diffsim.sizes import show_bytes
 
-__all__ = ["Held", "choose_scratch"]
+__all__ = ["Held", "choose_scratch", "smallest"]
 
 _LESS = 0.97  # of the forward steps of a gradient: what computing Scratches again must leave
 _TIE, _FEWER = 1.03, 8  # or so many, in so many times fewer segments: fewer launches, fewer copies of States
@@ -29,6 +29,26 @@ class Held(NamedTuple):
     sizes: Sizes
     choice: Choice
     reason: str
+
+
+def _can(request: Request) -> bool:
+    """Tell whether the launches and the schedule that are asked for leave room to run steps again."""
+    return request.mode != "chunk" and request.chunk is None and request.schedule != "mixed"
+
+
+def smallest(sized: Callable[[bool], Sizes], budget: Budget, request: Request) -> int:
+    """Return the least bytes of fields that would do, whatever becomes of Scratches.
+
+    Args:
+        sized: The memory, with Scratches held or not.
+        budget: The bytes of each tier.
+        request: What is asked for.
+    """
+    ways = [True] if request.scratch != "recomputed" else []
+    if request.scratch != "held" and _can(request) and (request.window is None or not ways):
+        ways.append(False)
+    window, multiple = request.window, request.chunk or 1
+    return min(smallest_budget(sized(h), budget, request.schedule, window, multiple).total for h in ways)
 
 
 def choose_scratch(sized: Callable[[bool], Sizes], budget: Budget, request: Request) -> Held:
@@ -52,7 +72,7 @@ def choose_scratch(sized: Callable[[bool], Sizes], budget: Budget, request: Requ
     held, lean = sized(True), sized(False)
     saved = held.per_step - lean.per_step
     less = f"{show_bytes(saved)} less for each step of a window"
-    can = request.mode != "chunk" and request.chunk is None and request.schedule != "mixed" and saved > 0
+    can = _can(request) and saved > 0
     if request.scratch == "held":
         return Held(held, chosen(True), "held, as asked for")
     if not can:
@@ -65,6 +85,8 @@ def choose_scratch(sized: Callable[[bool], Sizes], budget: Budget, request: Requ
     try:
         first = chosen(True)
     except ConfigError:
+        if request.window is not None:
+            raise
         return Held(lean, chosen(False), f"recomputed: {less}; held they do not fit")
     if first.forward <= steps or request.window is not None:
         why = "the window was asked for" if first.forward > steps else "all of them fit"

@@ -389,7 +389,8 @@ def test_impossible_budgets_come_with_the_smallest_that_works(chain, tmp_path):
         assert ds.plan(chain, T, memory=smallest).smallest == smallest
     with pytest.raises(ConfigError, match="host_memory='1GiB', or spill='folder'"):
         ds.plan(chain, T, memory=smallest - 1)
-    assert ds.plan(chain, T, memory=smallest - 1, spill=tmp_path).tiers["device"] == 0
+    with pytest.warns(ds.PlanWarning):
+        assert ds.plan(chain, T, memory=smallest - 1, spill=tmp_path).tiers["device"] == 0
     with pytest.raises(ConfigError, match="host_memory of 10 is too small"):
         ds.plan(chain, T, memory=smallest - 1, host_memory=10)
     with pytest.raises(ConfigError, match="at least one step, ") as error:
@@ -454,7 +455,7 @@ def test_refused_arguments(chain, options, message):
 def test_a_window_of_one_step_is_warned_of(chain):
     smallest = ds.plan(chain, T).smallest
     with pytest.warns(
-        ds.PlanWarning, match=r"window of one step only: .* 4\.\d+ forward steps .* would make"
+        ds.PlanWarning, match=r"window of one step only: .* \d\.\d+ forward steps .* would make"
     ):
         ds.plan(chain, T, memory=smallest)
     ds.plan(chain, T, window=1)  # who asks for it knows
