@@ -68,7 +68,8 @@ def _warning(where: Location) -> Diagnostic:
     message = (
         "what a loop over active cells does should vanish where all fields of the layout are zero, got an "
         "effect in a cell that a block brings along, which jumps when the block becomes active; write where "
-        "something is (`if self.mass[t, cell] > 0.0`), or scatter from the cells that hold something"
+        "something is (`if self.mass[t, cell] > 0.0`), scatter from the cells that hold something, or say "
+        "on the loop's line that it is meant: # diffsim: allow ACTIVITY"
     )
     return Diagnostic("ACTIVITY", str(where), message)
 
