@@ -230,3 +230,35 @@ def test_capacities_grow_by_themselves(runtime):
     np.testing.assert_allclose(cells[1].dense(SHAPE), frames[2], atol=0.0)
     [room] = rollout.plan.rooms
     assert room.most == rollout.occupancy()["blocks of mass"].max() <= room.capacity
+
+
+class Oblique(ds.Simulator):
+    """Loops whose writes move along both axes: they pass through some blocks in one iteration only."""
+
+    def __init__(self, layout=None):
+        self.s = ds.Scratch(ds.real, 16, 16, layout=layout)
+        self.a = ds.Param(0.5)
+
+    @ti.kernel
+    def go(self, t: ti.i32):
+        for i in range(9):
+            self.s[t, i, i + 2] += self.a[None] * (1.0 + i)
+        for i in range(9):
+            self.s[t, i, 9 - i] += self.a[None]
+
+    @ti.kernel
+    def pay(self, t: ti.i32):
+        for i, j in self.s:
+            self.cost[None] += self.s[t, i, j] ** 2
+
+    def step(self, t):
+        self.go(t)
+        self.pay(t)
+
+
+def test_oblique_writes_activate_all_blocks_they_pass_through(runtime):
+    wanted, exact = ds.Rollout(Oblique(), 1).value_and_grad(wrt=["a"])
+    for block in (2, 4):
+        cost, grads = ds.Rollout(Oblique(ds.sparse(block=block)), 1).value_and_grad(wrt=["a"])
+        assert cost == pytest.approx(wanted, rel=1e-12)
+        assert grads["a"] == pytest.approx(exact["a"], rel=1e-12)

@@ -235,7 +235,7 @@ def _thin(op: For, edges: Mapping[Buffer, int]) -> list[Op]:
     if any(m.ref.buffer not in edges for m in marks):
         return [op]
     along = [slopes.get(i, 0) for m in marks for i in m.ref.indices if isinstance(i, Value)]
-    if any(slope is None for slope in along):
+    if any(slope is None for slope in along) or any(_oblique(m, slopes) for m in marks):
         return [op]
     if not any(along):
         step = trips
@@ -246,6 +246,11 @@ def _thin(op: For, edges: Mapping[Buffer, int]) -> list[Op]:
     if count >= trips:
         return [op]
     return [_skipping(op, first, step, count, trips)]
+
+
+def _oblique(mark: Store, slopes: Mapping[Value, int | None]) -> bool:
+    """Tell whether a mark moves along several axes at once: it may pass through a block in one iteration."""
+    return sum(bool(slopes.get(i)) for i in mark.ref.indices if isinstance(i, Value)) > 1
 
 
 def _skipping(op: For, first: int, step: int, count: int, trips: int) -> For:
