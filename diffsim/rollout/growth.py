@@ -76,6 +76,9 @@ class Grown:
 
         Args:
             scratches: Some are to be seen after a run.
+
+        Raises:
+            ConfigError: Held they do not fit the budget.
         """
         asked = self._asked or self._request
         if scratches and not self._engine.plan.layout.held:

@@ -120,7 +120,7 @@ class MPM(ds.Part):
         self.walls = _rules(walls, self.dim)
         self.inv_dx, self.n, self.n_solids = 1.0 / self.dx, particles.count, particles.solids
         self.n_liquids = self.n - self.n_solids
-        # Loops run over three axes; in 2D the first has length 1.
+        # Loops over a point's nodes run over three axes; in 2D the first has length 1.
         self.reach = 1 if self.dim == 2 else 3
         self.least = _EMPTY * float(particles.mass.mean())
         self.fall = tuple(self.dt * float(g) for g in gravity)  # [m/s]

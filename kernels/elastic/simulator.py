@@ -13,6 +13,7 @@ from diffsim.kernels.common.mpm import MPM
 from diffsim.kernels.common.terrain import Terrain
 from diffsim.kernels.elastic.pictures import active_blocks, ground
 from diffsim.kernels.elastic.scenes import Scene, block
+from diffsim.language.layouts import Sparse
 
 __all__ = ["Elastic"]
 
@@ -184,7 +185,7 @@ class Elastic(ds.Simulator):
         ends = np.array([self.start, self.goal if self.has_goal else self.start])
         low, high = ends.min(axis=0) - _AROUND, ends.max(axis=0) + _AROUND
         parts = [ground(terrain, low, high), *parts]
-        if layout is not None:
+        if isinstance(layout, Sparse):
             edge = layout.block
 
             def blocks(x: NDArray[np.float64]) -> NDArray[np.float64]:

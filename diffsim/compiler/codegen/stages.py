@@ -68,9 +68,8 @@ class StageSet:
         lowered = self.lowered
         oldest = []
         if self.step_adj:
-            passing = (
-                state for state in lowered.passing if state.place is None
-            )  # blocks are zeroed by stages
+            # of sparse States the stages that zero blocks do that
+            passing = [state for state in lowered.passing if state.place is None]
             oldest = [Clearing(adjoint_of(state), 1 - lowered.history) for state in passing]
         return {
             "begin": [],

@@ -34,7 +34,7 @@ from diffsim.compiler.program.sparse.stages import MARK, fresh, put, when
 from diffsim.compiler.program.topology import RUN, Topology, Version
 from diffsim.errors import Diagnostic
 
-__all__ = ["Marker", "activating"]
+__all__ = ["Marker"]
 
 _Key = tuple[Topology, "int | None"]
 
@@ -188,23 +188,14 @@ def _check_reads(stage: Stage, marks: Stage) -> None:
             )
 
 
-def activating(stage: Stage, topologies: Mapping[Buffer, Topology]) -> bool:
-    """Tell whether a stage writes a sparse field."""
-    return any(
-        not isinstance(op, Load) and op.ref.buffer in topologies and not op.ref.buffer.is_adjoint
-        for op in walk(stage.body)
-        if isinstance(op, Load | Store | Accumulate)
-    )
-
-
 # ---- fewer iterations that mark the same ----
 
 
 def _thinned(block: Block, edges: Mapping[Buffer, int]) -> Block:
     """Return a block whose loops mark each block once where it is plain to see which iterations do.
 
-    A loop whose marks do not depend on it is run once. One in which each index of a mark grows by at most 1
-    from iteration to iteration skips as many as the edge of a block has cells, but not the last.
+    A loop whose marks do not depend on it is run once. One in which one index of a mark moves by at most 1
+    from iteration to iteration, and no other, skips as many as a block's edge has cells, but not the last.
     """
     ops: list[Op] = []
     marked: set[Ref] = set()
@@ -237,12 +228,11 @@ def _thin(op: For, edges: Mapping[Buffer, int]) -> list[Op]:
     along = [slopes.get(i, 0) for m in marks for i in m.ref.indices if isinstance(i, Value)]
     if any(slope is None for slope in along) or any(_oblique(m, slopes) for m in marks):
         return [op]
-    if not any(along):
-        step = trips
-    else:
+    count = step = 1
+    if any(along):
         wide = [m for m in marks if any(slopes.get(i) for i in m.ref.indices if isinstance(i, Value))]
         step = min(edges[m.ref.buffer] for m in wide)
-    count = 1 + -(-(trips - 1) // step) if any(along) else 1
+        count = 1 + -(-(trips - 1) // step)
     if count >= trips:
         return [op]
     return [_skipping(op, first, step, count, trips)]

@@ -96,13 +96,11 @@ class Phase:
         found: list[Stage] = []
         for topology in self._used:
             grows, real = self.growing(topology), self.known.real
-            fresh = (
-                grows is not None and self.name != "begin"
-            )  # in reset the blocks of first values are there
+            empty = grows is not None and self.name != "begin"  # reset adds to those of first values
             given = [topology.at(0)] if topology.carried else []
             note = self._noted(topology, 0) if grows is not None else None
-            found.append(opening(topology, given, grows if fresh else None, note, real))
-            if fresh and grows is not None:
+            found.append(opening(topology, given, grows if empty else None, note, real))
+            if empty and grows is not None:
                 found.append(zero_first(grows, self._zeroed(topology), real))
         return found
 
