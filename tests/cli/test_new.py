@@ -32,6 +32,7 @@ def program(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.filterwarnings("ignore:Taichi fields must be made after:RuntimeWarning")  # of other tests
 def test_a_project_works_as_it_is_written(run, tmp_path, monkeypatch):
     status, out, err = run("new", "a folder/späne/wind_mill")
     assert (status, err) == (0, "")
