@@ -272,8 +272,8 @@ class Liquid(ds.Simulator):
     Attributes:
         setup: what there is at the start.
         mpm: the particles and their grid.
-        x: positions [m], `State(vec2, n)`; bodies first.
-        v: velocities [m/s], `State(vec2, n)`.
+        x: positions [m], `State(vec, n)`; bodies first.
+        v: velocities [m/s], `State(vec, n)`.
         policy: the controller, where there are muscles; its weights are `policy.w0` and `policy.b0`.
         followed: how many particles, the first ones, the cost is about.
 

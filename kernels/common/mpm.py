@@ -142,6 +142,8 @@ class MPM(ds.Part):
                 f"MPM grid must be {dim} whole numbers of at least {2 * self.rim + 2}, got {self.grid}; the "
                 f"walls take {self.rim} cells on each side"
             )
+        if self.terrain is not None:
+            self.terrain.require(dim)
         if len(gravity) != dim:
             raise ConfigError(f"MPM gravity must be {dim} numbers, got {gravity!r}; one for each axis")
         if self.courant > 1.0:

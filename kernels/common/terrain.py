@@ -58,10 +58,29 @@ class Terrain:
 
         Args:
             way: how far [m], D numbers, the last of them upward.
+
+        Raises:
+            ConfigError: the ground has waves along another number of axes.
         """
         way = np.asarray(way, float)
+        self.require(len(way))
         late = np.array(self.phases) - np.array(self.ways) @ way[:-1]
         return Terrain(self.base + way[-1], self.heights, np.array(self.ways) / (2.0 * np.pi), late)
+
+    def require(self, dim: int) -> None:
+        """Refuse to be the ground of a space of another dimension.
+
+        Args:
+            dim: of the space.
+
+        Raises:
+            ConfigError: the waves do not have one axis less.
+        """
+        if self.axes != dim - 1:
+            raise ConfigError(
+                f"Terrain ways must have {dim - 1} number(s) each in {dim} dimensions, got {self.axes}; "
+                "pass one for each axis but the last"
+            )
 
     def at(self, x: ArrayLike) -> Any:
         """Return the height at places, shape (..., D - 1): an array of shape (...)."""

@@ -9,9 +9,11 @@ import pytest
 
 import diffsim as ds
 from diffsim.errors import ConfigError
+from diffsim.kernels.common.mpm import MPM
 from diffsim.kernels.common.particles import lattice, liquid
 from diffsim.kernels.common.terrain import Terrain
 from diffsim.kernels.elastic import Elastic, ElasticConfig, block, hills
+from diffsim.kernels.elastic.pictures import active_blocks
 from diffsim.kernels.liquid import Liquid, LiquidConfig, Scene
 
 COARSE = ElasticConfig(cell=1.0 / 16.0, dt=2.0e-3)
@@ -107,6 +109,25 @@ def test_heights_and_normals_of_terrain_are_those_of_its_waves():
 def test_terrain_refuses_what_is_none(arguments, words):
     with pytest.raises(ConfigError, match=words):
         Terrain(*arguments)
+
+
+def test_terrain_of_another_dimension_is_refused(runtime):
+    wide = Terrain(0.0, [0.1], [[1.0, 0.5]])
+    flat = block(COARSE, 2)
+    with pytest.raises(ConfigError, match=r"must have 1 number\(s\) each in 2 dimensions, got 2"):
+        MPM(flat.particles.moved((0.2, 0.2)), (32, 32), 1.0 / 16.0, 2e-3, (0.0, -9.8), terrain=wide)
+    with pytest.raises(ConfigError, match=r"must have 1 number\(s\) each"):
+        Elastic(replace(flat, terrain=wide))
+    with pytest.raises(ConfigError, match=r"must have 2 number\(s\) each in 3 dimensions, got 1"):
+        Elastic(replace(block(COARSE, 3), terrain=Terrain(0.0, [0.1], [1.0])))
+
+
+def test_the_blocks_in_pictures_are_those_that_are_active(runtime):
+    _, rollout, _ = thrown(ds.sparse(block=2), steps=8)
+    x = rollout.trajectory("x")[:-1]
+    shown = np.isfinite(active_blocks(x, COARSE.cell, 2)[..., 0]).sum(axis=-1)
+    [counts] = rollout.occupancy().values()
+    np.testing.assert_array_equal(shown, counts)
 
 
 def test_hills_are_too_large_for_a_dense_grid(runtime):
