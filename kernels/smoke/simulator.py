@@ -14,7 +14,7 @@ from diffsim.kernels.common import Config
 from diffsim.kernels.common.interpolation import bracket, sample
 from diffsim.kernels.smoke.projection import Projection
 from diffsim.kernels.smoke.sweeps import JacobiProjection
-from diffsim.kernels.smoke.tiles import OpenProjection, Tiles, layouts_like
+from diffsim.kernels.smoke.tiles import OpenProjection, Tiles, layouts_like, with_room
 from diffsim.options import option
 
 __all__ = ["Smoke", "SmokeConfig", "divergence", "swirl"]
@@ -119,7 +119,8 @@ class Smoke(ds.Simulator):
     and where all is even around a place: with "maccormack" the gradient by density is one of several slopes
     where there is none. Which tiles are open has no gradient: where one opens or closes, the flow near it
     jumps, as its cells and their pressure begin or cease to count, and smoke thinner than `least` is gone
-    with the tile. On a sparse grid the gradient is that of the blocks that are active at the start.
+    with the tile. On a sparse grid the gradient is that of the dense one; after `sim.u.set(array)` only in
+    blocks where the array is not zero, which is why `begin` is there.
 
     Reference: Stam, "Stable fluids" (1999); Selle, Fedkiw, Kim, Liu and Rossignac, "An unconditionally stable
     MacCormack method" (2008); Harlow and Welch (1965) for the grid; `projection` names those of the solver.
@@ -138,17 +139,13 @@ class Smoke(ds.Simulator):
         self.dx, self.dt = config.dx, config.dt
         self.stride = config.dt / config.dx  # spacings that a velocity of 1 m/s carries in a step
         self.lift = 0.5 * config.dt * config.buoyancy
-        u, v = (None, None) if velocity is None else velocity
         self.tiled, self.reach = config.tile > 0, float(config.tile)
         layouts = cells, across, along = layouts_like(layout, config.tile)
         keep: dict[str, Any] = {"keep": False} if self.tiled else {}
-        u = _shaped("velocity[0]", u, (n + 1, n))
-        v = _shaped("velocity[1]", v, (n, n + 1))
-        self.u = ds.State(ds.real, n + 1, n, init=u, unit="m/s", layout=across, **keep)
-        self.v = ds.State(ds.real, n, n + 1, init=v, unit="m/s", layout=along, **keep)
-        self.density: Any = ds.State(
-            ds.real, n, n, init=_shaped("density", density, (n, n)), layout=cells, **keep
-        )
+        self.u = ds.State(ds.real, n + 1, n, unit="m/s", layout=across, **keep)
+        self.v = ds.State(ds.real, n, n + 1, unit="m/s", layout=along, **keep)
+        self.density: Any = ds.State(ds.real, n, n, layout=cells, **keep)
+        self.begin(velocity, density)
         beside, _, _ = layouts_like(layout and ds.sparse(layout.block, layout.levels), config.tile)
         self.target = ds.Constant(ds.real, n, n, init=_shaped("target", target, (n, n)), layout=beside)
         self.u_free: Any = ds.Scratch(ds.real, n + 1, n, unit="m/s", layout=across)
@@ -158,6 +155,25 @@ class Smoke(ds.Simulator):
             self.v_early = ds.Scratch(ds.real, n, n + 1, unit="m/s", layout=along)
             self.density_early = ds.Scratch(ds.real, n, n, layout=cells)
         self.project: Any = self._projection(layouts)
+
+    def begin(
+        self, velocity: tuple[ArrayLike, ArrayLike] | None = None, density: ArrayLike | None = None
+    ) -> None:
+        """Give the smoke another start, and a sparse grid room for all that the first step looks at.
+
+        Args:
+            velocity: What `u` and `v` begin with, shapes (n + 1, n) and (n, n + 1) [m/s]; rest if left out.
+            density: What `d` begins with, shape (n, n); none if left out.
+
+        Raises:
+            ConfigError: An array has another shape.
+        """
+        n, (u, v) = self.n, (None, None) if velocity is None else velocity
+        smoke = _shaped("density", density, (n, n))
+        first = _shaped("velocity[0]", u, (n + 1, n)), _shaped("velocity[1]", v, (n, n + 1)), smoke
+        for field, values in zip((self.u, self.v, self.density), first, strict=True):
+            sparse = field.sparse is not None
+            field.set(with_room(values, smoke, self.config.tile, self.config.least) if sparse else values)
 
     def _projection(self, layouts: tuple[Any, ...]) -> Any:
         """Return what takes divergence away."""

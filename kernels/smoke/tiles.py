@@ -10,13 +10,15 @@ blocks are the tiles.
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
 from typing import Any
 
+import numpy as np
 import taichi as ti
+from numpy.typing import NDArray
 
 import diffsim as ds
 from diffsim.errors import ConfigError
 from diffsim.language.layouts import Sparse
 
-__all__ = ["OpenProjection", "Tiles", "layouts_like"]
+__all__ = ["OpenProjection", "Tiles", "layouts_like", "with_room"]
 
 _AIM = 0.5  # of waves: what so many sweeps can settle is longer by a factor, and settled better
 
@@ -43,6 +45,26 @@ def layouts_like(layout: Any, tile: int) -> tuple[Any, Any, Any]:
     capacity = None if layout.automatic else layout.size or layout.capacity
     along = [ds.sparse(layout.block, layout.levels, capacity) for _ in range(2)]
     return layout, along[0], along[1]
+
+
+def with_room(values: NDArray[Any], density: NDArray[Any], tile: int, least: float) -> ds.Cells:
+    """Return what a sparse State begins with, with room wherever the first step looks, at rest or not.
+
+    An inactive cell has no gradient. So the tiles that open first and the ones around them, where flow may
+    come from, are active from the start, though there is nothing in them.
+
+    Args:
+        values: Those of cells or of faces, one number more along an axis.
+        density: That of the cells, shape (n, n).
+        tile: Cells along each edge of a tile.
+        least: Density above which a cell holds smoke.
+    """
+    room = values != 0.0
+    smoke = np.argwhere(density > 0.999 * least)  # a rounded density may be more than the least
+    for a, b in np.unique(smoke // tile, axis=0):
+        room[max(a - 2, 0) * tile : (a + 3) * tile, max(b - 2, 0) * tile : (b + 3) * tile] = True
+    indices = np.argwhere(room)
+    return ds.Cells(indices, values[tuple(indices.T)])
 
 
 class Tiles(ds.Part):

@@ -19,13 +19,12 @@ Array = NDArray[np.float64]
 
 
 def make(layout: Any = None, advection: str = "semi-lagrangian") -> Smoke:
-    """Make a puff that flies from one corner into tiles that are closed at first."""
+    """Make a puff that flies from one corner into tiles that are closed at first; along y it is at rest."""
     config = SmokeConfig(n=N, tile=TILE, sweeps=12, dt=0.05, buoyancy=2.0, advection=advection)
     rng = np.random.default_rng(0)
     density, u, v = np.zeros((N, N)), np.zeros((N + 1, N)), np.zeros((N, N + 1))
     density[1:8, 1:8] = rng.uniform(0.5, 1.0, (7, 7))
     u[1:12, :10] = 0.7 + 0.4 * rng.normal(size=(11, 10))
-    v[:12, 1:10] = 0.4 * rng.normal(size=(12, 9))
     target = picture(config, "disc", area=0.05, center=(0.4, 0.2), edge=0.2)
     return Smoke(config, (u, v), density, target, layout)
 
@@ -34,15 +33,6 @@ def outcome(sim: Smoke, **options: Any) -> tuple[Array, float, dict[str, Array],
     rollout = ds.Rollout(sim, steps=STEPS, **options)
     cost, grads = rollout.value_and_grad(WRT)
     return np.asarray(rollout.trajectory(sim.density)), cost, grads, rollout
-
-
-def active(values: Array) -> NDArray[np.bool_]:
-    """Say which cells are in blocks that a State begins with."""
-    blocks = [-(-n // TILE) for n in values.shape]
-    padded = np.zeros([TILE * n for n in blocks], dtype=bool)
-    padded[: values.shape[0], : values.shape[1]] = values != 0.0
-    some = padded.reshape(blocks[0], TILE, blocks[1], TILE).any(axis=(1, 3))
-    return np.kron(some, np.ones((TILE, TILE), dtype=bool))[: values.shape[0], : values.shape[1]]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +46,7 @@ def test_gradients_against_differences(dense: Any) -> None:
 
 
 def test_a_sparse_grid_makes_the_same_numbers(dense: Any) -> None:
-    """While tiles open on the way, in windows of two steps, in two worlds."""
+    """While tiles open, in windows of two steps, in two worlds; gradients in all cells of the box."""
     frames, cost, grads, _ = dense
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -66,9 +56,9 @@ def test_a_sparse_grid_makes_the_same_numbers(dense: Any) -> None:
     for world in range(2):
         np.testing.assert_allclose(other[:, world], frames, rtol=0, atol=1e-13)
     for key, gradient in grads.items():
-        there = active(getattr(sim, key).numpy())
-        wanted, scale = 2.0 * gradient[there], np.abs(gradient).max()
-        np.testing.assert_allclose(found[key][there], wanted, rtol=0, atol=1e-11 * scale)
+        scale = np.abs(gradient).max()
+        assert scale > 0.0
+        np.testing.assert_allclose(found[key], 2.0 * gradient, rtol=0, atol=1e-11 * scale)
     count = np.asarray(rollout.occupancy()["blocks of density"])
     assert count.min() < count.max() < 25
     rollout.close()
