@@ -42,7 +42,10 @@ class Control(Valued):
         ConfigError: Values, a type, a shape, a unit, a layout or a number of steps that are not allowed.
     """
 
+    steps: int
+    every: int
     kind = "control"
+    _movable = frozenset({"key", "unit", "steps"})
 
     def __init__(
         self,

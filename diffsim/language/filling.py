@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from diffsim.errors import ConfigError, TraceError
 from diffsim.language.recorder import current
@@ -23,7 +23,7 @@ def filled(field: Any, value: Any) -> None:
 class Fillable:
     """Base of declared fields: what their `fill` does."""
 
-    kind: str
+    kind: ClassVar[str]
     label: Any
 
     def fill(self, value: Any) -> None:

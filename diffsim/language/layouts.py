@@ -12,6 +12,7 @@ from typing import Any
 
 from diffsim.errors import ConfigError
 from diffsim.language.arrangement import Arrangement
+from diffsim.language.settled import Settled
 from diffsim.options import plain_number
 from diffsim.sizes import parse_bytes
 
@@ -36,8 +37,15 @@ _LONGEST = 1 << 20  # cells of padding along an axis
 _Cells = int | tuple[int, ...]
 
 
-class Layout:
+class Layout(Settled):
     """Base of layouts; fields that are declared with the same object lie alike."""
+
+    _remedy = "make another layout, and declare fields with it"
+
+    @property
+    def label(self) -> str:
+        """Name the layout in messages."""
+        return repr(self)
 
 
 class Sparse(Layout):
@@ -48,18 +56,26 @@ class Sparse(Layout):
     Attributes:
         block: Cells along each edge of a block.
         levels: Of the table that finds a block; see `ds.sparse`.
-        automatic: The capacity grows where it is too small, instead of ending a run with an error.
     """
 
+    block: int
+    levels: int
+    _movable = frozenset({"capacity"})
+
     def __init__(self, block: int, levels: int, capacity: int | None, size: int | None) -> None:
-        self.block, self.levels, self.size = block, levels, size
-        self.automatic = capacity is None and size is None
+        self.block, self.levels, self._size = block, levels, size
+        self._automatic = capacity is None and size is None
         self._capacity = FIRST_CAPACITY if capacity is None else capacity
 
     @property
-    def label(self) -> str:
-        """Name the layout in messages."""
-        return repr(self)
+    def automatic(self) -> bool:
+        """Tell whether the capacity grows where it is too small, instead of ending a run with an error."""
+        return self._automatic
+
+    @property
+    def size(self) -> int | None:
+        """The bytes in each world and step that the capacity was given as; None where it is in blocks."""
+        return self._size
 
     @property
     def capacity(self) -> int:
@@ -73,7 +89,7 @@ class Sparse(Layout):
     @capacity.setter
     def capacity(self, value: int | str) -> None:
         blocks, size = _checked_capacity(value)
-        self.size, self.automatic = size, False
+        self._size, self._automatic = size, False
         self._capacity = FIRST_CAPACITY if blocks is None else blocks
 
     def grow(self, needed: int) -> None:
@@ -89,8 +105,8 @@ class Sparse(Layout):
             shape: The lengths of the domain's axes.
         """
         room = self._capacity
-        if self.size is not None:
-            room = max(1, self.size // (cell_bytes * self.cells(len(shape))) - 1)
+        if self._size is not None:
+            room = max(1, self._size // (cell_bytes * self.cells(len(shape))) - 1)
         return min(room, math.prod(-(-n // self.block) for n in shape))
 
     def cells(self, dim: int) -> int:
@@ -98,7 +114,7 @@ class Sparse(Layout):
         return int(self.block**dim)
 
     def __repr__(self) -> str:
-        room = "" if self.automatic else f", capacity={self.size or self._capacity}"
+        room = "" if self.automatic else f", capacity={self._size or self._capacity}"
         return f"ds.sparse(block={self.block}, levels={self.levels}{room})"
 
 
@@ -132,6 +148,11 @@ def sparse(block: int = 4, levels: int = 2, capacity: int | str | None = None) -
 
 class Dense(Layout):
     """A layout of all cells of a field. Made by `ds.dense`, whose arguments its attributes are."""
+
+    order: str | None
+    components: str
+    pad: _Cells
+    multiple: _Cells
 
     def __init__(self, order: str | None, components: str, pad: _Cells, multiple: _Cells) -> None:
         self.order, self.components, self.pad, self.multiple = order, components, pad, multiple

@@ -74,7 +74,7 @@ class Watch:
         self._raw = {phase: getattr(program, phase) for phase in PHASES}
         self._calls = {phase: _outline(calls) for phase, calls in self._raw.items()}
         self._codes = {id(call): call.function.__code__ for calls in self._raw.values() for call in calls}
-        self._shapes = [(key, field, _declared(field)) for key, field in program.fields.items()]
+        self._named = list(program.fields.items())
         self._valued = [field for field in program.fields.values() if isinstance(field, Valued)]
         self._seen = _contents(self._simulator)
         self._changes = Changes(self._simulator)
@@ -171,19 +171,14 @@ class Watch:
         """Compare the declared fields.
 
         Raises:
-            StateError: One was replaced, added or removed, or declared anew.
+            StateError: One was replaced, added or removed.
         """
         if not all(content.unchanged() for content in self._seen):
             self._search_fields()
             self._seen = _contents(self._simulator)
-        for key, field, declared in self._shapes:
+        for key, field in self._named:
             if field.key is not key:
                 field.key = key  # another simulator that shares it has a name of its own for it
-            if _declared(field) != declared:
-                raise StateError(
-                    f"{field.label} must stay as it was declared when the rollout was made, got another "
-                    "type, shape, history or per_world; make a new Rollout"
-                )
 
     def _search_fields(self) -> None:
         found = fields_found(self._simulator)
@@ -245,10 +240,6 @@ def _rounds(loop: Repeat | None) -> tuple[Any, ...]:
 
 def _described(call: _Call) -> str:
     return f"{call.call.name}({', '.join(map(shown, call.call.args))})"
-
-
-def _declared(field: Field) -> tuple[Any, ...]:
-    return field.type, field.shape, field.per_world, getattr(field, "history", 1), field.integer
 
 
 def _at(root: Any, path: str) -> Any:

@@ -57,8 +57,8 @@ class Neighbors(Part):
                 f"{positions!r}; declare it so"
             )
         self.positions, self.n, self.dim = positions, positions.shape[0], positions.type.shape[0]
-        self.cutoff = _number("cutoff", cutoff, "positive", lambda x: x > 0.0)
-        self.skin = _number("skin", skin, "zero or more", lambda x: x >= 0.0)
+        self._cutoff = _number("cutoff", cutoff, "positive", lambda x: x > 0.0)
+        self._skin = _number("skin", skin, "zero or more", lambda x: x >= 0.0)
         self.capacity = _capacity(capacity)
         self.low, high = (_corner(name, c, self.dim) for name, c in (("low", low), ("high", high)))
         extent = np.subtract(high, self.low)
@@ -91,6 +91,18 @@ class Neighbors(Part):
             self.note(t)
         else:
             self.collect(t)
+
+    # what the cells are made for: it cannot be assigned
+
+    @property
+    def cutoff(self) -> float:
+        """How near a neighbour is."""
+        return self._cutoff
+
+    @property
+    def skin(self) -> float:
+        """How much further apart listed neighbours may be."""
+        return self._skin
 
     # ---- what kernels ask for ----
 

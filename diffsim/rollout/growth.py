@@ -12,6 +12,8 @@ from diffsim.engine.engine import Engine
 from diffsim.engine.pace import Progress
 from diffsim.errors import CapacityError, ConfigError
 from diffsim.language.fields import Valued
+from diffsim.language.settled import Settled
+from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program
 from diffsim.plan import Request
 from diffsim.plan.planning import plan_program
@@ -46,9 +48,12 @@ def growing(method: _Method) -> _Method:
     return begun_again  # type: ignore[return-value]
 
 
-class Grown:
+class Grown(Settled):
     """The part of `Rollout` that plans it, and makes it anew where a sparse layout got another capacity."""
 
+    sim: Simulator
+    _movable = frozenset({"seed"})
+    _remedy = "make a new Rollout"
     _program: Program
     _info: RuntimeInfo
     _engine: Engine
@@ -58,6 +63,12 @@ class Grown:
     _progress: Progress | None
     _asked: Request | None = None
     _growing = False
+    _closed = True
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the memory was given back."""
+        return self._closed
 
     def _make(self) -> None:
         """Plan the program, and make what runs it in the place of what ran it before, if anything did."""

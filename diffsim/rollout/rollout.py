@@ -91,7 +91,6 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         progress: Progress | None = None,
         seed: int = 0,
     ) -> None:
-        self.closed = True
         request = Request(
             *(steps, worlds, memory, mode, window, schedule, host_memory, spill, disk_memory),
             *(chunk, iterations, scratch),
@@ -109,7 +108,7 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         warn_of(self._engine.lowered, self._engine.plan)
         self._runtime_program = runtime.register(self)
         self._has_cost = False  # as far as it was looked
-        self.closed = False
+        self._closed = False
 
     @property
     def plan(self) -> Plan:
@@ -138,7 +137,7 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         if self._runtime_program is runtime.current_program():
             self._inputs.bring_home()
             self._engine.close()
-        self.closed = True
+        self._closed = True
 
     def __enter__(self) -> Rollout:
         self.require_open()
@@ -156,7 +155,7 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         return f"<Rollout of {type(self.sim).__name__}: {self.steps:,} steps, {worlds}{state}>"
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not ending() and not getattr(self, "closed", True):
+        if not ending() and not self.closed:
             self.close()
 
     # ---- results ----

@@ -319,7 +319,6 @@ def _attributes(sim, part, n, r):
         "slot's field": (sim.named["slotted"], "level", ds.Param(r)),
         "plain's field": (sim.plain, "level", ds.Param(r)),
         "plain's field by a number": (sim.plain, "level", r),
-        "per_world": (sim.k, "per_world", True),
         "parts": (sim, "parts", list(reversed(sim.parts))),
         "parts by copies": (sim, "parts", [copy.deepcopy(p) for p in sim.parts]),
         "parts by fewer": (sim, "parts", sim.parts[:1]),

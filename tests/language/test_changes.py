@@ -58,6 +58,16 @@ def mill(runtime):
 # ---- assignment over a field ----
 
 
+def test_a_rollout_keeps_what_it_was_made_for(growth):
+    _, rollout = growth
+    for name, value in {"steps": 5, "worlds": 2, "sim": None, "closed": True, "memory": "2GiB"}.items():
+        with pytest.raises(ds.StateError, match=f"Rollout must .*{name}.*; make a new Rollout"):
+            setattr(rollout, name, value)
+    rollout.seed = 3
+    assert rollout.seed == 3
+    rollout.seed = 0
+
+
 @pytest.mark.parametrize("value", [3.0, np.array([1.0, 2.0]), [1.0], None])
 def test_a_field_is_not_assigned_over(growth, value):
     sim, _ = growth
@@ -142,7 +152,6 @@ READ = {
     "plain's field by a number": "Mill.plain.level must stay the Param .* got 0.75; .* call its set",
     "slot's field": "Mill.named.slotted.level must stay the Param",
     "scratch": "Mill.f must stay the Scratch .* another Scratch; make a new Rollout$",
-    "per_world": "Param k must stay as it was declared",
 }
 
 

@@ -202,9 +202,8 @@ class _Keeping:
         self, of: Buffer, shape: tuple[int, ...], components: int, layout: Sparse | None = None
     ) -> Buffer:
         type_ = ElementType("kept", (components,) if components > 1 else (), not is_float(of.dtype))
-        made = self.buffers.add_hidden(type_, shape, f"kept of {of.source.key}", self.kind, gradient=False)
-        made.source.layout = layout
-        return made
+        label = f"kept of {of.source.key}"
+        return self.buffers.add_hidden(type_, shape, label, self.kind, gradient=False, layout=layout)
 
 
 def _sparse(buffer: Buffer) -> Sparse | None:

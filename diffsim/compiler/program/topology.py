@@ -264,7 +264,7 @@ def _hidden(buffers: Buffers, key: str, shape: tuple[int, ...], kind: str) -> Bu
     """Make memory for integers that belong to a layout."""
     if kind in ("state", "constant"):
         declared: Field = State(i32, *shape, keep=False) if kind == "state" else Constant(i32, *shape)
-        declared.key, declared.hidden = key, True
+        declared.made_for(key)
         return buffers.add(declared, key)
     return buffers.add_hidden(i32, shape, key, kind, gradient=False)
 

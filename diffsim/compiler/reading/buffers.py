@@ -67,7 +67,13 @@ class Buffers:
         return buffer
 
     def add_hidden(
-        self, type_: ElementType, shape: Sequence[int], key: str, kind: str = "scratch", gradient: bool = True
+        self,
+        type_: ElementType,
+        shape: Sequence[int],
+        key: str,
+        kind: str = "scratch",
+        gradient: bool = True,
+        layout: Sparse | None = None,
     ) -> Buffer:
         """Make a Scratch that the library needs for itself; each place is written before it is read.
 
@@ -77,10 +83,10 @@ class Buffers:
             key: What messages and plans call it.
             kind: `derived` for what is used before step 0.
             gradient: Gradients flow through it, if it is of floats.
+            layout: Where it has memory for active blocks only.
         """
-        declared = Scratch(type_, tuple(shape))
-        declared.key, declared.kind, declared.hidden = key, kind, True
-        declared.differentiable = gradient and declared.differentiable
+        declared = Scratch(type_, tuple(shape), layout=layout)
+        declared.made_for(key, kind, gradient)
         return self.add(declared, key)
 
     def activity(self, layout: Sparse, field: Field) -> Buffer:
@@ -110,7 +116,7 @@ class Buffers:
         """Return the memory that a Scratch has in `reset`, apart from that of the steps."""
         if id(scratch) not in self._before:
             own = copy.copy(scratch)
-            own.kind = "derived"
+            own.made_for(scratch.key, "derived", hidden=scratch.hidden)
             self._before[id(scratch)] = self.add(own, f"{scratch.key} before")
         return self._before[id(scratch)]
 
@@ -135,7 +141,7 @@ class Buffers:
         """
         if id(values) not in self.arrays:
             made = Constant(values)
-            made.key, made.hidden = label, True
+            made.made_for(label)
             self.add(made, label)
             self.arrays[id(values)] = values, made  # holds the array, whose id stays its own
             self.captured.add(values, "values", label, values, lambda held: held, False)

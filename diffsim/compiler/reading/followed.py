@@ -24,13 +24,12 @@ class Followed(Constant):
         look: Returns them.
     """
 
-    hidden = True
-
     def __init__(
         self, label: str, shape: tuple[int, ...], limits: tuple[int, int], look: Callable[[], NDArray[Any]]
     ) -> None:
         super().__init__(i32, *shape)
-        self.key, self.limits, self._look = label, limits, look
+        self.made_for(label)
+        self.limits, self._look = limits, look
 
     @property
     def label(self) -> str:
