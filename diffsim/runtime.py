@@ -12,14 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diffsim import _llvm, _outlived, _taichi
+from diffsim import _backends, _outlived, _taichi
 from diffsim.errors import ConfigError, StateError
 from diffsim.options import plain_number
 
 __all__ = ["RuntimeInfo", "info", "init"]
 
-ARCHES = ("auto", "cpu", "cuda")
-COMPILERS = ("auto", "native", "taichi")
 # The largest programs known compile in half a minute, on a busy machine in a few times that.
 GUARD_SECONDS = 300.0
 
@@ -138,9 +136,9 @@ def init(
     """
     precision, seed, threads, guard = map(plain_number, (precision, seed, threads, guard))
     _check_arguments(arch, precision, seed, threads, cache, reset)
-    limit, tuned, as_device = _guard_seconds(guard), _tuned(tune), _as_device()
+    limit, tuned, as_device = _guard_seconds(guard), _tuned(tune), _backends.as_device()
     settings: dict[str, Any] = {
-        "arch": _chosen(arch),
+        "arch": _backends.chosen_arch(arch),
         "precision": int(precision),
         "seed": int(seed),
         "threads": int(threads or os.cpu_count() or 1),
@@ -149,7 +147,7 @@ def init(
         "tune": tuned,
         "device_layout": as_device,
     }
-    settings["compiler"] = _compiler(compiler, settings["arch"] == "cuda" or as_device)
+    settings["compiler"] = _backends.chosen_compiler(compiler, settings["arch"] == "cuda" or as_device)
     if _runtime.running and _runtime.info is not None:
         if settings == _runtime.settings and not reset:
             return _runtime.info
@@ -161,7 +159,7 @@ def init(
     name, (folder, trouble) = _taichi.initialise(
         settings["arch"], precision, seed, threads, cache, settings["compiler"] == "native"
     )
-    unguarded = _why_unguarded(name, as_device) if limit else ""
+    unguarded = _backends.why_unguarded(name, as_device) if limit else ""
     guarded = 0.0 if unguarded else limit
     kept = cache and not trouble
     _runtime.info = RuntimeInfo(
@@ -180,17 +178,6 @@ def init(
     if cache:
         _tell_of_cache(folder, trouble)
     return _runtime.info
-
-
-def _chosen(arch: str) -> str:
-    """Return the backend to start: `cpu` or `cuda`."""
-    if arch == "auto":
-        return "cuda" if _taichi.has_arch("cuda") else "cpu"
-    if arch == "cuda" and not _taichi.has_arch("cuda"):
-        raise ConfigError(
-            "arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'"
-        )
-    return arch
 
 
 def _close_users(settings: Mapping[str, Any], reset: bool) -> None:
@@ -253,8 +240,10 @@ def _news(record: logging.LogRecord) -> bool:
 def _check_arguments(
     arch: str, precision: int, seed: int, threads: int | None, cache: bool, reset: bool
 ) -> None:
-    if arch not in ARCHES:
-        raise ConfigError(f"arch must be one of {', '.join(ARCHES)}, got {arch!r}; use 'auto' where unsure")
+    if arch not in _backends.ARCHES:
+        raise ConfigError(
+            f"arch must be one of {', '.join(_backends.ARCHES)}, got {arch!r}; use 'auto' where unsure"
+        )
     if precision not in (32, 64) or isinstance(precision, bool):
         raise ConfigError(f"precision must be 32 or 64, got {precision!r}; use 64 to check gradients")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
@@ -291,49 +280,9 @@ def _tuned(tune: Any) -> bool:
     return tune
 
 
-def _compiler(asked: str, on_device: bool) -> str:
-    """Return what makes machine code: `native` or `taichi`."""
-    if asked not in COMPILERS:
-        raise ConfigError(
-            f"compiler must be one of {', '.join(COMPILERS)}, got {asked!r}; use 'auto' where unsure"
-        )
-    if asked == "auto":
-        asked = os.environ.get("DIFFSIM_COMPILER", "auto")
-        if asked not in COMPILERS:
-            raise ConfigError(
-                f"DIFFSIM_COMPILER must be one of {', '.join(COMPILERS)}, got {asked!r}; unset it"
-            )
-    missing = "a GPU's kernels are Taichi's" if on_device else _llvm.why_missing()
-    if asked == "native" and missing:
-        raise ConfigError(
-            f"compiler must be one that works here, got 'native' where {missing}; use 'auto', or install "
-            "llvmlite and compute on a CPU"
-        )
-    return "taichi" if asked == "taichi" or missing else "native"
-
-
 def would_be_native() -> bool:
     """Tell whether `init`, left to choose, compiles without Taichi on this machine; nothing is started."""
-    return _compiler("auto", _chosen("auto") == "cuda" or _as_device()) == "native"
-
-
-def _as_device() -> bool:
-    """Tell whether tests asked for a GPU's layout on the CPU, so that its branches run where no GPU is."""
-    given = os.environ.get("DIFFSIM_LAYOUT", "host")
-    if given not in ("host", "device"):
-        raise ConfigError(f"DIFFSIM_LAYOUT must be host or device, got {given!r}; unset it")
-    return given == "device"
-
-
-def _why_unguarded(arch: str, as_device: bool = False) -> str:
-    """Say why the guard's process can't be had with a backend; empty where it can."""
-    if as_device:
-        return "the guard's process has the layout of a CPU, and DIFFSIM_LAYOUT asks for a GPU's"
-    if arch == "cuda":
-        return "on CUDA the guard's process would need the GPU's memory once more"
-    if os.name != "posix":
-        return "the guard needs the pipes and signals of a POSIX system"
-    return ""
+    return _backends.would_be()[1] == "native"
 
 
 def guard_limit() -> float:

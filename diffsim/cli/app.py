@@ -328,19 +328,18 @@ def _check(name: str | None, jobs: int | None, quiet: bool = False, **given: Any
     """Compare the gradients of NAME with finite differences and more; exit status 1 if they differ.
 
     A task is checked in its small size (that of `diffsim train NAME --smoke`) unless its options say
-    otherwise. With --all every task is checked, and one table printed.
+    otherwise. With --all every task is checked, and one table printed. On another backend, or with another
+    compiler, than is usual on a CPU, cost and gradients are compared with those that it computes.
     """
-    from diffsim.cli.survey import check_task, gradient_report
+    from diffsim.cli import checking
 
-    given["precision"] = given["precision"] or 64
     if name is None:
         requests = [(one, dict(given)) for one in task_names()]
-        columns = ("steps", "difference", "forward", "modes", "verdict")
-        return _survey(check_task, requests, columns, jobs, quiet)
+        return _survey(checking.check_task, requests, checking.columns(given), jobs, quiet)
     _check_jobs(jobs)
-    report, _ = gradient_report(name, given)
-    click.echo(str(report))
-    return 0 if report.passed else 1
+    text, passed = checking.checked(name, given)
+    click.echo(text)
+    return 0 if passed else 1
 
 
 def _add(

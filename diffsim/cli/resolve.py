@@ -58,7 +58,7 @@ def resolve(name: str, given: Mapping[str, Any], small: bool = False) -> tuple[S
     ), task
 
 
-def start(settings: Settings, task: Task) -> Simulator:
+def start(settings: Settings, task: Task, compiler: str = "auto") -> Simulator:
     """Start the runtime and build the simulator."""
-    settings.run.start()
+    settings.run.start(compiler)
     return task.build()

@@ -5,21 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from diffsim.cli.resolve import resolve, start
+from diffsim.cli.resolve import resolve
 from diffsim.errors import DiffsimError, MissingExtraError
-from diffsim.tasks.registry import load_task
 
-if TYPE_CHECKING:
-    from diffsim.rollout.grad.report import GradientReport
-
-__all__ = ["Row", "check_task", "gradient_report", "metric_lines", "survey", "train_task"]
+__all__ = ["Row", "metric_lines", "survey", "train_task"]
 
 Work = Callable[[str, dict[str, Any]], "Row"]
 
@@ -61,52 +57,6 @@ def survey(work: Work, requests: Sequence[tuple[str, dict[str, Any]]], jobs: int
             yield from pool.map(lambda request: _apart(work, *request), requests)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def gradient_report(name: str, given: Mapping[str, Any]) -> tuple[GradientReport, int]:
-    """Check the gradients of a task, in its small size unless its options say otherwise.
-
-    Args:
-        name: The task.
-        given: Options by name, None where left out; `directions` and `components` as `check_grad` takes them.
-
-    Returns:
-        The report, and the steps of the rollout.
-
-    Raises:
-        DiffsimError: The task can't be built, or its rollout failed.
-    """
-    from diffsim.rollout import Rollout
-
-    options = dict(given)
-    directions, components = options.pop("directions") or 5, options.pop("components") or 0
-    options["steps"] = options["steps"] or load_task(name).check_steps
-    settings, task = resolve(name, options, small=True)
-    simulator = start(settings, task)
-    rollout = Rollout(simulator, **settings.run.planned())
-    try:
-        task.prepare(rollout)
-        report = rollout.check_grad(task.wrt(simulator), directions, components=components)
-    finally:
-        rollout.close()
-    return report, settings.run.steps
-
-
-def check_task(name: str, given: dict[str, Any]) -> Row:
-    """Check the gradients of a task; its columns are steps, error, forward, modes and verdict.
-
-    Raises:
-        DiffsimError: The task can't be built, or its rollout failed.
-    """
-    report, steps = gradient_report(name, given)
-    errors = [f"{report.error:.1e}"]
-    errors += ["" if e is None else f"{e:.0e}" for e in (report.forward_error, report.modes_error)]
-    return Row(
-        name,
-        report.passed,
-        (str(steps), *errors, report.verdict),
-        () if report.passed else (report.sentence,),
-    )
 
 
 def train_task(name: str, given: dict[str, Any]) -> Row:

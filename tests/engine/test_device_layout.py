@@ -13,6 +13,7 @@ import taichi as ti
 from chunk_programs import KEYS, Chain, assert_near
 
 import diffsim as ds
+from diffsim import _backends
 from diffsim.errors import ConfigError
 
 STEPS, DT = 6, 0.1
@@ -181,7 +182,7 @@ def test_the_readme_begins_to_learn(runtime, tmp_path):
 
 
 def test_what_a_gpu_cannot_have_is_said(runtime, monkeypatch):
-    assert "DIFFSIM_LAYOUT" in ds.runtime._why_unguarded("x64", True)
+    assert "DIFFSIM_LAYOUT" in _backends.why_unguarded("x64", True)
     assert not runtime.native
     monkeypatch.setenv("DIFFSIM_LAYOUT", "device")
     with pytest.raises(ConfigError, match="got 'native' where a GPU's kernels are Taichi's"):

@@ -14,7 +14,7 @@ import pytest
 import taichi as ti
 
 import diffsim as ds
-from diffsim import _llvm
+from diffsim import _backends, _llvm
 from diffsim import runtime as runtime_module
 from diffsim.engine import child as child_module
 from diffsim.engine import executors, launch
@@ -604,8 +604,8 @@ def test_the_setting(runtime):
     assert runtime.unguarded == ""
     assert runtime_module._guard_seconds(20) == 20.0
     assert runtime_module._guard_seconds(False) == 0.0
-    assert "GPU" in runtime_module._why_unguarded("cuda")
-    assert runtime_module._why_unguarded("x64") == ""
+    assert "GPU" in _backends.why_unguarded("cuda")
+    assert _backends.why_unguarded("x64") == ""
 
 
 @pytest.mark.parametrize("value", ["yes", 0, -1.0, float("nan"), None])

@@ -14,7 +14,8 @@ from scene_checks import assert_drawable
 from sweeps import FULL
 
 from diffsim import runtime, view
-from diffsim.cli.survey import check_task, train_task
+from diffsim.cli.checking import check_task
+from diffsim.cli.survey import train_task
 from diffsim.errors import MissingExtraError
 from diffsim.options import options_of
 from diffsim.tasks.registry import load_simulator, load_task, simulator_names, task_names

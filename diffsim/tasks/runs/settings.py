@@ -52,16 +52,26 @@ class RunOptions(Options):
     )
     guard: bool = option(True, "try new kernels in a child process, so that none can kill this one")
 
-    def start(self) -> RuntimeInfo:
+    def start(self, compiler: str = "auto", reset: bool = False) -> RuntimeInfo:
         """Start the runtime that a run asks for, and say which came up.
 
+        Args:
+            compiler: What makes machine code of kernels, as `init` takes it.
+            reset: Start anew whatever runs.
+
         Raises:
-            ConfigError: The backend is not there.
+            ConfigError: The backend or the compiler is not there.
         """
         from diffsim import runtime
 
         return runtime.init(
-            arch=self.arch, precision=self.precision, seed=self.seed, threads=self.threads, guard=self.guard
+            arch=self.arch,
+            precision=self.precision,
+            seed=self.seed,
+            threads=self.threads,
+            guard=self.guard,
+            reset=reset,
+            compiler=compiler,
         )
 
     def planned(self) -> dict[str, Any]:

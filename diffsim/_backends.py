@@ -1,0 +1,78 @@
+"""What there is to compute with: backends and compilers, and which of them are on this machine."""
+
+from __future__ import annotations
+
+import os
+
+from diffsim import _llvm, _taichi
+from diffsim.errors import ConfigError
+
+__all__ = ["ARCHES", "COMPILERS", "as_device", "chosen_arch", "chosen_compiler", "why_unguarded", "would_be"]
+
+ARCHES = ("auto", "cpu", "cuda")
+COMPILERS = ("auto", "native", "taichi")
+
+
+def chosen_arch(arch: str) -> str:
+    """Return the backend to start: `cpu` or `cuda`."""
+    if arch == "auto":
+        return "cuda" if _taichi.has_arch("cuda") else "cpu"
+    if arch == "cuda" and not _taichi.has_arch("cuda"):
+        raise ConfigError(
+            "arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'"
+        )
+    return arch
+
+
+def chosen_compiler(asked: str, on_device: bool) -> str:
+    """Return what makes machine code: `native` or `taichi`."""
+    if asked not in COMPILERS:
+        raise ConfigError(
+            f"compiler must be one of {', '.join(COMPILERS)}, got {asked!r}; use 'auto' where unsure"
+        )
+    if asked == "auto":
+        asked = os.environ.get("DIFFSIM_COMPILER", "auto")
+        if asked not in COMPILERS:
+            raise ConfigError(
+                f"DIFFSIM_COMPILER must be one of {', '.join(COMPILERS)}, got {asked!r}; unset it"
+            )
+    missing = "a GPU's kernels are Taichi's" if on_device else _llvm.why_missing()
+    if asked == "native" and missing:
+        raise ConfigError(
+            f"compiler must be one that works here, got 'native' where {missing}; use 'auto', or install "
+            "llvmlite and compute on a CPU"
+        )
+    return "taichi" if asked == "taichi" or missing else "native"
+
+
+def would_be(arch: str = "auto", compiler: str = "auto") -> tuple[str, str]:
+    """Return the backend and the compiler that `init` would choose on this machine; nothing is started.
+
+    Args:
+        arch: As `init` takes it.
+        compiler: As `init` takes it.
+
+    Raises:
+        ConfigError: They are not there.
+    """
+    chosen = chosen_arch(arch)
+    return chosen, chosen_compiler(compiler, chosen == "cuda" or as_device())
+
+
+def as_device() -> bool:
+    """Tell whether tests asked for a GPU's layout on the CPU, so that its branches run where no GPU is."""
+    given = os.environ.get("DIFFSIM_LAYOUT", "host")
+    if given not in ("host", "device"):
+        raise ConfigError(f"DIFFSIM_LAYOUT must be host or device, got {given!r}; unset it")
+    return given == "device"
+
+
+def why_unguarded(arch: str, layout_only: bool = False) -> str:
+    """Say why the guard's process can't be had with a backend; empty where it can."""
+    if layout_only:
+        return "the guard's process has the layout of a CPU, and DIFFSIM_LAYOUT asks for a GPU's"
+    if arch == "cuda":
+        return "on CUDA the guard's process would need the GPU's memory once more"
+    if os.name != "posix":
+        return "the guard needs the pipes and signals of a POSIX system"
+    return ""
