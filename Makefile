@@ -4,6 +4,7 @@
 #   make test      lint, format check, types, floors, tests
 #   make test-full the same with the whole of each sweep, a part of which `make test` tries
 #   make test-gpu  the tests of `make test` on a CUDA GPU
+#   make gpu       ten minutes on a CUDA GPU: core tests, robots, grids, particles; a report in benchmarks/results/
 #   make bench     the yardsticks in benchmarks/
 #   make docs      the documentation in site/, which opens from the file system
 #   make pictures  draw the pictures of the README and the documentation anew
@@ -27,7 +28,7 @@ CHECKED := diffsim kernels demos benchmarks docs tests setup.py
 SOURCES = $(wildcard $(CHECKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-gpu bench docs pictures lint format dist clean
+.PHONY: help demo test test-full test-gpu gpu bench docs pictures lint format dist clean
 
 help:
 	@sed -n 's/^#   \(.*\)/  \1/p' Makefile
@@ -89,6 +90,10 @@ test-full: .venv/.installed-readers test
 
 test-gpu: .venv/.installed-test
 	@DIFFSIM_TEST_ARCH=cuda $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
+
+# `make gpu ARGS="--arch vulkan --small --out /tmp/gpu"` rehearses it on a software driver.
+gpu: .venv/.installed-test
+	@$(BIN)/python -m benchmarks gpu --out benchmarks/results $(ARGS)
 
 bench: .venv/.installed-test
 	@$(BIN)/python -m benchmarks $(ARGS)

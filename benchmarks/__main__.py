@@ -8,7 +8,7 @@ import sys
 NAMES = (
     *("mass_spring", "wave", "mpm", "training", "long", "memory", "overhead", "worlds", "gpu"),
     *("analysis", "smoke", "functions", "compilers", "first", "versions", "energies", "once", "language"),
-    *("estimates", "pictures", "layouts", "scratch"),
+    *("estimates", "pictures", "layouts", "scratch", "backends"),
 )
 BY_NAME = ("learning", "sparse")  # half an hour or more: run only when named
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,23 +17,28 @@ def _serve(pipe: Any, function: Callable[..., Iterator[Any]], args: tuple[Any, .
         pipe.send(("error", f"{type(error).__name__}: {error}"))
 
 
-def stream(function: Callable[..., Iterator[Any]], *args: Any) -> Iterator[Any]:
+def stream(function: Callable[..., Iterator[Any]], *args: Any, limit: float | None = None) -> Iterator[Any]:
     """Yield what a generator function yields in a process of its own, as it comes.
 
     Args:
         function: A function of a module, with arguments that can be pickled.
         args: Its arguments.
+        limit: Seconds that it may take in all; None for as long as it wants.
 
     Raises:
-        RuntimeError: It raised, or the process died.
+        RuntimeError: It raised, took too long, or the process died.
     """
     context = multiprocessing.get_context("spawn")
     pipe, other = context.Pipe()
     process = context.Process(target=_serve, args=(other, function, args), daemon=True)
     process.start()
     other.close()
+    end = None if limit is None else time.monotonic() + limit
     try:
         while True:
+            if end is not None and not pipe.poll(max(0.0, end - time.monotonic())):
+                process.terminate()
+                raise RuntimeError(f"not done within {limit:.0f} s")
             try:
                 kind, item = pipe.recv()
             except EOFError:

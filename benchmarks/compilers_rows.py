@@ -122,6 +122,17 @@ def make_smoke(setup: contest.Setup) -> Program:
     return Program(program.value, program.value_and_grad)
 
 
+def make_block(setup: contest.Setup) -> Program:
+    """Build a contender that throws an elastic block in space."""
+    from benchmarks.sparse_problem import DT, VELOCITY, box
+    from benchmarks.sparse_simulator import FlyingBlock
+
+    particles = setup.sizes["particles"]
+    way = tuple(setup.steps * DT * speed for speed in VELOCITY)
+    room = box(particles, (way[0], way[1], way[2]))
+    return contest.diffsim_program(setup, lambda: FlyingBlock(particles, room, VELOCITY), "mpm.v")
+
+
 def make_chain(setup: contest.Setup) -> Program:
     """Build a contender that runs a chain of masses."""
     from benchmarks import c_chain, jax_chain
@@ -178,6 +189,15 @@ ROWS = {
         64,
         {"particles": 30, "grid": 12, "steps": 4},
         {"plain": 3.0},
+    ),
+    "mpm3": Row(
+        "MPM in space",
+        make_block,
+        contest.COMPILERS,
+        {"particles": 30_000},
+        32,
+        {"particles": 27, "steps": 3},
+        {},
     ),
     "smoke": Row(
         "smoke",

@@ -147,6 +147,10 @@ class Contender:
         clock: What is read: `wall`, or the `processor` time of all threads of the process. With one thread
             that is the same, less what other processes take from the machine.
         prepare: Called there before the clock of `build` starts: imports, where they shall not count.
+        limit: Seconds that an answer may take; None for as long as it wants.
+
+    Raises:
+        RuntimeError: The program could not be built, took too long, or its process died.
 
     Attributes:
         cost: The cost.
@@ -161,8 +165,9 @@ class Contender:
         make: Callable[[Any], Program] = make_mass_spring,
         clock: str = "wall",
         prepare: Callable[[Any], None] | None = None,
+        limit: float | None = None,
     ) -> None:
-        self.setup, self.clock = setup, clock
+        self.setup, self.clock, self._limit = setup, clock, limit
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, setup, make, prepare), daemon=True)
@@ -171,6 +176,9 @@ class Contender:
         self.cost, self.grads, self.build, self.first = self._answer()
 
     def _answer(self) -> Any:
+        if self._limit is not None and not self._pipe.poll(self._limit):
+            self._process.terminate()
+            raise RuntimeError(f"{self.setup.kind} was not done within {self._limit:.0f} s")
         try:
             answer = self._pipe.recv()
         except EOFError:

@@ -6,7 +6,7 @@ import argparse
 import os
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,6 +21,46 @@ COMPILERS = ("native", "taichi")  # of diffsim
 MODES = ("step", "chunk", "auto")  # of diffsim, beside `fused`
 MEASURES = ("value", "value_and_grad")
 _BATCH_SECONDS = 0.2  # a call that is shorter is repeated within a round
+_REASON = 240  # characters of why somebody can't run
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run diffsim.
+
+    Attributes:
+        arch: The backend.
+        compiler: What makes machine code on a CPU.
+        mode: A mode, where it makes the way.
+    """
+
+    arch: str = "cpu"
+    compiler: str = "auto"
+    mode: str = ""
+
+
+WAYS = {
+    "cpu": Way(),
+    "native": Way(compiler="native"),
+    "taichi": Way(compiler="taichi"),
+    "forge": Way(compiler="forge"),
+    "tape": Way(compiler="taichi", mode="tape"),
+    "vulkan": Way("vulkan"),
+    "cuda": Way("cuda"),
+}
+
+
+def way_of(kind: str) -> Way | None:
+    """Return the way that a contender such as `native` or `vulkan:step` runs; None for those of others."""
+    name, _, mode = kind.partition(":")
+    way = WAYS.get(name)
+    return replace(way, mode=mode) if way and mode else way
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line why a contender could not be started: what its own process said."""
+    said = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+    return said[0][:_REASON]
 
 
 @dataclass(frozen=True)
@@ -28,14 +68,14 @@ class Setup:
     """What a contender runs.
 
     Attributes:
-        kind: `plain`, `jax`, `c`, a mode of diffsim, or one of its compilers.
+        kind: `plain`, `jax`, `c`, a mode of diffsim, or a way to run it.
         sizes: The sizes of the problem, by name.
         steps: Time steps.
         precision: 32 or 64.
         arch: `cpu` or `cuda`.
         threads: CPU threads, None for all.
         cache: Take compiled kernels from Taichi's cache on disk, and keep them there.
-        mode: Of diffsim, where the kind is a compiler.
+        mode: Of diffsim, where the kind is a way without one.
     """
 
     kind: str
@@ -59,17 +99,17 @@ def diffsim_program(
     """Build a contender of diffsim.
 
     Args:
-        setup: What it runs; its kind is the mode, or the compiler under the default budget.
+        setup: What it runs; its kind is the mode, or a way to run under the default budget.
         make: Makes the simulator.
         wrt: The key of what the gradient is taken of, or several; they come back without their path.
         worlds: How many; costs are added up.
     """
     import diffsim as ds
 
-    by_compiler = setup.kind in COMPILERS
-    chosen = {"compiler": setup.kind} if by_compiler else {}
-    ds.init(setup.arch, setup.precision, threads=setup.threads, cache=setup.cache, **chosen)
-    memory, mode = ("1GiB", setup.mode) if by_compiler else ("4GiB", setup.kind)
+    way = way_of(setup.kind)
+    arch, compiler = (way.arch, way.compiler) if way else (setup.arch, "auto")
+    ds.init(arch, setup.precision, threads=setup.threads, cache=setup.cache, compiler=compiler)
+    memory, mode = ("1GiB", way.mode or setup.mode) if way else ("4GiB", setup.kind)
     rollout = ds.Rollout(make(), steps=setup.steps, worlds=worlds, memory=memory, mode=mode)
     keys = [wrt] if isinstance(wrt, str) else list(wrt)
 
@@ -90,11 +130,12 @@ def one_thread_of_jax(setup: Setup) -> None:
 def usable(kinds: Sequence[str]) -> list[str]:
     """Leave out what this machine can't run, with a line that says so."""
     missing = {"c": compiler() is None}
-    missing.update({kind: find_spec(name) is None for kind, name in (("jax", "jax"), ("native", "llvmlite"))})
+    packages = {"jax": "jax", "native": "llvmlite", "forge": "taichi_forge"}
+    missing.update({kind: find_spec(name) is None for kind, name in packages.items()})
     for kind in kinds:
-        if missing.get(kind):
+        if missing.get(kind.partition(":")[0]):
             print(f"left out: {LABELS.get(kind, kind)}, which this machine does not have")
-    return [kind for kind in kinds if not missing.get(kind)]
+    return [kind for kind in kinds if not missing.get(kind.partition(":")[0])]
 
 
 def parser(

@@ -1,90 +1,80 @@
-"""Value and gradient of many robots on a CUDA GPU: worlds, modes, bytes; one command.
+"""What a GPU makes of diffsim, in one command of at most ten minutes: `make gpu`.
 
-`python -m benchmarks gpu --json benchmarks/results/gpu.json`. Where there is no GPU it says so and ends well;
-`--arch cpu --worlds 1 4` tries it small.
+The core of the tests; then value and gradient of 1 to 16384 robots, of a wave and of elastic blocks in the
+plane and in space, in every mode, beside JAX and Warp where they are installed, each compared with the CPU's.
+`--arch vulkan --small` rehearses it on a software driver. Results are written after every part.
+`python -m benchmarks gpu --out benchmarks/results`
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
+import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks.children import stream
-from benchmarks.common import machine, print_machine, print_table, write_json
+from benchmarks import gpu_parts as parts
+from benchmarks.common import machine, print_machine, write_json
+from benchmarks.gpu_report import print_programs, print_robots, ratios, write_report
 
 WORLDS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
-MODES = ("step", "chunk", "fused")
-LESS, MORE, MOST = 256, 4096, 10.0  # so many times the worlds in under so many times the time
-
-
-def run_mode(options: dict[str, Any], mode: str) -> Iterator[dict[str, Any]]:
-    """Run one mode over all numbers of worlds, yielding each row as soon as it is there."""
-    import diffsim as ds
-    from diffsim.kernels.mass_spring import MassSpring
-
-    ds.init(options["arch"], cache=False)
-    for worlds in options["worlds"]:
-        row: dict[str, Any] = {"mode": mode, "worlds": worlds}
-        sim = MassSpring(options["robot"])
-        try:
-            began = time.perf_counter()
-            rollout = ds.Rollout(
-                sim, steps=options["steps"], worlds=worlds, memory=options["memory"], mode=mode
-            )
-            cost, _ = rollout.value_and_grad([sim.policy])
-            rollout.value()
-            row["first_s"] = time.perf_counter() - began
-            row["compile_s"] = rollout.compile_seconds
-            row["cost"] = float(cost if worlds == 1 else cost[0])
-            limits = options["repeat"], options["seconds"]
-            row["value_s"] = _least(rollout.value, *limits)
-            row["both_s"] = _least(functools.partial(rollout.value_and_grad, [sim.policy]), *limits)
-            row["bytes"], row["window"] = rollout.plan.total_bytes, rollout.plan.window
-            row["recomputation"], row["ran"] = rollout.plan.recomputation, rollout.plan.mode
-            rollout.close()
-        except (ds.DiffsimError, RuntimeError, MemoryError) as error:
-            row["error"] = str(error).splitlines()[0] if str(error) else type(error).__name__
-        yield row
-
-
-def _least(call: Any, repeat: int, limit: float) -> float:
-    """Return the least wall time of some calls; each ends with numbers on the host, so the GPU is done."""
-    times: list[float] = []
-    began = time.perf_counter()
-    while len(times) < repeat and (not times or time.perf_counter() - began < limit):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return min(times)
+PARTS = ("tests", "robots", "programs")
+SHARES = {"tests": 0.35, "robots": 0.6, "programs": 1.0}  # of what is left of the time
+MOST = 10.0  # so many times the worlds, `gpu_report.MORE` over `LESS`, in under so many times the time
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks gpu", description=__doc__)
-    parser.add_argument("--robot", default="1", help="a number, a name or a path (1)")
-    parser.add_argument("--steps", type=int, default=682, help="time steps (682)")
+    parser.add_argument(
+        "--arch", choices=("cuda", "vulkan", "cpu"), default="cuda", help="backend (cuda); cpu to try it"
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help=f"({' '.join(PARTS)})")
+    parser.add_argument("--minutes", type=float, default=10.0, help="that it may take in all (10)")
+    parser.add_argument("--robot", default="1", help="a number (1)")
+    parser.add_argument("--steps", type=int, default=682, help="time steps of robots (682)")
     parser.add_argument("--worlds", type=int, nargs="+", default=list(WORLDS), help="robots (1 to 16384)")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help=f"({' '.join(MODES)})")
-    parser.add_argument("--memory", default="32GiB", help="budget (32GiB)")
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        choices=parts.MODES,
+        default=list(parts.MODES),
+        help=f"({' '.join(parts.MODES)})",
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        choices=parts.PEERS,
+        default=list(parts.PEERS),
+        help=f"({' '.join(parts.PEERS)})",
+    )
+    parser.add_argument(
+        "--programs",
+        nargs="+",
+        choices=parts.PROGRAMS,
+        default=list(parts.PROGRAMS),
+        help=f"({' '.join(parts.PROGRAMS)})",
+    )
+    parser.add_argument("--memory", default="32GiB", help="budget of the robots (32GiB)")
     parser.add_argument("--repeat", type=int, default=20, help="calls of which the fastest counts (20)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="no further call after so long (3)")
-    parser.add_argument("--arch", choices=("cuda", "cpu"), default="cuda", help="backend (cuda)")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers to a file, after every row")
+    parser.add_argument("--seconds", type=float, default=1.0, help="no further call after so long (1)")
+    parser.add_argument("--longest", type=float, default=60.0, help="seconds to wait for a peer (60)")
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to try the command")
+    parser.add_argument("--out", metavar="FOLDER", help="write gpu_ARCH.json and gpu_ARCH.md there")
     options = parser.parse_args(words)
-    if options.steps < 1 or options.repeat < 1 or min(options.worlds) < 1:
-        parser.error("--steps, --repeat and --worlds must be at least 1")
+    if options.steps < 1 or options.repeat < 1 or min(options.worlds) < 1 or options.minutes <= 0.0:
+        parser.error("--steps, --repeat, --worlds and --minutes must be at least 1")
+    if options.small:
+        options.worlds, options.steps, options.robot = options.worlds[:2], min(options.steps, 6), "0"
     return options
 
 
 def gpu_name() -> str | None:
     """Name the GPU, as its driver's tool tells."""
-    import shutil
-    import subprocess
-
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
@@ -92,77 +82,78 @@ def gpu_name() -> str | None:
     return done.stdout.splitlines()[0].split(" (UUID")[0] if done.returncode == 0 and done.stdout else None
 
 
-def has_gpu() -> bool:
-    """Tell whether Taichi finds a CUDA GPU."""
-    from diffsim import _taichi
+def why_missing(arch: str) -> str:
+    """Say why a backend can't be had here, in a process of its own; empty where it can."""
+    code = f"import diffsim as ds; ds.init({arch!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it died"])[-1]
 
-    return bool(_taichi.has_arch("cuda"))
+
+def run(options: argparse.Namespace, data: dict[str, Any], clock: parts.Clock) -> None:
+    """Run the parts that are asked for, and write after each what is known.
+
+    Args:
+        options: The command line.
+        data: What is found is put here, by part.
+        clock: When all must be done.
+    """
+    words = vars(options)
+    for part in [part for part in PARTS if part in options.parts]:
+        share = clock.share(SHARES[part])
+        print(f"\n---- {part}: at most {share.left:.0f} s ----", flush=True)
+        if part == "tests":
+            data[part] = parts.tests(options.arch, share)
+            print("\n".join(data[part]["lines"][-3:]), flush=True)
+        else:
+            data[part] = []
+            for row in {"robots": parts.robots, "programs": parts.programs}[part](words, share):
+                data[part].append(row)
+                who = " ".join(str(row[k]) for k in ("program", "kind", "mode", "worlds") if k in row)
+                took = row.get("both_s", row.get("value_and_grad_s", 0.0))
+                print(f"{who}: {row.get('error') or f'{1e3 * took:.2f} ms'}", flush=True)
+        if options.out:
+            write_json(str(Path(options.out) / f"gpu_{options.arch}.json"), data)
+            write_report(Path(options.out) / f"gpu_{options.arch}.md", data)
 
 
-def print_rows(rows: Sequence[dict[str, Any]]) -> None:
-    """Print the table: a line for each number of worlds and mode."""
-    head = ["mode", "worlds", "compile s", "MiB", "window", "factor", "forward ms", "both ms", "us a robot"]
-    table = []
-    for row in rows:
+def verdict(data: dict[str, Any]) -> list[str]:
+    """List what is not as it should be."""
+    found = []
+    if data.get("tests", {}).get("status", 0) != 0:
+        found.append("tests failed or were not done in time")
+    for row in [*data.get("robots", ()), *data.get("programs", ())]:
+        name = " ".join(str(row[k]) for k in ("program", "kind", "mode", "worlds") if k in row)
         if "error" in row:
-            table.append([row["mode"], f"{row['worlds']:,}", row["error"][:60], *[""] * 6])
-            continue
-        mode = row["mode"] if row["ran"] == row["mode"] else f"{row['mode']} (ran {row['ran']})"
-        table.append(
-            [
-                mode,
-                f"{row['worlds']:,}",
-                f"{row['compile_s']:.1f}",
-                f"{row['bytes'] / 2**20:,.1f}",
-                f"{row['window']:,}",
-                f"{row['recomputation']:.2f}",
-                f"{1e3 * row['value_s']:.2f}",
-                f"{1e3 * row['both_s']:.2f}",
-                f"{1e6 * row['both_s'] / row['worlds']:.1f}",
-            ]
-        )
-    print_table(head, table)
-
-
-def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return the time of many worlds over that of few, by mode and for the fastest mode of each."""
-    times: dict[str, dict[int, float]] = {}
-    for row in rows:
-        if "both_s" in row:
-            for mode in (row["mode"], "fastest"):
-                known = times.setdefault(mode, {})
-                known[row["worlds"]] = min(known.get(row["worlds"], row["both_s"]), row["both_s"])
-    return {mode: known[MORE] / known[LESS] for mode, known in times.items() if {LESS, MORE} <= known.keys()}
+            found.append(f"{name}: {row['error']}")
+        elif not row.get("agree", True):
+            found.append(f"{name}: cost or gradient is not the CPU's")
+    many = ratios(data.get("robots", ())).get("fastest", 0.0)
+    if many >= MOST:
+        found.append(f"sixteen times the robots take {many:.1f} times as long")
+    return found
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the benchmark; the exit status is 1 where many worlds take too long."""
+    """Run the benchmark; the exit status is 1 where something is wrong, or many worlds take too long."""
     options = parse(words)
-    found = machine()
-    if options.arch == "cuda" and not has_gpu():
-        print("skipped: this machine has no CUDA GPU; --arch cpu --worlds 1 4 tries the benchmark small")
+    clock = parts.Clock(time.monotonic() + 60.0 * options.minutes)
+    missing = why_missing(options.arch)
+    if missing:
+        print(f"skipped: {missing}; --arch vulkan --small, or --arch cpu --small, rehearses the command")
         return 0
-    if options.arch == "cuda":
-        found["gpu"] = gpu_name()
+    found = {**machine(), "gpu": gpu_name()}
     print_machine(found)
-    rows: list[dict[str, Any]] = []
-    data = {"machine": found, "options": vars(options), "rows": rows}
-    for mode in options.modes:
-        try:
-            for row in stream(run_mode, vars(options), mode):
-                rows.append(row)
-                took = row.get("error") or f"{1e3 * row['both_s']:.2f} ms"
-                print(f"{mode}, {row['worlds']:,} worlds: {took}", flush=True)
-        except RuntimeError as error:
-            print(f"{mode}: {error}", flush=True)
-            rows.append({"mode": mode, "worlds": 0, "error": str(error)})
-    print(f"\nrobot {options.robot}, {options.steps} steps, {options.arch}:")
-    print_rows(rows)
-    found_ratios = ratios(rows)
-    for mode, ratio in found_ratios.items():
-        print(f"{mode}: {MORE} robots take {ratio:.1f}x the time of {LESS}")
-    write_json(options.json, {**data, "ratios": found_ratios})
-    return 1 if found_ratios.get("fastest", 0.0) >= MOST or any("error" in row for row in rows) else 0
+    data: dict[str, Any] = {"machine": found, "options": vars(options)}
+    run(options, data, clock)
+    if data.get("robots"):
+        print(f"\nrobot {options.robot}, {options.steps} steps, {options.arch}:")
+        print_robots(data["robots"])
+    if data.get("programs"):
+        print()
+        print_programs(data["programs"])
+    wrong = verdict(data)
+    print("\n" + ("\n".join(f"WRONG: {line}" for line in wrong) or "all is well"))
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

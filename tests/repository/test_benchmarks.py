@@ -278,28 +278,65 @@ def test_overheads_are_ratios_of_the_times(monkeypatch: pytest.MonkeyPatch) -> N
     assert medians == pytest.approx([1.1, (5.0 - 0.75) / 4.0, 1.5, 1.1])
 
 
-def test_the_table_for_a_gpu_can_be_tried_on_the_processor(tmp_path: Path) -> None:
-    words = "gpu --arch cpu --robot 0 --steps 6 --worlds 1 2 --modes fused --repeat 1".split()
-    data = results(tmp_path / "out.json", *words)
-    one, two = data["rows"]
-    assert (one["ran"], one["worlds"], two["ran"], two["worlds"]) == ("fused", 1, "fused", 2)
-    assert one["cost"] == pytest.approx(two["cost"], rel=1e-5)
-    assert two["bytes"] > one["bytes"]
-    assert data["ratios"] == {}
+def test_the_report_of_a_gpu_can_be_rehearsed_on_the_processor(tmp_path: Path) -> None:
+    """`make gpu` on a machine without one: parts, tables, the page, and what counts as wrong."""
+    words = "gpu --arch cpu --small --parts robots programs --programs mpm --modes fused --repeat 1 --peers"
+    done = bench(*words.split(), "--out", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["gpu_cpu.json", "gpu_cpu.md"]
+    data = json.loads((tmp_path / "gpu_cpu.json").read_text())
+    one, four = data["robots"]
+    assert (one["ran"], one["worlds"], four["ran"], four["worlds"]) == ("fused", 1, "fused", 4)
+    assert one["cost"] == pytest.approx(four["cost"], rel=1e-5)
+    assert four["bytes"] > one["bytes"]
+    native, fused = data["programs"]
+    assert (native["kind"], fused["kind"]) == ("native", "cpu:fused")
+    assert fused["agree"]
+    page = (tmp_path / "gpu_cpu.md").read_text()
+    assert "## Robot 0, 6 steps" in page
+    assert page.count("\n| fused |") == 2
+    assert "| mpm | cpu:fused |" in page
+    assert "all is well" in done.stdout
 
 
-def test_ratios_compare_the_fastest_modes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_on_a_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.gpu import ratios
+    from benchmarks.gpu import verdict
+    from benchmarks.gpu_report import ratios
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"mode": "fused", "worlds": 256, "both_s": 1.0},
         {"mode": "fused", "worlds": 4096, "both_s": 12.0},
         {"mode": "chunk", "worlds": 256, "both_s": 2.0},
         {"mode": "chunk", "worlds": 4096, "both_s": 8.0},
-        {"mode": "step", "worlds": 256, "error": "too slow"},
     ]
     assert ratios(rows) == {"fused": 12.0, "chunk": 4.0, "fastest": 8.0}
+    assert verdict({"robots": rows, "tests": {"status": 0}}) == []
+    rows[3] |= {"both_s": 11.0}
+    rows.append({"mode": "step", "worlds": 256, "error": "too slow"})
+    found = verdict(
+        {
+            "robots": rows,
+            "tests": {"status": 1},
+            "programs": [{"program": "wave", "kind": "cuda:step", "agree": False}],
+        }
+    )
+    assert found == [
+        "tests failed or were not done in time",
+        "step 256: too slow",
+        "wave cuda:step: cost or gradient is not the CPU's",
+        "sixteen times the robots take 11.0 times as long",
+    ]
+
+
+def test_backends_are_compared(tmp_path: Path) -> None:
+    """Two that every machine has; one that is not there is left out with its reason."""
+    words = "backends --small --rounds 1 --rows wave --contenders native cuda native:fused".split()
+    data = results(tmp_path / "out.json", *words)
+    row = data["results"]["wave"]
+    assert row["agreement"]["agree"]
+    assert {"native", "native:fused"} <= set(row["contenders"])
+    assert "cuda" in row["contenders"] or "CUDA" in row["missing"]["cuda"]
 
 
 def test_reading_kernels_is_measured(tmp_path: Path) -> None:
@@ -388,7 +425,7 @@ def test_a_wrong_command_line_is_refused() -> None:
     assert done.stderr.startswith(
         "NAME must be one of mass_spring, wave, mpm, training, long, memory, overhead, worlds, gpu, "
         "analysis, smoke, functions, compilers, first, versions, energies, once, language, estimates, "
-        "pictures, layouts, scratch, learning, sparse, got mass_sprung; leave it out for all but "
+        "pictures, layouts, scratch, backends, learning, sparse, got mass_sprung; leave it out for all but "
         "learning, sparse"
     )
     done = bench("mass_spring", "--steps", "0")
