@@ -14,7 +14,17 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.program.topology import Topology
 from diffsim.language.cells import Cells
 
-__all__ = ["blocks_with", "cell_at", "cells_in", "clean", "gathered", "in_use", "spread", "table_of"]
+__all__ = [
+    "blocks_with",
+    "cell_at",
+    "cells_in",
+    "cells_together",
+    "clean",
+    "gathered",
+    "in_use",
+    "spread",
+    "table_of",
+]
 
 Array = NDArray[Any]
 
@@ -212,6 +222,32 @@ def cells_in(memory: Memory, buffer: Buffer, slots: Any) -> list[Cells]:
     pool, _, listed = _taken(memory, buffer, slots)
     assert buffer.place is not None  # noqa: S101  (it is a pool)
     return [active_cells(buffer.place, one, blocks) for one, blocks in zip(pool, listed, strict=True)]
+
+
+def cells_together(memory: Memory, buffer: Buffer, slots: Any, element_shape: tuple[int, ...]) -> Cells:
+    """Return the active cells of a pool at one time, in the form that fields are set to.
+
+    Args:
+        memory: Where the pool is.
+        buffer: The pool.
+        slots: Its time, as of `arrays`; None for one without times.
+        element_shape: Of its elements.
+
+    Returns:
+        Cells of values `(cells, *components)`. Of several worlds they are those that are active in any, with
+        values `(worlds, cells, *components)`, zero in worlds where one is not active.
+    """
+    place, found = buffer.place, cells_in(memory, buffer, slots)
+    assert place is not None  # noqa: S101  (it is a pool)
+    if len(found) == 1:
+        return Cells(found[0].indices, found[0].values.reshape(-1, *element_shape))
+    along = [np.ravel_multi_index(tuple(c.indices.T), place.shape[: place.axes]) for c in found]
+    every = np.unique(np.concatenate(along))
+    values = np.zeros((len(found), len(every), *found[0].values.shape[1:]), found[0].values.dtype)
+    for made, one, cells in zip(values, along, found, strict=True):
+        made[np.searchsorted(every, one)] = cells.values
+    indices = np.stack(np.unravel_index(every, place.shape[: place.axes]), axis=-1)
+    return Cells(indices, values.reshape(len(found), len(every), *element_shape))
 
 
 def _taken(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from diffsim.errors import ConfigError, StateError
 from diffsim.language.values import checked_integers, checked_values
 from diffsim.sizes import show_bytes
 
-__all__ = ["Cells", "cells_of", "given_cells"]
+__all__ = ["Cells", "cells_of", "given_cells", "numbers_in", "place_of"]
 
 _LARGEST = 1 << 31  # bytes of an array that is made of cells without being asked twice
 
@@ -41,6 +41,43 @@ class Cells:
     def __repr__(self) -> str:
         return f"<Cells: {len(self):,} of {self.indices.shape[-1]} axes>"
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        raise self._no_array()
+
+    def __getitem__(self, index: Any) -> Any:
+        raise self._no_array()
+
+    def _no_array(self) -> StateError:
+        return StateError(
+            f"cells must be made an array by .dense(shape), got {self!r} used as one; or use their .indices "
+            "and .values, and .find([cell, ...]) for where some of them are"
+        )
+
+    def find(self, indices: ArrayLike) -> NDArray[np.int64]:
+        """Return which of these cells some are: `gradient.values[gradient.find(cells.indices)]`.
+
+        Args:
+            indices: Shape `(k, d)`: the place of each.
+
+        Returns:
+            Shape `(k,)`: their numbers among these.
+
+        Raises:
+            ConfigError: The indices are of another shape, or one is not of these cells.
+        """
+        wanted = np.asarray(indices)
+        if wanted.dtype.kind not in "iu" or wanted.ndim != 2 or wanted.shape[1] != self.indices.shape[-1]:
+            raise ConfigError(
+                f"indices must be integers of shape (cells, {self.indices.shape[-1]}), got {wanted.dtype} of "
+                f"shape {wanted.shape}; one row for each cell"
+            )
+        known = {place: k for k, place in enumerate(map(tuple, self.indices.tolist()))}
+        found = [known.get(place, -1) for place in map(tuple, wanted.tolist())]
+        if -1 in found:
+            missing = tuple(wanted[found.index(-1)].tolist())
+            raise ConfigError(f"indices must be of these {len(self):,} cells, got {missing}; leave it out")
+        return np.array(found, np.int64)
+
     def dense(self, shape: tuple[int, ...], components: tuple[int, ...] = ()) -> NDArray[Any]:
         """Return all cells of a grid as one array, zero where these say nothing.
 
@@ -61,6 +98,24 @@ class Cells:
         array = np.zeros((*leading, *shape, *components), self.values.dtype)
         array[(*(slice(None) for _ in leading), *self.indices.T)] = self.values
         return array
+
+
+def numbers_in(values: Any) -> NDArray[Any]:
+    """Return the numbers of an array, or of cells, whose places do not matter."""
+    return values.values if isinstance(values, Cells) else np.asarray(values)
+
+
+def place_of(cells: Cells, index: Sequence[int], components: int) -> tuple[int, ...]:
+    """Return where on the grid a number among the values of cells is.
+
+    Args:
+        cells: The cells.
+        index: Of the number in their values.
+        components: How many axes an element has.
+    """
+    leading = cells.values.ndim - 1 - components
+    cell = cells.indices[index[leading]].tolist()
+    return (*index[:leading], *cell, *index[leading + 1 :])
 
 
 def cells_of(array: NDArray[Any], axes: int, components: int) -> Cells:

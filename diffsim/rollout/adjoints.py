@@ -15,6 +15,7 @@ from diffsim.compiler.ir import Buffer
 from diffsim.engine.engine import Engine
 from diffsim.engine.record import Recorder, measured_backward
 from diffsim.errors import ConfigError
+from diffsim.language.cells import numbers_in
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Param, Scratch, State
 from diffsim.language.trace import Program
@@ -142,7 +143,7 @@ class Adjoints(Recorded):
         """Return the gradient of the entry that each frame's step is of, frames first."""
         assert isinstance(leaf.field, Control)  # noqa: S101  (only those are asked for)
         entries = np.arange(0, self.steps, every) // leaf.field.every
-        gradient = leaf.gradient()
+        gradient = numbers_in(leaf.gradient())
         return np.swapaxes(gradient, 0, 1)[entries] if self.worlds > 1 else gradient[entries]
 
     def gradient_warning(self, cost: Any, wrt: Wrt = None) -> str | None:
@@ -157,7 +158,7 @@ class Adjoints(Recorded):
         from diffsim.rollout.grad.health import describe_last
 
         engine = self._engine
-        gradients = {leaf.key: leaf.gradient() for leaf in self.leaves(wrt)}
+        gradients = {leaf.key: numbers_in(leaf.gradient()) for leaf in self.leaves(wrt)}
         rounding = self._epsilon * sensitivity(engine, np.atleast_1d(np.asarray(cost, dtype=np.float64)))
         return describe_last(gradients, engine.lookout.largest, rounding, self.steps, self._epsilon)
 

@@ -14,7 +14,7 @@ from diffsim.engine.engine import Engine
 from diffsim.engine.lookout import NAN_HINT, first_bad_state
 from diffsim.engine.pools import cell_at, in_use
 from diffsim.errors import GradientNotFiniteError, StateError, StateNotFiniteError
-from diffsim.language.cells import Cells
+from diffsim.language.cells import Cells, numbers_in, place_of
 from diffsim.language.fields import Field, State, Valued
 from diffsim.rollout.watching import KernelWatch, Moment, Spot
 
@@ -65,16 +65,20 @@ def _first_not_finite(engine: Engine) -> tuple[int, Buffer, tuple[int, ...], flo
     return next(iter(found + meant), None)
 
 
-def explain_gradient(key: str, gradient: NDArray[Any]) -> str:
+def explain_gradient(field: Valued, gradient: NDArray[Any] | Cells) -> str:
     """Say that a gradient is not finite though the cost is, and how to find out why.
 
     Args:
-        key: Of which Param, Control or initial value.
+        field: Of which Param, Control or initial value.
         gradient: It.
     """
-    index = np.argwhere(~np.isfinite(gradient))[0].tolist()
+    numbers = numbers_in(gradient)
+    index = np.argwhere(~np.isfinite(numbers))[0].tolist()
+    value = numbers[tuple(index)]
+    if isinstance(gradient, Cells):
+        index = list(place_of(gradient, index, len(field.type.shape)))
     return (
-        f"the gradient of {key} must be finite, got {gradient[tuple(index)]} at index {index} "
+        f"the gradient of {field.key} must be finite, got {value} at index {index} "
         "while the cost is finite; look for sqrt, norm, division, log or pow at a point where "
         f"their slope is infinite, or for growth (rollout.health()); {NAN_HINT}"
     )

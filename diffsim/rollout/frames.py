@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.engine import Engine
-from diffsim.engine.pools import cells_in, spread
+from diffsim.engine.pools import cells_together
 from diffsim.errors import ConfigError, StateError
-from diffsim.language.cells import Cells
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Scratch, State
 from diffsim.language.trace import Program
@@ -99,7 +97,7 @@ class Ending:
         self._stamp: int | None = None
         self._lacking = "none yet"
         self._versions: dict[str, int] = {}
-        self._kept: dict[str, NDArray[Any]] | None = None
+        self._kept: dict[str, Any] | None = None
 
     @contextmanager
     def run(self, at_end: bool = False) -> Iterator[None]:
@@ -113,8 +111,8 @@ class Ending:
         whole = at_end or self._engine.segments.count == 1
         self._stamp, self._versions = self._engine.stamp if whole else -1, self._inputs.versions()
 
-    def read(self) -> dict[str, NDArray[Any]]:
-        """Return the values by key, worlds first where there are many.
+    def read(self) -> dict[str, Any]:
+        """Return the values by key, worlds first where there are many; of sparse layouts `Cells`.
 
         Raises:
             StateError: Nothing ran yet, or the last run failed; or the end is no longer in memory, and values
@@ -147,15 +145,15 @@ class Ending:
             self._engine.forward()
 
 
-def _last_states(engine: Engine) -> dict[str, NDArray[Any]]:
+def _last_states(engine: Engine) -> dict[str, Any]:
     """Copy the States behind the last segment, which is in memory."""
     segments, layout = engine.segments, engine.plan.layout
     slot = segments.span(segments.count - 1)[1] + layout.history - 1
-    found = {}
+    found: dict[str, Any] = {}
     for buffer in (b for b in engine.lowered.all_states if not b.hidden):
         field: Field = buffer.source
         if buffer.place is not None:
-            found[field.key] = _last_cells(engine, buffer, slot)
+            found[field.key] = cells_together(engine.storage, buffer, [slot], field.type.shape)
             continue
         once = buffer.kind == "derived"
         arrays = engine.storage.arrays(buffer, None if once else [slot])
@@ -163,12 +161,3 @@ def _last_states(engine: Engine) -> dict[str, NDArray[Any]]:
         values = values.reshape((layout.worlds, *field.element_shape))
         found[field.key] = values if layout.worlds > 1 else values[0]
     return found
-
-
-def _last_cells(engine: Engine, buffer: Buffer, slot: int) -> Any:
-    """Return the active cells of a State; of many worlds, whose cells differ, arrays of the whole domain."""
-    field: Field = buffer.source
-    if engine.plan.layout.worlds > 1:
-        return spread(engine.storage, buffer, [slot], field.type.shape)[:, 0]
-    [cells] = cells_in(engine.storage, buffer, [slot])
-    return Cells(cells.indices, cells.values.reshape(-1, *field.type.shape))

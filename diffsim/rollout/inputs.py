@@ -14,7 +14,7 @@ from diffsim.compiler.checks.scatter import first_repeated
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.topology import Topology
 from diffsim.engine.engine import Engine
-from diffsim.engine.pools import blocks_with, cells_in, table_of
+from diffsim.engine.pools import blocks_with, cells_together, table_of
 from diffsim.errors import CapacityError, ConfigError, StateError
 from diffsim.language.cells import Cells
 from diffsim.language.controls import Control
@@ -74,15 +74,10 @@ class Inputs:
         """Return the device values of a field; one world has them in the declared shape, without worlds."""
         runtime.require_running(self._runtime_program, f"{field.label} (a run left its values there)")
         if field.sparse is not None:
-            return self._read_cells(field, buffer)
+            return cells_together(self._engine.storage, buffer, None, field.type.shape)
         values = self._engine.storage.read(buffer, field.type.shape)
         alone = field.per_world and self._engine.plan.layout.worlds == 1
         return values[0] if alone else values
-
-    def _read_cells(self, field: Valued, buffer: Buffer) -> Cells:
-        found = cells_in(self._engine.storage, buffer, None)
-        values = [c.values.reshape(-1, *field.type.shape) for c in found]
-        return Cells(found[0].indices, values[0] if len(values) == 1 else np.stack(values))
 
     def bring_home(self) -> None:
         """Fetch the values that only the device has, before its memory is freed."""

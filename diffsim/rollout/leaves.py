@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from diffsim.compiler.ir import Accumulate, Buffer, walk
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.engine import Engine
+from diffsim.engine.pools import cells_together
 from diffsim.errors import ConfigError, StateError
+from diffsim.language.cells import Cells
 from diffsim.language.controls import Control
 from diffsim.language.fields import Field, Param, State, Valued
 from diffsim.language.simulator import Part, fields_within
@@ -102,7 +104,11 @@ class Leaf:
         return found
 
     def numpy(self) -> NDArray[Any]:
-        """Return a copy of the values on the host, of the shape of the gradient."""
+        """Return a copy of the values on the host, of the shape of the gradient.
+
+        Raises:
+            StateError: The rollout was closed; or the layout is sparse, and the whole domain too large.
+        """
         values = self.field.numpy()
         if values.size == math.prod(self._shape):
             return values.reshape(self._shape)
@@ -112,13 +118,19 @@ class Leaf:
         """Set the values from the host."""
         self.field.set(array)
 
-    def gradient(self) -> NDArray[Any]:
+    def gradient(self) -> NDArray[Any] | Cells:
         """Return a copy of the gradient on the host, of the declared shape; worlds first if there are many.
+
+        That of a sparse layout is of the cells whose blocks are active at the beginning: nothing is known of
+        the others, in which a State has no memory.
 
         Raises:
             StateError: The rollout was closed, or the runtime was started again.
         """
-        return self._open_engine()[0].storage.read(self._gradient, self.field.type.shape).reshape(self._shape)
+        storage, element = self._open_engine()[0].storage, self.field.type.shape
+        if self.field.sparse is not None:
+            return cells_together(storage, self._gradient, None, element)
+        return storage.read(self._gradient, element).reshape(self._shape)
 
 
 def require_cost(program: Program, lowered: LoweredProgram) -> None:

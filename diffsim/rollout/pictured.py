@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError
+from diffsim.language.cells import numbers_in
 from diffsim.plan import Plan
 from diffsim.rollout.leaves import Leaf, Wrt
 
@@ -87,4 +88,4 @@ class Pictured(ABC):
         self._require_cost()
         watch = AdjointWatch(self._engine)
         self._cost(self._engine.watched_backward(watch, watch.forward_done))
-        return watch.heat({leaf.buffer: leaf.gradient() for leaf in leaves})
+        return watch.heat({leaf.buffer: numbers_in(leaf.gradient()) for leaf in leaves})

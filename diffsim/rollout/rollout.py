@@ -17,6 +17,7 @@ from diffsim.compiler.explain import Explanation, explain
 from diffsim.engine.pace import Progress
 from diffsim.engine.pools import clean
 from diffsim.errors import ConfigError, GradientNotFiniteError, StateError, StateNotFiniteError
+from diffsim.language.cells import numbers_in
 from diffsim.language.simulator import Simulator
 from diffsim.language.trace import Program, trace
 from diffsim.options import plain_number
@@ -173,9 +174,7 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         return self._cost(self._engine.cost())
 
     @growing
-    def value_and_grad(
-        self, wrt: Wrt = None, *, debug: str | None = None
-    ) -> tuple[Cost, dict[str, NDArray[Any]]]:
+    def value_and_grad(self, wrt: Wrt = None, *, debug: str | None = None) -> tuple[Cost, dict[str, Any]]:
         """Return the cost and its gradients.
 
         Args:
@@ -189,7 +188,8 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         Returns:
             The cost as `value` gives it, and a dict from attribute paths (`"policy.w0"`) to arrays of the
             shape of the declaration, worlds first where there are many and the field is `per_world`. The
-            gradient of what worlds share is the sum over worlds.
+            gradient of what worlds share is the sum over worlds. That of a State with a sparse layout is
+            `ds.Cells`: of those in blocks that are active at the beginning, and of no others.
 
         Raises:
             ConfigError: `wrt` names something without a gradient, or `debug` is not known.
@@ -209,10 +209,10 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
                 costs = self._engine.watched_backward(watch, watch.forward_done)
         cost = self._cost(costs)
         gradients = {leaf.key: leaf.gradient() for leaf in leaves}
-        for key, gradient in gradients.items():
-            if not np.all(np.isfinite(gradient)):
+        for leaf, gradient in zip(leaves, gradients.values(), strict=True):
+            if not np.all(np.isfinite(numbers_in(gradient))):
                 clean(self._engine.storage, self._engine.lowered.topologies)
-                raise GradientNotFiniteError(explain_gradient(key, gradient))
+                raise GradientNotFiniteError(explain_gradient(leaf.field, gradient))
         return cost, gradients
 
     @growing
@@ -305,7 +305,7 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         leaves = self.leaves(wrt)
         self._require_cost()
         _, norms = self._measured()
-        gradients = {leaf.key: leaf.gradient() for leaf in leaves}
+        gradients = {leaf.key: numbers_in(leaf.gradient()) for leaf in leaves}
         probe = Probe(self._engine, self._inputs, [leaf.field for leaf in leaves])
         return make_health(norms, gradients, self._epsilon, zeros_of(probe, gradients, self._epsilon))
 

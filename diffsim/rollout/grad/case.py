@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import StateError
-from diffsim.rollout.grad.probe import Arrays, Probe
+from diffsim.rollout.grad.probe import Arrays, Place, Probe
 from diffsim.rollout.grad.report import Direction, Worst
 from diffsim.rollout.grad.stairs import effects_of_zeros, size_of
 from diffsim.rollout.grad.tangent import Tangents
 from diffsim.rollout.grad.verdict import Line, judge
 
-__all__ = ["Case", "Place"]
-
-Place = tuple[str, tuple[int, ...]]
+__all__ = ["Case"]
 
 _FLOOR = 1e-6  # of the norm of a slope's terms: what remains of a sum below that is cancellation
 _SMALL = 1e-3  # of the largest component of a field: smaller ones are compared on its scale
@@ -91,9 +89,18 @@ class Case:
         if self.tangents is None:
             return None
         try:
-            return float(np.sum(self.tangents.slopes(self.values, direction)))
+            return self.slope(self.tangents, direction)
         except StateError:  # a derivative that is not finite
             return float("nan")
+
+    def slope(self, tangents: Tangents, direction: Arrays) -> float:
+        """Return the slope along a direction by forward mode.
+
+        Raises:
+            StateError: A value or a derivative stops being finite on the way.
+        """
+        formed = self.probe.formed
+        return float(np.sum(tangents.slopes(formed(self.values), formed(direction))))
 
     def component(self, place: Place) -> Direction:
         """Compare one component; slopes are those of the gradient itself."""

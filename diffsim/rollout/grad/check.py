@@ -13,8 +13,9 @@ from diffsim import runtime
 from diffsim.compiler.ir import Call, Let, walk
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.errors import ConfigError, GradientError
-from diffsim.rollout.grad.case import Case, Place
-from diffsim.rollout.grad.probe import Arrays, Probe, other_precision
+from diffsim.language.cells import numbers_in
+from diffsim.rollout.grad.case import Case
+from diffsim.rollout.grad.probe import Arrays, Place, Probe, other_precision
 from diffsim.rollout.grad.report import Direction, GradientReport, Worst
 from diffsim.rollout.grad.surrogates import bare_probe, compared_in_single, with_surrogates
 from diffsim.rollout.grad.tangent import Tangents
@@ -70,11 +71,12 @@ def check_grad(
     own = Probe(engine, rollout._inputs, [leaf.field for leaf in leaves])
     with own.preserved(), ExitStack() as stack:
         values = own.values()
+        _require_cells(values)
         gradient = {
-            key: np.asarray(array, dtype=np.float64).reshape(
+            key: np.asarray(numbers_in(found), dtype=np.float64).reshape(
                 values[key].shape
             )  # an axis of worlds, if of one
-            for key, array in rollout.value_and_grad(wrt)[1].items()
+            for key, found in rollout.value_and_grad(wrt)[1].items()
         }
         places = _places(values, components, seed)
         notes: list[str] = []
@@ -105,7 +107,32 @@ def check_grad(
             report = compared_in_single(report, meant, gradient, allowed) if surrogates else report
         if modes:
             report = _with_modes(report, own, values, gradient, real)
-        return report
+        return _named(report, own)
+
+
+def _require_cells(values: Arrays) -> None:
+    """Refuse a State that begins without any cell, so that there is nothing to check.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    empty = next((key for key, array in values.items() if not array.size), None)
+    if empty is not None:
+        raise ConfigError(
+            f"wrt must name States with active cells at the beginning, got {empty}, which has none; set "
+            "it to ds.Cells(indices, values), zeros too where its gradient is wanted"
+        )
+
+
+def _named(report: GradientReport, probe: Probe) -> GradientReport:
+    """Name the places of a report as users know them."""
+    worst, double = report.worst, report.double
+    return dataclasses.replace(
+        report,
+        places=tuple(map(probe.named, report.places)),
+        worst=worst and Worst(*probe.named((worst.key, worst.index)), worst.adjoint, worst.difference),
+        double=double and _named(double, probe),
+    )
 
 
 def _checked(real: str, directions: Any, tolerance: Any, components: Any) -> float:

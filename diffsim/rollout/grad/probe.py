@@ -14,6 +14,8 @@ from diffsim import _taichi
 from diffsim.compiler.codegen.stages import parameter_adjoints
 from diffsim.compiler.program.program import lower_program
 from diffsim.engine.engine import Engine
+from diffsim.engine.pools import cells_together
+from diffsim.language.cells import Cells, numbers_in, place_of
 from diffsim.language.fields import Valued
 from diffsim.language.trace import Program
 from diffsim.plan import Plan
@@ -21,13 +23,17 @@ from diffsim.plan.planning import adjoint_stages
 from diffsim.rollout.inputs import Inputs
 from diffsim.runtime import RuntimeInfo
 
-__all__ = ["Arrays", "Probe", "other_precision"]
+__all__ = ["Arrays", "Place", "Probe", "other_precision"]
 
 Arrays = dict[str, NDArray[Any]]
+Place = tuple[str, tuple[int, ...]]
 
 
 class Probe:
     """Run a program at any values of some fields, written to its memory and nowhere else.
+
+    A State with a sparse layout varies in the cells that are active at the beginning: its arrays are those of
+    `Cells.values`, and have no other cells.
 
     Args:
         engine: What runs; every other field has the value it was set to.
@@ -38,17 +44,35 @@ class Probe:
     def __init__(self, engine: Engine, inputs: Inputs, fields: Sequence[Valued]) -> None:
         self.engine = engine
         self._buffers = {field.key: (inputs.buffer(field), field.type.shape) for field in fields}
+        self._cells = {field.key: self._read(field.key) for field in fields if field.sparse is not None}
+
+    def _read(self, key: str, gradient: bool = False) -> Any:
+        buffer, shape = self._buffers[key]
+        buffer = self.engine.gradient_buffer(buffer) if gradient else buffer
+        if buffer.place is not None:
+            return cells_together(self.engine.storage, buffer, None, shape)
+        return self.engine.storage.read(buffer, shape)
 
     def values(self) -> Arrays:
         """Return the values in memory, worlds first where each world has its own."""
-        read = self.engine.storage.read
-        return {key: read(buffer, shape) for key, (buffer, shape) in self._buffers.items()}
+        return {key: numbers_in(self._read(key)) for key in self._buffers}
+
+    def formed(self, values: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """Return arrays in the form that memory is written in: `Cells` of sparse layouts."""
+        cells = self._cells
+        return {key: Cells(cells[key].indices, a) if key in cells else a for key, a in values.items()}
+
+    def named(self, place: Place) -> Place:
+        """Return a place as users know it: by its cell, where the layout is sparse."""
+        key, index = place
+        cells = self._cells.get(key)
+        return place if cells is None else (key, place_of(cells, index, len(self._buffers[key][1])))
 
     def write(self, values: Mapping[str, NDArray[Any]]) -> None:
         """Put values into memory."""
-        for key, array in values.items():
+        for key, given in self.formed(values).items():
             buffer, shape = self._buffers[key]
-            self.engine.storage.write(buffer, array, shape)
+            self.engine.storage.write(buffer, given, shape)
 
     def cost(self, values: Mapping[str, NDArray[Any]]) -> float:
         """Return the cost at some values, summed over worlds."""
@@ -65,11 +89,8 @@ class Probe:
         """
         self.write(values)
         self.engine.backward(mode)
-        found = {}
-        for key, (buffer, shape) in self._buffers.items():
-            gradient = self.engine.storage.read(self.engine.gradient_buffer(buffer), shape)
-            found[key] = np.asarray(gradient, dtype=np.float64)
-        return found
+        found = {key: numbers_in(self._read(key, gradient=True)) for key in self._buffers}
+        return {key: np.asarray(array, dtype=np.float64) for key, array in found.items()}
 
     @contextlib.contextmanager
     def preserved(self) -> Iterator[None]:

@@ -97,7 +97,7 @@ def _distance(tangents: Tangents, case: Case, direction: Arrays) -> float:
     terms = np.concatenate([np.ravel(case.meant[key] * d) for key, d in direction.items()])
     reverse = float(np.sum(terms))
     try:
-        forward = float(np.sum(tangents.slopes(case.values, direction)))
+        forward = case.slope(tangents, direction)
     except StateError:  # a derivative that is not finite
         return float("inf")
     scale = max(abs(reverse), abs(forward), float(np.linalg.norm(terms)))

@@ -22,6 +22,7 @@ from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.compiler.program.program import lower_program
 from diffsim.engine.engine import Engine
 from diffsim.errors import GradientError
+from diffsim.language.cells import Cells
 from diffsim.language.trace import Program
 from diffsim.plan import Plan
 from diffsim.rollout.inputs import Inputs
@@ -115,12 +116,13 @@ class Tangents:
         self._cost = self._beside[made.buffers.by_field[id(program.simulator.cost)]]
 
     def slopes(
-        self, values: Mapping[str, NDArray[Any]], direction: Mapping[str, NDArray[Any]]
+        self, values: Mapping[str, NDArray[Any] | Cells], direction: Mapping[str, NDArray[Any] | Cells]
     ) -> NDArray[np.float64]:
         """Return the derivative of each world's cost along a direction.
 
         Args:
-            values: By field key, where to differentiate; other fields have the values they were set to.
+            values: By field key, where to differentiate; other fields have the values they were set to. Of
+                sparse layouts they are `Cells`.
             direction: By field key; zero for fields that are left out.
 
         Raises:
