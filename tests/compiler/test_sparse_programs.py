@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Taichi reads kernel annotations as objects, not as text.
 import dataclasses
+import linecache
 import re
 import warnings
 from typing import Any
@@ -255,7 +256,59 @@ class Forced(Spots):
         self.go(t)
 
 
-PROGRAMS = (Vanishing, InPlace, Nests, Kept, Carried, Forced)
+class Fading(Spots):
+    """Cells that are there are stored over, others are left alone: no effect that jumps, and no warning."""
+
+    def more(self):
+        self.v = ds.State(ds.vec2, *SHAPE, keep=False)
+
+    @ti.kernel
+    def go(self, t: ti.i32):
+        for i, j in self.u:
+            self.u[t + 1, i, j] = self.u[t, i, j] * self.a[0]
+            if self.u[t, i, j] > 0.5:
+                self.v[t + 1, i, j] = ti.Vector([0.1, 0.3]) * self.u[t, i, j]
+            else:
+                self.v[t + 1, i, j] = ti.Vector([self.u[t, i, j], 0.0])
+
+    @ti.kernel
+    def pay(self, t: ti.i32):
+        for i, j in self.u:
+            self.cost[None] += self.u[t, i, j] ** 2 * self.a[1]
+        for i, j in self.v:
+            self.cost[None] += self.v[t, i, j].dot(self.v[t, i, j])
+
+
+class Beside(Fading):
+    """Here storing zero in a cell that comes along does have an effect: something else was written there."""
+
+    @ti.kernel
+    def shed(self, t: ti.i32):
+        for i, j in self.u:
+            if self.u[t, i, j] > 0.1 and i + 1 < SHAPE[0]:
+                self.u[t + 1, i + 1, j] += self.u[t, i, j]
+
+    def step(self, t):
+        self.shed(t)
+        self.go(t)
+
+
+class Remembered(Fading):
+    """And here it was there from the step before."""
+
+    def more(self):
+        self.v = ds.State(ds.vec2, *SHAPE, keep=True)
+
+
+PROGRAMS = (Vanishing, InPlace, Nests, Kept, Carried, Forced, Fading)
+
+
+@pytest.mark.parametrize(("program", "name"), [(Beside, "u"), (Remembered, "v")])
+def test_stores_over_what_cells_may_hold_are_warned_of(runtime, program, name):
+    with pytest.warns(ds.GradientWarning, match="ACTIVITY") as told:
+        ds.Rollout(program(ds.sparse(block=2)), 1).close()
+    lines = [linecache.getline(__file__, int(re.findall(r":(\d+):", str(w.message))[0])) for w in told]
+    assert {re.findall(r"self\.(.)\[t \+ 1", line)[0] for line in lines} == {name}
 
 
 def results(sim: Spots, **how: Any) -> dict[str, np.ndarray]:

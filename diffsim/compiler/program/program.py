@@ -70,7 +70,7 @@ def lower_program(program: Program, real: str, steps: int, bare: bool = False) -
         program, buffers, initial, begin, step, running, terminal, history, alarms=alarms
     )
     for stage in begin + step + running + terminal:
-        buffers.warnings += jumps(stage, buffers)
+        buffers.warnings += jumps(stage, buffers, step if stage in step else [])
     place_sparse(lowered, real)
     lowered.carried = {buffer: _companion(buffer, "carry", "carry") for buffer in lowered.passing}
     lowered.kept = {buffer: _companion(buffer, "kept", "checkpoint") for buffer in lowered.states}

@@ -9,7 +9,7 @@ in blocks that touch others and none in those that do not.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from diffsim.compiler.interpret import FUNCTIONS
 from diffsim.compiler.ir import (
     Accumulate,
     Block,
+    Buffer,
     Const,
     For,
     If,
@@ -44,12 +45,13 @@ __all__ = ["jumps"]
 _ZERO_WITH = ("mul", "bit_and", "and")  # zero where one argument is
 
 
-def jumps(stage: Stage, buffers: Buffers) -> list[Diagnostic]:
+def jumps(stage: Stage, buffers: Buffers, step: Sequence[Stage]) -> list[Diagnostic]:
     """Return a warning for each statement of a stage whose effect jumps when a block becomes active.
 
     Args:
         stage: As it was read, before its fields lie in pools.
         buffers: The program's memory.
+        step: The stages of a step, if it is one of them.
     """
     found: list[Location | None] = []
     reads = {op.result: op.ref for op in _loads(stage.body) if op.ref.buffer.kind == "activity"}
@@ -58,7 +60,7 @@ def jumps(stage: Stage, buffers: Buffers) -> list[Diagnostic]:
         return []
     for branch, cell in _branches(stage.body, reads):
         found += [op.where for op in _writes(branch.orelse)]
-        inside = _Inside(cell, buffers)
+        inside = _Inside(cell, buffers, _left_alone(branch.then, cell, buffers, step))
         found += [op.where for op in inside.effects(branch.then)]
     told = [where or stage.where for where in found]  # what the library adds itself has no place
     return [_warning(where) for where in dict.fromkeys(told) if where is not None]
@@ -94,11 +96,35 @@ def _writes(block: Block) -> list[Memory]:
     return [op for op in accesses_in(block) if not isinstance(op, Load) and op.ref.buffer.kind != "alarm"]
 
 
+def _left_alone(body: Block, cell: Ref, buffers: Buffers, step: Sequence[Stage]) -> set[Buffer]:
+    """Return what a step leaves zero in cells that are not active: storing zero there has no effect.
+
+    Only a loop's body writes it, each cell its own, and a step begins with zeros there.
+
+    Args:
+        body: Of the loop.
+        cell: That it is at.
+        buffers: The program's memory.
+        step: The stages of the step that it is in.
+    """
+    inside = {id(op) for op in _writes(body) if op.ref.indices[: len(cell.indices)] == cell.indices}
+    others = [op for s in step for op in _writes(s.body) if op.where is not None and id(op) not in inside]
+    found = {op.ref.buffer for op in _writes(body)} - {op.ref.buffer for op in others}
+
+    def begins_with_zero(buffer: Buffer) -> bool:
+        if buffer.kind != "state":
+            return buffer.kind == "scratch"
+        kept = buffer.source.keep or buffer in buffers.handed_on
+        return not kept or buffer.source.layout is cell.buffer.source
+
+    return {buffer for buffer in found if begins_with_zero(buffer)} if step else set()
+
+
 class _Inside:
     """Runs the body of a loop over active cells at a cell where all is zero, as far as it can be known."""
 
-    def __init__(self, cell: Ref, buffers: Buffers) -> None:
-        self.cell, self.buffers = cell, buffers
+    def __init__(self, cell: Ref, buffers: Buffers, alone: set[Buffer]) -> None:
+        self.cell, self.buffers, self.alone = cell, buffers, alone
         self.layout: Sparse = cell.buffer.source
         self.carried = buffers.carries(self.layout)
         self.kept = self.layout in buffers.kept_layouts()
@@ -127,7 +153,7 @@ class _Inside:
             if self._get(op.value) != 0:
                 self._note(op)
         elif isinstance(op, Store):
-            if self._get(op.value) != 0 or not self._is_zero(op.ref):
+            if self._get(op.value) != 0 or not (op.ref.buffer in self.alone or self._is_zero(op.ref)):
                 self._note(op)
         elif isinstance(op, If):
             self._branch(op)
