@@ -15,7 +15,8 @@ from typing import Any
 
 from diffsim.files import replacing
 
-_CACHES = ("XDG_CACHE_HOME", "TI_OFFLINE_CACHE_FILE_PATH")  # where diffsim and Taichi keep what is compiled
+# where diffsim, Taichi and Warp keep what is compiled
+_CACHES = ("XDG_CACHE_HOME", "TI_OFFLINE_CACHE_FILE_PATH", "WARP_CACHE_PATH")
 
 
 def machine() -> dict[str, Any]:
@@ -27,7 +28,7 @@ def machine() -> dict[str, Any]:
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
     }
-    for name in ("diffsim", "taichi", "llvmlite", "numpy", "jax"):
+    for name in ("diffsim", "taichi", "llvmlite", "numpy", "jax", "warp-lang"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What a compiler makes of a program: diffsim's native one and Taichi's, hand-written C, JAX, plain Taichi.
+"""What a compiler makes of a program: diffsim native and on Taichi, hand-written C, JAX, Warp, plain Taichi.
 
 Value and gradient of seven programs, each contender in a process of its own with one thread, in turns, after
 costs and gradients were compared; and the first call, with empty caches. `python -m benchmarks compilers`
@@ -18,7 +18,7 @@ from benchmarks.common import empty_caches, machine, print_machine, print_table,
 from benchmarks.compilers_rows import ROWS, Row, prepare, setup_of, small
 from benchmarks.contenders import Contender
 
-KINDS = (*contest.COMPILERS, "c", "jax", "plain")
+KINDS = (*contest.COMPILERS, "c", "jax", "warp", "plain")
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:

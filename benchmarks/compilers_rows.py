@@ -52,6 +52,10 @@ def prepare(setup: contest.Setup) -> None:
         contest.one_thread_of_jax(setup)
         import jax
         import jax.numpy  # noqa: F401
+    if setup.kind == "warp":
+        from benchmarks.warp_program import start_warp
+
+        start_warp(setup.arch, setup.cache)
     import diffsim.kernels.mass_spring
     import diffsim.kernels.smoke  # noqa: F401
 
@@ -68,6 +72,11 @@ def make_robot(setup: contest.Setup) -> Program:
         from benchmarks.jax_mass_spring import make_program
 
         return Program(*make_program(robot, weights, setup.steps, starts))
+    if setup.kind == "warp":
+        from benchmarks import warp_mass_spring
+
+        where = setup.arch, setup.cache
+        return Program(*warp_mass_spring.make_program(robot, weights, setup.steps, starts, *where))
     if setup.kind == "c":
         from benchmarks import c_mass_spring
 
@@ -152,7 +161,7 @@ def _worlds(worlds: int) -> Row:
     return Row(
         f"{worlds} worlds",
         make_robot,
-        (*contest.COMPILERS, "c", "jax"),
+        (*contest.COMPILERS, "c", "jax", "warp"),
         {"robot": 1, "worlds": worlds},
         682,
         {"robot": 0, "worlds": 3, "steps": 6},
@@ -165,7 +174,7 @@ ROWS = {
     "robot": Row(
         "robot",
         make_robot,
-        (*contest.COMPILERS, "c", "jax", "plain"),
+        (*contest.COMPILERS, "c", "jax", "warp", "plain"),
         {"robot": 1},
         682,
         {"robot": 0, "steps": 6},
@@ -175,7 +184,7 @@ ROWS = {
     "wave": Row(
         "wave",
         wave.make,
-        (*contest.COMPILERS, "c", "jax"),
+        (*contest.COMPILERS, "c", "jax", "warp"),
         {"grid": 256},
         256,
         {"grid": 12, "steps": 6},
@@ -184,7 +193,7 @@ ROWS = {
     "mpm": Row(
         "MPM",
         mpm.make,
-        (*contest.COMPILERS, "jax", "plain"),
+        (*contest.COMPILERS, "jax", "warp", "plain"),
         {"particles": 6400, "grid": 128},
         64,
         {"particles": 30, "grid": 12, "steps": 4},

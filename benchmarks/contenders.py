@@ -25,7 +25,7 @@ class Setup:
     """What a contender runs.
 
     Attributes:
-        kind: `plain`, `jax`, `c`, or a mode of diffsim.
+        kind: `plain`, `jax`, `warp`, `c`, or a mode of diffsim.
         robot: A number, a name or a path.
         steps: Time steps.
         precision: 32 or 64.
@@ -96,6 +96,14 @@ def _jax(setup: Setup) -> Program:
     return Program(*make_program(load_robot(setup.robot), setup.typed, setup.steps))
 
 
+def _warp(setup: Setup) -> Program:
+    from benchmarks.warp_mass_spring import make_program
+    from diffsim.kernels.mass_spring import load_robot
+
+    where = setup.arch, setup.cache
+    return Program(*make_program(load_robot(setup.robot), setup.typed, setup.steps, None, *where))
+
+
 def _c(setup: Setup) -> Program:
     from benchmarks.c_mass_spring import make_program
     from diffsim.kernels.mass_spring import load_robot
@@ -105,7 +113,8 @@ def _c(setup: Setup) -> Program:
 
 def make_mass_spring(setup: Setup) -> Program:
     """Build the mass-spring program of a kind."""
-    return {"plain": _plain, "jax": _jax, "c": _c}.get(setup.kind, _diffsim)(setup)
+    made = {"plain": _plain, "jax": _jax, "warp": _warp, "c": _c}
+    return made.get(setup.kind, _diffsim)(setup)
 
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}

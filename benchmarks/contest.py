@@ -16,7 +16,7 @@ from benchmarks.common import machine, print_machine, print_table, write_json
 from benchmarks.compiled import compiler
 from benchmarks.contenders import Arrays, Contender, Program, gradient_error
 
-LABELS = {"plain": "plain Taichi", "jax": "JAX scan", "c": "C"}
+LABELS = {"plain": "plain Taichi", "jax": "JAX scan", "c": "C", "warp": "Warp graph"}
 COMPILERS = ("native", "taichi")  # of diffsim
 MODES = ("step", "chunk", "auto")  # of diffsim, beside `fused`
 MEASURES = ("value", "value_and_grad")
@@ -68,7 +68,7 @@ class Setup:
     """What a contender runs.
 
     Attributes:
-        kind: `plain`, `jax`, `c`, a mode of diffsim, or a way to run it.
+        kind: `plain`, `jax`, `warp`, `c`, a mode of diffsim, or a way to run it.
         sizes: The sizes of the problem, by name.
         steps: Time steps.
         precision: 32 or 64.
@@ -130,7 +130,7 @@ def one_thread_of_jax(setup: Setup) -> None:
 def usable(kinds: Sequence[str]) -> list[str]:
     """Leave out what this machine can't run, with a line that says so."""
     missing = {"c": compiler() is None}
-    packages = {"jax": "jax", "native": "llvmlite", "forge": "taichi_forge"}
+    packages = {"jax": "jax", "warp": "warp", "native": "llvmlite", "forge": "taichi_forge"}
     missing.update({kind: find_spec(name) is None for kind, name in packages.items()})
     for kind in kinds:
         if missing.get(kind.partition(":")[0]):

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.common import machine, print_machine, print_table, write_json
 from benchmarks.compiled import compiler
 from benchmarks.contenders import NAMES, Contender, Setup, gradient_error
+from benchmarks.contest import LABELS, usable
 
 # Rounding that the ground's impacts amplify over 682 steps, with room; a wrong gradient is off by far more.
 TOLERANCE = {32: 2e-2, 64: 1e-7}
@@ -40,6 +41,9 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--jax", action="store_true", help="time a jitted JAX scan too, where jax is installed"
     )
+    parser.add_argument(
+        "--warp", action="store_true", help="time a Warp graph too, where warp-lang is installed"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers to a file")
     options = parser.parse_args(words)
     for name in ("steps", "rounds", "threads"):
@@ -56,7 +60,8 @@ def setups(options: argparse.Namespace) -> list[Setup]:
 
     robot = load_robot(options.robot)
     weights = draw_weights(len(robot.points), len(robot.springs))
-    kinds = (*NAMES, *(["jax"] if options.jax else []), *(["c"] if compiler() else []))
+    others = usable([kind for kind in ("jax", "warp") if getattr(options, kind)])
+    kinds = (*NAMES, *others, *(["c"] if compiler() else []))
     cache = not options.no_cache
     common = (options.robot, options.steps, options.precision, options.arch, options.threads, cache, weights)
     return [Setup(kind, *common) for kind in kinds]
@@ -139,7 +144,7 @@ def print_summary(found: dict[str, Any]) -> None:
         low, high = (f"{1e3 * s:.2f}" for s in n["value_and_grad_range_s"])
         rows.append(
             [
-                {"plain": "plain Taichi", "jax": "JAX scan", "c": "C"}.get(kind, f"diffsim {kind}"),
+                LABELS.get(kind, f"diffsim {kind}"),
                 f"{n['build_s']:.2f}",
                 f"{n['compile_s']:.2f}",
                 f"{1e3 * n['value_s']:.2f}",

@@ -1,4 +1,4 @@
-"""Time value and gradient of an elastic block of particles: plain Taichi, diffsim fused, JAX, on one thread.
+"""Time value and gradient of an elastic block: plain Taichi, diffsim fused, JAX, Warp, one thread.
 
 MLS-MPM in the plane; the gradient is that with respect to the particles' first velocities. All run in one go,
 in turns, after their costs and gradients were compared. `python -m benchmarks mpm`
@@ -22,7 +22,7 @@ SIZES = {"particles": 6400, "grid": 128}
 
 def make(setup: contest.Setup) -> Program:
     """Build a contender."""
-    return {"plain": _plain, "jax": _jax}.get(setup.kind, _diffsim)(setup)
+    return {"plain": _plain, "jax": _jax, "warp": _warp}.get(setup.kind, _diffsim)(setup)
 
 
 def _problem(setup: contest.Setup) -> tuple[NDArray[Any], NDArray[Any], float]:
@@ -51,9 +51,16 @@ def _jax(setup: contest.Setup) -> Program:
     return Program(*make_program(*_problem(setup), setup.sizes["grid"], setup.steps))
 
 
+def _warp(setup: contest.Setup) -> Program:
+    from benchmarks.warp_mpm import make_program
+
+    grid = setup.sizes["grid"]
+    return Program(*make_program(*_problem(setup), grid, setup.steps, setup.arch, setup.cache))
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the benchmark; the exit status is 1 where costs or gradients differ."""
-    parser = contest.parser("mpm", __doc__, SIZES, 64, ("plain", "fused", "jax"))
+    parser = contest.parser("mpm", __doc__, SIZES, 64, ("plain", "fused", "jax", "warp"))
     options = parser.parse_args(words)
     contest.check(options, parser, list(SIZES))
     return contest.run(options, list(SIZES), make, 1e-4 if options.precision == 32 else 1e-9)

@@ -1,4 +1,4 @@
-"""Time value and gradient of a wave equation: plain Taichi, diffsim fused, JAX and C, on one thread each.
+"""Time value and gradient of a wave equation: plain Taichi, diffsim fused, JAX, Warp, C, on one thread each.
 
 The gradient is that with respect to the initial height. All run in one go, in turns, after their costs and
 gradients were compared. `python -m benchmarks wave`
@@ -24,7 +24,7 @@ SIZES = {"grid": 256}
 
 def make(setup: contest.Setup) -> Program:
     """Build a contender."""
-    program = {"plain": _plain, "jax": _jax, "c": _c}.get(setup.kind, _diffsim)(setup)
+    program = {"plain": _plain, "jax": _jax, "warp": _warp, "c": _c}.get(setup.kind, _diffsim)(setup)
     whole = program.value_and_grad
 
     def inner() -> tuple[float, dict[str, NDArray[Any]]]:
@@ -61,6 +61,12 @@ def _jax(setup: contest.Setup) -> Program:
     return Program(*make_program(*_problem(setup), setup.steps))
 
 
+def _warp(setup: contest.Setup) -> Program:
+    from benchmarks.warp_wave import make_program
+
+    return Program(*make_program(*_problem(setup), setup.steps, setup.arch, setup.cache))
+
+
 def _c(setup: contest.Setup) -> Program:
     library = compiled.load("wave.c", setup.precision)
     initial, target = _problem(setup)
@@ -84,7 +90,7 @@ def _c(setup: contest.Setup) -> Program:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the benchmark; the exit status is 1 where costs or gradients differ."""
-    parser = contest.parser("wave", __doc__, SIZES, 256, ("plain", "fused", "jax", "c"))
+    parser = contest.parser("wave", __doc__, SIZES, 256, ("plain", "fused", "jax", "warp", "c"))
     options = parser.parse_args(words)
     contest.check(options, parser, list(SIZES))
     return contest.run(options, list(SIZES), make, 1e-4 if options.precision == 32 else 1e-10)

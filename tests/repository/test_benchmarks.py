@@ -117,6 +117,19 @@ def test_all_who_are_compared_as_compilers_agree(tmp_path: Path) -> None:
         assert numbers["first_call_s"] > numbers["value_and_grad_s"] > 0
 
 
+@pytest.mark.cpu
+@pytest.mark.skipif(find_spec("warp") is None, reason="warp-lang is not installed: pip install warp-lang")
+def test_the_yardsticks_in_warp_agree(tmp_path: Path) -> None:
+    mine = "native" if find_spec("llvmlite") else "taichi"
+    rows = ["worlds16", "wave", "mpm"]
+    words = f"compilers --small --warm --rounds 1 --precision 64 --contenders {mine} warp --rows".split()
+    data = results(tmp_path / "out.json", *words, *rows)
+    assert list(data["results"]) == rows
+    for row in data["results"].values():
+        assert row["agreement"]["warp"]["gradient_error"] < 1e-12
+        assert row["agreement"]["warp"]["cost_error"] < 1e-12
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_robots_in_c_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
