@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.compiler.checks.alarms import Alarm, Alarms, Assertion, Slot
+from diffsim.compiler.codegen.checks import zero_kernel
+from diffsim.engine.launch import Launcher
 from diffsim.engine.storage import Storage
 from diffsim.errors import CapacityError, StateError
 
@@ -24,11 +26,22 @@ class AlarmBoard:
 
     def __init__(self, alarms: Alarms, storage: Storage) -> None:
         self._alarms, self._storage = alarms, storage
+        self._launcher: Launcher | None = None
 
     def clear(self) -> None:
-        """Put out what an earlier run raised."""
-        if self._alarms.all and np.any(self._storage.arrays(self._alarms.buffer)[0]):
+        """Put out what an earlier run raised; on a device nobody asks whether there is any."""
+        if self._alarms.all and not self._storage.on_cpu:
+            if self._launcher is None:
+                text = zero_kernel("put_out", self._storage.layout, self._alarms.buffer)
+                self._launcher = Launcher(text, self._storage)
+            self._launcher()
+        elif self._alarms.all and np.any(self._storage.arrays(self._alarms.buffer)[0]):
             self._storage.write(self._alarms.buffer, np.zeros(()), ())
+
+    def close(self) -> None:
+        """Let go of its kernel."""
+        if self._launcher is not None:
+            self._launcher.close()
 
     def check(self) -> None:
         """Raise the alarm of the earliest step, if any.

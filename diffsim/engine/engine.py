@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,12 +15,12 @@ from diffsim.compiler.codegen.moves import reduce_kernel
 from diffsim.compiler.codegen.stages import StageSet, all_adjoints, parameter_adjoints
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
-from diffsim.engine.alarms import AlarmBoard
 from diffsim.engine.checkpoints import Observer, Segments, run_backward, run_forward
 from diffsim.engine.executors import Executor, Step, Watch
 from diffsim.engine.launch import Launcher
 from diffsim.engine.lookout import Lookout
 from diffsim.engine.modes import CHECK, Extension, Measured, make_executor
+from diffsim.engine.outcome import Outcome
 from diffsim.engine.pace import Pace, Progress
 from diffsim.engine.pools import clean
 from diffsim.engine.storage import Storage
@@ -80,7 +80,7 @@ class Engine:
         self.progress: Progress | None = None
         self._tiers = Tiers(plan, lowered, self.storage, info.real)
         self._executors: dict[str, Executor] = {}
-        self._board = AlarmBoard(lowered.alarms, self.storage)
+        self._outcome = Outcome(lowered, self.storage, self.lookout)
         self._extended: dict[tuple[str, object], Executor] = {}
         self._reduced: dict[Buffer, Buffer] = {}
         self._reduce: Launcher | None = None
@@ -147,16 +147,16 @@ class Engine:
 
     # ---- running ----
 
-    def forward(self, observe: Observer | None = None) -> None:
-        """Run the horizon forward."""
+    def forward(self, observe: Observer | None = None) -> NDArray[np.float64]:
+        """Run the horizon forward; return the cost of each world."""
         self._verify(gradients=False)
-        self._board.clear()
+        self._outcome.begin()
         # who observes wants to see what becomes of a State, NaN or not
         check = None if observe else self.lookout.states
         with self._run(self.plan.steps) as pace:
             run_forward(self.executor, self.segments, observe, check, pace.between)
-        self._board.check()
-        self.lengths = self._lengths()
+        cost, self.lengths = self._outcome.forward()
+        return cost
 
     @contextmanager
     def _run(self, total: int) -> Iterator[Pace]:
@@ -168,40 +168,47 @@ class Engine:
                 yield pace
         except StateError:
             clean(self.storage, self.lowered.topologies)
-            self._board.check()  # an alarm tells of the cause where numbers that are not finite ended the run
+            self._outcome.check()  # an alarm tells why, where numbers that are not finite ended it
             raise
         finally:
             self.running = False
 
     def backward(self, mode: str | None = None) -> NDArray[np.float64]:
-        """Run forward and backward; gradients are left on the device. Return the cost of each world.
+        """Run forward and backward as `gradients` does; return the cost of each world."""
+        return self.gradients((), mode)[0]
+
+    def gradients(
+        self, wanted: Sequence[Buffer], mode: str | None = None
+    ) -> tuple[NDArray[np.float64], dict[Buffer, list[NDArray[Any]]]]:
+        """Run forward and backward; return the cost of each world, and the arrays of buffers but pools.
 
         Args:
+            wanted: The buffers; where the cost is not finite they hold no gradients.
             mode: Run in this mode, for once.
         """
         self._verify(gradients=True)
-        return self._backward(self._executor(mode or self.mode))
+        return self._backward(self._executor(mode or self.mode), wanted=wanted)
 
     def _backward(
         self,
         executor: Executor,
         adjoints: Callable[[int], object] | None = None,
         done: Callable[[], None] | None = None,
-    ) -> NDArray[np.float64]:
+        wanted: Sequence[Buffer] = (),
+    ) -> tuple[NDArray[np.float64], dict[Buffer, list[NDArray[Any]]]]:
         """Run forward and backward by an executor; a cost that is not finite has no gradient, and ends it."""
         cost: list[NDArray[np.float64]] = []
 
         def forward_done() -> bool:
-            self._board.check()
-            cost.append(self.cost())
-            self.lengths = self._lengths()
+            found, self.lengths = self._outcome.forward()
+            cost.append(found)
             if done is not None:
                 done()
             return not np.all(np.isfinite(cost[0]))
 
         lookout = self.lookout
-        lookout.largest.clear()
-        self._board.clear()
+        lookout.begin()
+        self._outcome.begin()
         self._tiers.use(executor)
         again = 0.0 if self.plan.layout.held else 1.0  # run within the adjoints' launches
         steps = round(self.plan.steps * (1.0 + self.plan.recomputation - again))
@@ -219,10 +226,9 @@ class Engine:
                 )
         finally:
             self._tiers.clear()
-        self._board.check()  # of adjoints that users wrote
         if self._reduce is not None:
             self._reduce()
-        return cost[0]
+        return cost[0], self._outcome.backward(wanted)
 
     def watched_backward(self, watch: Watch, done: Callable[[], None]) -> NDArray[np.float64]:
         """Run forward and backward in mode `step` while somebody looks at what each kernel writes.
@@ -235,7 +241,7 @@ class Engine:
         assert isinstance(executor, Step)  # noqa: S101  (its mode says so)
         executor.watch = watch
         try:
-            return self._backward(executor, done=done)
+            return self._backward(executor, done=done)[0]
         finally:
             executor.watch = None
 
@@ -253,18 +259,11 @@ class Engine:
         if key not in self._extended:
             values = self._executor(self.mode)
             self._extended[key] = Measured(values, self._make(self.mode, more.stages(values.stages)))
-        return self._backward(self._extended[key], adjoints)
+        return self._backward(self._extended[key], adjoints)[0]
 
     def cost(self) -> NDArray[np.float64]:
         """Return the cost of each world, as memory holds it."""
-        buffer = self.lowered.buffers.by_field[id(self.lowered.program.simulator.cost)]
-        return np.array(self.storage.arrays(buffer)[0], dtype=np.float64)
-
-    def _lengths(self) -> NDArray[np.int64]:
-        ended, steps = self.lowered.ended, self.plan.steps
-        if ended is None:
-            return np.full(self.plan.worlds, steps, np.int64)
-        return np.minimum(self.storage.arrays(ended)[0], steps).astype(np.int64)
+        return self._outcome.cost()
 
     def gradient_buffer(self, value: Buffer) -> Buffer:
         """Return where the gradient of a Param, Control or initial value is found after `backward`."""
@@ -287,6 +286,7 @@ class Engine:
         for executor in [*self._executors.values(), *self._extended.values()]:
             executor.close()
         self.lookout.close()
+        self._outcome.close()
         self._tiers.close()
         if self._reduce is not None:
             self._reduce.close()

@@ -66,6 +66,8 @@ class Launcher:
             arena.keep(("brief", *key) if self._brief and compiled.kernel is None else key, compiled)
             self.compile_seconds = compiled.seconds
         self._launch, self.cost_seconds, self.reason = compiled.launch, compiled.seconds, compiled.reason
+        if not self._storage.on_cpu:
+            self._launch = self._storage.tally.counted(compiled.launch)
 
     def _key(self) -> tuple[Any, ...]:
         """Return what tells a compiled kernel from others: its text, and which memory its names stand for."""

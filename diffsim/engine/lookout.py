@@ -23,6 +23,7 @@ __all__ = ["NAN_HINT", "Lookout", "first_bad_state"]
 
 NAN_HINT = 'value_and_grad(debug="nan") names the kernel, the field and the statement'
 _APART = 1 << 16  # numbers in States that steps compute, at least, from one look to the next
+_MOST_LOOKS = 8  # of a pass over a device's memory: each of them waits until all is done
 _TOGETHER = 1 << 14  # numbers up to which arrays are looked at in one go
 
 
@@ -47,6 +48,10 @@ class Lookout:
         self.largest: dict[int, float] = {}
         per_step = layout.worlds * sum(b.components * math.prod(b.shape) for b in lowered.reals)
         self._every = max(1, _APART // max(1, per_step * layout.window))
+        if not storage.on_cpu:
+            segments = -(-layout.steps // layout.window)
+            self._every = max(self._every, -(-segments // _MOST_LOOKS))
+        self._pending = False
         self._found = Buffer("found", "found", "f64", (), 2)
         self._launchers: dict[str, Launcher] = {}
         self._together: NDArray[Any] | None = None
@@ -56,6 +61,11 @@ class Lookout:
         for launcher in self._launchers.values():
             launcher.close()
         self._together = None
+
+    def begin(self) -> None:
+        """Forget what an earlier backward pass has found."""
+        self.largest.clear()
+        self._pending = False
 
     def _due(self, t0: int) -> bool:
         return -(-t0 // self.layout.window) % self._every == self._every - 1
@@ -104,6 +114,9 @@ class Lookout:
         """
         if t0 > 0 and not self._due(t0):
             return
+        if t0 == 0 and not self.storage.on_cpu:
+            self._pending = self._reduce("adjoints", 0)  # the host reads it with the gradients
+            return
         largest = self.measure(t0)
         if t0 == 0 or math.isfinite(largest):  # at the start the gradients tell, which come from them
             return
@@ -133,6 +146,17 @@ class Lookout:
         self.largest[t0] = largest
         return largest
 
+    @property
+    def pending(self) -> list[Buffer]:
+        """The buffer of what a device has found out at the start of the horizon, until the host reads it."""
+        return [self._found] if self._pending else []
+
+    def settle(self, found: list[NDArray[Any]]) -> None:
+        """Note what was pending, with the arrays of its buffer."""
+        self._pending = False
+        spoiled, size = (float(array) for array in found)
+        self.largest[0] = math.nan if spoiled else size
+
     def _in_place(self, buffers: Iterable[Buffer]) -> list[NDArray[Any]]:
         """Return the arrays of buffers where they are now: memory moves where a kernel is left to Taichi."""
         _taichi.wait()
@@ -153,18 +177,24 @@ class Lookout:
         return math.nan if any(map(math.isnan, sizes)) else max(sizes, default=0.0)
 
     def _reduced(self, name: str, n: int) -> tuple[float, float]:
-        """Run a kernel that finds out whether a number is NaN, and the largest."""
+        """Find out on the device whether a number is NaN, and the largest."""
+        if not self._reduce(name, n):
+            return 0.0, 0.0
+        spoiled, size = (float(array) for array in self.storage.arrays(self._found))
+        return spoiled, size
+
+    def _reduce(self, name: str, n: int) -> bool:
+        """Launch a kernel that finds that out, if there is anything to look at."""
         reals = [*self.lowered.constant_reals, *self.lowered.reals]
         places = reals if name == "states" else list(self.lowered.carried.values())
         if not places:
-            return 0.0, 0.0
+            return False
         if name not in self._launchers:
             self.storage.allocate([self._found])
             text = check_kernel(name, self.layout, places, self._found)
             self._launchers[name] = Launcher(text, self.storage)
         self._launchers[name](n)
-        spoiled, size = (float(array) for array in self.storage.arrays(self._found))
-        return spoiled, size
+        return True
 
 
 def first_bad_state(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.arena import Arena, FieldArena, Spec
 from diffsim.engine.blocks import BlockArena
+from diffsim.engine.fetching import fetch
 from diffsim.engine.pool import the_pool
 from diffsim.engine.pools import gathered, spread
+from diffsim.engine.tally import Tally
 from diffsim.errors import StateError
 
 __all__ = ["Storage"]
@@ -35,6 +37,7 @@ class Storage:
 
     Attributes:
         reusable: Another rollout may take the memory over once it is closed; else it is freed then.
+        tally: Counts what passes between host and device, where memory is not the host's.
     """
 
     def __init__(self, layout: Layout, on_cpu: bool, native: bool = False, plain: bool = False) -> None:
@@ -44,6 +47,7 @@ class Storage:
         self._arena: Arena | None = None
         self._give_back: weakref.finalize[[Arena], Storage] | None = None
         self._closed, self.reusable = False, True
+        self.tally = Tally()
 
     def allocate(self, buffers: Iterable[Buffer], lanes: dict[Buffer, int] | None = None) -> None:
         """Make the fields of buffers that have none yet, now or when memory is first used."""
@@ -129,11 +133,30 @@ class Storage:
 
     def laid(self, buffer: Buffer) -> list[NDArray[Any]]:
         """Return each component as it lies in memory: blocks of worlds where `arrays` has worlds."""
-        return self.arena.laid(self._specs[buffer])
+        return self.arena.laid(self._specs[buffer]) if self.on_cpu else self._fetched(buffer)
 
     def memory(self, buffer: Buffer) -> list[NDArray[Any]]:
         """Return each component with axes in the order of kernels' indices, room to spare included."""
-        return self.arena.views(self._specs[buffer])
+        return self.arena.views(self._specs[buffer]) if self.on_cpu else self._fetched(buffer)
+
+    def _fetched(self, buffer: Buffer) -> list[NDArray[Any]]:
+        return fetch(self.arena, [self._specs[buffer]], (), self.tally)[0][0]
+
+    def together(
+        self, buffers: Sequence[Buffer], flagged: Sequence[Buffer] = ()
+    ) -> tuple[list[list[NDArray[Any]]], list[bool]]:
+        """Return several buffers as `arrays` does, from a device in one copy.
+
+        Args:
+            buffers: What to return.
+            flagged: Those of which it is only told whether a number of the first component is not zero.
+        """
+        if self.on_cpu:
+            return [self.arrays(b) for b in buffers], [bool(np.any(self.arrays(b)[0])) for b in flagged]
+        specs, flags = ([self._specs[b] for b in some] for some in (buffers, flagged))
+        found, raised = fetch(self.arena, specs, flags, self.tally)
+        pairs = zip(buffers, found, strict=True)
+        return [[self._outside(b, array) for array in arrays] for b, arrays in pairs], raised
 
     def arrays(self, buffer: Buffer, slots: Any = None) -> list[NDArray[Any]]:
         """Return each component with axes in the order of the indices, world first.
@@ -167,7 +190,12 @@ class Storage:
         """Return a copy of a buffer, components last; of a pool, of the whole domain."""
         if buffer.place is not None:
             return spread(self, buffer, None, element_shape)
-        stacked = np.stack(self.arrays(buffer), axis=-1)
+        return self.stacked(self.arrays(buffer), element_shape)
+
+    @staticmethod
+    def stacked(arrays: Sequence[NDArray[Any]], element_shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return a copy of the components of a buffer as one array, components last."""
+        stacked = np.stack(arrays, axis=-1)
         return stacked.reshape(stacked.shape[:-1] + element_shape)
 
     def put(self, buffer: Buffer, arrays: Iterator[NDArray[Any]]) -> None:
@@ -209,4 +237,5 @@ class Storage:
             return
         whole = np.zeros(spec.shape, _taichi.NUMPY[buffer.dtype])
         self._outside(buffer, whole)[...] = array
+        self.tally.written(whole.nbytes)
         self.arena.put(spec, component, whole)

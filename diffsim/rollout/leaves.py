@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Leaf:
     @property
     def grads(self) -> tuple[Any, ...]:
         """Their gradients, of the same shapes, filled by `Rollout.evaluate`."""
-        return self._open_engine()[0].storage.fields(self._gradient)
+        return self._open_engine()[0].storage.fields(self.gradient_buffer)
 
     @property
     def arrays(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]] | None:
@@ -68,7 +68,9 @@ class Leaf:
         It moves where somebody asks for `values` or `grads`: arrays must not be kept.
         """
         storage = self._open_engine()[0].storage
-        return (storage.memory(self.buffer), storage.memory(self._gradient)) if storage.in_arrays else None
+        if not storage.in_arrays:
+            return None
+        return storage.memory(self.buffer), storage.memory(self.gradient_buffer)
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -87,7 +89,8 @@ class Leaf:
         return self._open_engine()[0].storage.arena
 
     @property
-    def _gradient(self) -> Buffer:
+    def gradient_buffer(self) -> Buffer:
+        """Where the gradient is found in the engine's memory behind a backward pass."""
         engine, value = self._open_engine()
         return engine.gradient_buffer(value)
 
@@ -118,19 +121,24 @@ class Leaf:
         """Set the values from the host."""
         self.field.set(array)
 
-    def gradient(self) -> NDArray[Any] | Cells:
+    def gradient(self, known: Mapping[Buffer, list[NDArray[Any]]] | None = None) -> NDArray[Any] | Cells:
         """Return a copy of the gradient on the host, of the declared shape; worlds first if there are many.
 
         That of a sparse layout is of the cells whose blocks are active at the beginning: nothing is known of
         the others, in which a State has no memory.
 
+        Args:
+            known: What the host has already, as `Engine.gradients` returns it.
+
         Raises:
             StateError: The rollout was closed, or the runtime was started again.
         """
-        storage, element = self._open_engine()[0].storage, self.field.type.shape
+        storage, buffer, element = self._open_engine()[0].storage, self.gradient_buffer, self.field.type.shape
         if self.field.sparse is not None:
-            return cells_together(storage, self._gradient, None, element)
-        return storage.read(self._gradient, element).reshape(self._shape)
+            return cells_together(storage, buffer, None, element)
+        arrays = (known or {}).get(buffer)
+        found = storage.read(buffer, element) if arrays is None else storage.stacked(arrays, element)
+        return found.reshape(self._shape)
 
 
 def require_cost(program: Program, lowered: LoweredProgram) -> None:

@@ -170,8 +170,8 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         """
         self._prepare()
         with self._ending.run(at_end=True):
-            self._engine.forward()
-        return self._cost(self._engine.cost())
+            cost = self._engine.forward()
+        return self._cost(cost)
 
     @growing
     def value_and_grad(self, wrt: Wrt = None, *, debug: str | None = None) -> tuple[Cost, dict[str, Any]]:
@@ -203,12 +203,12 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         self._require_cost()
         with self._ending.run():
             if debug is None:
-                costs = self._engine.backward()
+                costs, known = self._engine.gradients([leaf.gradient_buffer for leaf in leaves])
             else:
                 watch = NanWatch(self._engine)
-                costs = self._engine.watched_backward(watch, watch.forward_done)
+                costs, known = self._engine.watched_backward(watch, watch.forward_done), {}
         cost = self._cost(costs)
-        gradients = {leaf.key: leaf.gradient() for leaf in leaves}
+        gradients = {leaf.key: leaf.gradient(known) for leaf in leaves}
         for leaf, gradient in zip(leaves, gradients.values(), strict=True):
             if not np.all(np.isfinite(numbers_in(gradient))):
                 clean(self._engine.storage, self._engine.lowered.topologies)

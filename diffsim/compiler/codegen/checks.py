@@ -1,4 +1,4 @@
-"""Printing the kernels that look for numbers that are not finite, where the host cannot read in place."""
+"""Printing the kernels that look for numbers that are not finite, where the host cannot look itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,23 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.writer import KernelText, KernelWriter
 from diffsim.compiler.ir import Buffer, Const
 
-__all__ = ["check_kernel"]
+__all__ = ["check_kernel", "zero_kernel"]
+
+
+def zero_kernel(name: str, layout: Layout, buffer: Buffer) -> KernelText:
+    """Print a kernel without arguments that zeroes a buffer of one number per world and place.
+
+    Args:
+        name: What to call the kernel.
+        layout: The axes of the buffers.
+        buffer: What to zero.
+    """
+    w = KernelWriter(name, (), layout, "f64")
+    axes = [("w", layout.worlds), *((w.fresh("e"), length) for length in buffer.shape)]
+    names, lengths = (", ".join(str(axis[k]) for axis in axes) for k in (0, 1))
+    with w.inside(f"for {names} in ti.ndrange({lengths}):"):
+        w.line(f"{w.at(buffer, 0, [axis for axis, _ in axes])} = {w.zero_of(buffer)}")
+    return w.finish()
 
 
 def check_kernel(name: str, layout: Layout, places: list[Buffer], found: Buffer) -> KernelText:
