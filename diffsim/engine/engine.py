@@ -98,13 +98,13 @@ class Engine:
         buffers += lowered.kept.values() if layout.checkpoints else []
         buffers += lowered.whole.values() if layout.windows else []
         buffers += lowered.alarms.buffers
-        if layout.sums > 1:
-            for shared in (b for b in parameter_adjoints(lowered) if not b.per_world):
-                like = (shared.kind, shared.dtype, shared.shape, shared.components, shared.source)
-                total = Buffer(shared.name + "_sum", *like)
-                total.place = shared.place
-                self._reduced[shared] = total
-            buffers += self._reduced.values()
+        buffers += lowered.cost_parts.values() if layout.parts > 1 else []
+        for shared in (b for b in parameter_adjoints(lowered) if "group" in layout.axes(b)):
+            like = (shared.kind, shared.dtype, shared.shape, shared.components, shared.source)
+            total = Buffer(shared.name + "_sum", *like)
+            total.place = shared.place
+            self._reduced[shared] = total
+        buffers += self._reduced.values()
         self.storage.allocate(buffers)
         if self._reduced:
             text = reduce_kernel(layout, self.info.real, self._reduced, self.info.on_cpu)
@@ -226,9 +226,13 @@ class Engine:
                 )
         finally:
             self._tiers.clear()
-        if self._reduce is not None:
-            self._reduce()
+        self._sum_lanes(executor)
         return cost[0], self._outcome.backward(wanted)
+
+    def _sum_lanes(self, executor: Executor) -> None:
+        """Sum what lanes have added to gradients of shared Params, each to a copy of its own."""
+        if self._reduce is not None:
+            self._reduce(*([] if self.info.on_cpu else [executor.copies]))
 
     def watched_backward(self, watch: Watch, done: Callable[[], None]) -> NDArray[np.float64]:
         """Run forward and backward in mode `step` while somebody looks at what each kernel writes.
@@ -386,8 +390,7 @@ class Engine:
         if not gradients:
             return found
         executor.backward(0, n, True)
-        if self._reduce is not None:
-            self._reduce()
+        self._sum_lanes(executor)
         for value in parameter_adjoints(self.lowered):
             buffer = self._reduced.get(value, value)
             found[gradient_key(value.source.key)] = np.stack(

@@ -95,6 +95,11 @@ class Executor(abc.ABC):
             launcher.close()
 
     @property
+    def copies(self) -> int:
+        """Count the copies of gradients of shared Params that lanes have added to."""
+        return self.layout.lanes if self.layout.world_last else self.layout.sums
+
+    @property
     def compile_seconds(self) -> float:
         """Seconds spent on compiling so far, the first run of each kernel included."""
         return sum(launcher.compile_seconds for launcher in self._launchers)
@@ -181,6 +186,11 @@ class Fused(Executor):
         else:
             self._kernel("forward")(t0, n, int(last))
 
+    @property
+    def copies(self) -> int:
+        """Count those of the lanes."""
+        return self.layout.groups * self.layout.block
+
     def announce(self, gradients: bool) -> None:
         """Print what will be needed."""
         if not (gradients and self.together):
@@ -259,6 +269,8 @@ class Step(Executor):
             self._moves["stay"](n, live)
         if last:
             self._run("terminal", t0 + n, n)
+            if "fold" in self._moves:
+                self._moves["fold"](0, 0)
 
     def backward(self, t0: int, n: int, last: bool) -> None:
         """Run adjoints, kernel by kernel, from the last step to the first."""

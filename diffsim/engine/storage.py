@@ -73,7 +73,7 @@ class Storage:
         leading = len(shape) - len(buffer.shape)
         axis = self.layout.beside(buffer)
         block = self.layout.block_of(buffer) if axis >= 0 else 1
-        last = self.layout.world_last and "world" in axes  # behind the axes of space
+        last = self.layout.innermost(buffer) >= 0  # behind the axes of space
         lies = None if self._plain else buffer.arrangement
         space = leading - last if lies is not None else 0
         return Spec(
@@ -178,8 +178,9 @@ class Storage:
     def _outside(self, buffer: Buffer, array: NDArray[Any]) -> NDArray[Any]:
         """Return what kernels index with worlds first, as many as there are, and as many times as steps."""
         axes = self.layout.axes(buffer)
-        if self.layout.world_last and "world" in axes:
-            array = np.moveaxis(array, -1, axes.index("world"))
+        innermost = self.layout.innermost(buffer)
+        if innermost >= 0:
+            array = np.moveaxis(array, -1, innermost)
         if self.layout.block > 1 and "world" in axes:
             array = array[(slice(None),) * axes.index("world") + (slice(self.layout.worlds),)]
         if "time" in axes:

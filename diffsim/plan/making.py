@@ -10,7 +10,8 @@ from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.errors import ConfigError
 from diffsim.plan.choice import Budget, Choice
-from diffsim.plan.modes import block_of, choose_mode, lanes_of
+from diffsim.plan.lanes import lanes_of
+from diffsim.plan.modes import block_of, choose_mode
 from diffsim.plan.report import Plan
 from diffsim.plan.request import Request
 from diffsim.plan.room import rooms
@@ -41,7 +42,7 @@ def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, requ
 def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request: Request, block: int) -> Plan:
     """Make a plan for blocks of so many worlds."""
     steps, window, worlds = request.steps, request.window, request.worlds
-    lanes = lanes_of(info, worlds, block)
+    lanes = lanes_of(stages, info, request, block)
 
     def sized(held: bool) -> Sizes:
         return Sizes(lowered, stages, steps, worlds, lanes, not info.on_cpu, block, held)

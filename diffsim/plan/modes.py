@@ -24,7 +24,6 @@ __all__ = [
     "Timing",
     "block_of",
     "choose_mode",
-    "lanes_of",
     "mode_rows",
     "pays",
     "show_seconds",
@@ -100,19 +99,6 @@ def block_of(info: RuntimeInfo, worlds: int, mode: str) -> int:
         return 1
     shares = _TOGETHER[info.real]
     return min(shares, key=lambda block: (-(-worlds // block) * block * shares[block], block))
-
-
-def lanes_of(info: RuntimeInfo, worlds: int, block: int = 1) -> int:
-    """Return how many lanes run in parallel: each world on a GPU, a few per thread on a CPU.
-
-    Args:
-        info: How the runtime was started.
-        worlds: How many there are.
-        block: How many of them run in one register.
-    """
-    if not info.on_cpu:
-        return worlds
-    return min(-(-worlds // block), info.threads)
 
 
 def pays(extra: float, slow: float, fast: float, iterations: int) -> bool:

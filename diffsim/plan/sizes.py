@@ -10,6 +10,7 @@ from diffsim.compiler.codegen.layout import Layout, rounded
 from diffsim.compiler.codegen.stages import StageSet, all_adjoints, parameter_adjoints, tapes_of
 from diffsim.compiler.ir import Buffer
 from diffsim.compiler.program.lowered import LoweredProgram
+from diffsim.plan.lanes import Lanes
 
 __all__ = ["Sizes", "size_tapes"]
 
@@ -26,7 +27,7 @@ class Sizes:
         stages: Its stages and their adjoints.
         steps: The horizon.
         worlds: Copies that run in parallel.
-        groups: Lanes that run in parallel.
+        lanes: Those that run in parallel.
         world_last: The world axis is the fastest in memory.
         block: Worlds beside each other in memory; 1 for none.
         held: Scratches are in memory for each step of a window.
@@ -44,13 +45,13 @@ class Sizes:
         stages: StageSet,
         steps: int,
         worlds: int,
-        groups: int,
+        lanes: Lanes,
         world_last: bool,
         block: int = 1,
         held: bool = True,
     ) -> None:
         self.lowered, self.stages = lowered, stages
-        self.steps, self.worlds, self.groups = steps, worlds, groups
+        self.steps, self.worlds, self.lanes = steps, worlds, lanes
         self.world_last, self.block, self.held = world_last, block, held
         self.tapes = sorted({t for s in all_adjoints(stages) for t in tapes_of(s)}, key=lambda b: b.name)
         # short windows may hold things of fixed length whole: the slope is taken where windows are long
@@ -71,7 +72,7 @@ class Sizes:
         return Layout(
             self.steps,
             self.worlds,
-            self.groups,
+            self.lanes.groups,
             window,
             self.lowered.history,
             checkpoints,
@@ -79,6 +80,10 @@ class Sizes:
             windows,
             block=self.block,
             held=self.held,
+            lanes=self.lanes.lanes,
+            parts=self.lanes.parts,
+            alone=self.lanes.alone,
+            tape_bytes=self.lanes.tape_bytes,
         )
 
     def roomy(self, layout: Layout, budget: int) -> Layout:
@@ -126,9 +131,10 @@ class Sizes:
 
         once = [b for b in with_adjoints if b.kind == "derived"]
         parameters = [b for b in with_adjoints if b.kind in ("param", "control", "constant", "key")]
-        reduced = [b for b in parameter_adjoints(lowered) if layout.sums > 1 and not b.per_world]
+        reduced = [b for b in parameter_adjoints(lowered) if "group" in layout.axes(b)]
         initial = list(lowered.initial.values())
-        one_group = replace(layout, groups=1, block=1)
+        one_group = replace(layout, groups=1, block=1, lanes=1)
+        parts = lowered.cost_parts.values() if layout.parts > 1 else []
         return {
             "states": size(b for b in with_adjoints if b.kind == "state"),
             "scratch": size(b for b in with_adjoints if b.kind in ("scratch", "workspace", "table")),
@@ -137,8 +143,10 @@ class Sizes:
             + sum(one_group.bytes(b) for b in reduced),
             "checkpoints": (size(lowered.kept[b] for b in states) if layout.checkpoints else 0)
             + (size(lowered.whole.values()) if layout.windows else 0),
-            "carried": size([*lowered.carried.values(), lowered.ended]) + 8 * layout.worlds,
-            "tapes": sum(layout.bytes(b, lanes=max(layout.groups, layout.worlds)) for b in self.tapes),
+            "carried": size([*lowered.carried.values(), lowered.ended, *parts]) + 8 * layout.worlds,
+            "tapes": sum(
+                layout.bytes(b, lanes=max(layout.groups, self.lanes.tapes.get(b, 1))) for b in self.tapes
+            ),
         }
 
     def by_field(self, layout: Layout) -> dict[str, int]:

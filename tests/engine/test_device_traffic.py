@@ -88,7 +88,7 @@ def test_launches_reads_and_bytes_of_a_gradient(run):
     entries = rollout.plan.layout.times(rollout._engine.lowered.buffers.by_field[id(sim.u)])
     read = 3 * 8 + 4 * 4 + 4 + 8 * (N + 1 + entries) + 2 * 8 + 4
     # what puts out alarms, sums lanes, looks at adjoints; what goes through time; what is around it
-    launches = 3 + {"fused": 2, "chunk": 2 * 3 + 11, "step": STEPS * (4 + 4) + 11}[mode]
+    launches = 3 + {"fused": 2, "chunk": 2 * 3 + 12, "step": STEPS * (4 + 4) + 12}[mode]
     assert tally == Tally(launches, reads=2, bytes_read=read)
     tally.clear()
     rollout.evaluate()

@@ -42,7 +42,8 @@ def check_kernel(name: str, layout: Layout, places: list[Buffer], found: Buffer)
     for buffer in places:
         space = [(w.fresh("e"), length) for length in buffer.shape]
         slots = [("z", layout.history)] if buffer.kind != "derived" else []
-        axes = [("w", layout.worlds), *slots, *space]
+        world = [("w", layout.worlds)]
+        axes = [*slots, *space, *world] if layout.world_last else [*world, *slots, *space]
         names, lengths = (", ".join(str(axis[k]) for axis in axes) for k in (0, 1))
         first = ["n + z" if buffer.kind == "state" else "z"] if slots else []
         with w.inside(f"for {names} in ti.ndrange({lengths}):"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet, launched
-from diffsim.compiler.codegen.stepwise import Threads, groups_of, parallel_stage, step_lane
+from diffsim.compiler.codegen.stepwise import Threads, groups_of, parallel_stage, parts_of, step_lane
 from diffsim.compiler.codegen.writer import KernelText, KernelWriter
 
 __all__ = ["chunk_kernel"]
@@ -34,6 +34,7 @@ def chunk_kernel(
         native: As of `KernelWriter`.
     """
     w = KernelWriter(f"{phase}_chunk{length}", ("t", "s0"), layout, real, native)
+    w.parts = parts_of(stages, layout)
     w.program = type(stages.lowered.program.simulator).__name__
     parts = [part for group in groups_of(stages, phase, real) for part in group]
     parts = launched(parts, parts)

@@ -44,6 +44,11 @@ def _worlds(w: KernelWriter, lane: Lane) -> Iterator[None]:
     if lane.world != "w":
         yield
         return
+    if w.layout.world_last:  # threads that are neighbours run worlds that are
+        with w.inside(f"for k in range(({worlds} + {groups} - 1 - g) // {groups}):"):
+            w.line(f"w = g + k * {groups}")
+            yield
+        return
     bounds = f"g * {worlds} // {groups}, (g + 1) * {worlds} // {groups}"
     blocks, block = w.layout.blocks, w.layout.block
     if block > 1 and groups == 1:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from diffsim.compiler.ir import Buffer
 
-__all__ = ["Layout", "rounded"]
+__all__ = ["TAPE_BYTES", "Layout", "rounded"]
+
+TAPE_BYTES = 256 << 20
 
 
 def rounded(count: int, least: int = 16) -> int:
@@ -26,7 +28,8 @@ class Layout:
         window: Steps in memory.
         history: Past steps that are readable, the largest of all States.
         checkpoints: Copies of the States that can be kept.
-        world_last: The world axis is the fastest in memory (GPU) instead of the slowest (CPU).
+        world_last: The axis of parallel work (worlds, lanes) is the fastest in memory (GPU) instead of the
+            slowest (CPU): neighbouring threads touch neighbouring places.
         windows: Copies of all values of a window that can be kept.
         width: Steps of a window that there is room for; 0 for no more than the window.
         room: Steps of a Control that there is room for; 0 for no more than the horizon.
@@ -34,6 +37,11 @@ class Layout:
             lies in blocks of so many worlds, inside of which the world axis is the fastest; 1 for none.
         held: Scratches are in memory for each step of the window; else for one step, and the steps of the
             window are run again on the way back, each before its adjoint.
+        lanes: Threads of a GPU that add to the same place of a gradient of a shared Param in modes `step` and
+            `chunk`, each to a copy of its own; on a CPU 1.
+        parts: Those that add to the cost of the same world, likewise.
+        alone: Names of such gradients of which no thread meets another: they have one copy.
+        tape_bytes: What the threads of a GPU may record together in one stage.
 
     With room to spare rollouts of other horizons have the same memory, and so the same compiled kernels.
     """
@@ -50,6 +58,10 @@ class Layout:
     room: int = 0
     block: int = 1
     held: bool = True
+    lanes: int = 1
+    parts: int = 1
+    alone: frozenset[str] = frozenset()
+    tape_bytes: int = TAPE_BYTES
 
     @property
     def blocks(self) -> int:
@@ -59,7 +71,11 @@ class Layout:
     @property
     def sums(self) -> int:
         """Count the places in which gradients of shared Params are added up, each by itself."""
-        return self.groups * self.block
+        return max(self.groups * self.block, self.lanes)
+
+    def copies(self, buffer: Buffer) -> int:
+        """Count the copies of a gradient of what worlds share, which are summed behind the backward pass."""
+        return 1 if buffer.name in self.alone else self.sums
 
     @property
     def slots(self) -> int:
@@ -86,6 +102,11 @@ class Layout:
         """Return the text of where the adjoint of a State is whose slot has the given text."""
         return f"({slot}) % {self.ring}"
 
+    @staticmethod
+    def is_shared(buffer: Buffer) -> bool:
+        """Tell whether a buffer is the gradient of what worlds share."""
+        return buffer.is_adjoint and buffer.kind in ("param", "constant", "control") and not buffer.per_world
+
     def axes(self, buffer: Buffer) -> tuple[str, ...]:
         """Return the axes before the spatial ones, slowest first: `world`, `group`, `lane`, `slot`, ..."""
         kind = buffer.kind
@@ -97,11 +118,13 @@ class Layout:
             time = ("time",) if kind == "control" else ()
             if buffer.per_world:
                 return ("world", *time)
-            return ("group", *time) if buffer.is_adjoint and self.sums > 1 else time
+            return ("group", *time) if buffer.is_adjoint and self.copies(buffer) > 1 else time
         if kind in ("cost", "norms", "done", "workspace", "derived", "key", "table"):
             return ("world",)
         if kind == "alarm":
             return ("world",)
+        if kind == "parts":
+            return ("part", "world")
         if kind == "carry":
             return ("world", "history")
         if kind == "checkpoint":
@@ -114,9 +137,16 @@ class Layout:
 
     def beside(self, buffer: Buffer) -> int:
         """Return the axis whose neighbours lie beside each other in blocks, -1 for none."""
+        return self._parallel(buffer) if self.block > 1 else -1
+
+    def innermost(self, buffer: Buffer) -> int:
+        """Return the axis that lies behind those of space though its index comes first, -1 for none."""
+        return self._parallel(buffer) if self.world_last else -1
+
+    def _parallel(self, buffer: Buffer) -> int:
+        """Return the axis that tells threads apart, -1 for none."""
         axes = self.axes(buffer)
-        found = [axes.index(axis) for axis in ("world", "group", "lane") if axis in axes]
-        return found[0] if found and self.block > 1 else -1
+        return next((axes.index(axis) for axis in ("world", "group", "lane") if axis in axes), -1)
 
     def block_of(self, buffer: Buffer) -> int:
         """Return how many neighbours on that axis lie beside each other: a block of them, or all.
@@ -132,6 +162,7 @@ class Layout:
         sizes = {
             "world": -(-self.worlds // block) * block,
             "group": self.sums,
+            "part": self.parts,
             "lane": -(-lanes // self.block) * self.block,
             "slot": self.slots,
             "ring": self.ring,
@@ -145,11 +176,8 @@ class Layout:
 
     def order(self, buffer: Buffer, items: tuple) -> tuple:
         """Put the items of the axes (lengths or indices), given world first, in memory order."""
-        axes = self.axes(buffer)
-        if not self.world_last or "world" not in axes:
-            return items
-        k = axes.index("world")
-        return (*items[:k], *items[k + 1 :], items[k])
+        k = self.innermost(buffer)
+        return items if k < 0 else (*items[:k], *items[k + 1 :], items[k])
 
     def bytes(self, buffer: Buffer, lanes: int = 1) -> int:
         """Return the memory of a buffer."""

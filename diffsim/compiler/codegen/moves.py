@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from diffsim.compiler.codegen.ending import begin_running, own_steps
 from diffsim.compiler.codegen.layout import Layout
@@ -15,6 +16,7 @@ from diffsim.compiler.program.lowered import LoweredProgram
 
 __all__ = ["move_kernels", "nested", "over", "reduce_kernel", "space_of"]
 
+_PARTS = 128  # copies that a thread of a GPU sums one by one
 _SERIAL_WORK = 4096  # plain copies below which waking the thread pool costs more
 Place = tuple[Buffer, list[str]]
 
@@ -26,8 +28,10 @@ def over(w: KernelWriter, axes: Sequence[tuple[str, int]], on_cpu: bool) -> Iter
     Args:
         w: Prints.
         axes: Names and lengths.
-        on_cpu: Short loops are serial there.
+        on_cpu: Short loops are serial there. On a GPU what tells threads apart goes last, as in memory.
     """
+    if not on_cpu:
+        axes = sorted(axes, key=lambda axis: axis[0] in ("w", "g"))
     if on_cpu and math.prod(n for _, n in axes) <= _SERIAL_WORK:
         w.line("ti.loop_config(serialize=True)")
     names = ", ".join(name for name, _ in axes)
@@ -112,7 +116,8 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         return body
 
     def zero_parameters(w: KernelWriter) -> None:
-        sizes = {"world": ("w", layout.worlds), "group": ("g", layout.sums)}
+        copies = layout.lanes if layout.world_last else layout.sums
+        sizes = {"world": ("w", layout.worlds), "group": ("g", copies)}
         for buffer in parameter_adjoints(lowered):
             sizes["time"] = ("z", layout.times(buffer))
             _zero(w, buffer, [sizes[axis] for axis in layout.axes(buffer)], on_cpu)
@@ -136,6 +141,8 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
         "shift": kernel("shift", copies(lambda s: (s, ["w", f"{own} + z"]), start, ended)),
         "zero_cost": kernel("zero_cost", lambda w: _start(w, lowered, on_cpu)),
     }
+    if layout.parts > 1:
+        moves["fold"] = kernel("fold", lambda w: _fold(w, lowered))
     if ended is not None:
         moves["stay"] = kernel("stay", lambda w: _stay(w, lowered, on_cpu))
     if not lowered.backward:
@@ -161,9 +168,44 @@ def _start(w: KernelWriter, lowered: LoweredProgram, on_cpu: bool) -> None:
     worlds = [("w", w.layout.worlds)]
     for cost in lowered.costs:
         _zero(w, cost, worlds, on_cpu)
+    if w.layout.parts > 1:
+        for part in lowered.cost_parts.values():
+            _zero(w, part, [("q", w.layout.parts), *worlds], on_cpu)
     if lowered.ended is not None:
         with over(w, worlds, on_cpu):
             begin_running(w, lowered.ended, "w")
+
+
+def _fold(w: KernelWriter, lowered: LoweredProgram) -> None:
+    """Print what adds up the copies of costs that lanes of a GPU have added to, in two rounds."""
+    for cost, part in lowered.cost_parts.items():
+        rows = min(_PARTS, w.layout.parts)
+        if w.layout.parts > rows:
+            with over(w, [("q", rows), ("w", w.layout.worlds)], on_cpu=False):
+                _sum_copies(w, partial(_part_at, w, part), "q", rows, str(w.layout.parts))
+        with over(w, [("w", w.layout.worlds)], on_cpu=False):
+            total = w.fresh("s")
+            w.line(f"{total} = {w.at(cost, 0, ['w'])}")
+            with w.inside(f"for q in range({rows}):"):
+                w.line(f"{total} += {w.at(part, 0, ['q', 'w'])}")
+            w.line(f"{w.at(cost, 0, ['w'])} = {total}")
+
+
+def _part_at(w: KernelWriter, part: Buffer, copy: str) -> str:
+    return w.at(part, 0, [copy, "w"])
+
+
+def _copy_at(w: KernelWriter, source: Buffer, component: int, indices: Sequence[str], copy: str) -> str:
+    return w.at(source, component, [copy, *indices])
+
+
+def _sum_copies(w: KernelWriter, at: Callable[[str], str], first: str, apart: int, count: str) -> None:
+    """Print the sum of the copies that are so far apart, into the first of them."""
+    total, turn = w.fresh("s"), w.fresh("k")
+    w.line(f"{total} = {at(first)}")
+    with w.inside(f"for {turn} in range(1, ({count} + {apart - 1} - {first}) // {apart}):"):
+        w.line(f"{total} += {at(f'{first} + {turn} * {apart}')}")
+    w.line(f"{at(first)} = {total}")
 
 
 def _stay(w: KernelWriter, lowered: LoweredProgram, on_cpu: bool) -> None:
@@ -185,17 +227,26 @@ def _stay(w: KernelWriter, lowered: LoweredProgram, on_cpu: bool) -> None:
 
 
 def reduce_kernel(layout: Layout, real: str, targets: dict[Buffer, Buffer], on_cpu: bool) -> KernelText:
-    """Print `reduce()`: sums of the lanes' gradients of shared Params, each in the order of the lanes."""
-    w = KernelWriter("reduce", (), layout, real)
+    """Print `reduce()`: sums of the lanes' gradients of shared Params, each in the order of the lanes.
+
+    On a GPU it is `reduce(copies)`, for as many as were used, and there are two rounds, whose order is fixed
+    too: first each of so many threads sums copies that are so far apart.
+    """
+    w = KernelWriter("reduce", () if on_cpu else ("copies",), layout, real)
+    used = str(layout.sums) if on_cpu else f"ti.min(copies, {_PARTS})"
     for source, target in targets.items():
         time = [("z", layout.times(source))] if "time" in layout.axes(source) else []
         axes = time + space_of(w, source)
         indices = [name for name, _ in axes]
+        if not on_cpu and layout.sums > _PARTS:
+            with over(w, [*axes, ("g", _PARTS)], on_cpu):
+                for c in range(source.components):
+                    _sum_copies(w, partial(_copy_at, w, source, c, indices), "g", _PARTS, "copies")
         with over(w, axes or [("z", 1)], on_cpu):
             for c in range(source.components):
                 total = w.fresh("s")
                 w.line(f"{total} = {w.constant(Const(0.0, source.dtype))}")
-                with w.inside(f"for g in range({layout.sums}):"):
+                with w.inside(f"for g in range({used}):"):
                     w.line(f"{total} += {w.at(source, c, ['g', *indices])}")
                 w.line(f"{w.at(target, c, indices)} = {total}")
     w.line("pass")

@@ -72,7 +72,7 @@ class Lane:
         t: The global step index.
         slot: Gives the index of `x[t + offset]` among the slots of a State.
         scratch: The index of this step among the slots of a Scratch.
-        world, group, lane: The other indices.
+        world, group, lane, part: The other indices.
         exclusive: Places that each iteration of the parallel loop has to itself.
         atomic: Additions elsewhere may meet those of other iterations.
         ring: Gives the index of the adjoint of `x[t + offset]`; None to compute it from the slot.
@@ -85,6 +85,7 @@ class Lane:
     world: str = "0"
     group: str = "0"
     lane: str = "0"
+    part: str = "0"
     exclusive: frozenset[Slot] = frozenset()
     atomic: bool = False
     ring: Callable[[int], str] | None = None
@@ -333,7 +334,7 @@ class Printer:
                 f"[{self._external_component(buffer, ref.component)}]" if buffer.components > 1 else ""
             )
             return f"{buffer.name}[{', '.join(indices) or 'None'}]{component}"
-        names = {"world": lane.world, "group": lane.group, "lane": lane.lane}
+        names = {"world": lane.world, "group": lane.group, "lane": lane.lane, "part": lane.part}
         leading = []
         for axis in self.layout.axes(buffer):
             if axis == "slot":

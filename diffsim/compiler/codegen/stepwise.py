@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffsim.compiler.codegen.ending import as_the_world_sees, limited
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
 from diffsim.compiler.codegen.printer import Lane, Slot, slot_of
-from diffsim.compiler.codegen.stages import StageSet, tapes_of
+from diffsim.compiler.codegen.sharing import Axis, dealt_nest, exclusive, tape_bytes
+from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.codegen.writer import PER_THREAD, KernelText, KernelWriter
-from diffsim.compiler.ir import Accumulate, Block, Const, For, Load, Op, Stage, Store, Value, blocks_of, walk
+from diffsim.compiler.ir import (
+    Accumulate,
+    Block,
+    Buffer,
+    Const,
+    For,
+    Op,
+    Stage,
+    blocks_of,
+    walk,
+)
 from diffsim.compiler.program.clearing import clear_stage
 
 __all__ = [
     "PHASES",
     "Threads",
     "begin_lane",
+    "bounds_of",
     "groups_of",
+    "nests_of",
     "parallel_stage",
+    "parts_of",
     "step_kernels",
     "step_lane",
     "worth_sharing",
@@ -89,6 +102,7 @@ def step_kernels(
 
     def kernel(name: str, parts: list[Stage], lane: Lane) -> KernelText:
         w = KernelWriter(name, ("t", "s0"), layout, real, native)
+        w.parts = parts_of(stages, layout)
         for part in parts:
             parallel_stage(w, part, lane, threads)
         w.line("pass")
@@ -102,6 +116,11 @@ def step_kernels(
         ]
         for phase in phases
     }
+
+
+def parts_of(stages: StageSet, layout: Layout) -> dict[Buffer, Buffer]:
+    """Return where lanes add to costs instead; nothing where each world's cost has one thread."""
+    return stages.lowered.cost_parts if layout.parts > 1 else {}
 
 
 def groups_of(stages: StageSet, phase: str, real: str) -> list[list[Stage]]:
@@ -153,14 +172,14 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads) 
     w.comes_from(stage)
     worlds = w.layout.worlds
     stage = w.ready(stage)
-    nests = [_nest(op) for op in stage.body.ops]
+    nests = nests_of(stage)
     alone = threads.on_cpu and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
     w.name(stage.t, lane.t)
     if (
         alone
         or (threads.on_cpu and worlds >= threads.worlds)
-        or not all(nests)
-        or not _tapes_fit(stage, nests, worlds)
+        or not nests
+        or (threads.on_cpu and not _tapes_fit(stage, nests, worlds))
     ):
         # printed as in fused mode, so that both round alike; but iterations are not done together here, so
         # that fused mode is compared with something that cannot be wrong in the same way
@@ -196,10 +215,16 @@ def _with_innermost(loop: For, stage: Stage) -> For:
     assert nest is not None  # noqa: S101  (nests were found)
     body = hoisted(Stage(stage.name, stage.t, nest[-1].body), outermost=True).body
     for one in reversed(nest):
-        body = Block([dataclasses.replace(one, body=body)])
+        body = Block([replace(one, body=body)])
     copy = body.ops[0]
     assert isinstance(copy, For)  # noqa: S101  (it was made by the line above)
     return copy
+
+
+def nests_of(stage: Stage) -> list[list[For]]:
+    """Return the perfect nests of parallel loops that a stage consists of; none where it is anything else."""
+    found = [_nest(op) for op in stage.body.ops]
+    return [nest for nest in found if nest] if all(found) else []
 
 
 def _nest(op: Op) -> list[For] | None:
@@ -263,26 +288,29 @@ def _count(block: Block) -> tuple[int, int]:
     return operations, sums
 
 
-def _tapes_fit(stage: Stage, nests: Sequence[list[For] | None], worlds: int) -> bool:
-    lanes = worlds * max((_iterations(nest) for nest in nests if nest), default=1)
-    return sum(8 * lanes * b.shape[0] for b in tapes_of(stage)) <= _PARALLEL_TAPE_BYTES
+def _tapes_fit(stage: Stage, nests: Sequence[list[For]], worlds: int) -> bool:
+    lanes = worlds * max((_iterations(nest) for nest in nests), default=1)
+    return lanes * tape_bytes(stage) <= _PARALLEL_TAPE_BYTES
 
 
 def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, threads: Threads) -> None:
+    axes = {loop.index: Axis(w.fresh("i"), *bounds_of(loop)) for loop in nest}
+    for index, axis in axes.items():
+        w.name(index, axis.name)
+    if not threads.on_cpu:
+        dealt_nest(w, stage, nest[-1].body, axes, lane)
+        return
     worlds = w.layout.worlds
-    names = [w.fresh("i") for _ in nest]
-    for loop, name in zip(nest, names, strict=True):
-        w.name(loop.index, name)
-    serial = threads.on_cpu and not worth_sharing(Block([nest[0]]), worlds, threads)
+    serial = not worth_sharing(Block([nest[0]]), worlds, threads)
     if serial:
         w.line("ti.loop_config(serialize=True)")
-    bounds = [(int(f.start.value), int(f.stop.value)) for f in nest]  # type: ignore[union-attr]
+    names, bounds = [axis.name for axis in axes.values()], [(a.low, a.high) for a in axes.values()]
     targets = (["w"] if worlds > 1 else []) + names
     if len(targets) == 1:
         head = f"for {targets[0]} in range({bounds[0][0]}, {bounds[0][1]}):"
     else:
-        axes = ([str(worlds)] if worlds > 1 else []) + [str(b) for b in bounds]
-        head = f"for {', '.join(targets)} in ti.ndrange({', '.join(axes)}):"
+        ranges = ([str(worlds)] if worlds > 1 else []) + [str(b) for b in bounds]
+        head = f"for {', '.join(targets)} in ti.ndrange({', '.join(ranges)}):"
     flat = "w" if worlds > 1 else "0"
     for name, (low, high) in zip(names, bounds, strict=True):
         flat = f"({flat}) * {high - low} + {name} - {low}"
@@ -292,9 +320,8 @@ def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, t
         lane.slot,
         lane.scratch,
         "w" if worlds > 1 else "0",
-        "0",
-        flat,
-        _exclusive(nest[-1].body, [loop.index for loop in nest], w.layout),
+        lane=flat,
+        exclusive=exclusive(nest[-1].body, list(axes), w.layout),
         atomic=not serial,
     )
     with w.inside(head):
@@ -303,21 +330,19 @@ def _parallel_nest(w: KernelWriter, stage: Stage, nest: list[For], lane: Lane, t
         w.line("pass")
 
 
-def _exclusive(body: Block, indices: list[Value], layout: Layout) -> frozenset[Slot]:
-    """Return the places that each iteration has to itself: all accesses use the loop's own indices."""
-    found: dict[Slot, set[tuple[int, ...] | None]] = {}
-    for op in walk(body):
-        if isinstance(op, Load | Store | Accumulate):
-            own = layout.worlds == 1 or "world" in layout.axes(op.ref.buffer)
-            axes = tuple(op.ref.indices.index(i) for i in indices if i in op.ref.indices)
-            found.setdefault(slot_of(op.ref), set()).add(axes if own and len(axes) == len(indices) else None)
-    return frozenset(slot for slot, axes in found.items() if len(axes) == 1 and None not in axes)
+def bounds_of(loop: For) -> tuple[int, int]:
+    """Return the first index of a loop of known bounds, and the one behind its last."""
+    assert isinstance(loop.start, Const) and isinstance(loop.stop, Const)  # noqa: S101, PT018  (see _known_bounds)
+    return int(loop.start.value), int(loop.stop.value)
 
 
 def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads, serial: bool) -> None:
     """Print a stage whose top level is more than independent loops: worlds in parallel, the rest in order."""
     worlds = w.layout.worlds
     w.plan_inlining(stage.body)
+    if not threads.on_cpu and worlds > 1:
+        dealt_nest(w, stage, stage.body, {}, lane)
+        return
     if serial:
         w.line("ti.loop_config(serialize=True)")
     w.need_tapes(stage, worlds)
@@ -327,9 +352,8 @@ def _serial_worlds(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads, 
         lane.slot,
         lane.scratch,
         name,
-        "0",
-        name,
-        _exclusive(stage.body, [], w.layout),
+        lane=name,
+        exclusive=exclusive(stage.body, [], w.layout),
         atomic=not serial,
     )
     with _worlds(w, spread=threads.on_cpu and not serial):

@@ -75,6 +75,7 @@ class KernelWriter(Printer):
         self.lanes = 1
         self.origins: list[str] = []
         self.tapes: dict[Buffer, int] = {}
+        self.parts: dict[Buffer, Buffer] = {}  # where lanes of a GPU add to costs
         self.lines.append(f"def {name}({', '.join(f'{a}: ti.i32' for a in arguments)}):")
 
     def finish(self) -> KernelText:
@@ -126,7 +127,7 @@ class KernelWriter(Printer):
         """Print a stage with serial loops."""
         self.comes_from(stage)
         self.name(stage.t, lane.t)
-        self.need_tapes(stage, self.layout.sums)
+        self.need_tapes(stage, self.layout.groups * self.layout.block)
         made = serial(stage, self.layout, self.native, lane.once)
         self.block(made.body, lane)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 from diffsim.compiler.checks.alarms import Alarms
@@ -107,3 +108,8 @@ class LoweredProgram:
     def costs(self) -> list[Buffer]:
         """The buffer of the cost; a tangent program has another, of the cost's derivative."""
         return [b for b in self.buffers.by_field.values() if b.kind == "cost"]
+
+    @functools.cached_property
+    def cost_parts(self) -> dict[Buffer, Buffer]:
+        """Where the lanes of a GPU add to costs, each to a copy of its own."""
+        return {b: Buffer(f"{b.name}_parts", "parts", b.dtype, ()) for b in self.costs}
