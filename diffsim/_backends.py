@@ -4,24 +4,61 @@ from __future__ import annotations
 
 import os
 
-from diffsim import _llvm, _taichi
+from diffsim import _llvm, _taichi, _vulkan
 from diffsim.errors import ConfigError
 
-__all__ = ["ARCHES", "COMPILERS", "as_device", "chosen_arch", "chosen_compiler", "why_unguarded", "would_be"]
+__all__ = [
+    "ARCHES",
+    "COMPILERS",
+    "GPUS",
+    "as_device",
+    "chosen_arch",
+    "chosen_compiler",
+    "why_unguarded",
+    "would_be",
+]
 
-ARCHES = ("auto", "cpu", "cuda")
+ARCHES = ("auto", "cpu", "cuda", "vulkan", "metal")
+GPUS = ("cuda", "vulkan", "metal")
 COMPILERS = ("auto", "native", "taichi")
+_NO_METAL = "costs are added up in 64 bits, which Metal has not; use arch='cpu'"
 
 
-def chosen_arch(arch: str) -> str:
-    """Return the backend to start: `cpu` or `cuda`."""
+def chosen_arch(arch: str, precision: int = 32) -> str:
+    """Return the backend to start: `cpu`, `cuda` or `vulkan`.
+
+    Args:
+        arch: As `init` takes it.
+        precision: Bits of `ds.real`.
+
+    Raises:
+        ConfigError: It is not on this machine, or can't do what is needed.
+    """
     if arch == "auto":
         return "cuda" if _taichi.has_arch("cuda") else "cpu"
     if arch == "cuda" and not _taichi.has_arch("cuda"):
         raise ConfigError(
             "arch must name a backend of this machine, got 'cuda' where no CUDA GPU is found; use 'auto'"
         )
+    why = {"vulkan": _why_no_vulkan, "metal": lambda precision: _NO_METAL}.get(arch)
+    if why is not None and why(precision):
+        raise ConfigError(f"arch must name a backend of this machine, got {arch!r} where {why(precision)}")
     return arch
+
+
+def _why_no_vulkan(precision: int) -> str:
+    """Say why Vulkan can't be used, and what to do; empty where it can."""
+    missing, device = _vulkan.why_missing(), _vulkan.device()
+    if missing or device is None:
+        return (
+            f"{missing}; install the driver of the GPU, or Mesa's (mesa-vulkan-drivers and libvulkan1 of "
+            "Debian), or use arch='cpu'"
+        )
+    if precision == 64:
+        return "functions as sin and exp have 32 bits alone; use precision=32, or arch='cpu'"
+    if not (device.doubles and device.longs):
+        return f"{device.name} has no numbers of 64 bits, in which costs are added up; use arch='cpu'"
+    return "" if _taichi.has_arch("vulkan") else "Taichi was built without it; use arch='cpu'"
 
 
 def chosen_compiler(asked: str, on_device: bool) -> str:
@@ -56,7 +93,7 @@ def would_be(arch: str = "auto", compiler: str = "auto") -> tuple[str, str]:
         ConfigError: They are not there.
     """
     chosen = chosen_arch(arch)
-    return chosen, chosen_compiler(compiler, chosen == "cuda" or as_device())
+    return chosen, chosen_compiler(compiler, chosen in GPUS or as_device())
 
 
 def as_device() -> bool:
@@ -71,8 +108,8 @@ def why_unguarded(arch: str, layout_only: bool = False) -> str:
     """Say why the guard's process can't be had with a backend; empty where it can."""
     if layout_only:
         return "the guard's process has the layout of a CPU, and DIFFSIM_LAYOUT asks for a GPU's"
-    if arch == "cuda":
-        return "on CUDA the guard's process would need the GPU's memory once more"
+    if arch in GPUS:
+        return "on a GPU the guard's process would need the GPU's memory once more"
     if os.name != "posix":
         return "the guard needs the pipes and signals of a POSIX system"
     return ""

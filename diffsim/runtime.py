@@ -9,10 +9,10 @@ import os
 import warnings
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from diffsim import _backends, _outlived, _taichi
+from diffsim import _backends, _llvm, _outlived, _taichi
 from diffsim.errors import ConfigError, StateError
 from diffsim.options import plain_number
 
@@ -27,7 +27,7 @@ class RuntimeInfo:
     """Say how Taichi was started.
 
     Attributes:
-        arch: The backend that came up: `x64` (or `arm64`), `cuda`.
+        arch: The backend that came up: `x64` (or `arm64`), `cuda`, `vulkan`.
         precision: 32 or 64, the bits of `ds.real`.
         seed: What random numbers start from.
         threads: CPU threads that parallel loops may use.
@@ -63,7 +63,22 @@ class RuntimeInfo:
     @property
     def on_cpu(self) -> bool:
         """Tell whether the fields live in host memory, and NumPy may reach into them."""
-        return self.arch != "cuda" and not self.device_layout
+        return self.arch not in _backends.GPUS and not self.device_layout
+
+    def in_double(self) -> RuntimeInfo:
+        """Return what runs a program of this backend in 64 bits: it, or the CPU beside where it has 32 alone.
+
+        Raises:
+            ConfigError: The CPU is needed, and llvmlite is not there: Taichi is busy with the other backend.
+        """
+        if self.arch != "vulkan":
+            return replace(self, precision=64)
+        if missing := _llvm.why_missing():
+            raise ConfigError(
+                f"a look in 64 bits beside Vulkan must have llvmlite, to run on the CPU, got {missing}; pip "
+                "install llvmlite, or use arch='cpu'"
+            )
+        return replace(self, arch="cpu", precision=64, compiler="native", guard=0.0)
 
 
 class _Runtime:
@@ -105,7 +120,11 @@ def init(
     warning says where users' own were made.
 
     Args:
-        arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu` or `cuda`.
+        arch: `auto` (CUDA where there is a GPU, else the CPU), `cpu`, `cuda`, or `vulkan`: GPUs of AMD, Intel
+            and NVIDIA by their Vulkan drivers, or Mesa's driver, which computes on the CPU. It has 32 bits
+            alone, in which `sin` and the like may be off by thousands of last bits, as drivers may; checks in
+            64 bits run on the CPU beside it, which needs llvmlite. `metal` has no 64 bits at all, and is
+            refused.
         precision: 32 or 64 bits for `ds.real`.
         seed: A non-negative integer from which parts draw their initial weights.
         threads: CPU threads for parallel loops; None for all cores. Runs in one mode repeat bit for bit where
@@ -115,7 +134,7 @@ def init(
         guard: Compile and run each new kernel in a child process first, so that one that would kill or hang
             Python becomes a `GradientError`. A number is the seconds that one compilation, and one first run,
             may take; True allows 300. Kernels that passed are remembered in `~/.cache/diffsim/guard` and cost
-            nothing later. CPU only: on CUDA the child would need the memory of the GPU once more, so there
+            nothing later. CPU only: a child would need the memory of a GPU once more, so there
             `info().unguarded` says why there is none.
         tune: Let mode `auto` weigh the time to compile against what it wins, and time modes against each
             other at the first gradient. False: it follows from the program, the worlds and the threads alone,
@@ -138,7 +157,7 @@ def init(
     _check_arguments(arch, precision, seed, threads, cache, reset)
     limit, tuned, as_device = _guard_seconds(guard), _tuned(tune), _backends.as_device()
     settings: dict[str, Any] = {
-        "arch": _backends.chosen_arch(arch),
+        "arch": _backends.chosen_arch(arch, precision),
         "precision": int(precision),
         "seed": int(seed),
         "threads": int(threads or os.cpu_count() or 1),
@@ -147,7 +166,9 @@ def init(
         "tune": tuned,
         "device_layout": as_device,
     }
-    settings["compiler"] = _backends.chosen_compiler(compiler, settings["arch"] == "cuda" or as_device)
+    settings["compiler"] = _backends.chosen_compiler(
+        compiler, settings["arch"] in _backends.GPUS or as_device
+    )
     if _runtime.running and _runtime.info is not None:
         if settings == _runtime.settings and not reset:
             return _runtime.info

@@ -86,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Costs(), "costs")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell with what it runs behind its back
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if ARCH not in ("cpu", "cuda"):
+    if ARCH not in ("cpu", "cuda", "vulkan"):
         raise pytest.UsageError(f"DIFFSIM_TEST_ARCH must be cpu or cuda, got {ARCH!r}")
     if ARCH == "cuda" and cuda_devices() == 0:
         raise pytest.UsageError(
@@ -103,6 +103,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -sizes.get("/".join(item.nodeid.split("/")[:2]), 0))
     marker, reason = {
         "cpu": ("gpu", "needs a CUDA GPU: make test-gpu"),
+        "vulkan": ("cpu", "holds on the CPU only: make test"),
         "cuda": ("cpu", "holds on the CPU only: make test"),
     }[ARCH]
     if (ARCH, LAYOUT) == ("cpu", "device"):
@@ -138,7 +139,7 @@ def arch() -> str:
 @pytest.fixture(scope="module")
 def precision() -> int:
     """Bits of a real number, 32 or 64; override or parametrize (scope="module") to change it."""
-    return 64
+    return 32 if ARCH == "vulkan" else 64
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def layout(request: pytest.FixtureRequest) -> str:
 def compiler(request: pytest.FixtureRequest, layout: str) -> str:
     """What makes machine code of kernels: ``native``, or ``taichi``; see the marker ``compilers``."""
     given = str(getattr(request, "param", COMPILER))
-    if layout == "device" or (given == "auto" and (ARCH == "cuda" or why_missing())):
+    if layout == "device" or (given == "auto" and (ARCH != "cpu" or why_missing())):
         return "taichi"
     return "native" if given == "auto" else given
 

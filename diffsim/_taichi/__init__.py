@@ -41,7 +41,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         release_source,
         unrecorded,
     )
-    from diffsim._taichi.memory import address_views, field_rows
+    from diffsim._taichi.memory import address_views, field_rows, read_field, write_field
     from diffsim._taichi.objects import (
         DTYPES,
         NUMPY,
@@ -56,6 +56,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         taichi_function,
     )
     from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise, wait
+    from diffsim._taichi.spirv import largest_buffer, on_spirv
     from diffsim._taichi.trees import (
         begin_tree,
         declared_at,
@@ -100,11 +101,14 @@ __all__ = [
     "is_vector_type",
     "kernel_function",
     "kernel_impl",
+    "largest_buffer",
     "make_tree",
     "ndrange_bounds",
     "node_facts",
+    "on_spirv",
     "outside_tables",
     "place_id",
+    "read_field",
     "recording",
     "release_source",
     "snodes",
@@ -118,4 +122,5 @@ __all__ = [
     "unrecorded",
     "wait",
     "when_destroyed",
+    "write_field",
 ]

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import taichi as ti
 
 from diffsim._taichi.kernels import build_kernel, forget_kernel, release_source, unrecorded
+from diffsim._taichi.objects import NUMPY, dtype_name
+from diffsim._taichi.spirv import on_spirv
 
 __all__ = ["Facts", "Look", "field_facts", "is_dynamic", "node_facts", "outside_tables", "place_id"]
 
@@ -32,6 +34,7 @@ class Facts(NamedTuple):
             sparse SNode.
         uneven: It is sparse, and an SNode below the topmost one splits an axis by no power of two: Taichi's
             loops may pass active cells over then.
+        overlaps: Its tree has numbers of other sizes too, and on Vulkan those lie in the same memory.
     """
 
     sparse: str
@@ -39,6 +42,7 @@ class Facts(NamedTuple):
     adjoint: bool
     scattered: bool
     uneven: bool
+    overlaps: bool = False
 
 
 def field_facts(field: Any) -> Facts | None:
@@ -54,6 +58,7 @@ def field_facts(field: Any) -> Facts | None:
         any(place.has_adjoint() or not place.is_primal() for place in places),
         any(sparse) or any(_kind(node) in _PACKED for place in places for node in _path(place)),
         bool(sparse[0]) and _uneven(places[0]),
+        on_spirv() and len(_sizes(list(_path(places[0]))[-1])) > 1,
     )
 
 
@@ -106,6 +111,13 @@ def _uneven(node: Any) -> bool:
         for axis, extent in lower.items()
     ]
     return any(ratio & (ratio - 1) for ratio in ratios)
+
+
+def _sizes(node: Any) -> set[int]:
+    """Return the bytes of the numbers below an SNode."""
+    if _kind(node) == "place":
+        return {np.dtype(NUMPY[dtype_name(node.data_type())]).itemsize}
+    return {size for k in range(node.get_num_ch()) for size in _sizes(node.get_ch(k))}
 
 
 def _extents(node: Any) -> dict[int, int]:

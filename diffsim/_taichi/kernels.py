@@ -16,6 +16,7 @@ from taichi.lang import impl, kernel_impl
 from taichi.lang.ast import ast_transformer_utils
 
 from diffsim._taichi.objects import kernel_function
+from diffsim._taichi.spirv import spoken
 
 __all__ = [
     "brief_positions",
@@ -120,6 +121,7 @@ def build_kernel(source: str, name: str, scope: dict[str, Any]) -> Callable[...,
 
     Taichi reads a kernel's source from its file: `linecache` plays the file.
     """
+    source, scope = spoken(source, scope)
     filename = f"<diffsim {name} {next(_sources)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     namespace = {"ti": ti, **scope}

@@ -14,9 +14,10 @@ import numpy.typing as npt
 import taichi as ti
 
 from diffsim._taichi.kernels import build_kernel, forget_kernel, release_source
-from diffsim._taichi.objects import NUMPY
+from diffsim._taichi.objects import NUMPY, dtype_name
+from diffsim._taichi.spirv import MOST_ITERATIONS, on_spirv
 
-__all__ = ["address_views", "field_rows"]
+__all__ = ["address_views", "field_rows", "read_field", "write_field"]
 
 # Where fields are: they stay there, and every kernel that names one asks.
 _found: weakref.WeakKeyDictionary[Any, list[tuple[int, tuple[int, ...]]] | None] = weakref.WeakKeyDictionary()
@@ -70,6 +71,39 @@ def field_rows(field: Any) -> list[tuple[int, tuple[int, ...]]] | None:
     if field not in _found:
         _found[field] = _rows(field)
     return _found[field]
+
+
+def read_field(field: Any) -> np.ndarray:
+    """Return a copy of a scalar field; on Vulkan also one that Taichi's own kernel can't be launched for."""
+    if not _too_large(field):
+        found: np.ndarray = field.to_numpy()
+        return found
+    out = np.empty(field.shape, NUMPY[dtype_name(field.dtype)])
+    _copy(field, out, "out[{at}] = field[{at}]")
+    return out
+
+
+def write_field(field: Any, values: np.ndarray) -> None:
+    """Overwrite a scalar field; on Vulkan also one that Taichi's own kernel can't be launched for."""
+    if not _too_large(field):
+        field.from_numpy(values)
+        return
+    _copy(field, np.ascontiguousarray(values), "field[{at}] = out[{at}]")
+
+
+def _too_large(field: Any) -> bool:
+    return on_spirv() and math.prod(field.shape) > MOST_ITERATIONS
+
+
+def _copy(field: Any, out: np.ndarray, line: str) -> None:
+    at = ", ".join(f"i{axis}" for axis in range(len(field.shape)))
+    lengths = ", ".join(map(str, field.shape))
+    head = f"for {at} in {'ti.ndrange' if len(field.shape) > 1 else 'range'}({lengths}):"
+    source = f"def copy(out: ti.types.ndarray()):\n    {head}\n        {line.format(at=at)}\n"
+    kernel = build_kernel(source, "copy", {"field": field})
+    kernel(out)
+    release_source(kernel)
+    forget_kernel(kernel)
 
 
 def _rows(field: Any) -> list[tuple[int, tuple[int, ...]]] | None:

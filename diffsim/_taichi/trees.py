@@ -23,6 +23,7 @@ from taichi.lang import impl, snode
 
 from diffsim._taichi.deferred import started
 from diffsim._taichi.handmade import MAX_SNODES
+from diffsim._taichi.spirv import on_spirv
 from diffsim.errors import StateError
 
 __all__ = [
@@ -133,6 +134,11 @@ def _refusing_late(make: Any) -> Any:
 
     @functools.wraps(make)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if on_spirv():
+            raise StateError(
+                f"fields on Vulkan must be dense, got a {make.__name__} SNode, which Taichi has not there; "
+                "use ds.Scratch(..., layout=ds.sparse()), or arch='cpu' or 'cuda'"
+            )
         if self.ptr.id + _ONE_TREE > MAX_SNODES:
             raise StateError(
                 f"sparse fields must be among the first {MAX_SNODES} SNodes of a Taichi program, got others "

@@ -114,9 +114,9 @@ def _usual(given: Mapping[str, Any]) -> bool:
 
 
 def _small(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a run, in f64 and with the steps of a check unless they say otherwise."""
+    """Return the options of a run, in f64 where there is, and a check's steps, unless they say otherwise."""
     own = ("directions", "components", "compiler")
     options = {key: value for key, value in given.items() if key not in own}
-    options["precision"] = options.get("precision") or 64
+    options["precision"] = options.get("precision") or (32 if options.get("arch") == "vulkan" else 64)
     options["steps"] = options.get("steps") or load_task(name).check_steps
     return options

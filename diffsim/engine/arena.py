@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from diffsim import _taichi
 from diffsim.compiler.native.memory import Place, laid, placed
+from diffsim.engine.device import apart, require_room, zeroing
 from diffsim.language.arrangement import Arrangement, Steps, steps_of
 
 __all__ = ["LINE", "Arena", "Compiled", "FieldArena", "Spec", "place_fields"]
@@ -233,11 +234,13 @@ class FieldArena(Arena):
     def allocate(self, specs: Iterable[Spec]) -> None:
         """Make the fields of what has none yet."""
         made = [spec for spec in dict.fromkeys(specs) if spec not in self._fields]
+        if not self._on_cpu:
+            require_room(made)
         order = ("lasting", "windowed"), ("kept",)
         for parts in order:
             here = [spec for part in parts for spec in made if spec.part == part]
-            if here:
-                self._make_tree(here)
+            for together in [here] if self._on_cpu else apart(here):
+                self._make_tree(together)
 
     def fields(self, spec: Spec) -> tuple[Any, ...]:
         """Return the scalar fields of a buffer, one per component."""
@@ -248,7 +251,7 @@ class FieldArena(Arena):
         if not self._on_cpu:
             with _taichi.unrecorded():
                 inside = tuple(slice(n) for n in spec.shape)  # without room to spare
-                return [field.to_numpy()[inside] for field in self._fields[spec]]
+                return [_taichi.read_field(field)[inside] for field in self._fields[spec]]
         _taichi.wait()
         return self._views[spec]
 
@@ -258,7 +261,7 @@ class FieldArena(Arena):
         if tuple(field.shape) != values.shape:
             inside, values = values, np.zeros(field.shape, values.dtype)
             values[tuple(slice(n) for n in spec.shape)] = inside
-        field.from_numpy(values)
+        _taichi.write_field(field, values)
 
     def clear(self) -> None:
         """Zero all fields, as new ones are."""
@@ -269,9 +272,9 @@ class FieldArena(Arena):
             return
         if not self._zero:
             fields = [field for fields in self._fields.values() for field in fields]
-            self._zero = [_zeroing(fields[k : k + _TOGETHER]) for k in range(0, len(fields), _TOGETHER)]
+            self._zero = [zeroing(fields[k : k + _TOGETHER]) for k in range(0, len(fields), _TOGETHER)]
         for kernel in self._zero:
-            kernel()
+            kernel(0)
 
     def close(self) -> None:
         """Free all memory; nobody may use it any more."""
@@ -368,10 +371,3 @@ def place_fields(node: Any, spec: Spec, levels: Sequence[Sequence[int]]) -> tupl
         fields.append(ti.field(_taichi.DTYPES[spec.dtype]))
         below(node, levels).place(fields[-1])
     return tuple(fields)
-
-
-def _zeroing(fields: Sequence[Any]) -> Callable[..., Any]:
-    """Make a kernel that zeroes fields."""
-    lines = [f"    for i in ti.grouped(f{k}):\n        f{k}[i] = 0" for k in range(len(fields))]
-    source = "def zero():\n" + "\n".join(lines) + "\n"
-    return _taichi.build_kernel(source, "zero", {f"f{k}": field for k, field in enumerate(fields)})

@@ -16,6 +16,7 @@ from diffsim.engine.blocks import BlockArena
 from diffsim.engine.guard import the_guard
 from diffsim.engine.native import Unsupported, bind
 from diffsim.engine.storage import Storage
+from diffsim.errors import ConfigError
 
 __all__ = ["Launcher", "brief_launcher"]
 
@@ -86,6 +87,12 @@ class Launcher:
             try:
                 return self._made_native(arena, args)
             except Unsupported as unsupported:
+                if _taichi.on_spirv():
+                    name = ", ".join(self.text.origins) or self.text.name
+                    raise ConfigError(
+                        f"{name} must become machine code for a look in 64 bits beside Vulkan, got "
+                        f"{unsupported}; use arch='cpu'"
+                    ) from None
                 return self._made_by_taichi(args, str(unsupported))
         return self._made_by_taichi(args)
 

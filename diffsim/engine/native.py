@@ -169,6 +169,8 @@ def outside(name: str, buffer: Buffer) -> dict[str, tuple[Place, int]]:
     Raises:
         Unsupported: Its elements are not in rows.
     """
+    if _taichi.on_spirv():
+        raise Unsupported(f"{buffer.label}, a Taichi field made by hand; make it a ds.Constant")
     facts = _taichi.field_facts(buffer.source)
     rows = None if facts is None or facts.scattered else _taichi.field_rows(buffer.source)
     if rows is None:

@@ -67,14 +67,17 @@ class Memory:
         self._allocate(total)
 
     def _allocate(self, total: int) -> None:
-        """Make the fields, in a tree of their own that can be freed."""
-        builder = _taichi.begin_tree()
-        self.kept = ti.field(self.values[0].dtype)
-        self.sums = ti.field(ti.f64)
-        builder.dense(ti.ij, (self.slots, total)).place(self.kept)
-        builder.dense(ti.ij, (self.parts, max(self.lanes))).place(self.sums)
+        """Make the fields, in trees of their own that can be freed."""
+        self.kept = self._field(self.values[0].dtype, self.slots, total)
+        self.sums = self._field(ti.f64, self.parts, max(self.lanes))
+
+    def _field(self, dtype: Any, rows: int, columns: int) -> Any:
+        """Make a field in a tree of its own: on Vulkan numbers of 8 bytes and of 4 overlap in one."""
+        builder, field = _taichi.begin_tree(), ti.field(dtype)
+        builder.dense(ti.ij, (rows, columns)).place(field)
         # Not at exit: the program may have ended by then, and takes its memory along.
         weakref.finalize(self, _taichi.destroy_tree, _taichi.make_tree(builder)).atexit = False
+        return field
 
     def fits(self, leaves: Sequence[Any], slots: int) -> bool:
         """Tell whether this memory was made for the same fields and as many slots."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffsim import _taichi
+from diffsim import _taichi, _vulkan
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.ir import Value
 from diffsim.files import cache_folder, write_atomically
@@ -121,6 +121,9 @@ def _device(arch: str) -> str:
     """Name the processor that kernels run on; empty where the system does not tell."""
     if arch == "cuda":
         return _cuda_device()
+    if arch == "vulkan":
+        found = _vulkan.device()
+        return found.name if found else ""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

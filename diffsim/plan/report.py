@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.plan.modes import Candidate, Timing, mode_rows
 from diffsim.plan.room import Room
 from diffsim.plan.schedule import TIERS, Schedule
+from diffsim.runtime import RuntimeInfo
 from diffsim.sizes import show_bytes
 from diffsim.view.cards import card, paragraph, rows
 
@@ -76,6 +77,10 @@ class Plan:
     remedy: str = ""
     rooms: tuple[Room, ...] = ()
     scratch: str = ""
+
+    def on(self, info: RuntimeInfo) -> Plan:
+        """Return the same plan with memory as it lies on a backend."""
+        return replace(self, layout=replace(self.layout, world_last=not info.on_cpu))
 
     @property
     def steps(self) -> int:

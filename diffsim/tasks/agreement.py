@@ -37,7 +37,8 @@ class Agreement:
         steps: Time steps of the rollout.
         cost: The distance of the cost, relative to it.
         gradient: The largest distance of a gradient, on the scale of its field.
-        rounding: How far gradients of the reference move where first values are off in their last bit.
+        rounding: What rounding does to the reference: how far it moves where first values are off in their
+            last bit, or from f64.
         beyond: The name of what differs by more than rounding; empty where nothing does.
         error: By how much.
     """
@@ -89,7 +90,7 @@ def compare_backends(settings: Settings, compiler: str = "auto") -> Agreement:
     """Compute cost and gradients of a task on the backend of its settings, then on the CPU, and compare.
 
     Both have the same precision. How far the reference itself moves when first values and parameters are off
-    in their last bit tells rounding from a fault, where a motion is chaotic.
+    in their last bit, and how far it is from itself in f64, tells rounding from a fault.
 
     Args:
         settings: The run.
@@ -107,6 +108,10 @@ def compare_backends(settings: Settings, compiler: str = "auto") -> Agreement:
         known = [*lowered.initial.values(), *lowered.buffers.by_field.values()]
         moved = [b for b in dict.fromkeys(known) if b.kind in ("param", "control")]
         noise = rounding(storage, moved, run, wanted)
+    if settings.run.precision == 32:
+        double = dataclasses.replace(settings, run=dataclasses.replace(settings.run, precision=64))
+        with _opened(double, "cpu", "auto") as (_, run):
+            noise = {key: max(noise[key], _apart(wanted[key], exact)) for key, exact in run().items()}
     allowed = _TOLERANCE[settings.run.precision]
     error, beyond = furthest(found, wanted, noise)
     own = {key: furthest({key: found[key]}, {key: want})[0] for key, want in wanted.items()}
@@ -142,6 +147,10 @@ def _opened(settings: Settings, arch: str, compiler: str) -> Iterator[tuple[Roll
         yield rollout, run
     finally:
         rollout.close()
+
+
+def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
+    return float(np.max(np.abs(one - other), initial=0.0))
 
 
 def _named(rollout: Rollout) -> str:

@@ -145,6 +145,14 @@ def _facts(ctx: Context, node: ast.AST, name: str, base: Any) -> _taichi.Facts:
             "shape=, place it with ti.root, or declare it as ds.Constant(...)",
             rule="PYTHON",
         )
+    if facts.overlaps:
+        ctx.error(
+            node,
+            f"{name} must have numbers of one size in its tree of Taichi fields, got others there, which "
+            "Vulkan keeps in the same memory; place each size in a ti.FieldsBuilder() of its own, or declare "
+            "them as ds.Constant(...)",
+            rule="PYTHON",
+        )
     return facts
 
 

@@ -83,7 +83,7 @@ def check_grad(
         probe, info, exact = own, rollout._info, gradient
         fields = [leaf.field for leaf in leaves]
         if real == "f32":
-            info = dataclasses.replace(rollout._info, precision=64)
+            info = rollout._info.in_double()
             probe = other_precision(rollout._program, info, engine.plan, engine.mode, fields)
             stack.callback(probe.close)
             exact = probe.gradient(values)

@@ -119,6 +119,8 @@ def other_precision(
 ) -> Probe:
     """Make a probe of a program in another precision than the runtime's, with memory of its own.
 
+    It may be another backend: `RuntimeInfo.in_double` is the CPU's beside one that has 32 bits alone.
+
     Args:
         program: The trace.
         info: The runtime, with the wanted precision.
@@ -130,7 +132,7 @@ def other_precision(
     with _taichi.default_real(info.real):
         lowered = lower_program(program, info.real, plan.steps, bare)
         stages = adjoint_stages(lowered, info.real, plan.steps, "")
-    engine = Engine(lowered, stages, dataclasses.replace(plan, mode=mode), info, verify=False)
+    engine = Engine(lowered, stages, dataclasses.replace(plan.on(info), mode=mode), info, verify=False)
     inputs = Inputs(engine)
     inputs.upload()
     return Probe(engine, inputs, fields)

@@ -108,6 +108,7 @@ class Tangents:
         with _taichi.default_real(info.real):
             lowered = lower_program(program, info.real, plan.steps, bare)
         made, self._beside = tangent_program(lowered, info.real)
+        plan = plan.on(info)
         layout = dataclasses.replace(plan.layout, checkpoints=0, windows=0)
         chosen = dataclasses.replace(plan, mode=mode, layout=layout)
         self._engine = Engine(made, StageSet(made, [], [], [], []), chosen, info, verify=False)

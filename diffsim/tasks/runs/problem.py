@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffsim import _backends
 from diffsim.errors import ConfigError
 from diffsim.tasks.runs.settings import Settings, make_optimizer
 from diffsim.tasks.runs.state import Arrays, Snapshot
@@ -30,7 +31,7 @@ class Problem:
     Attributes:
         task: The task.
         rollout: Its rollout.
-        arch: The backend that came up: `cpu` or `cuda`.
+        arch: The backend that came up: `cpu`, `cuda` or `vulkan`.
         backend: Backend, precision and threads, for the manifest.
         watch: Called between the segments of a rollout that has several, as `Progress.within` is.
         warning: What looks bad about the gradient that `begin` computed, in one line, or None.
@@ -47,7 +48,7 @@ class Problem:
         self.task = settings.open_task()
         self._optimizer = make_optimizer(settings.optimizer)
         info = run.start()
-        self.arch = "cuda" if info.arch == "cuda" else "cpu"
+        self.arch = info.arch if info.arch in _backends.GPUS else "cpu"
         self.backend = {"arch": info.arch, "precision": info.precision, "threads": info.threads}
         simulator = self.task.build()
         self._wrt = self.task.wrt(simulator)

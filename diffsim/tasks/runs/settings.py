@@ -45,7 +45,7 @@ class RunOptions(Options):
     )
     mode: str = option("auto", "how steps are launched", choices=("auto", "step", "chunk", "fused"))
     chunk: int | None = option(None, "steps in one launch of mode chunk", minimum=1, maximum=_MOST)
-    arch: str = option("auto", "backend", choices=("auto", "cpu", "cuda"))
+    arch: str = option("auto", "backend", choices=("auto", "cpu", "cuda", "vulkan", "metal"))
     precision: int = option(32, "bits of a real number", choices=(32, 64))
     threads: int | None = option(
         None, "CPU threads; 1 makes runs in one mode repeat bit for bit", minimum=1, maximum=1024
