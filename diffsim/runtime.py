@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diffsim import _backends, _llvm, _outlived, _taichi
+from diffsim import _backends, _llvm, _outlived, _taichi, _vulkan
 from diffsim.errors import ConfigError, StateError
 from diffsim.options import plain_number
 
@@ -64,6 +64,12 @@ class RuntimeInfo:
     def on_cpu(self) -> bool:
         """Tell whether the fields live in host memory, and NumPy may reach into them."""
         return self.arch not in _backends.GPUS and not self.device_layout
+
+    @property
+    def software(self) -> bool:
+        """Tell whether a GPU's driver computes on the CPU, and compiles for it."""
+        device = _vulkan.device() if self.arch == "vulkan" else None
+        return device is not None and device.software
 
     def in_double(self) -> RuntimeInfo:
         """Return what runs a program of this backend in 64 bits: it, or the CPU beside where it has 32 alone.

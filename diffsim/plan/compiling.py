@@ -90,6 +90,8 @@ class _Rates:
 
 
 _TAICHI = _Rates(0.0715, operation=0.1e-3, access=1.76e-3, pair=2.95e-5, moves=0.29)
+# by a Vulkan driver that computes on the CPU, which unrolls loops in loops: minutes for mode `fused`
+_SOFTWARE = _Rates(0.2, operation=0.3e-3, access=5e-3, loops=0.05, moves=0.9)
 _LLVM = _Rates(8e-3, operation=0.18e-3, loop=4.2e-3, loops=4.5e-5, function=0.8e-3, moves=0.04)
 # the same with several worlds in a register, where branches are masks and functions are written out
 _TOGETHER = _Rates(0.12, operation=0.32e-3, loop=6.7e-3, loops=1.5e-4, function=7.5e-3, moves=0.04)
@@ -103,13 +105,18 @@ class Compiling:
         groups: The stages of each phase, in groups that are one kernel of mode `step`.
         layout: The sizes of everything in memory.
         threads: Those that share loops.
+        software: It is a GPU's driver that compiles for the CPU.
     """
 
     def __init__(
-        self, groups: Mapping[str, Sequence[Sequence[Stage]]], layout: Layout, threads: Threads
+        self,
+        groups: Mapping[str, Sequence[Sequence[Stage]]],
+        layout: Layout,
+        threads: Threads,
+        software: bool = False,
     ) -> None:
         self._groups, self._layout, self._threads = groups, layout, threads
-        self._rates = _LLVM if threads.native else _TAICHI
+        self._rates = _SOFTWARE if software else _LLVM if threads.native else _TAICHI
 
     def seconds(self, mode: str, chunk: int = 0, left_over: bool = False) -> float:
         """Return the seconds that a mode takes to compile, forward and backward.
@@ -124,6 +131,8 @@ class Compiling:
             return _sum(_TOGETHER if together else self._rates, self._fused)
         if mode == "step":
             return _sum(self._rates, self._step)
+        if self._rates is _SOFTWARE:  # each loop that is shared is a program of its own, as in mode `step`
+            return _sum(self._rates, self._step) * (chunk + left_over)
         lengths = [chunk, *([1] if left_over else [])]
         texts = [s for phase in PHASES if not phase.startswith("step") for s in self._kernels[phase]]
         texts += [self._whole[phase].times(n) for phase in ("step", "step_adj") for n in lengths]

@@ -67,7 +67,7 @@ class Costs:
             phase: [[_measure(part, layout, threads) for part in group] for group in found]
             for phase, found in groups.items()
         }
-        self._compiling = Compiling(groups, layout, threads)
+        self._compiling = Compiling(groups, layout, threads, info.software)
 
     @property
     def work(self) -> int:
@@ -135,6 +135,8 @@ def _machine(info: RuntimeInfo) -> _Machine:
         return _Machine(4e-6, 5e-6, 0.07e-9, 0.1e-9, info.threads, info.threads)
     if info.on_cpu:
         return _Machine(8e-6, 80e-6, 0.15e-9, 0.3e-9, info.threads, info.threads)
+    if info.software:
+        return _Machine(30e-6, 30e-6, 1e-9, 1e-9, info.threads, info.threads)
     return _Machine(15e-6, 4e-6, 4e-9, 4e-9, 16384, 65536)
 
 
