@@ -116,7 +116,8 @@ def _uneven(node: Any) -> bool:
 def _sizes(node: Any) -> set[int]:
     """Return the bytes of the numbers below an SNode."""
     if _kind(node) == "place":
-        return {np.dtype(NUMPY[dtype_name(node.data_type())]).itemsize}
+        name = dtype_name(node.data_type())
+        return {np.dtype(NUMPY[name]).itemsize} if name in NUMPY else {0}
     return {size for k in range(node.get_num_ch()) for size in _sizes(node.get_ch(k))}
 
 

@@ -78,7 +78,7 @@ def read_field(field: Any) -> np.ndarray:
     if not _too_large(field):
         found: np.ndarray = field.to_numpy()
         return found
-    out = np.empty(field.shape, NUMPY[dtype_name(field.dtype)])
+    out = np.empty(field.shape, NUMPY[dtype_name(field.dtype) or "f32"])
     _copy(field, out, "out[{at}] = field[{at}]")
     return out
 
