@@ -7,6 +7,7 @@ from diffsim import _interrupt
 with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
     from diffsim import control, errors, math, optim, particles, runtime
     from diffsim.errors import (
+        CapacityError,
         ConfigError,
         Diagnostic,
         DiffsimError,
@@ -60,6 +61,7 @@ with _interrupt.at_once() if _interrupt.is_command() else _interrupt.held():
 __version__ = "0.1.0"
 
 __all__ = [
+    "CapacityError",
     "Cells",
     "ConfigError",
     "Constant",

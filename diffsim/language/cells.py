@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError, StateError
-from diffsim.language.values import checked_integers, checked_values
+from diffsim.language.values import checked_integers, checked_values, shortened
 from diffsim.sizes import show_bytes
 
 __all__ = ["Cells", "cells_of", "given_cells", "numbers_in", "place_of"]
@@ -26,20 +26,24 @@ class Cells:
     Args:
         indices: Shape `(m, d)`: the place of each cell, d integers.
         values: Shape `(m, *components)`; of several worlds `(worlds, m, *components)`.
+
+    Raises:
+        ConfigError: One of them is no array of numbers.
     """
 
     indices: NDArray[np.int64]
     values: NDArray[Any]
 
     def __init__(self, indices: ArrayLike, values: ArrayLike) -> None:
-        object.__setattr__(self, "indices", np.asarray(indices))
-        object.__setattr__(self, "values", np.asarray(values))
+        for name, given in (("indices", indices), ("values", values)):
+            object.__setattr__(self, name, _numbers(name, given))
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.indices) if self.indices.ndim else 0
 
     def __repr__(self) -> str:
-        return f"<Cells: {len(self):,} of {self.indices.shape[-1]} axes>"
+        axes = f" of {self.indices.shape[1]} axes" if self.indices.ndim == 2 else ""
+        return f"<Cells: {len(self):,}{axes}>"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         raise self._no_array()
@@ -100,6 +104,24 @@ class Cells:
         return array
 
 
+def _numbers(name: str, given: Any) -> NDArray[Any]:
+    """Return what cells are made of as an array.
+
+    Raises:
+        ConfigError: It is no array of numbers.
+    """
+    try:
+        array = np.asarray(given)
+    except ValueError:  # rows of several lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "biufc":
+        raise ConfigError(
+            f"{name} of cells must be an array of numbers, got {shortened(given)}; ds.Cells([[3, 4]], [1.0]) "
+            "is the cell (3, 4) with the value 1"
+        )
+    return array
+
+
 def numbers_in(values: Any) -> NDArray[Any]:
     """Return the numbers of an array, or of cells, whose places do not matter."""
     return values.values if isinstance(values, Cells) else np.asarray(values)
@@ -146,8 +168,8 @@ def given_cells(field: Any, given: Any, validated: Callable[[Any], NDArray[Any]]
     shape, components = field.shape, field.type.shape
     if isinstance(given, Cells):
         cells = _checked(field.label, given, shape, components, field.per_world)
-    elif np.ndim(given) == 0:
-        if np.any(checked_values(field.label, given, lambda s: s == (), "()", lambda s: False)):
+    elif isinstance(given, int | float | np.number) or getattr(given, "shape", None) == ():
+        if np.any(checked_values(field.label, given, lambda s: s == (), str(shape), lambda s: False)):
             raise ConfigError(
                 f"{field.label} must be zero outside of some cells, since its layout is sparse, got "
                 f"{given!r} for all; set an array, or ds.Cells(indices, values)"
@@ -180,8 +202,8 @@ def _checked(
         ConfigError: Places are no integers, lie outside, or come twice; values do not fit, or are NaN.
     """
     indices, values = cells.indices, cells.values
-    count = len(indices) if indices.ndim else 0
-    if count == 0:
+    count = len(cells)
+    if indices.size == values.size == 0:
         return _no_cells(shape, components)
     if indices.ndim != 2 or indices.shape[1] != len(shape) or indices.dtype.kind not in "iu":
         raise ConfigError(

@@ -254,5 +254,4 @@ class Valued(Field):
             return len(given) == 1 + len(shape) and given[1:] == shape
 
         wanted = str(shape) + (f" or {named_shape('worlds', shape)}" if self.per_world else "")
-        values = checked_values(self.label, array, allowed, wanted, worlds)
-        return np.broadcast_to(values, shape).copy() if values.shape == () else values
+        return checked_values(self.label, array, allowed, wanted, worlds)

@@ -7,6 +7,7 @@ that something was written to, and for no others; those with `ds.dense(...)`, an
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,11 +34,12 @@ _LEVELS = (1, 2, 3)
 _AXES = "ijklmnop"  # what the axes of a field are called, as by Taichi's `order`
 _WORDS = ("apart", "together")
 _LONGEST = 1 << 20  # cells of padding along an axis
+_MOST_BLOCKS = (1 << 30) - 1  # that a pool has
 
 _Cells = int | tuple[int, ...]
 
 
-class Layout(Settled):
+class Layout(Settled, ABC):
     """Base of layouts; fields that are declared with the same object lie alike."""
 
     _remedy = "make another layout, and declare fields with it"
@@ -46,6 +48,18 @@ class Layout(Settled):
     def label(self) -> str:
         """Name the layout in messages."""
         return repr(self)
+
+    @abstractmethod
+    def require(self, kind: str, shape: tuple[int, ...]) -> None:
+        """Refuse a field that it does not fit.
+
+        Args:
+            kind: What is declared, for messages.
+            shape: Its spatial shape.
+
+        Raises:
+            ConfigError: It does not.
+        """
 
 
 class Sparse(Layout):
@@ -109,6 +123,14 @@ class Sparse(Layout):
             room = max(1, self._size // (cell_bytes * self.cells(len(shape))) - 1)
         return min(room, math.prod(-(-n // self.block) for n in shape))
 
+    def require(self, kind: str, shape: tuple[int, ...]) -> None:
+        """Refuse a domain whose blocks or cells cannot be counted."""
+        if math.prod(-(-n // self.block) for n in shape) >= 1 << 31 or math.prod(shape) >= 1 << 62:
+            raise ConfigError(
+                f"{kind} layout must cut the domain into fewer than 2^31 blocks, got a shape of {shape} with "
+                f"{self!r}; use larger blocks, or a smaller domain"
+            )
+
     def cells(self, dim: int) -> int:
         """Count the cells of a block in so many dimensions."""
         return int(self.block**dim)
@@ -138,9 +160,9 @@ def sparse(block: int = 4, levels: int = 2, capacity: int | str | None = None) -
     """
     block, levels = plain_number(block), plain_number(levels)
     edges = [2**k for k in range(1, _LONGEST_EDGE.bit_length())]
-    if isinstance(block, bool) or block not in edges:
+    if type(block) is not int or block not in edges:
         raise ConfigError(f"sparse block must be one of {', '.join(map(str, edges))}, got {block!r}; use 4")
-    if isinstance(levels, bool) or levels not in _LEVELS:
+    if type(levels) is not int or levels not in _LEVELS:
         raise ConfigError(f"sparse levels must be 1, 2 or 3, got {levels!r}; use 2")
     blocks, size = (None, None) if capacity is None else _checked_capacity(capacity)
     return Sparse(block, levels, blocks, size)
@@ -178,11 +200,7 @@ class Dense(Layout):
         return None if plain else Arrangement(order, lengths, beside)
 
     def require(self, kind: str, shape: tuple[int, ...]) -> None:
-        """Refuse a field that has not the axes that are told.
-
-        Raises:
-            ConfigError: The order, or a tuple of cells, is for another number of axes.
-        """
+        """Refuse a field that has not the axes that are told."""
         axes = len(shape)
         given = {"order": self.order, "pad": self.pad, "multiple": self.multiple}
         for name, value in given.items():
@@ -245,22 +263,26 @@ def _checked_cells(name: str, value: Any, least: int) -> _Cells:
     numbers = [plain_number(n) for n in (value if several else [value])]
     if not numbers or not all(type(n) is int and least <= n <= _LONGEST for n in numbers):
         raise ConfigError(
-            f"dense {name} must be a number of cells from {least} on, or one for each axis, got {value!r}; "
-            "leave it out for none"
+            f"dense {name} must be a number of cells from {least} to {_LONGEST:,}, or one for each axis, got "
+            f"{value!r}; leave it out for none"
         )
     return tuple(numbers) if several else numbers[0]
 
 
 def _checked_capacity(value: Any) -> tuple[int | None, int | None]:
     """Return a capacity in blocks, or in bytes."""
+    refusal = ConfigError(
+        f"sparse capacity must be a number of blocks from 1 to {_MOST_BLOCKS:,}, or a size like '64MiB', "
+        f"got {value!r}; leave it out to let it grow"
+    )
     if isinstance(value, str):
-        return None, parse_bytes(value, "sparse capacity")
+        try:
+            return None, parse_bytes(value)
+        except ConfigError as error:
+            raise refusal from error
     number = plain_number(value)
-    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number < 1 << 30:
-        raise ConfigError(
-            f"sparse capacity must be a positive number of blocks or a size like '64MiB', got {value!r}; "
-            "leave it out to let it grow"
-        )
+    if type(number) is not int or not 1 <= number <= _MOST_BLOCKS:
+        raise refusal
     return number, None
 
 
@@ -304,6 +326,5 @@ def checked_layout(kind: str, layout: Any, shape: tuple[int, ...], sparse: bool 
         )
     if not shape:
         raise ConfigError(f"{kind} layout must be of a field with a shape, got none; leave the layout out")
-    if isinstance(layout, Dense):
-        layout.require(kind, shape)
+    layout.require(kind, shape)
     return layout

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffsim.errors import ConfigError
 
-__all__ = ["checked_integers", "checked_unit", "checked_values", "extent", "named_shape"]
+__all__ = ["checked_integers", "checked_unit", "checked_values", "extent", "named_shape", "shortened"]
 
 Fits = Callable[[tuple[int, ...]], bool]
 _LONGEST_UNIT = 40
+_LONGEST_TEXT = 80
 
 
 def checked_values(label: str, array: ArrayLike, allowed: Fits, wanted: str, worlds: Fits) -> NDArray[Any]:
@@ -35,7 +36,9 @@ def checked_values(label: str, array: ArrayLike, allowed: Fits, wanted: str, wor
             raise TypeError(f"an array of {given.dtype}")
         values = np.array(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{label} must be set to numbers, got {array!r}; pass an array {wanted}") from error
+        raise ConfigError(
+            f"{label} must be set to numbers, got {shortened(array)}; pass an array {wanted}"
+        ) from error
     if not allowed(values.shape):
         remedy = "reshape the array"
         if worlds(values.shape):
@@ -90,6 +93,12 @@ def extent(values: NDArray[Any]) -> str:
     """Tell values in a few characters: the number, or the smallest and the largest."""
     low, high = np.min(values), np.max(values)
     return f"{low:g}" if low == high else f"{low:g} .. {high:g}"
+
+
+def shortened(given: Any) -> str:
+    """Show what was given on one line of bounded length."""
+    text = " ".join(repr(given).split())
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
 
 
 def named_shape(axes: str, shape: tuple[int, ...]) -> str:

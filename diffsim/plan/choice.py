@@ -237,7 +237,21 @@ def _refusal(sizes: Sizes, budget: Budget, kinds: str, need: Need) -> ConfigErro
         remedy += ", or use schedule='auto'"
     elif sizes.worlds > 1:
         remedy += ", or use fewer worlds"
+    remedy += _sparse_instead(sizes, budget)
     return ConfigError(
         f"memory must hold at least {what}, {need.total} bytes ({show_bytes(need.total)}) here, "
         f"got {budget.device} ({show_bytes(budget.device)}); {remedy}"
     )
+
+
+def _sparse_instead(sizes: Sizes, budget: Budget) -> str:
+    """Return the advice to lay out a grid otherwise that alone does not fit; nothing where there is none."""
+    grids = [
+        (sizes.layout(1).bytes(buffer), buffer)
+        for buffer in sizes.lowered.buffers.by_field.values()
+        if buffer.kind in ("state", "scratch") and buffer.place is None and len(buffer.source.shape) > 1
+    ]
+    size, largest = max(grids, key=lambda pair: pair[0], default=(0, None))
+    if largest is None or size <= budget.device:
+        return ""
+    return f", or declare {largest.label} with layout=ds.sparse() where most of it is zero"

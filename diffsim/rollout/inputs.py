@@ -166,7 +166,7 @@ class Inputs:
         layout = self._engine.plan.layout
         values = field.host_values()
         if isinstance(values, Cells):
-            self._engine.storage.write(buffer, values, field.type.shape)
+            self._upload_cells(field, buffer, values)
             return
         shape = field.element_shape
         time = (field.entries(layout.steps),) if isinstance(field, Control) else ()
@@ -193,3 +193,12 @@ class Inputs:
                     f"{twice} twice; add with += in the kernel, or set a permutation"
                 )
         self._engine.storage.write(buffer, values, field.type.shape)
+
+    def _upload_cells(self, field: Valued, buffer: Buffer, cells: Cells) -> None:
+        worlds, one = self._engine.plan.layout.worlds, 1 + len(field.type.shape)
+        if cells.values.ndim > one and len(cells.values) != worlds:
+            raise ConfigError(
+                f"values of cells of {field.label} must be for {worlds} world(s) in this rollout, got "
+                f"{len(cells.values)}; call .set() with those of each, or of one for all"
+            )
+        self._engine.storage.write(buffer, cells, field.type.shape)

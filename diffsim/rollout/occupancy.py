@@ -12,7 +12,7 @@ import numpy as np
 from diffsim.compiler.program.topology import Topology
 from diffsim.engine.engine import Engine
 from diffsim.errors import ConfigError
-from diffsim.language.fields import Field
+from diffsim.language.fields import Field, Scratch, State
 from diffsim.language.trace import Program
 from diffsim.plan.room import Room
 from diffsim.rollout.collecting import Collecting
@@ -117,16 +117,29 @@ class Occupied(ABC):
             ConfigError: It is no such field of this simulator, or `every` is not positive.
         """
         every = checked_every(every)
-        [buffer] = named_buffers(self._program, self._engine.lowered, [field], "cells").values()
-        if buffer.place is None:
-            raise ConfigError(
-                f"cells must be of a field with a sparse layout, got {buffer.label}; use trajectory"
-            )
+        _require_sparse(self._program, field)
         self._hold(scratches=True)
         self._prepare()
         [buffer] = named_buffers(self._program, self._engine.lowered, [field], "cells").values()
         with self._ending.run(at_end=True):
             return Collecting(self._engine, {buffer.label: buffer}, every).cells(buffer)
+
+
+def _require_sparse(program: Program, item: Any) -> None:
+    """Refuse what has no active cells.
+
+    Raises:
+        ConfigError: It is no State or Scratch of the program with a sparse layout.
+    """
+    known = {k: f for k, f in program.fields.items() if isinstance(f, State | Scratch)}
+    field = known.get(item) if isinstance(item, str) else next((f for f in known.values() if f is item), None)
+    if field is None or field.sparse is None:
+        sparse = ", ".join(key for key, one in known.items() if one.sparse is not None)
+        remedy = "; use trajectory" if field is not None else ""
+        raise ConfigError(
+            f"cells must be of a State or Scratch of {type(program.simulator).__name__} with a sparse "
+            f"layout, got {item!r}; it has {sparse or 'none'}{remedy}"
+        )
 
 
 def _counted(topology: Topology) -> Field:

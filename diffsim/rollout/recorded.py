@@ -83,7 +83,8 @@ class Recorded(ABC):
 
         Args:
             field: A State, Scratch or Control of the simulator, or its key: `"x"`, `"policy.hidden"`. Several
-                of them as `trajectories` takes them. None: all States, and what `Simulator.scene` names.
+                of them as `trajectories` takes them. None: all States, and what `Simulator.scene` names; of
+                States with a sparse layout those of at most 4 million cells, empty ones included.
             every: Steps between frames.
             adjoints: Run a gradient too, and put d cost / d x[t] of those that are States of real numbers
                 beside the motion and into its scene; see `adjoints`.
@@ -114,6 +115,7 @@ class Recorded(ABC):
             seen = scene_of(self._program)
             states = [k for k, f in self._program.fields.items() if isinstance(f, State) and not _huge(f)]
             chosen = list(dict.fromkeys([*states, *seen.timed]))
+            _require_seen(self._program, chosen)
         title = type(self._program.simulator).__name__
         if to is None:
             found = seen.complete(self.trajectories(chosen, every), every)
@@ -193,6 +195,22 @@ class Recorded(ABC):
         found = self._ending.read()
         arrays = {s.key: found[s.key] if s.sparse else np.array(found[s.key]) for s in chosen}
         return arrays if field is None else arrays[chosen[0].key]
+
+
+def _require_seen(program: Program, chosen: list[str]) -> None:
+    """Refuse to record nothing, where there is something that is too large.
+
+    Raises:
+        ConfigError: All States are.
+    """
+    huge = [f for f in program.fields.values() if isinstance(f, State) and _huge(f)]
+    if huge and not chosen:
+        key, size = huge[0].key, math.prod(huge[0].shape)
+        raise ConfigError(
+            f"a trajectory must be of named fields where States are as large as {huge[0].label}, got "
+            f"{size:,} cells, most of them empty; take its active cells by rollout.cells({key!r}), or name "
+            "in scene(self) what there is to see"
+        )
 
 
 def _huge(field: Field) -> bool:

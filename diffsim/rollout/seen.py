@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffsim.errors import ConfigError
+from diffsim.language.cells import Cells, numbers_in
 from diffsim.language.controls import Control
 from diffsim.language.fields import Constant, Field, Param, Scratch, State, Valued
 from diffsim.language.trace import Program
@@ -191,4 +192,6 @@ def _over_time(name: str, one: Derived, made: NDArray[Any], told: Label, vectors
 
 def _in_worlds(field: Valued) -> bool:
     """Tell whether a field has values for each world."""
-    return field.host_values().ndim > len(field.element_shape)
+    values = field.host_values()
+    axes = 1 + len(field.type.shape) if isinstance(values, Cells) else len(field.element_shape)
+    return numbers_in(values).ndim > axes

@@ -532,3 +532,38 @@ def test_loops_that_would_miss_new_cells_are_refused(runtime):
     ds.plan(Inside(), steps=STEPS)
     with pytest.raises(ds.errors.TraceError, match=r"must not stand in another loop .* \[SPARSE\]"):
         ds.plan(Inside(ds.sparse()), steps=STEPS)
+
+
+class Emptied(Nests):
+    """What Taichi's sparse SNodes need, and blocks do not."""
+
+    @ti.kernel
+    def go(self, t: ti.i32):
+        for i, j in self.u:
+            ti.deactivate(self.s, [i, j])
+            self.s[t, i, j] += self.u[t, i, j]
+
+
+class Asked(Nests):
+    """A place between cells."""
+
+    @ti.kernel
+    def go(self, t: ti.i32):
+        for i in range(3):
+            if ti.is_active(self.u, [i + 0.5, i]):
+                self.s[t, i, i] += 1.0
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (
+            Emptied,
+            r"Scratch s must be given blocks by what is written to it, got ti.deactivate.* \[SPARSE\]",
+        ),
+        (Asked, r"indices must be integers, got a float in ti.is_active\(self.u, \[i \+ 0.5, i\]\)"),
+    ],
+)
+def test_what_blocks_do_not_need_is_told(runtime, program, words):
+    with pytest.raises(ds.errors.TraceError, match=words):
+        ds.plan(program(ds.sparse()), steps=STEPS)

@@ -15,9 +15,15 @@ from diffsim.language.cells import cells_of
         ({"block": 3}, "block must be one of 2, 4, 8, 16, 32, 64, got 3"),
         ({"block": True}, "block must be one of"),
         ({"levels": 4}, "levels must be 1, 2 or 3, got 4"),
-        ({"capacity": 0}, "capacity must be a positive number of blocks or a size like '64MiB', got 0"),
-        ({"capacity": 2.5}, "capacity must be a positive number"),
-        ({"capacity": "many"}, "sparse capacity must be a number of bytes or a size"),
+        ({"block": 4.0}, "block must be one of .*, got 4.0"),
+        ({"levels": 2.0}, "levels must be 1, 2 or 3, got 2.0"),
+        (
+            {"capacity": 0},
+            "capacity must be a number of blocks from 1 to 1,073,741,823, .*, got 0;",
+        ),
+        ({"capacity": 2.5}, "capacity must be a number of blocks"),
+        ({"capacity": "many"}, "capacity must be a number of blocks .* or a size like '64MiB', got 'many'"),
+        ({"capacity": "0MiB"}, "capacity must be a number of blocks .* got '0MiB'; leave it out"),
     ],
 )
 def test_layouts_refuse_what_is_none(arguments, words):
@@ -33,7 +39,7 @@ def test_capacities_are_blocks_or_bytes():
     assert layout.blocks_within(16, (512, 512, 512)) == 7 == layout.capacity
     assert ds.sparse().automatic
     assert not layout.automatic
-    with pytest.raises(ds.ConfigError, match="capacity must be a positive number"):
+    with pytest.raises(ds.ConfigError, match="capacity must be a number of blocks"):
         layout.capacity = -1
 
 
@@ -44,6 +50,8 @@ def test_fields_take_layouts_alone():
         ds.State(ds.real, layout=ds.sparse())
     with pytest.raises(ds.ConfigError, match="State history must be 1 with a sparse layout, got 2"):
         ds.State(ds.real, 8, history=2, layout=ds.sparse())
+    with pytest.raises(ds.ConfigError, match=r"State layout must cut the domain into fewer than 2\^31"):
+        ds.State(ds.real, 10**9, 10**9, init=ds.Cells([[1, 2]], [1.0]), layout=ds.sparse())
 
 
 def test_cells_and_arrays_are_the_same_values():
@@ -75,6 +83,10 @@ def test_cells_and_arrays_are_the_same_values():
         (ds.Cells([[1]], [1.0]), r"must be integers of shape \(cells, 2\)"),
         (ds.Cells([[1, 0]], [np.nan]), "got nan among its cells"),
         (ds.Cells([[1, 0]], [1.0, 2.0]), r"values of cells of .* must be numbers of shape \(1,\)"),
+        (ds.Cells([], [1.0]), r"indices of cells of .* must be integers of shape \(cells, 2\)"),
+        ({"indices": [[0, 0]]}, r"must be set to numbers, got {'indices': .*; pass an array \(6, 5\)"),
+        ([[1, 1], [1.0]], r"must be set to numbers, got \[\[1, 1\], \[1.0\]\]; pass an array"),
+        (None, "must be set to numbers, got None"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(given, words):
@@ -82,6 +94,13 @@ def test_values_that_do_not_fit_are_refused(given, words):
     with pytest.raises(ds.ConfigError, match=words):
         state.set(given)
     assert len(state.cells()) == 0
+
+
+@pytest.mark.parametrize("given", [(None, None), ([["a"]], [1.0]), ([[1], [1, 2]], [1.0]), ([[1]], [None])])
+def test_cells_are_made_of_numbers(given):
+    with pytest.raises(ds.ConfigError, match="of cells must be an array of numbers, got"):
+        ds.Cells(*given)
+    assert repr(ds.Cells([], [])) == "<Cells: 0>"
 
 
 def test_cells_are_for_sparse_fields_and_arrays_not_too_large():

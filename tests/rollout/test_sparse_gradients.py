@@ -17,9 +17,9 @@ CELLS = ds.Cells([[1, 2], [6, 6], [9, 3]], [1.0, 2.0, -1.5])
 class Spread(ds.Simulator):
     """Values drift along a diagonal and are paid for, with a slope where they are zero too."""
 
-    def __init__(self, layout: Any = None, n: int = N, per_world: bool = False) -> None:
+    def __init__(self, layout: Any = None, n: int = N, per_world: bool = False, full: bool = False) -> None:
         self.n = n
-        init = CELLS if layout else CELLS.dense((n, n))
+        init: Any = CELLS if layout else 1.0 if full else CELLS.dense((n, n))
         self.u = ds.State(ds.real, n, n, layout=layout, keep=True, per_world=per_world, init=init)
         self.p = ds.Param(0.7)
 
@@ -95,6 +95,14 @@ def test_it_takes_no_memory_where_nothing_is(runtime):
     assert rollout.check_grad("u", 1, modes=False).passed
     sim.u.set(ds.Cells([[9, 9]], [0.0]))  # what is told is there, though it is zero
     assert len(rollout.value_and_grad(["u"])[1]["u"]) == 16 * 16
+    for use in (lambda: rollout.trajectory(), lambda: rollout.animate("no.gif")):
+        with pytest.raises(ds.ConfigError, match=r"named fields where .* State u, got 1,073,741,824 cells"):
+            use()
+    for name in ("p", "x", 3):
+        with pytest.raises(ds.ConfigError, match="cells must be of a State or Scratch of Spread"):
+            rollout.cells(name)
+    with pytest.raises(ds.ConfigError, match=r"raise the budget, or declare State u with layout=ds.sparse\("):
+        ds.Rollout(Spread(n=1 << 15, full=True), 3)  # nothing is allocated for it
     sim.u.set(0.0)
     assert len(rollout.value_and_grad(["u"])[1]["u"]) == 0
     with pytest.raises(ds.ConfigError, match=r"wrt must name States with active cells .* got u"):
@@ -117,3 +125,6 @@ def test_worlds_have_cells_of_their_own_and_go_on_with_them(runtime):
     np.testing.assert_allclose(cells.values, exact[0][(slice(None), *cells.indices.T)], rtol=1e-12)
     np.testing.assert_allclose(last.dense((N, N)), exact[1], rtol=1e-12, atol=0.0)
     np.testing.assert_allclose(cost, exact[2], rtol=1e-12)
+    sparse.u.set(values[:2])
+    with pytest.raises(ds.ConfigError, match=r"cells of State u must be for 3 world\(s\) .* got 2"):
+        rollout.value()

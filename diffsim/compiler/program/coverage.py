@@ -40,16 +40,18 @@ from diffsim.errors import Diagnostic
 
 __all__ = ["partly_stored", "unstored"]
 
+Box = tuple[tuple[int, int], ...]  # by axis: from where to where
 Known = dict[Value, NDArray[Any]]
 Codes = dict[int, NDArray[np.int64]]  # by component: iteration * elements + element, where one stores there
 
 _MOST = 1 << 22  # iterations of a loop that are looked at
+_MOST_ELEMENTS = 1 << 28  # of a State that are looked at one by one
 
 
 def partly_stored(buffer: Buffer, stages: list[Stage]) -> list[Diagnostic]:
     """Return a warning where stages store a State at `t + 1` in part, and it does not say what that means."""
     stores = [op for s in stages for op in walk(s.body) if isinstance(op, Store) and _meant(op, buffer)]
-    if not stores:
+    if not stores or math.prod(buffer.shape) > _MOST_ELEMENTS or _whole(buffer, stages):
         return []
     missing = unstored(buffer, stages)
     if not missing.any():
@@ -70,17 +72,10 @@ def partly_stored(buffer: Buffer, stages: list[Stage]) -> list[Diagnostic]:
 def unstored(buffer: Buffer, stages: list[Stage]) -> NDArray[np.bool_]:
     """Return which scalars of a State no stage stores for certain, components last; sums count as stores."""
     missing = np.ones((*buffer.shape, buffer.components), bool)
-    for op in (op for s in stages for op in walk(s.body)):
-        if isinstance(op, Accumulate) and _meant(op, buffer):
-            missing[..., op.ref.component] = False
-    certain = [
-        s for s in stages if s.loop is None or s.loop.until is None
-    ]  # others may end before they store
-    for stage in certain:
-        for component, box in _boxes(stage.body.ops, buffer, []):
-            place: tuple[Any, ...] = (*(slice(low, high) for low, high in box), component)
-            missing[place] = False
-    for stage in certain if missing.any() else []:
+    for component, box in _filled(buffer, stages):
+        place: tuple[Any, ...] = (*(slice(low, high) for low, high in box), component)
+        missing[place] = False
+    for stage in _certain(stages) if missing.any() else []:
         for component, codes in _Coverage(buffer, stage).run().items():
             flat = missing[..., component].reshape(-1).copy()
             flat[codes] = False
@@ -88,13 +83,32 @@ def unstored(buffer: Buffer, stages: list[Stage]) -> NDArray[np.bool_]:
     return missing
 
 
+def _certain(stages: list[Stage]) -> list[Stage]:
+    """Return the stages that store what they store; others may end before."""
+    return [s for s in stages if s.loop is None or s.loop.until is None]
+
+
+def _filled(buffer: Buffer, stages: list[Stage]) -> Iterator[tuple[int, Box]]:
+    """Yield the component and the box of what is plainly stored as a whole, or summed up."""
+    for op in (op for s in stages for op in walk(s.body)):
+        if isinstance(op, Accumulate) and _meant(op, buffer):
+            yield op.ref.component, tuple((0, n) for n in buffer.shape)
+    for stage in _certain(stages):
+        yield from _boxes(stage.body.ops, buffer, [])
+
+
+def _whole(buffer: Buffer, stages: list[Stage]) -> bool:
+    """Tell whether each component is plainly stored in one piece, without looking at each element."""
+    all_of_it = tuple((0, n) for n in buffer.shape)
+    found = {component for component, box in _filled(buffer, stages) if tuple(box) == all_of_it}
+    return len(found) == buffer.components
+
+
 def _meant(op: Store | Accumulate, buffer: Buffer) -> bool:
     return op.ref.buffer is buffer and op.ref.time == 1
 
 
-def _boxes(
-    ops: Iterable[Op], buffer: Buffer, loops: list[For]
-) -> Iterator[tuple[int, tuple[tuple[int, int], ...]]]:
+def _boxes(ops: Iterable[Op], buffer: Buffer, loops: list[For]) -> Iterator[tuple[int, Box]]:
     """Yield the component and the box of each store that plain loops fill."""
     for op in ops:
         if isinstance(op, Store) and _meant(op, buffer):

@@ -207,11 +207,6 @@ def _topology(buffers: Buffers, layout: Sparse, members: list[Buffer]) -> Topolo
     fixed, carried = _roles(layout, members)
     size = sum(b.components * (8 if b.dtype == "f64" else 4) for b in members)
     capacity = layout.blocks_within(size, shape)
-    if math.prod(-(-n // layout.block) for n in shape) >= 1 << 31:
-        raise ConfigError(
-            f"the domain of {members[0].label} must have fewer than 2^31 blocks, got a shape of {shape} with "
-            f"{layout!r}; use larger blocks"
-        )
     kind = "constant" if fixed else "state" if carried else "scratch"
     blocks = _hidden(buffers, f"list of {name}", (capacity + 1,), kind)
     total = _hidden(buffers, f"count of {name}", (), kind)

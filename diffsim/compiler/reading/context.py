@@ -12,7 +12,7 @@ import numpy as np
 
 from diffsim.compiler.builder import Builder
 from diffsim.compiler.checks.diagnostics import refuse
-from diffsim.compiler.ir import Block, Const, Location, Operand, Value
+from diffsim.compiler.ir import Block, Const, Location, Operand, Value, is_float
 from diffsim.compiler.reading.buffers import Buffers
 from diffsim.compiler.reading.known import matrix_entries
 from diffsim.compiler.reading.quoting import indexed, quoted
@@ -257,6 +257,24 @@ class Context:
             f"{self.text(node)} must be a number, got a vector or matrix; take one of its components",
             rule="SHAPE",
         )
+
+    def integer(self, index: Abstract, node: ast.AST) -> Operand:
+        """Return an index.
+
+        Raises:
+            TraceError: It is no integer.
+        """
+        operand = self.number(index, node)
+        if is_float(operand.dtype):
+            self.error(
+                node,
+                f"indices must be integers, got a float in {self.text(node)}; "
+                "use ti.cast(..., ti.i32) or ti.floor",
+                rule="INDEX",
+            )
+        if operand.dtype in ("i32", "i64"):
+            return operand
+        return self.builder.cast(operand, "i64" if operand.dtype in ("u32", "u64") else "i32")
 
     def runtime(self, value: Abstract, node: ast.AST) -> Abstract:
         """Return scalars for numbers, vectors and the time; refuse other Python objects.

@@ -18,6 +18,7 @@ from diffsim.compiler.reading.constructors import Evaluate, arguments_of
 from diffsim.compiler.reading.context import Context
 from diffsim.compiler.reading.followed import Followed
 from diffsim.compiler.reading.values import Abstract, Matrix, Object, Sequence
+from diffsim.language.fields import Field
 
 __all__ = ["SPARSE_FUNCTIONS", "foreign_cells", "foreign_place", "names_a_node", "sparse_call"]
 
@@ -174,7 +175,7 @@ def sparse_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     function = called.value if isinstance(called, Object) else None
     asks = function in (ti.is_active, ti.length) and len(given) == 2
     if not asks or not isinstance(thing, ti.SNode):
-        _refuse_sparse(ctx, node, asks)
+        _refuse_sparse(ctx, node, asks, thing)
     name, shape = ctx.text(node.args[0]), tuple(thing.shape)
     facts = _taichi.node_facts(thing)
     if function is ti.is_active:
@@ -184,7 +185,7 @@ def sparse_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
         shape = tuple(thing.parent().shape) if len(shape) > 1 else ()
         buffer = _followed(ctx, "lengths", name, thing, shape, (0, most))
     else:
-        _refuse_sparse(ctx, node, asks)
+        _refuse_sparse(ctx, node, asks, thing)
     cell = _cell(ctx, node, given[1], shape)
     ctx.builder.where = ctx.at(node)
     if buffer is None:
@@ -202,16 +203,23 @@ def _cell(ctx: Context, node: ast.Call, given: Abstract, shape: tuple[int, ...])
             f"[{', '.join('ijklmnop'[: len(shape)])}]",
             rule="INDEX",
         )
-    return tuple(ctx.builder.cast(ctx.number(item, node), "i32") for item in items)
+    return tuple(ctx.integer(item, node) for item in items)
 
 
-def _refuse_sparse(ctx: Context, node: ast.Call, asks: bool) -> NoReturn:
+def _refuse_sparse(ctx: Context, node: ast.Call, asks: bool, thing: Any) -> NoReturn:
     if asks:
         ctx.error(
             node,
             f"{ctx.text(node.func)} must get a sparse SNode, as ti.root.pointer(...) returns it, got "
             f"{ctx.text(node)}; give it the SNode, or a declared field to ti.is_active",
             rule="FUNCTION",
+        )
+    if isinstance(thing, Field) and thing.sparse is not None:
+        ctx.error(
+            node,
+            f"{thing.label} must be given blocks by what is written to it, got {ctx.text(node)}; they are "
+            "found anew in each step, so write where something is, and pass over the other cells",
+            rule="SPARSE",
         )
     ctx.error(
         node,

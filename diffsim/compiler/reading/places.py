@@ -79,11 +79,11 @@ def field_place(ctx: Context, node: ast.Subscript, base: Any, evaluate: Evaluate
                 + indexed(ctx.text(node.value), len(buffer.shape), "t"),
                 rule="TIME-INDEX",
             )
-        step = [_integer(ctx, node, indices.pop(0))] if buffer.kind == "control" else []
+        step = [ctx.integer(indices.pop(0), node)] if buffer.kind == "control" else []
         time = None if step else _time_of(ctx, node, base, indices)
     first = first if time is None else None
     time = time if buffer.timed else None  # what is computed before step 0 is the same at all times
-    scalars = [_integer(ctx, node, index) for index in indices]
+    scalars = [ctx.integer(index, node) for index in indices]
     last = () if timed else _rows(buffer, shape, len(scalars))
     if len(scalars) + len(last) != len(buffer.shape):
         axes = f"{len(buffer.shape)} index(es)" + (" after t" if timed else "")
@@ -155,20 +155,6 @@ def _index_list(ctx: Context, node: ast.Subscript, evaluate: Evaluate) -> list[A
         else:
             flat.append(item)
     return flat
-
-
-def _integer(ctx: Context, node: ast.AST, index: Abstract) -> Operand:
-    operand = ctx.number(index, node)
-    if is_float(operand.dtype):
-        ctx.error(
-            node,
-            f"indices must be integers, got a float in {ctx.text(node)}; "
-            "use ti.cast(..., ti.i32) or ti.floor",
-            rule="INDEX",
-        )
-    if operand.dtype in ("i32", "i64"):
-        return operand
-    return ctx.builder.cast(operand, "i64" if operand.dtype in ("u32", "u64") else "i32")
 
 
 def _names_no_time(ctx: Context, declared: Field, indices: list[Abstract], buffer: Buffer) -> bool:

@@ -145,7 +145,7 @@ def _cell(ctx: Context, node: ast.Call, field: Field, given: Any) -> tuple[int |
         time = flat.pop(0).offset
     if len(flat) != len(field.shape):
         _refuse(ctx, node, field)
-    return time, [ctx.builder.cast(ctx.number(item, node), "i32") for item in flat]
+    return time, [ctx.integer(item, node) for item in flat]
 
 
 def _refuse(ctx: Context, node: ast.Call, field: Field) -> NoReturn:

@@ -137,7 +137,7 @@ def slots_stage(version: Version, upto: Ref, alarms: Alarms, real: str) -> Stage
     count = b.op("min", found, room)
     put(b, version.count, count)
     put(b, upto, count)
-    rule = f"active blocks of {topology.layout!r} must be at most {topology.capacity}, got"
+    rule = f"active {topology.name} ({topology.layout!r}) must be at most {topology.capacity}, got"
     remedy = "raise its capacity, as in `layout.capacity = ...`, which counts from the next run on"
     alarm = Alarm(topology.first, rule, remedy, grows=topology.layout)
     for op in raised(b.op("gt", found, room), found, alarm, alarms, t):
