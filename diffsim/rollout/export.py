@@ -111,12 +111,16 @@ def _facts(
         if not isinstance(field, Valued):
             continue
         buffer = inputs.buffer(field)
-        found["inputs"][key] = _entry(engine, script, buffer, field)
         _keep(first, engine, script, buffer)
+        if field.sparse is not None:  # its blocks stay as they are now
+            continue
+        found["inputs"][key] = _entry(engine, script, buffer, field)
         if buffer.adjoint is not None:
             found["gradients"][key] = _entry(engine, script, engine.gradient_buffer(buffer), field)
     if lowered.buffers.key is not None:  # random numbers stay those of the rollout's seed
         _keep(first, engine, script, lowered.buffers.key)
+    for buffer in (b for topology in lowered.topologies for b in topology.given):
+        _keep(first, engine, script, buffer)
     alarms = lowered.alarms
     board = alarms.buffer
     for _, made in lowered.buffers.arrays.values():

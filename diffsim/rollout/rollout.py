@@ -316,7 +316,8 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         """Write value and gradient as machine code that runs without diffsim, Taichi and, in C, Python.
 
         The folder gets an object file, a C header, a loader for Python that needs NumPy alone and, where
-        there is a C compiler, a shared library. Inputs start as they are now, windows are those of the plan.
+        there is a C compiler, a shared library. Inputs start as they are now, windows are those of the plan;
+        what States and Constants with a sparse layout begin with stays as it is.
 
         Args:
             folder: Where to write; made where there is none. Files of the same names are replaced.

@@ -1,5 +1,6 @@
 """`Rollout.export`: machine code that runs without diffsim, from C and from Python."""
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,38 @@ def test_python_finds_the_same_cost_and_gradients_without_diffsim(chain, tmp_pat
             np.testing.assert_allclose(alone[key], gradient, rtol=1e-12, atol=1e-14 * np.abs(gradient).max())
         chain.push.set(2.0 * chain.push.numpy())
         assert float(alone["other"]) == pytest.approx(rollout.value(), rel=1e-14)
+
+
+class Trail(ds.Simulator):
+    """A sparse State that moves on, and is weighed by a sparse Constant."""
+
+    def __init__(self):
+        self.u = ds.State(ds.real, 9, layout=ds.sparse(block=2), init=ds.Cells([[1], [4]], [1.0, -2.0]))
+        self.w = ds.Constant(ds.real, 9, layout=ds.sparse(block=2), init=ds.Cells([[3], [6]], [0.5, 3.0]))
+        self.p = ds.Param(0.7)
+
+    @ti.kernel
+    def go(self, t: ti.i32):
+        for i in self.u:
+            if i < 8:
+                self.u[t + 1, i + 1] += self.p[None] * self.u[t, i] ** 2
+        for i in self.w:
+            self.cost[None] += self.w[i] * self.u[t, i]
+
+    def step(self, t):
+        self.go(t)
+
+
+@_NEEDS_CC
+def test_blocks_that_are_given_go_along(runtime, tmp_path, monkeypatch):
+    """What is sparse stays as it was: there is no array of it to read or write."""
+    rollout = ds.Rollout(Trail(), steps=3)
+    cost, gradients = rollout.value_and_grad()
+    assert cost != 0.0
+    monkeypatch.syspath_prepend(rollout.export(tmp_path))
+    alone = importlib.import_module("trail").Simulation()
+    assert alone.keys() == ["p"]
+    assert alone.value_and_grad() == (pytest.approx(cost, rel=1e-14), {"p": pytest.approx(gradients["p"])})
 
 
 _C = """

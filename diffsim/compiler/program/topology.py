@@ -87,6 +87,13 @@ class Topology:
         return self.layout.blocks_within(self.cell_bytes, self.shape)
 
     @property
+    def given(self) -> list[Buffer]:
+        """Return what is known of its blocks before a run: lists, counts and tables."""
+        if self.fixed:
+            return [self.blocks, self.total, *self.tables.values()]
+        return [b for b in (self.first_blocks, self.first_total) if b is not None]
+
+    @property
     def dim(self) -> int:
         """Count the axes of space."""
         return len(self.shape)
