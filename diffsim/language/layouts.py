@@ -124,7 +124,11 @@ class Sparse(Layout):
         return min(room, math.prod(-(-n // self.block) for n in shape))
 
     def require(self, kind: str, shape: tuple[int, ...]) -> None:
-        """Refuse a domain whose blocks or cells cannot be counted."""
+        """Refuse a domain whose blocks or cells cannot be counted.
+
+        Raises:
+            ConfigError: There are too many of them.
+        """
         if math.prod(-(-n // self.block) for n in shape) >= 1 << 31 or math.prod(shape) >= 1 << 62:
             raise ConfigError(
                 f"{kind} layout must cut the domain into fewer than 2^31 blocks, got a shape of {shape} with "
@@ -200,7 +204,11 @@ class Dense(Layout):
         return None if plain else Arrangement(order, lengths, beside)
 
     def require(self, kind: str, shape: tuple[int, ...]) -> None:
-        """Refuse a field that has not the axes that are told."""
+        """Refuse a field that has not the axes that are told.
+
+        Raises:
+            ConfigError: The order, or a tuple of cells, is for another number of axes.
+        """
         axes = len(shape)
         given = {"order": self.order, "pad": self.pad, "multiple": self.multiple}
         for name, value in given.items():
