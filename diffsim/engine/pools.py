@@ -49,35 +49,18 @@ def table_of(place: Place, blocks: NDArray[np.int64]) -> NDArray[np.int32]:
     return table
 
 
-def in_pool(place: Place, values: Cells | Array, blocks: NDArray[np.int64], slots: int) -> Array:
+def in_pool(place: Place, cells: Cells, blocks: NDArray[np.int64], slots: int) -> Array:
     """Return a pool with values in it.
 
     Args:
         place: What the pool is of.
-        values: Cells, or an array `(..., *shape, components)`; a number for all active cells.
+        cells: The values, with one axis of components; of several worlds, worlds first.
         blocks: Those that are active, by slot from 1 on.
         slots: How many the pool has.
 
     Returns:
         Shape `(..., slots, cells of a block, *other axes, components)`.
     """
-    if isinstance(values, Cells):
-        return _cells_in_pool(place, values, blocks, slots)
-    if values.ndim <= 1:  # the components of each cell
-        shape = (slots, place.edge**place.axes, *place.shape[place.axes :], values.shape[-1])
-        made = np.zeros(shape, values.dtype)
-        made[1 : len(blocks) + 1] = values
-        return made
-    leading = values.shape[: values.ndim - 1 - len(place.shape)]
-    rest = values.shape[len(leading) + place.axes :]
-    flat = values.reshape(-1, *values.shape[len(leading) :])
-    made = np.zeros((len(flat), slots, place.edge**place.axes, *rest), values.dtype)
-    for one, pool in zip(flat, made, strict=True):
-        pool[1 : len(blocks) + 1] = _in_blocks(place, one)[blocks]
-    return made.reshape((*leading, *made.shape[1:]))
-
-
-def _cells_in_pool(place: Place, cells: Cells, blocks: NDArray[np.int64], slots: int) -> Array:
     values = cells.values
     rest = place.shape[place.axes :]
     several = values.ndim == 3 + len(rest)
@@ -111,17 +94,6 @@ def out_of_pool(place: Place, pool: Array, blocks: NDArray[np.int64]) -> Array:
     order = [axis for k in range(d) for axis in (k, d + k)] + list(range(2 * d, apart.ndim))
     whole = apart.transpose(order).reshape(*(n * place.edge for n in grid), *rest)
     return whole[tuple(slice(n) for n in place.shape[:d])]
-
-
-def _in_blocks(place: Place, array: Array) -> Array:
-    """Return an array of the whole domain block by block: shape `(blocks, cells of a block, ...)`."""
-    grid, d, edge = coarse(place), place.axes, place.edge
-    rest = array.shape[d:]
-    padded = np.zeros((*(n * edge for n in grid), *rest), array.dtype)
-    padded[tuple(slice(n) for n in array.shape[:d])] = array
-    apart = padded.reshape(*(size for n in grid for size in (n, edge)), *rest)
-    order = [*range(0, 2 * d, 2), *range(1, 2 * d, 2), *range(2 * d, apart.ndim)]
-    return apart.transpose(order).reshape(math.prod(grid), edge**d, *rest)
 
 
 def active_cells(place: Place, pool: Array, blocks: NDArray[np.int64]) -> Cells:
@@ -269,16 +241,21 @@ def _taken(
 
 
 def gathered(memory: Memory, buffer: Buffer, values: Any, element_shape: tuple[int, ...]) -> Array:
-    """Return what a pool without worlds in its list holds for values of the whole domain, components last."""
+    """Return what a pool without worlds in its list holds, components last.
+
+    Args:
+        memory: Where its list is.
+        buffer: The pool.
+        values: Cells, or a number for all active ones.
+        element_shape: Of its elements.
+    """
     place = buffer.place
     assert place is not None  # noqa: S101  (it is a pool)
-    blocks, slots = blocks_in(memory, place), buffer.shape[0]
+    blocks = blocks_in(memory, place)
     if isinstance(values, Cells):
         leading = values.values.shape[: values.values.ndim - len(element_shape)]
         flat = values.values.reshape((*leading, math.prod(element_shape)))  # there may be no cells
-        return in_pool(place, Cells(values.indices, flat), blocks, slots)
-    values = np.asarray(values)
-    whole = values.ndim >= len(place.shape) + len(element_shape)
-    leading = values.shape[: values.ndim - len(element_shape)] if whole else ()
-    flat = values.reshape((*leading, -1)) if whole else np.broadcast_to(values, element_shape).reshape(-1)
-    return in_pool(place, flat, blocks, slots)
+        return in_pool(place, Cells(values.indices, flat), blocks, buffer.shape[0])
+    made = np.zeros((*buffer.shape, buffer.components))
+    made[1 : len(blocks) + 1] = values
+    return made

@@ -207,7 +207,7 @@ class Storage:
     def write(self, buffer: Buffer, values: Any, element_shape: tuple[int, ...]) -> None:
         """Fill a buffer from values with components last, repeated over missing leading axes.
 
-        Values of a pool are those of the whole domain, or `Cells`; its list of blocks is there already.
+        Values of a pool are `Cells`, or a number for all active ones; its list of blocks is there already.
         """
         if buffer.place is not None:
             values = gathered(self, buffer, values, element_shape)

@@ -75,13 +75,17 @@ def explain_gradient(field: Valued, gradient: NDArray[Any] | Cells) -> str:
     numbers = numbers_in(gradient)
     index = np.argwhere(~np.isfinite(numbers))[0].tolist()
     value = numbers[tuple(index)]
-    if isinstance(gradient, Cells):
-        index = list(place_of(gradient, index, len(field.type.shape)))
+    index = _place(field, gradient, index)
     return (
         f"the gradient of {field.key} must be finite, got {value} at index {index} "
         "while the cost is finite; look for sqrt, norm, division, log or pow at a point where "
         f"their slope is infinite, or for growth (rollout.health()); {NAN_HINT}"
     )
+
+
+def _place(field: Valued, given: Any, index: list[int]) -> list[int]:
+    """Return where a number is, as users know it: in cells by its cell."""
+    return list(place_of(given, index, len(field.type.shape))) if isinstance(given, Cells) else index
 
 
 def sensitivity(engine: Engine, cost: NDArray[np.float64]) -> float:
@@ -225,14 +229,11 @@ def _list_time(spot: Spot) -> int:
 
 def _check_input(field: Valued) -> None:
     given = field.host_values()
-    values = given.values if isinstance(given, Cells) else given
+    values = numbers_in(given)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         index = bad[0].tolist()
-        shown = index
-        if isinstance(given, Cells):  # (worlds, cells, *components)
-            row = index[-1 - len(field.type.shape)]
-            shown = [*given.indices[row].tolist(), *index[len(index) - len(field.type.shape) :]]
+        shown = _place(field, given, index)
         name = f"the initial value of {field.label}" if isinstance(field, State) else field.label
         large = (
             "; in place of an infinity that is meant, use a large number" if _infinite(values, index) else ""

@@ -1,4 +1,4 @@
-"""Parts of pictures of soft bodies that are no fields: the ground, and the blocks of a sparse grid."""
+"""What pictures of soft bodies show beside fields: the ground, and how many blocks a sparse grid has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import diffsim as ds
 from diffsim.kernels.common.terrain import Terrain
 
-__all__ = ["active_blocks", "corners_of", "ground"]
+__all__ = ["active_blocks", "ground"]
 
 _FINE = 64  # pieces of the ground along its longer side
 _EARTH = "#8d9a6b"
@@ -37,7 +37,7 @@ def ground(terrain: Terrain, low: Array, high: Array) -> ds.scene.Part:
 
 
 def active_blocks(x: Array, dx: float, edge: int) -> Array:
-    """Return the middles of the blocks that points write to, frame by frame, of a grid with a spacing.
+    """Count the blocks that points write to, frame by frame, of a grid with a spacing.
 
     Args:
         x: Positions [m], shape (..., n, D).
@@ -45,23 +45,12 @@ def active_blocks(x: Array, dx: float, edge: int) -> Array:
         edge: Cells along each edge of a block.
 
     Returns:
-        Shape (..., most, D): as many as the frame with the most has, NaN behind those of other frames.
+        Shape (...).
     """
     leading, dim = x.shape[:-2], x.shape[-1]
     corners = (x / dx - 0.5).astype(int)
-    found = []
+    counts = []
     for cloud in corners.reshape(-1, *x.shape[-2:]):
         near = [(cloud + np.array(way)) // edge for way in itertools.product((0, 2), repeat=dim)]
-        found.append(np.unique(np.concatenate(near), axis=0))
-    most = max(map(len, found))
-    middles = np.full((len(found), most, dim), np.nan)
-    for row, blocks in zip(middles, found, strict=True):
-        row[: len(blocks)] = (blocks + 0.5) * edge * dx - 0.5 * dx
-    return middles.reshape(*leading, most, dim)
-
-
-def corners_of(middles: Array, edge: float) -> Array:
-    """Return the corners of boxes around places, box by box, shape (..., boxes * 2^D, D)."""
-    dim = middles.shape[-1]
-    ways = 0.5 * edge * np.array(list(itertools.product((-1.0, 1.0), repeat=dim)))
-    return (middles[..., :, None, :] + ways).reshape(*middles.shape[:-2], -1, dim)
+        counts.append(len(np.unique(np.concatenate(near), axis=0)))
+    return np.array(counts, np.float64).reshape(leading)

@@ -189,8 +189,7 @@ class Elastic(ds.Simulator):
             edge = layout.block
 
             def blocks(x: NDArray[np.float64]) -> NDArray[np.float64]:
-                middles = active_blocks(x, self.config.cell, edge)
-                return np.isfinite(middles[..., 0]).sum(axis=-1).astype(np.float64)
+                return active_blocks(x, self.config.cell, edge)
 
             parts.append(see.Curves(see.Derived(blocks, self.x), names=("active blocks",)))
         room = tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))

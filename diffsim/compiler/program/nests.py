@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 from diffsim.compiler.builder import Builder
-from diffsim.compiler.ir import Block, Buffer, Const, For, If, Let, Load, Op, Operand, Ref, Value
+from diffsim.compiler.ir import Block, Buffer, Const, For, If, Let, Load, Op, Ref, Value
 
 __all__ = ["Nest", "active_nest", "nest_of"]
 
@@ -92,8 +92,3 @@ def active_nest(b: Builder, activity: Buffer, time: int | None) -> tuple[tuple[V
     loops[-1].body.ops += [read, Let(cond, "ne", (active, Const(0, "i32"))), If(cond, body, Block())]
     b.append(loops[0])
     return cell, body
-
-
-def refs_cell(indices: tuple[Operand, ...], cell: tuple[Value, ...]) -> bool:
-    """Tell whether indices begin with those of a loop over active cells."""
-    return indices[: len(cell)] == cell

@@ -139,17 +139,17 @@ class Topology:
 
     def place(self, buffer: Buffer) -> None:
         """Make a field and its adjoint pools of blocks."""
-        for one in (buffer, buffer.adjoint):
-            if one is not None and one.place is None:
-                one.place = Place(one.shape, self.layout.block, self.dim, self.blocks, self.total)
-                one.shape = (self.capacity + 1, self.cells, *one.shape[self.dim :])
+        self._pool(buffer, self.blocks, self.total)
 
     def place_first(self, initial: Buffer) -> None:
         """Make the first values of a State a pool of the blocks that they are in."""
         assert self.first_blocks is not None and self.first_total is not None  # noqa: S101, PT018
-        for one in (initial, initial.adjoint):
-            if one is not None:
-                one.place = Place(one.shape, self.layout.block, self.dim, self.first_blocks, self.first_total)
+        self._pool(initial, self.first_blocks, self.first_total)
+
+    def _pool(self, buffer: Buffer, blocks: Buffer, total: Buffer) -> None:
+        for one in (buffer, buffer.adjoint):
+            if one is not None and one.place is None:
+                one.place = Place(one.shape, self.layout.block, self.dim, blocks, total)
                 one.shape = (self.capacity + 1, self.cells, *one.shape[self.dim :])
 
     # ---- where a cell is ----
