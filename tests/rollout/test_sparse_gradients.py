@@ -74,8 +74,8 @@ def test_it_is_checked_cell_by_cell(made, monkeypatch):
     assert rollout.health("u").gradient_norms["u"] > 0.0
     true = Leaf.gradient
 
-    def wrong(leaf: Leaf) -> Any:
-        found = true(leaf)
+    def wrong(leaf: Leaf, *rest: Any) -> Any:
+        found = true(leaf, *rest)
         if isinstance(found, ds.Cells):
             found.values[found.find([[9, 3]])] += 0.5
         return found
