@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import contest, mpm, wave
@@ -133,12 +134,19 @@ def make_smoke(setup: contest.Setup) -> Program:
 
 def make_block(setup: contest.Setup) -> Program:
     """Build a contender that throws an elastic block in space."""
-    from benchmarks.sparse_problem import DT, VELOCITY, box
-    from benchmarks.sparse_simulator import FlyingBlock
+    from benchmarks.sparse_problem import DT, VELOCITY, block, box
 
     particles = setup.sizes["particles"]
     way = tuple(setup.steps * DT * speed for speed in VELOCITY)
     room = box(particles, (way[0], way[1], way[2]))
+    if setup.kind == "warp":
+        from benchmarks.warp_mpm3 import make_program
+
+        x = block(particles)[0].astype(setup.real)
+        v = np.tile(np.asarray(VELOCITY, setup.real), (particles, 1))
+        return Program(*make_program(x, v, room, setup.steps, setup.arch, setup.cache))
+    from benchmarks.sparse_simulator import FlyingBlock
+
     return contest.diffsim_program(setup, lambda: FlyingBlock(particles, room, VELOCITY), "mpm.v")
 
 
@@ -202,7 +210,7 @@ ROWS = {
     "mpm3": Row(
         "MPM in space",
         make_block,
-        contest.COMPILERS,
+        (*contest.COMPILERS, "warp"),
         {"particles": 30_000},
         32,
         {"particles": 27, "steps": 3},
