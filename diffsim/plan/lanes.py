@@ -103,7 +103,7 @@ def _deals(stages: StageSet, real: str, layout: Layout) -> Iterator[tuple[Stage,
 
 def _parts(stage: Stage) -> Iterator[tuple[Block, dict[Value, tuple[int, int]]]]:
     """Yield what is shared between threads: the nests of a stage, or the whole in each world."""
-    nests = nests_of(stage)
+    nests = nests_of(stage, on_cpu=False)
     if not nests:
         yield stage.body, {}
     for nest in nests:

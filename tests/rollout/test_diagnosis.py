@@ -407,6 +407,7 @@ def test_the_largest_adjoint_is_noted(looked_at):
     np.testing.assert_allclose(list(noted.values()), [1.5 ** (200 - t) for t in noted], rtol=1e-12)
 
 
+@pytest.mark.cpu  # on a device a kernel looks
 def test_short_windows_are_not_all_looked_at(runtime, monkeypatch):
     looks = []
     rollout = ds.Rollout(Long(), steps=300, mode="step", window=4)

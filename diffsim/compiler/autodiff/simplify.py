@@ -22,7 +22,7 @@ from diffsim.compiler.ir import (
     walk,
 )
 
-__all__ = ["simplify"]
+__all__ = ["order_is_free", "simplify"]
 
 
 def simplify(block: Block) -> None:
@@ -32,7 +32,7 @@ def simplify(block: Block) -> None:
         drop_unused(block)
     for op in walk(block):
         if isinstance(op, For) and op.descending:
-            op.descending = not _order_is_free(op)
+            op.descending = not order_is_free(op)
 
 
 def _only_feeds_itself(op: For, k: int) -> bool:
@@ -108,10 +108,14 @@ def _substitute(block: Block, same: dict[Value, Operand]) -> None:
             inner.yields = [new(y) for y in inner.yields]
 
 
-def _order_is_free(op: For) -> bool:
-    """Tell whether a backward loop may as well run upward, which vectorises better.
+def order_is_free(op: For, apart: bool = False) -> bool:
+    """Tell whether a backward loop may as well run upward, which vectorises better, or in parallel.
 
     It may when its carried values are plain sums and no iteration reads what another writes.
+
+    Args:
+        op: The loop.
+        apart: Iterations that meet record in tapes of their own.
     """
     for k, (param, end) in enumerate(zip(op.params, op.body.yields, strict=True)):
         if not _is_sum(op, k, param, end):
@@ -119,6 +123,8 @@ def _order_is_free(op: For) -> bool:
     stored = {_slot(o.ref) for o in walk(op.body) if isinstance(o, Store)}
     added = {_slot(o.ref) for o in walk(op.body) if isinstance(o, Accumulate)}
     loaded = {_slot(o.ref) for o in walk(op.body) if isinstance(o, Load)}
+    if apart:
+        stored = {slot for slot in stored if slot[0].kind != "tape"}
     shared = {s for s in stored & (loaded | added) | added & loaded if not _same_element_each_time(op, s)}
     return not shared
 

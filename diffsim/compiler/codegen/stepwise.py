@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from diffsim.compiler.autodiff.simplify import order_is_free
 from diffsim.compiler.codegen.ending import as_the_world_sees, limited
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
@@ -172,7 +173,7 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads) 
     w.comes_from(stage)
     worlds = w.layout.worlds
     stage = w.ready(stage)
-    nests = nests_of(stage)
+    nests = nests_of(stage, threads.on_cpu)
     alone = threads.on_cpu and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
     w.name(stage.t, lane.t)
     if (
@@ -186,7 +187,7 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads) 
         _serial_worlds(w, hoisted(stage, outermost=True), lane, threads, serial=alone or worlds == 1)
         return
     for op in _shared(stage, worlds, threads):
-        nest = _nest(op)
+        nest = _nest(op, threads.on_cpu)
         assert nest is not None  # noqa: S101  (checked above)
         w.plan_inlining(Block([op]))
         _parallel_nest(w, stage, nest, lane, threads)
@@ -199,19 +200,19 @@ def _shared(stage: Stage, worlds: int, threads: Threads) -> list[For]:
     """
     loops = []
     for mine, moved in zip(stage.body.ops, hoisted(stage, outermost=False).body.ops, strict=True):
-        nest = _nest(moved)
+        nest = _nest(moved, threads.on_cpu)
         assert isinstance(mine, For)  # noqa: S101  (nests were found)
         if nest and threads.on_cpu and worlds * _iterations(nest) >= threads.rows:
             assert isinstance(moved, For)  # noqa: S101  (it is what became of a loop)
             loops.append(moved)
         else:
-            loops.append(_with_innermost(mine, stage))
+            loops.append(_with_innermost(mine, stage, threads.on_cpu))
     return loops
 
 
-def _with_innermost(loop: For, stage: Stage) -> For:
+def _with_innermost(loop: For, stage: Stage, on_cpu: bool) -> For:
     """Return a copy of a perfect nest in whose innermost body alone things are moved."""
-    nest = _nest(loop)
+    nest = _nest(loop, on_cpu)
     assert nest is not None  # noqa: S101  (nests were found)
     body = hoisted(Stage(stage.name, stage.t, nest[-1].body), outermost=True).body
     for one in reversed(nest):
@@ -221,16 +222,23 @@ def _with_innermost(loop: For, stage: Stage) -> For:
     return copy
 
 
-def nests_of(stage: Stage) -> list[list[For]]:
-    """Return the perfect nests of parallel loops that a stage consists of; none where it is anything else."""
-    found = [_nest(op) for op in stage.body.ops]
+def nests_of(stage: Stage, on_cpu: bool) -> list[list[For]]:
+    """Return the perfect nests of parallel loops that a stage consists of; none where it is anything else.
+
+    Args:
+        stage: The stage.
+        on_cpu: Loops that record run in order there; the threads of a GPU have tapes of their own.
+    """
+    found = [_nest(op, on_cpu) for op in stage.body.ops]
     return [nest for nest in found if nest] if all(found) else []
 
 
-def _nest(op: Op) -> list[For] | None:
+def _nest(op: Op, on_cpu: bool = True) -> list[For] | None:
     """Return the perfect nest of parallel loops of known bounds that an operation begins with, or None."""
     nest: list[For] = []
-    while isinstance(op, For) and op.parallel and not op.params and _known_bounds(op) and not op.descending:
+    while isinstance(op, For) and op.parallel and not op.params and _known_bounds(op):
+        if op.descending and (on_cpu or not order_is_free(op, apart=True)):
+            break
         nest.append(op)
         if len(op.body.ops) != 1:
             break

@@ -1,0 +1,91 @@
+"""Sums that a GPU's threads share: in few lanes or many the same number, and each time to the last bit."""
+
+import numpy as np
+import pytest
+import taichi as ti
+
+import diffsim as ds
+from diffsim.plan import lanes
+
+STEPS, N = 2, 6144
+
+
+@pytest.fixture(scope="module")
+def layout():
+    return "device"
+
+
+@pytest.fixture(scope="module")
+def threads():
+    return 4
+
+
+class Crowd(ds.Simulator):
+    """Points that all worlds push alike: sums over points, over worlds, over both, and a recorded loop."""
+
+    def __init__(self, n):
+        self.n = n
+        self.x = ds.State(ds.real, n, init=np.sin(np.arange(n)))
+        self.k = ds.Param(0.3)
+        self.each = ds.Param(np.cos(np.arange(n)))
+        self.table = ds.Param(np.linspace(0.1, 0.2, 3))
+        self.u = ds.Control(ds.real)
+        self.world = ds.Constant(np.array(0.0), per_world=True)
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(self.n):
+            a = self.x[t, i]
+            for j in range(3):
+                a = a + 0.1 * ti.sin(a * self.table[j])
+            self.x[t + 1, i] = a + 0.1 * self.k[None] * self.each[i] + self.u[t] * self.world[None]
+
+    def step(self, t):
+        self.move(t)
+
+    @ti.kernel
+    def spend(self, t: ti.i32):
+        for i in range(self.n):
+            self.cost[None] += self.x[t, i] ** 2 / self.n
+
+    def running_cost(self, t):
+        self.spend(t)
+
+    terminal_cost = running_cost
+
+
+def outcome(n, worlds):
+    sim = Crowd(n)
+    sim.u.set(np.linspace(0.5, 1.0, STEPS))
+    sim.world.set(np.linspace(-1.0, 1.0, worlds) if worlds > 1 else 0.5)
+    with ds.Rollout(sim, STEPS, worlds=worlds, mode="fused") as rollout:
+        cost, grads = rollout.value_and_grad(["x", "k", "each", "table", "u"])
+        assert rollout.plan.mode == "fused"
+        return rollout.plan, {"cost": np.asarray(cost), **grads}
+
+
+def test_few_lanes_sum_what_many_do(runtime, monkeypatch):
+    """In mode `step` too, which `fused` is compared with: where they differ, the plan would say `step`."""
+    plan, many = outcome(5, 7)
+    assert (plan.layout.lanes, plan.layout.groups, plan.layout.parts) == (64, 7, 5)
+    monkeypatch.setattr(lanes, "_MOST_GROUPS", 2)
+    monkeypatch.setattr(lanes, "_FEWEST_GROUPS", 2)
+    monkeypatch.setattr(lanes, "_MOST_LANES", 4)
+    monkeypatch.setattr(lanes, "TAPE_BYTES", 64)
+    fewer, few = outcome(5, 7)
+    assert (fewer.layout.lanes, fewer.layout.groups, fewer.layout.parts) == (4, 2, 1)
+    assert fewer.bytes["tapes"] <= 64 < plan.bytes["tapes"]
+    for key, want in many.items():
+        np.testing.assert_allclose(few[key], want, rtol=1e-12, atol=1e-14, err_msg=key)
+
+
+@pytest.mark.parametrize("precision", [32], scope="module")
+def test_every_run_has_the_same_bits(runtime):
+    sim = Crowd(N)
+    with ds.Rollout(sim, STEPS, mode="step") as rollout:
+        cost, grads = rollout.value_and_grad()
+        for _ in range(4):
+            again, same = rollout.value_and_grad()
+            assert again == cost
+            for key, grad in grads.items():
+                np.testing.assert_array_equal(same[key], grad, err_msg=key)
