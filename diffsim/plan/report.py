@@ -80,7 +80,10 @@ class Plan:
 
     def on(self, info: RuntimeInfo) -> Plan:
         """Return the same plan with memory as it lies on a backend."""
-        return replace(self, layout=replace(self.layout, world_last=not info.on_cpu))
+        layout = replace(self.layout, world_last=not info.on_cpu)
+        if info.on_cpu:  # where lanes of a GPU mean nothing
+            layout = replace(layout, lanes=1, parts=1, alone=frozenset())
+        return replace(self, layout=layout)
 
     @property
     def steps(self) -> int:
