@@ -56,7 +56,7 @@ def prepare(setup: contest.Setup) -> None:
     if setup.kind == "warp":
         from benchmarks.warp_program import start_warp
 
-        start_warp(setup.arch, setup.cache)
+        start_warp(setup.device, setup.cache)
     import diffsim.kernels.mass_spring
     import diffsim.kernels.smoke  # noqa: F401
 
@@ -76,7 +76,7 @@ def make_robot(setup: contest.Setup) -> Program:
     if setup.kind == "warp":
         from benchmarks import warp_mass_spring
 
-        where = setup.arch, setup.cache
+        where = setup.device, setup.cache
         return Program(*warp_mass_spring.make_program(robot, weights, setup.steps, starts, *where))
     if setup.kind == "c":
         from benchmarks import c_mass_spring
@@ -144,7 +144,7 @@ def make_block(setup: contest.Setup) -> Program:
 
         x = block(particles)[0].astype(setup.real)
         v = np.tile(np.asarray(VELOCITY, setup.real), (particles, 1))
-        return Program(*make_program(x, v, room, setup.steps, setup.arch, setup.cache))
+        return Program(*make_program(x, v, room, setup.steps, setup.device, setup.cache))
     from benchmarks.sparse_simulator import FlyingBlock
 
     return contest.diffsim_program(setup, lambda: FlyingBlock(particles, room, VELOCITY), "mpm.v")

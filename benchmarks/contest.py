@@ -92,6 +92,11 @@ class Setup:
         """The type of a number."""
         return np.float64 if self.precision == 64 else np.float32
 
+    @property
+    def device(self) -> str:
+        """Where a library runs that knows nothing but CPU and CUDA: a rehearsal's peers run on the CPU."""
+        return "cuda" if self.arch == "cuda" else "cpu"
+
 
 def diffsim_program(
     setup: Setup, make: Callable[[], Any], wrt: str | Sequence[str], worlds: int = 1

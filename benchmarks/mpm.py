@@ -55,7 +55,7 @@ def _warp(setup: contest.Setup) -> Program:
     from benchmarks.warp_mpm import make_program
 
     grid = setup.sizes["grid"]
-    return Program(*make_program(*_problem(setup), grid, setup.steps, setup.arch, setup.cache))
+    return Program(*make_program(*_problem(setup), grid, setup.steps, setup.device, setup.cache))
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -22,7 +22,7 @@ def start_warp(device: str, cache: bool = True) -> Any:
         cache: Take compiled kernels from Warp's cache on disk; False compiles all anew.
 
     Raises:
-        RuntimeError: Warp is too old.
+        RuntimeError: Warp is too old, or finds no GPU.
     """
     import warp as wp
 
@@ -35,6 +35,8 @@ def start_warp(device: str, cache: bool = True) -> Any:
     wp.config.cache_kernels = cache
     with _no_errors() if device == "cpu" else contextlib.nullcontext():
         wp.init()
+    if device != "cpu" and not wp.is_cuda_available():
+        raise RuntimeError(f"Warp must find a CUDA GPU to run on {device}, got none; use cpu")
     return wp
 
 

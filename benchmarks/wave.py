@@ -64,7 +64,7 @@ def _jax(setup: contest.Setup) -> Program:
 def _warp(setup: contest.Setup) -> Program:
     from benchmarks.warp_wave import make_program
 
-    return Program(*make_program(*_problem(setup), setup.steps, setup.arch, setup.cache))
+    return Program(*make_program(*_problem(setup), setup.steps, setup.device, setup.cache))
 
 
 def _c(setup: contest.Setup) -> Program:
