@@ -119,8 +119,9 @@ class Smoke(ds.Simulator):
     and where all is even around a place: with "maccormack" the gradient by density is one of several slopes
     where there is none. Which tiles are open has no gradient: where one opens or closes, the flow near it
     jumps, as its cells and their pressure begin or cease to count, and smoke thinner than `least` is gone
-    with the tile. On a sparse grid the gradient is that of the dense one; after `sim.u.set(array)` only in
-    blocks where the array is not zero, which is why `begin` is there.
+    with the tile. On a sparse grid the gradients by `u`, `v` and `density` are `ds.Cells`, all in which that
+    of the dense grid is not zero; after `sim.u.set(array)` those in blocks where the array is not zero, which
+    is why `begin` is there.
 
     Reference: Stam, "Stable fluids" (1999); Selle, Fedkiw, Kim, Liu and Rossignac, "An unconditionally stable
     MacCormack method" (2008); Harlow and Welch (1965) for the grid; `projection` names those of the solver.
