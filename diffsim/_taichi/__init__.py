@@ -56,6 +56,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         taichi_function,
     )
     from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise, wait
+    from diffsim._taichi.reverse import Places, UserKernel, stack_size
     from diffsim._taichi.spirv import largest_buffer, on_spirv
     from diffsim._taichi.trees import (
         begin_tree,
@@ -73,8 +74,11 @@ __all__ = [
     "DTYPES",
     "HOMELESS",
     "NUMPY",
+    "NUMPY",
     "Facts",
     "Look",
+    "Places",
+    "UserKernel",
     "address_views",
     "begin_tree",
     "brief_positions",
@@ -112,6 +116,7 @@ __all__ = [
     "recording",
     "release_source",
     "snodes",
+    "stack_size",
     "started",
     "struct_members",
     "struct_methods",

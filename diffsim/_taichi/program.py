@@ -63,6 +63,7 @@ def initialise(
             offline_cache=cache and not trouble,
             offline_cache_file_path=os.path.dirname(os.path.abspath(__file__)) if trouble else folder,
             enable_fallback=False,
+            num_compile_threads=0,  # a process that was forked off has none, and can compile all the same
             **options,
         )
     return str(impl.default_cfg().arch).rsplit(".", 1)[-1], (folder, trouble)

@@ -296,6 +296,7 @@ class Stage:
         group: What it belongs to, or the adjoint of what it belongs to, where the user wrote one for several
             kernels.
         loop: The loop that it is in.
+        call: The call of a user's kernel that it is, or is the derived adjoint of; None for all else.
     """
 
     name: str
@@ -308,6 +309,7 @@ class Stage:
     runs: str = ""
     group: Group | None = None
     loop: Loop | None = None
+    call: Any = None
 
 
 def blocks_of(op: Op) -> tuple[Block, ...]:

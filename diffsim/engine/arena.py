@@ -327,7 +327,11 @@ class FieldArena(Arena):
         levels = [range(outer, leading), *(range(a, a + 1) for a in range(leading, axes))]
         if not self._split:
             levels = [range(axes)] if spec.arrangement is None else [range(a, a + 1) for a in range(axes)]
-        self._fields[spec] = place_fields(node, spec, levels)
+        self._fields[spec] = self._placed(node, spec, levels)
+
+    def _placed(self, node: Any, spec: Spec, levels: Sequence[Sequence[int]]) -> tuple[Any, ...]:
+        """Make the fields of a buffer below a node."""
+        return place_fields(node, spec, levels)
 
     def _make_views(self, specs: list[Spec], outer: int) -> None:
         pairs = [(s, f) for s in specs for f in self._fields[s]]
@@ -339,7 +343,9 @@ class FieldArena(Arena):
             self._views.setdefault(spec, []).append(view)
 
 
-def place_fields(node: Any, spec: Spec, levels: Sequence[Sequence[int]]) -> tuple[Any, ...]:
+def place_fields(
+    node: Any, spec: Spec, levels: Sequence[Sequence[int]], made: Sequence[Any] = ()
+) -> tuple[Any, ...]:
     """Make the fields of a buffer below a node, and return them.
 
     Args:
@@ -347,6 +353,7 @@ def place_fields(node: Any, spec: Spec, levels: Sequence[Sequence[int]]) -> tupl
         spec: The buffer.
         levels: Axes of `spec.laid` that make a level of the tree together, from the outermost on; where the
             axes of space are in an order of their own, each of them is a level.
+        made: Its fields, which have no place yet; none to make them.
     """
     ti, lengths = _taichi.ti, list(spec.laid)
     alike: list[Sequence[int]] = []  # levels that all components share
@@ -368,6 +375,6 @@ def place_fields(node: Any, spec: Spec, levels: Sequence[Sequence[int]]) -> tupl
 
     node, fields = below(node, alike), []
     for _ in range(spec.components):
-        fields.append(ti.field(_taichi.DTYPES[spec.dtype]))
+        fields.append(made[len(fields)] if made else ti.field(_taichi.DTYPES[spec.dtype]))
         below(node, levels).place(fields[-1])
     return tuple(fields)

@@ -94,6 +94,7 @@ class Engine:
         lowered, layout = self.lowered, self.plan.layout
         fields = [*lowered.buffers.by_field.values(), *lowered.initial.values()]
         buffers = fields + [b.adjoint for b in fields if b.adjoint is not None and b.kind != "cost"]
+        buffers += [b.adjoint for b in lowered.costs if layout.taped and b.adjoint is not None]
         buffers += lowered.carried.values()
         buffers += lowered.kept.values() if layout.checkpoints else []
         buffers += lowered.whole.values() if layout.windows else []

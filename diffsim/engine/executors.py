@@ -24,6 +24,7 @@ from diffsim.engine.storage import Storage
 __all__ = ["Executor", "Fused", "Step", "Watch"]
 
 Make = Callable[[KernelText, Storage], Launcher]
+Launch = Callable[[int, int], None]
 
 
 class Watch(Protocol):
@@ -244,12 +245,24 @@ class Step(Executor):
         phases = self._phases if layout.held else (*self._phases, "again")
         kernels = step_kernels(stages, layout, real, self._threads, phases, storage.in_arrays)
         self._stages: dict[str, list[Stage]] = {}
-        self._kernels: dict[str, list[Launcher]] = {}
+        self._kernels: dict[str, list[Launch]] = {}
         for phase, parts in stages.in_order().items():
-            made = [self._shared(text) for text in kernels.get(phase, [])]
-            zeroing = max(0, len(made) - len(parts))  # the kernel that zeroes comes first, where there is one
+            texts = kernels.get(phase, [])
+            zeroing = max(0, len(texts) - len(parts))  # the kernel that zeroes comes first, where there is one
+            first = [self._shared(text) for text in texts[:zeroing]]
+            made = [self._of(stage, text, phase) for stage, text in zip(parts, texts[zeroing:], strict=False)]
             self._stages[phase] = launched(parts, parts)
-            self._kernels[phase] = made[:zeroing] + (launched(parts, made[zeroing:]) if made else [])
+            self._kernels[phase] = [*first, *(launched(parts, made) if made else [])]
+
+    def _of(self, stage: Stage, text: KernelText, phase: str) -> Launch:
+        """Return what launches a stage.
+
+        Args:
+            stage: The stage, or its adjoint.
+            text: Its kernel.
+            phase: When it runs.
+        """
+        return self._shared(text)
 
     def _shared(self, text: KernelText) -> Launcher:
         """Return the launcher of a kernel; one is enough for those that differ in their names only."""

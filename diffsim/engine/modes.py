@@ -11,6 +11,7 @@ from diffsim.engine.chunk import Chunk
 from diffsim.engine.executors import Executor, Fused, Step
 from diffsim.engine.launch import Launcher, brief_launcher
 from diffsim.engine.storage import Storage
+from diffsim.engine.tape import Tape
 
 __all__ = ["CHECK", "Extension", "Measured", "make_executor"]
 
@@ -63,7 +64,7 @@ def make_executor(
     """Return what runs a mode.
 
     Args:
-        mode: `step`, `chunk`, `fused` or `CHECK`.
+        mode: `step`, `chunk`, `fused`, `tape` or `CHECK`.
         stages: A program and its adjoints.
         layout: The sizes of everything in memory.
         real: The type of float literals.
@@ -72,6 +73,8 @@ def make_executor(
     """
     if mode == "chunk":
         return Chunk(stages, layout, real, storage, chunk)
+    if mode == "tape":
+        return Tape(stages, layout, real, storage)
     if mode == "fused":
         return Fused(stages, layout, real, storage)
     return Step(stages, layout, real, storage, brief_launcher if mode == CHECK else Launcher)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 from diffsim import _taichi
 from diffsim.engine.arena import Arena, Spec
@@ -38,7 +39,7 @@ class Pool:
         """The memory that nobody uses at the moment."""
         return sum(arena.bytes for arena in self._idle)
 
-    def borrow(self, specs: Sequence[Spec], kind: type[Arena], *options: bool) -> Arena:
+    def borrow(self, specs: Sequence[Spec], kind: type[Arena], *options: Any) -> Arena:
         """Return an arena for some buffers, all of them zero.
 
         Args:
@@ -97,7 +98,7 @@ class Pool:
         return True
 
 
-def _made(specs: Sequence[Spec], kind: type[Arena], *options: bool) -> Arena:
+def _made(specs: Sequence[Spec], kind: type[Arena], *options: Any) -> Arena:
     arena = kind(specs, *options)
     try:
         arena.allocate(specs)

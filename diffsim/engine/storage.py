@@ -18,6 +18,7 @@ from diffsim.engine.fetching import fetch
 from diffsim.engine.pool import the_pool
 from diffsim.engine.pools import gathered, spread
 from diffsim.engine.tally import Tally
+from diffsim.engine.taped import TapeArena, elements_of
 from diffsim.errors import StateError
 
 __all__ = ["Storage"]
@@ -41,7 +42,8 @@ class Storage:
     """
 
     def __init__(self, layout: Layout, on_cpu: bool, native: bool = False, plain: bool = False) -> None:
-        self.layout, self.on_cpu, self._native, self._plain = layout, on_cpu, native, plain
+        self.layout, self.on_cpu, self._plain = layout, on_cpu, plain
+        self._native = native and not layout.taped
         self._specs: dict[Buffer, Spec] = {}
         self._once: dict[tuple[object, ...], Buffer] = {}
         self._arena: Arena | None = None
@@ -91,12 +93,13 @@ class Storage:
             if self._closed:
                 raise StateError("the rollout must be open, got a closed one; make a new Rollout")
             pool, specs = the_pool(), list(self._specs.values())
-            if self._native:
+            split = self.on_cpu and not self.layout.world_last
+            if self.layout.taped:
+                self._arena = pool.borrow(specs, TapeArena, self.on_cpu, split, elements_of(self._specs))
+            elif self._native:
                 self._arena = pool.borrow(specs, BlockArena)
             else:
-                self._arena = pool.borrow(
-                    specs, FieldArena, self.on_cpu, self.on_cpu and not self.layout.world_last
-                )
+                self._arena = pool.borrow(specs, FieldArena, self.on_cpu, split)
             self._give_back = weakref.finalize(self, pool.give_back, self._arena)
             self._give_back.atexit = False  # the program may have ended by then, and takes its memory along
         return self._arena

@@ -55,7 +55,8 @@ def lanes_of(stages: StageSet, info: RuntimeInfo, request: Request, block: int =
     """
     worlds = request.worlds
     if info.on_cpu:
-        groups = min(-(-worlds // block), info.threads)
+        taped = request.mode == "tape"  # Taichi adds to one gradient of each field
+        groups = 1 if taped else min(-(-worlds // block), info.threads)
         return Lanes(groups, tapes={tape: worlds for s in all_adjoints(stages) for tape in tapes_of(s)})
     return _on_device(stages, info.real, request)
 

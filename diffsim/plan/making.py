@@ -42,10 +42,16 @@ def make_plan(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, requ
 def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request: Request, block: int) -> Plan:
     """Make a plan for blocks of so many worlds."""
     steps, window, worlds = request.steps, request.window, request.worlds
+    taped = request.mode == "tape"
+    if taped and not info.on_cpu:
+        raise ConfigError(
+            f"mode must be another one than 'tape' on {info.arch}, got 'tape', which runs on a CPU alone; call "
+            "diffsim.init(arch='cpu'), or use mode='step'"
+        )
     lanes = lanes_of(stages, info, request, block)
 
     def sized(held: bool) -> Sizes:
-        return Sizes(lowered, stages, steps, worlds, lanes, not info.on_cpu, block, held)
+        return Sizes(lowered, stages, steps, worlds, lanes, not info.on_cpu, block, held, taped)
 
     budget = Budget(request.device_bytes, request.host_bytes, _room_on_disk(request))
     # then the same steps are in the same launches, whatever the window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Candidate:
     """A mode that might run a rollout, and what it is expected to cost.
 
     Attributes:
-        mode: `step`, `chunk` or `fused`.
+        mode: `step`, `chunk`, `fused` or `tape`.
         chunk: Steps of one launch of mode `chunk`; 0 in other modes.
         compile_seconds: Expected seconds to compile it, forward and backward.
         seconds: Expected seconds of one gradient.
@@ -143,6 +144,8 @@ def choose_mode(
             mode, reason, every[mode].chunk, waiting(mode), tuple(every.values()), tunable, remedy
         )
 
+    if request.mode == "tape":
+        every["tape"] = dataclasses.replace(every["step"], mode="tape")
     if request.mode != "auto" or request.chunk is not None:
         return chosen("chunk" if request.mode == "auto" else request.mode, "asked for")
     mode, reason = _by_rule(stages.lowered, info, request)

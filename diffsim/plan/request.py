@@ -13,7 +13,7 @@ from diffsim.sizes import parse_bytes
 
 __all__ = ["MODES", "SCHEDULES", "SCRATCHES", "Request"]
 
-MODES = ("auto", "step", "chunk", "fused")
+MODES = ("auto", "step", "chunk", "fused", "tape")
 SCRATCHES = ("auto", "held", "recomputed")
 SCHEDULES = ("auto", "multistage", "mixed", "two-level")
 _MOST = 2**31 - 1  # kernels count in 32 bits, and write to slot t + 1
@@ -91,6 +91,11 @@ class Request:
             raise ConfigError(
                 "scratch must be 'held' in mode 'chunk', whose launches are several steps each, got "
                 "'recomputed'; use mode='step' or 'fused'"
+            )
+        if self.scratch == "recomputed" and self.mode == "tape":
+            raise ConfigError(
+                "scratch must be 'held' in mode 'tape', whose adjoints read what kernels have left, got "
+                "'recomputed'; leave it out, or use mode='step'"
             )
         if self.scratch == "recomputed" and self.schedule == "mixed":
             raise ConfigError(

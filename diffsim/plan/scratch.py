@@ -33,7 +33,7 @@ class Held(NamedTuple):
 
 def _can(request: Request) -> bool:
     """Tell whether the launches and the schedule that are asked for leave room to run steps again."""
-    return request.mode != "chunk" and request.chunk is None and request.schedule != "mixed"
+    return request.mode not in ("chunk", "tape") and request.chunk is None and request.schedule != "mixed"
 
 
 def smallest(sized: Callable[[bool], Sizes], budget: Budget, request: Request) -> int:
@@ -78,6 +78,7 @@ def choose_scratch(sized: Callable[[bool], Sizes], budget: Budget, request: Requ
     if not can:
         chunks = request.mode == "chunk" or request.chunk is not None
         why = "mode chunk runs several steps at once" if chunks else "a mixed schedule keeps whole windows"
+        why = "Taichi's adjoints read them" if request.mode == "tape" else why
         return Held(held, chosen(True), f"held: {why}" if saved > 0 else "")
     if request.scratch == "recomputed":
         return Held(lean, chosen(False), f"recomputed, as asked for: {less}, one more run of each step")

@@ -31,6 +31,7 @@ class Sizes:
         world_last: The world axis is the fastest in memory.
         block: Worlds beside each other in memory; 1 for none.
         held: Scratches are in memory for each step of a window.
+        taped: Adjoints lie as values do.
 
     Attributes:
         steps: The horizon.
@@ -49,10 +50,11 @@ class Sizes:
         world_last: bool,
         block: int = 1,
         held: bool = True,
+        taped: bool = False,
     ) -> None:
         self.lowered, self.stages = lowered, stages
         self.steps, self.worlds, self.lanes = steps, worlds, lanes
-        self.world_last, self.block, self.held = world_last, block, held
+        self.world_last, self.block, self.held, self.taped = world_last, block, held, taped
         self.tapes = sorted({t for s in all_adjoints(stages) for t in tapes_of(s)}, key=lambda b: b.name)
         # short windows may hold things of fixed length whole: the slope is taken where windows are long
         near, far = self.total(1 << 20), self.total(1 << 21)
@@ -84,6 +86,7 @@ class Sizes:
             parts=self.lanes.parts,
             alone=self.lanes.alone,
             tape_bytes=self.lanes.tape_bytes,
+            taped=self.taped,
         )
 
     def roomy(self, layout: Layout, budget: int) -> Layout:

@@ -62,7 +62,7 @@ def adjoint(stage: Stage, real: str, name: str, kept: Kept | None = None) -> Sta
     reverser = Reverser(stage, Builder(real), name, active_values(stage.body), kept)
     reverser.run()
     simplify(reverser.builder.block)
-    return Stage(stage.name, stage.t, reverser.builder.block, stage.where)
+    return Stage(stage.name, stage.t, reverser.builder.block, stage.where, call=stage.call)
 
 
 def needed_loads(stage: Stage, real: str) -> set[int]:

@@ -42,6 +42,7 @@ class Layout:
         parts: Those that add to the cost of the same world, likewise.
         alone: Names of such gradients of which no thread meets another: they have one copy.
         tape_bytes: What the threads of a GPU may record together in one stage.
+        taped: Adjoints lie as values do, one for each: Taichi's own reverse mode finds them so.
 
     With room to spare rollouts of other horizons have the same memory, and so the same compiled kernels.
     """
@@ -62,6 +63,7 @@ class Layout:
     parts: int = 1
     alone: frozenset[str] = frozenset()
     tape_bytes: int = TAPE_BYTES
+    taped: bool = False
 
     @property
     def blocks(self) -> int:
@@ -96,11 +98,11 @@ class Layout:
 
         The adjoint of `x[t + k]` is at the remainder of the slot of `x[t + k]` by this number.
         """
-        return self.history + 1
+        return self.slots if self.taped else self.history + 1
 
     def ring_of(self, slot: str) -> str:
         """Return the text of where the adjoint of a State is whose slot has the given text."""
-        return f"({slot}) % {self.ring}"
+        return slot if self.taped else f"({slot}) % {self.ring}"
 
     @staticmethod
     def is_shared(buffer: Buffer) -> bool:
@@ -111,9 +113,10 @@ class Layout:
         """Return the axes before the spatial ones, slowest first: `world`, `group`, `lane`, `slot`, ..."""
         kind = buffer.kind
         if kind == "state":
-            return ("world", "ring") if buffer.is_adjoint else ("world", "slot")
+            return ("world", "ring") if buffer.is_adjoint and not self.taped else ("world", "slot")
         if kind == "scratch":
-            return ("world",) if buffer.is_adjoint or not self.held else ("world", "slot")
+            alone = buffer.is_adjoint and not self.taped
+            return ("world",) if alone or not self.held else ("world", "slot")
         if kind in ("param", "constant", "control"):
             time = ("time",) if kind == "control" else ()
             if buffer.per_world:

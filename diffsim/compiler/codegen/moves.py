@@ -117,12 +117,12 @@ def move_kernels(lowered: LoweredProgram, layout: Layout, real: str, on_cpu: boo
 
     def zero_parameters(w: KernelWriter) -> None:
         copies = layout.lanes if layout.world_last else layout.sums
-        sizes = {"world": ("w", layout.worlds), "group": ("g", copies)}
+        sizes = {"world": ("w", layout.worlds), "group": ("g", copies), "slot": ("z", layout.slots)}
         for buffer in parameter_adjoints(lowered):
             sizes["time"] = ("z", layout.times(buffer))
             _zero(w, buffer, [sizes[axis] for axis in layout.axes(buffer)], on_cpu)
         for buffer in passing_adjoints(lowered):
-            _zero(w, buffer, [sizes["world"]], on_cpu)
+            _zero(w, buffer, [sizes[axis] for axis in layout.axes(buffer)], on_cpu)
 
     def seed(w: KernelWriter) -> None:
         for state in lowered.passing:

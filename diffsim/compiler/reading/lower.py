@@ -67,7 +67,7 @@ def lower(call: KernelCall, phase: str, buffers: Buffers) -> Stage:
     raise_all(ctx.found)
     adjoint = _adjoint_of(call.function, buffers, "kernel")
     if adjoint is None:
-        return Stage(call.name, t, builder.block, where, notes=tuple(ctx.notes))
+        return Stage(call.name, t, builder.block, where, notes=tuple(ctx.notes), call=call)
     back, when = KernelCall(adjoint, call.owner, call.args), "reset adjoint" if ctx.in_reset else "adjoint"
     return Stage(call.name, t, builder.block, where, lambda: lower(back, when, buffers), tuple(ctx.notes))
 
