@@ -56,7 +56,7 @@ with contextlib.redirect_stdout(sys.__stdout__):
         taichi_function,
     )
     from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise, wait
-    from diffsim._taichi.reverse import Places, UserKernel, stack_size
+    from diffsim._taichi.reverse import Answers, UserKernel, stack_size
     from diffsim._taichi.spirv import largest_buffer, on_spirv
     from diffsim._taichi.trees import (
         begin_tree,
@@ -74,10 +74,9 @@ __all__ = [
     "DTYPES",
     "HOMELESS",
     "NUMPY",
-    "NUMPY",
+    "Answers",
     "Facts",
     "Look",
-    "Places",
     "UserKernel",
     "address_views",
     "begin_tree",

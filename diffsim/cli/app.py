@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffsim.cli import graph
+from diffsim.cli import auditing, graph
 from diffsim.cli.commands import ResumeOptions, TaskCommand, flags_of
 from diffsim.cli.looking import COMPARE, REPORT, SERVE, compare, report, serve, watching
 from diffsim.cli.playing import PLAY
@@ -30,6 +30,7 @@ from diffsim.cli.words import (
     NO_PICTURES,
     QUIET,
     TRAIN,
+    audit_options,
     bench_options,
     check_options,
     explain_options,
@@ -374,4 +375,5 @@ _add("bench", _bench, [], bench_options)
 _add("explain", _explain, [], explain_options, ExplainCommand)
 _add("graph", graph.command, [], graph.graph_options)
 _add("check", _check, EVERY, check_options, small=True)
+_add("audit", auditing.audit, [], audit_options, small=True)
 _cli.add_command(PLAY)

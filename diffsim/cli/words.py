@@ -19,6 +19,7 @@ __all__ = [
     "NO_PICTURES",
     "QUIET",
     "TRAIN",
+    "audit_options",
     "bench_options",
     "check_options",
     "explain_options",
@@ -111,6 +112,15 @@ def check_options(task: type[Task] | None) -> list[click.Parameter]:
     steps = task.check_steps if task else None
     suited = (task.suited() if task else {}) | {"steps": steps, "precision": 64}
     return [_NAME_OR_ALL, *flags_of(RunOptions, _SHARED, **suited), *flags_of(CheckOptions)]
+
+
+def audit_options(task: type[Task] | None) -> list[click.Parameter]:
+    """Make those of `audit`."""
+    from diffsim.tasks.runs.settings import RunOptions
+
+    steps = task.check_steps if task else None
+    suited = (task.suited() if task else {}) | {"steps": steps, "precision": 64}
+    return [_NAME, *flags_of(RunOptions, _SHARED, **suited)]
 
 
 def _defaults(task: type[Task] | None) -> dict[str, Any]:

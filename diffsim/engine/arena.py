@@ -373,7 +373,8 @@ def place_fields(
             place = place.dense(ti.axes(*named), [lengths[a] for a in axes])
         return place
 
-    node, fields = below(node, alike), []
+    fields: list[Any] = []
+    node = below(node, alike)
     for _ in range(spec.components):
         fields.append(made[len(fields)] if made else ti.field(_taichi.DTYPES[spec.dtype]))
         below(node, levels).place(fields[-1])

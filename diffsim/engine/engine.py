@@ -25,7 +25,7 @@ from diffsim.engine.pace import Pace, Progress
 from diffsim.engine.pools import clean
 from diffsim.engine.storage import Storage
 from diffsim.engine.tiers import Tiers
-from diffsim.engine.trust import furthest, gradient_key, rounding
+from diffsim.engine.trust import First, furthest, gradient_key, rounding
 from diffsim.engine.tuning import EngineBench, contest, survey
 from diffsim.errors import StateError
 from diffsim.plan import Plan
@@ -59,6 +59,7 @@ class Engine:
         lengths: How many steps each world ran, from the last run; None before the first.
         running: A run is under way; another one would overwrite its memory.
         stamp: Another number whenever memory may hold another run.
+        first: Who looks at the first gradient.
     """
 
     def __init__(
@@ -70,10 +71,10 @@ class Engine:
         verify: bool = True,
     ) -> None:
         self.lowered, self.stages, self.plan, self.info = lowered, stages, plan, info
-        self.storage = Storage(plan.layout, info.on_cpu, info.native)
+        self.storage = Storage(plan.layout, info.on_cpu, info.native and not plan.layout.taped)
         self.segments = Segments(plan.steps, plan.window)
         self.mode = plan.mode
-        self.fallback = ""
+        self.fallback, self.first = "", First()
         self._verified = 0 if verify else 2
         self._open = verify and plan.tunable
         self.lookout = Lookout(lowered, self.storage, plan.layout)
@@ -303,7 +304,9 @@ class Engine:
 
     def _verify(self, gradients: bool) -> None:
         """Compare values or gradients of the first steps with mode `step`; fall back where they differ."""
-        if self.mode != "step" and self._verified < 1 + gradients:
+        if self.mode == "tape":
+            self.first.look(gradients)
+        elif self.mode != "step" and self._verified < 1 + gradients:
             self._verified = 1 + gradients
             worst, name, n = self._compare(self.mode, gradients)
             if worst > _TOLERANCE[self.info.real]:

@@ -248,7 +248,9 @@ class Step(Executor):
         self._kernels: dict[str, list[Launch]] = {}
         for phase, parts in stages.in_order().items():
             texts = kernels.get(phase, [])
-            zeroing = max(0, len(texts) - len(parts))  # the kernel that zeroes comes first, where there is one
+            zeroing = max(
+                0, len(texts) - len(parts)
+            )  # the kernel that zeroes comes first, where there is one
             first = [self._shared(text) for text in texts[:zeroing]]
             made = [self._of(stage, text, phase) for stage, text in zip(parts, texts[zeroing:], strict=False)]
             self._stages[phase] = launched(parts, parts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from diffsim import _taichi
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import NEWEST, Buffer, Let, Stage, accesses_in, walk
 from diffsim.compiler.program.lowered import LoweredProgram
@@ -14,9 +15,20 @@ from diffsim.engine.storage import Storage
 from diffsim.engine.taped import TapeArena
 from diffsim.errors import GradientError
 from diffsim.language.fields import Field
+from diffsim.language.intrinsics import at_most
 from diffsim.language.results import Result
+from diffsim.language.sources import source_of
+from diffsim.language.types import ElementType
 
 __all__ = ["Indexed", "why_not"]
+
+
+def _first_of(n: Any, maximum: int) -> Any:
+    """Return `n`: what `at_most` is to Taichi."""
+    return n
+
+
+_first_of.__module__ = "taichi.diffsim"  # Taichi warns of functions that are not its own
 
 
 def why_not(stage: Stage, lowered: LoweredProgram) -> str:
@@ -74,6 +86,25 @@ class Indexed:
         self._times = {op.ref.buffer: op.ref.time or 0 for op in accesses_in(stage.body)}
 
     @property
+    def real(self) -> str:
+        """The type of literals."""
+        return self._lowered.buffers.real
+
+    def swap(self, value: Any) -> Any:
+        """Return what Taichi finds in the place of what only we know."""
+        if value is at_most:
+            return _first_of
+        if isinstance(value, ElementType):
+            ti, scalar = _taichi.ti, _taichi.DTYPES["i32" if value.integer else self.real]
+            made = {0: lambda: scalar, 1: lambda: ti.types.vector(*value.shape, scalar)}
+            return made.get(len(value.shape), lambda: ti.types.matrix(*value.shape, scalar))()
+        return value
+
+    def source(self, function: Any) -> tuple[list[str], int, str]:
+        """Return the text of a function."""
+        return source_of(function)
+
+    @property
     def _arena(self) -> TapeArena:
         arena = self._storage.arena
         assert isinstance(arena, TapeArena)  # noqa: S101  (the layout says so)
@@ -106,10 +137,16 @@ class Indexed:
                 f"got {len(indices)}; correct the kernel"
             )
         leading = [
-            self._world(more) if axis == "world" else self._time(value, buffer, indices[0] if timed else None, more)
+            self._world(more)
+            if axis == "world"
+            else self._time(value, buffer, indices[0] if timed else None, more)
             for axis in self._layout.axes(buffer)
         ]
         return self._arena.element(self._storage.spec(buffer)), (*leading, *space)
+
+    def declared(self, value: Any) -> bool:
+        """Tell whether something is a declared field."""
+        return isinstance(value, Field)
 
     def domain(self, value: Any) -> Any:
         """Return a field of the shape of a declared one, for a loop over that; None for all else."""

@@ -43,7 +43,7 @@ class Storage:
 
     def __init__(self, layout: Layout, on_cpu: bool, native: bool = False, plain: bool = False) -> None:
         self.layout, self.on_cpu, self._plain = layout, on_cpu, plain
-        self._native = native and not layout.taped
+        self._native = native
         self._specs: dict[Buffer, Spec] = {}
         self._once: dict[tuple[object, ...], Buffer] = {}
         self._arena: Arena | None = None
@@ -94,10 +94,10 @@ class Storage:
                 raise StateError("the rollout must be open, got a closed one; make a new Rollout")
             pool, specs = the_pool(), list(self._specs.values())
             split = self.on_cpu and not self.layout.world_last
-            if self.layout.taped:
-                self._arena = pool.borrow(specs, TapeArena, self.on_cpu, split, elements_of(self._specs))
-            elif self._native:
+            if self._native:
                 self._arena = pool.borrow(specs, BlockArena)
+            elif self.layout.taped:
+                self._arena = pool.borrow(specs, TapeArena, self.on_cpu, split, elements_of(self._specs))
             else:
                 self._arena = pool.borrow(specs, FieldArena, self.on_cpu, split)
             self._give_back = weakref.finalize(self, pool.give_back, self._arena)

@@ -1,39 +1,32 @@
-"""Mode `tape`: the user's kernels as they stand, and the adjoints that Taichi's own reverse mode makes of them.
+"""Mode `tape`: the user's kernels as they stand, and the adjoints that Taichi's reverse mode makes of them.
 
-Windows, checkpoints and moves are those of mode `step`, and so is whatever is no kernel of the user's: zeroing,
-handing States on, first values. Each launch of a kernel is one world's; on the way back its adjoint is launched,
-in the opposite order (Taichi's `Tape` would clear the gradients of the whole program).
+Windows, checkpoints and moves are those of mode `step`, and so is whatever is no kernel of the user's:
+zeroing, handing States on, first values. Each launch of a kernel is one world's; on the way back its adjoint
+is launched, in the opposite order (Taichi's `Tape` would clear the gradients of the whole program).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+import contextlib
+import warnings
 from typing import Any
 
-from diffsim import _taichi
+import numpy as np
+
+from diffsim import _taichi, runtime
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.codegen.stepwise import Threads
 from diffsim.compiler.codegen.writer import KernelText
 from diffsim.compiler.ir import Stage
 from diffsim.engine.executors import Launch, Step
+from diffsim.engine.forked import can_fork, forked
 from diffsim.engine.indexed import Indexed, why_not
 from diffsim.engine.storage import Storage
-from diffsim.errors import ConfigError, GradientError
-from diffsim.language.intrinsics import at_most
+from diffsim.errors import ConfigError, GradientError, PlanWarning
 from diffsim.language.trace import KernelCall, Time
 
 __all__ = ["Tape", "UserLaunch", "one_line", "user_kernel"]
-
-
-def _first_of(n: Any, maximum: int) -> Any:
-    """Return `n`: what `at_most` is to Taichi."""
-    return n
-
-
-_first_of.__module__ = "taichi.diffsim"  # Taichi warns of functions that are not its own
-_SWAPS = {id(at_most): _first_of}
 
 
 def user_kernel(
@@ -50,11 +43,9 @@ def user_kernel(
         options: Further ones of `_taichi.UserKernel`.
     """
     call: KernelCall = stage.call
+    constant = [isinstance(given, bool | int | float | np.generic) for given in call.args]
     indexed = Indexed(stages.lowered, layout, storage, stage, first)
-    args = arguments(call, 0)
-    return _taichi.UserKernel(
-        call.function, call.owner, args, indexed.place, indexed.domain, _SWAPS, **options
-    )
+    return _taichi.UserKernel(call.function, call.owner, arguments(call, 0), constant, indexed, **options)
 
 
 def arguments(call: KernelCall, t: int) -> list[Any]:
@@ -110,9 +101,17 @@ class Tape(Step):
         self.ours: dict[str, str] = {}
         self._users: dict[int, _taichi.UserKernel] = {}
         self._of_call: dict[int, Stage] = {}
+        self._refused: set[int] = set()
         for phase in ("begin", "step", "terminal"):
             self._of_call |= {id(s.call): s for s in stages.in_order()[phase] if s.call is not None}
         super().__init__(stages, layout, real, storage)
+        if self.ours:
+            told = "; ".join(f"{name}: {why}" for name, why in self.ours.items())
+            warnings.warn(
+                f"{len(self.ours)} kernel(s) run as in mode 'step', not by Taichi ({told})",
+                PlanWarning,
+                stacklevel=2,
+            )
         if not self._users:
             reasons = "; ".join(f"{name}: {why}" for name, why in self.ours.items())
             raise ConfigError(
@@ -132,11 +131,46 @@ class Tape(Step):
         why = why_not(forward, lowered)
         if why:
             self.ours[call.name] = why
+        if why or id(call) in self._refused:
             return super()._of(stage, text, phase)
         if id(call) not in self._users:
             first = phase.startswith("begin")
-            self._users[id(call)] = user_kernel(self.stages, self.layout, self.storage, forward, first)
+            _ = self.storage.arena  # its fields cannot be made while a kernel compiles
+            kernel = user_kernel(self.stages, self.layout, self.storage, forward, first)
+            self._try(forward, first)
+            try:
+                kernel.compile(False)
+            except _taichi.ti.TaichiCompilationError as error:
+                kernel.forget()
+                self._refused.add(id(call))
+                self.ours[call.name] = f"Taichi does not compile it: {one_line(error)}"
+                return super()._of(stage, text, phase)
+            self._users[id(call)] = kernel
         return UserLaunch(self._users[id(call)], call, self.layout.worlds, phase.endswith("_adj"))
+
+    def _try(self, stage: Stage, first: bool) -> None:
+        """Compile a kernel and its adjoint, and run both, in a process of their own where there is a guard.
+
+        Raises:
+            GradientError: They end it.
+        """
+        limit = runtime.info().guard
+        if not limit or not can_fork():
+            return
+
+        def work(say: Any) -> None:
+            kernel = user_kernel(self.stages, self.layout, self.storage, stage, first, serial=True)
+            with contextlib.suppress(_taichi.ti.TaichiCompilationError):  # told where it is met again
+                for reverse in (False, True):
+                    kernel(arguments(stage.call, 0), (0, 0, 0), reverse)
+
+        died = forked(work, lambda message: None, limit)
+        if died is not None:
+            raise GradientError(
+                f"kernel {stage.name} must leave the process alive in mode 'tape', got a process that "
+                f"{died.how} when Taichi compiled it or ran its adjoint; use another mode, or see "
+                "rollout.audit()"
+            )
 
     def backward(self, t0: int, n: int, last: bool) -> None:
         """Run adjoints, kernel by kernel; the cost's gradient is 1 in each world."""

@@ -30,7 +30,7 @@ def elements_of(specs: dict[Buffer, Spec]) -> tuple[Element, ...]:
 
 
 class TapeArena(FieldArena):
-    """Memory in Taichi fields, of vectors where elements are vectors, with gradients where there are adjoints.
+    """Memory in Taichi fields: of vectors where elements are vectors, with gradients for adjoints.
 
     Args:
         specs: What it is made for.
@@ -78,7 +78,7 @@ class TapeArena(FieldArena):
         self._domains.clear()
 
     def _make_element(self, spec: Spec) -> None:
-        """Make the field of a buffer, and that of its adjoint, which get their places one component at a time."""
+        """Make the field of a buffer, and that of its adjoint, which get places component by component."""
         ti, (shape, adjoint) = _taichi.ti, self._shapes[spec]
         dtype, gradient = _taichi.DTYPES[spec.dtype], adjoint is not None
         if not shape:
@@ -94,7 +94,9 @@ class TapeArena(FieldArena):
 
     def _placed(self, node: Any, spec: Spec, levels: Sequence[Sequence[int]]) -> tuple[Any, ...]:
         value = self._values.get(spec)
-        if value is not None and value not in self._elements:  # not before: Taichi wants places for all there are
+        if (
+            value is not None and value not in self._elements
+        ):  # not before: Taichi wants places for all there are
             self._make_element(value)
         return place_fields(node, spec, levels, self._made.pop(spec, ()))
 

@@ -88,7 +88,7 @@ def plan(
         steps: The horizon.
         worlds: Copies that run in parallel.
         memory: The byte budget of all fields, a number or a size like `"512MiB"`.
-        mode: `auto`, `step`, `chunk` or `fused`.
+        mode: `auto`, `step`, `chunk`, `fused` or `tape`.
         window: As for `Rollout`, and so are those below.
         schedule: The checkpoint schedule, or `auto`.
         host_memory: The byte budget of checkpoints in the host's memory.

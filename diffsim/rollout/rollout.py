@@ -24,11 +24,11 @@ from diffsim.options import plain_number
 from diffsim.plan import Plan, Request
 from diffsim.plan.planning import warn_of
 from diffsim.rollout.adjoints import Adjoints
+from diffsim.rollout.audited import Audited
 from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite
 from diffsim.rollout.growth import Grown, growing
 from diffsim.rollout.leaves import Leaf, Wrt, require_cost, resolve
 from diffsim.rollout.occupancy import Occupied, seen_rooms
-from diffsim.rollout.seeded import Seeded
 from diffsim.rollout.shown import Shown
 
 __all__ = ["Rollout"]
@@ -36,7 +36,7 @@ __all__ = ["Rollout"]
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
+class Rollout(Grown, Adjoints, Shown, Audited, Occupied):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
@@ -51,7 +51,7 @@ class Rollout(Grown, Adjoints, Shown, Seeded, Occupied):
         memory: The byte budget of all fields, a number or a size like `"512MiB"`. Where it is too small to
             keep every step, checkpoints are kept and steps are recomputed; the gradient is the same.
         mode: `step` launches every kernel of every step, `chunk` a few steps at a time, `fused` whole
-            segments of steps; `auto` chooses.
+            segments; `tape` leaves kernels and their adjoints to Taichi; `auto` chooses.
         window: Force so many steps in memory; for tests.
         schedule: The checkpoint schedule: `multistage`, `mixed`, `two-level`; `auto` chooses.
         host_memory: The byte budget of checkpoints in the host's memory beside the fields; 0 for none.

@@ -116,6 +116,7 @@ class MPM(ds.Part):
         self.viscosity, self.gamma = float(viscosity), float(gamma)
         self.layout = layout
         self.terrain: Any = terrain  # a Terrain where there is one
+        self.hilly = terrain is not None
         self._check(gravity)
         self.walls = _rules(walls, self.dim)
         self.inv_dx, self.n, self.n_solids = 1.0 / self.dx, particles.count, particles.solids
@@ -170,6 +171,7 @@ class MPM(ds.Part):
         self.F: Any = None  # a field where there is what it tells of
         self.J: Any = None
         self.actuation: Any = None
+        self.driven = bool(p.muscles)
         if self.n_solids:
             self.F = ds.State(matrix, self.n_solids, init=_identities(self.n_solids, dim))
         if self.n_liquids:
@@ -186,7 +188,10 @@ class MPM(ds.Part):
     @ti.func
     def _index(self, i, j, k):
         """Return a node's index in as many dimensions as there are."""
-        return ti.Vector([j, k]) if ti.static(self.dim == 2) else ti.Vector([i, j, k])
+        if ti.static(self.dim == 2):
+            return ti.Vector([j, k])
+        else:
+            return ti.Vector([i, j, k])
 
     @ti.func
     def _corner(self, x):
@@ -212,7 +217,7 @@ class MPM(ds.Part):
             F = self.F[t, p] + self.dt * C @ self.F[t, p]
             self.F[t + 1, p] = F
             tau = fixed_corotated(F, self.mu[p], self.la[p])
-            if ti.static(self.actuation is not None):
+            if ti.static(self.driven):
                 tau += muscle(F, self.fibre[p], self.strength[p] * self.actuation[t, self.muscle[p]])
             self.affine[t, p] = self.point_mass[p] * C - (self.pull * self.volume[p]) * tau
 
@@ -253,10 +258,10 @@ class MPM(ds.Part):
                 v = self.momentum[t, node] / self.mass[t, node]
                 for d in ti.static(range(self.dim)):
                     v[d] += self.fall[d]
-                if ti.static(self.terrain is not None):
+                if ti.static(self.hilly):
                     v = self.terrain.stopped(v, self.dx * node, self.walls[self.dim - 1][0], self.friction)
                 for d in ti.static(range(self.dim)):
-                    if ti.static(self.terrain is None or d < self.dim - 1):
+                    if ti.static(not self.hilly or d < self.dim - 1):
                         v = self._stopped(v, node[d] <= self.rim, d, 1.0, self.walls[d][0])
                     v = self._stopped(v, node[d] >= self.grid[d] - self.rim, d, -1.0, self.walls[d][1])
                 self.velocity[t, node] = v

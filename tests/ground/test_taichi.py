@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import weakref
@@ -15,6 +16,7 @@ from diffsim._llvm import why_missing
 from diffsim._taichi import kernels, trees
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
+from diffsim.engine.forked import Died, forked
 from diffsim.engine.storage import Storage
 from diffsim.errors import StateError
 
@@ -535,3 +537,66 @@ def test_taichi_alone_ends_the_process_where_it_has_no_cache_folder(tmp_path):
         [sys.executable, "-c", HELD_UP], env=environment, capture_output=True, timeout=300, cwd=tmp_path
     )
     assert done.returncode < 0
+
+
+# ---- users' kernels in Taichi's hands ----
+
+
+def test_kernels_ask_for_subscripts_loops_and_sources(runtime):
+    """What `_taichi.UserKernel` puts its own answers in the place of."""
+    import inspect as inspection
+
+    from taichi.lang import impl, kernel_arguments, kernel_impl
+    from taichi.lang.ast.ast_transformer import ASTTransformer
+
+    assert list(inspection.signature(impl.subscript).parameters)[:2] == ["ast_builder", "value"]
+    assert list(inspection.signature(impl.begin_frontend_struct_for).parameters) == [
+        "ast_builder",
+        "group",
+        "loop_range",
+    ]
+    assert list(inspection.signature(kernel_arguments.decl_scalar_arg).parameters) == [
+        "dtype",
+        "name",
+        "arg_depth",
+    ]
+    assert list(inspection.signature(impl.expr_init).parameters) == ["rhs"]
+    assert callable(kernel_impl.getsourcelines)
+    assert callable(kernel_impl.getsourcefile)
+    for name in ("range", "ndrange", "grouped_ndrange", "struct"):
+        assert isinstance(vars(ASTTransformer)[f"build_{name}_for"], staticmethod)
+    for name in ("build_Name", "build_Attribute"):
+        assert isinstance(vars(ASTTransformer)[name], staticmethod)
+
+
+def test_forked_process_compiles_and_runs(runtime):
+    """Taichi compiles without threads (`num_compile_threads=0`), so that a fork can."""
+    field = ti.field(ti.f64, shape=3)
+
+    @ti.kernel
+    def fill(n: ti.i32):
+        ti.loop_config(serialize=True)
+        for i in range(3):
+            field[i] = n + i
+
+    @ti.kernel
+    def last() -> ti.f64:
+        return field[2]
+
+    fill(1)
+
+    def work(say):
+        fill(5)  # compiled, in the other process
+        say(last())  # compiled in this one
+
+    heard = []
+    assert forked(work, heard.append, 60.0) is None
+    assert heard == [7.0]
+    assert field[2] == 3.0
+
+
+def test_forked_process_may_die(runtime):
+    heard = []
+    died = forked(lambda say: (say(1), os.kill(os.getpid(), signal.SIGSEGV)), heard.append, 60.0)
+    assert died == Died("was killed by SIGSEGV")
+    assert heard == [1]

@@ -1,0 +1,233 @@
+"""An audit names the family of each silent fault of Taichi's reverse mode, and clears what is right."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import taichi as ti
+
+import diffsim as ds
+from diffsim.compiler.autodiff import rules
+
+N = 5
+MARKED = {  # what stands in the line that is told
+    "A3": "p = self.x",
+    "A3_in_a_function": "for k in range(N)",
+    "A4": "ti.max",
+    "A9": "ti.atomic_max",
+    "A10": "v[j]",
+    "A11": "= 0.5",
+    "A12": "ti.atomic_add",
+}
+
+
+@ti.func
+def scaled(p, w, j):
+    s = 0.0
+    for k in range(N):
+        s += p * p * w[j, k]
+    return s
+
+
+class Rows(ds.Simulator):
+    """A kernel for each row of the catalogue that Taichi compiles, by the name of the row."""
+
+    def __init__(self):
+        rng = np.random.default_rng(7)
+        self.x = ds.State(ds.real, N, init=rng.normal(size=N))
+        self.w = ds.Param(rng.uniform(0.4, 1.6, size=(N, N)))
+        self.f = ds.Scratch(ds.real, N)
+        self.chain, self.middle = ds.Scratch(ds.real, 2, 5, N), ds.Scratch(ds.real, 2, 5, N)
+        self.line = ds.Scratch(ds.real, 6, N)
+        self.count, self.slots = ds.Scratch(ds.i32), ds.Scratch(ds.real, 2 * N)
+
+    @ti.kernel
+    def right(self, t: ti.i32):
+        for i in range(N):
+            for j in range(N):
+                self.f[t, i] += ti.exp(ti.max(self.w[i, j] * self.x[t, j], 0.1))
+
+    @ti.kernel
+    def begin(self, t: ti.i32):
+        for b, i in ti.ndrange(2, N):
+            self.chain[t, b, 0, i] = self.x[t, i] * self.w[b, i]
+
+    @ti.kernel
+    def A1(self, t: ti.i32):
+        for b in range(2):
+            for k in range(4):
+                for i in range(N):
+                    self.middle[t, b, k, i] = ti.sin(self.chain[t, b, k, i])
+                for i in range(N):
+                    self.chain[t, b, k + 1, i] = self.middle[t, b, k, (i + 1) % N] * self.w[b, i]
+
+    @ti.kernel
+    def A2(self, t: ti.i32):
+        ti.loop_config(serialize=True)
+        for k in range(5):
+            for i in range(N):
+                self.line[t, k + 1, i] = ti.sin(self.line[t, k, i]) + self.x[t, i]
+
+    @ti.kernel
+    def A3(self, t: ti.i32):
+        for i in range(N):
+            p = self.x[t, i] * 2.0
+            for j in range(N):
+                self.f[t, i] += p * p * self.w[i, j]
+
+    @ti.kernel
+    def A3_in_a_function(self, t: ti.i32):
+        for i in range(N):
+            self.f[t, i] += scaled(self.x[t, i] * 2.0, self.w, i)
+
+    @ti.kernel
+    def A4(self, t: ti.i32):
+        for i in range(N):
+            s = 0.0
+            for j in range(N):
+                s += ti.max(self.w[i, j] * self.x[t, j], 0.1)
+            self.f[t, i] += s * s
+
+    @ti.kernel
+    def A6(self, t: ti.i32):
+        for i in range(N):
+            s = self.x[t, i]
+            for _ in range(60):
+                s += ti.sin(s) / 60
+            self.f[t, i] += s * s
+
+    @ti.kernel
+    def A7(self, t: ti.i32):
+        for i in range(N):
+            a, s, u = 0.0, 0.0, 0.0
+            for j in range(N):
+                if self.w[i, j] > 0.8:
+                    a = self.x[t, j] * self.w[i, j]
+                if self.w[i, j] > 1.2:
+                    u += a
+                if self.w[i, j] < 1.2:
+                    s += a * self.x[t, j]
+            self.f[t, i] += s + u
+
+    @ti.kernel
+    def A8(self, t: ti.i32):
+        for i in range(N):
+            if self.w[i, 0] > 0.7:
+                s = 0.0
+                for j in range(N):
+                    s += self.w[i, j] * self.x[t, j]
+                self.f[t, i] += s * s
+
+    @ti.kernel
+    def A9(self, t: ti.i32):
+        for i in range(N):
+            ti.atomic_max(self.f[t, 0], self.x[t, i] * self.w[i, i])
+
+    @ti.kernel
+    def A10(self, t: ti.i32):
+        for i in range(N):
+            v = ti.Vector([self.x[t, i], self.w[i, 0], self.w[i, 1]])
+            s = 0.0
+            for j in range(3):
+                s += v[j] * v[j] * self.w[i, j]
+            self.f[t, i] += s
+
+    @ti.kernel
+    def A11(self, t: ti.i32):
+        for i in range(N):
+            self.f[t, i] = 0.5
+            for j in range(N):
+                self.f[t, i] += self.w[i, j] * self.x[t, j]
+
+    @ti.kernel
+    def A12(self, t: ti.i32):
+        for i in range(N):
+            k = ti.atomic_add(self.count[t], 1)
+            self.slots[t, k] = self.x[t, i] * self.x[t, i] * self.w[i, k % N]
+
+    @ti.kernel
+    def counts(self, t: ti.i32):
+        for i in range(N):
+            self.count[t] += 1
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(N):
+            self.x[t + 1, i] = self.x[t, i] + 0.001 * (self.f[t, i] + self.slots[t, i] + self.line[t, 5, i])
+
+    def step(self, t):
+        self.right(t)
+        self.begin(t)
+        self.A1(t), self.A2(t), self.A3(t), self.A3_in_a_function(t), self.A4(t), self.A6(t)
+        self.A7(t), self.A8(t), self.A9(t), self.A10(t), self.A11(t), self.A12(t), self.counts(t)
+        self.move(t)
+
+    @ti.kernel
+    def total(self, t: ti.i32):
+        for i in range(N):
+            self.cost[None] += self.x[t, i] ** 2
+
+    def terminal_cost(self, t):
+        self.total(t)
+
+
+@pytest.fixture(scope="module")
+def report(runtime):
+    with ds.Rollout(Rows(), steps=2) as rollout:
+        return rollout.audit()
+
+
+def test_each_row_is_named_with_its_line(report):
+    lines = Path(__file__).read_text().splitlines()
+    for kernel in report.kernels:
+        name = kernel.name.partition(".")[2]
+        family = name.partition("_")[0]
+        if family[1:].isdigit():
+            assert (kernel.verdict, kernel.family) == ("died" if family == "A6" else "wrong", family), kernel
+            file, _, line = kernel.line.rpartition(":")
+            assert file.endswith("test_audit.py")
+            if name in MARKED:
+                assert MARKED[name] in lines[int(line) - 1], (name, line)
+        else:
+            assert kernel.verdict == ("not differentiable" if name == "counts" else "right"), kernel
+    assert {kernel.name for kernel in report.wrong} == {
+        f"Rows.{name}" for name in vars(Rows) if name[0] == "A"
+    }
+
+
+def test_ours_are_right_on_all(report):
+    assert report.passed
+    assert not report.ours_wrong
+    assert all(kernel.ours is None or kernel.ours < 1e-6 for kernel in report.kernels)
+
+
+def test_report_tells_why(report):
+    text = str(report)
+    assert "a value computed before a loop and read in it" in text
+    assert text.endswith("; ours agree with differences on all")
+    assert f"wrong on {len(report.wrong)} of {len(report.kernels)} kernel(s)" in text
+    assert "A3" in report._repr_html_()
+
+
+class Sines(ds.Simulator):
+    def __init__(self):
+        self.x = ds.State(ds.real, N, init=np.linspace(-1.0, 1.0, N))
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(N):
+            self.x[t + 1, i] = self.x[t, i] + 0.1 * ti.sin(self.x[t, i])
+
+    def step(self, t):
+        self.move(t)
+
+
+def test_fault_in_our_adjoint_is_seen(runtime, monkeypatch):
+    wrong = rules._unary(lambda b, x, r, g: b.op("mul", g, x))  # not the cosine
+    monkeypatch.setitem(rules._RULES, "sin", wrong)
+    with ds.Rollout(Sines(), steps=2) as rollout:
+        report = rollout.audit()
+    assert [kernel.name for kernel in report.ours_wrong] == ["Sines.move"]
+    assert not report.passed
+    assert "OURS DISAGREE with differences on Sines.move" in str(report)
+    assert not report.wrong
