@@ -19,6 +19,7 @@ from diffsim.engine.checkpoints import Observer, Segments, run_backward, run_for
 from diffsim.engine.executors import Executor, Step, Watch
 from diffsim.engine.launch import Launcher
 from diffsim.engine.lookout import Lookout
+from diffsim.engine.memory import needed
 from diffsim.engine.modes import CHECK, Extension, Measured, make_executor
 from diffsim.engine.outcome import Outcome
 from diffsim.engine.pace import Pace, Progress
@@ -93,14 +94,7 @@ class Engine:
 
     def _allocate(self) -> None:
         lowered, layout = self.lowered, self.plan.layout
-        fields = [*lowered.buffers.by_field.values(), *lowered.initial.values()]
-        buffers = fields + [b.adjoint for b in fields if b.adjoint is not None and b.kind != "cost"]
-        buffers += [b.adjoint for b in lowered.costs if layout.taped and b.adjoint is not None]
-        buffers += lowered.carried.values()
-        buffers += lowered.kept.values() if layout.checkpoints else []
-        buffers += lowered.whole.values() if layout.windows else []
-        buffers += lowered.alarms.buffers
-        buffers += lowered.cost_parts.values() if layout.parts > 1 else []
+        buffers = needed(lowered, layout)
         for shared in (b for b in parameter_adjoints(lowered) if "group" in layout.axes(b)):
             like = (shared.kind, shared.dtype, shared.shape, shared.components, shared.source)
             total = Buffer(shared.name + "_sum", *like)

@@ -45,7 +45,7 @@ def _made(lowered: LoweredProgram, stages: StageSet, info: RuntimeInfo, request:
     taped = request.mode == "tape"
     if taped and not info.on_cpu:
         raise ConfigError(
-            f"mode must be another one than 'tape' on {info.arch}, got 'tape', which runs on a CPU alone; call "
+            f"mode must be another one than 'tape' on {info.arch}, got 'tape', which needs a CPU; call "
             "diffsim.init(arch='cpu'), or use mode='step'"
         )
     lanes = lanes_of(stages, info, request, block)

@@ -130,8 +130,8 @@ class _Nests:
                 yield from self._inner(loop, body, conditional)
         for statement in body:
             if isinstance(statement, ast.For | ast.While):
-                loop = is_loop(statement)
-                yield from self.within(statement.body, depth + loop, conditional and not loop)
+                runs = is_loop(statement)
+                yield from self.within(statement.body, depth + runs, conditional and not runs)
             elif isinstance(statement, ast.If):
                 for part in (statement.body, statement.orelse):
                     yield from self.within(part, depth, conditional=True)
