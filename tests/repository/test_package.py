@@ -57,18 +57,7 @@ FACADE = [
     "errors.StateError",
 ]
 ELEMENT_TYPES = ["real", "vec2", "vec3", "mat2", "mat3"]
-_CLICKING = (
-    "app",
-    "auditing",
-    "commands",
-    "graph",
-    "looking",
-    "playing",
-    "project",
-    "refusals",
-    "rules",
-    "words",
-)
+_CLICKING = tuple("app auditing commands graph looking playing project refusals rules words".split())
 COMMAND_LINE = ("diffsim.__main__", *(f"diffsim.cli.{name}" for name in _CLICKING))
 ENDINGS = (".py", ".toml", ".obj", ".txt", ".css", ".js")
 PAGES = ("py.typed", "rules.md")  # data of the package
