@@ -27,7 +27,9 @@ the process fails its test instead.
 Simulators are compiled once per module: put them in fixtures of module scope that use ``runtime``. They are
 torn down before the precision changes, because a new runtime ends all fields of the old one.
 
-``DIFFSIM_TEST_ARCH`` names the backend: ``cpu`` (the default) or ``cuda`` (``make test-gpu``).
+``DIFFSIM_TEST_ARCH`` names the backend: ``cpu`` (the default), ``cuda`` (``make test-gpu``) or ``vulkan``,
+which has 32 bits alone: many tests ask for more, those marked ``core`` do not. Where the backend is the CPU,
+these run with a GPU's layout in f64 and f32, and on Vulkan's software driver (tests/backends.py).
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ from budgets import Costs, budgets
 from hypothesis import HealthCheck, settings
 
 import diffsim  # noqa: F401, ICN001  (before any test imports Taichi, whose banner it silences)
+from diffsim._backends import GPUS
 from diffsim._llvm import why_missing
+from diffsim._vulkan import why_missing as why_no_vulkan
 
 if TYPE_CHECKING:
     from diffsim.runtime import RuntimeInfo
@@ -87,7 +91,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell with what it runs behind its back
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if ARCH not in ("cpu", "cuda", "vulkan"):
-        raise pytest.UsageError(f"DIFFSIM_TEST_ARCH must be cpu or cuda, got {ARCH!r}")
+        raise pytest.UsageError(f"DIFFSIM_TEST_ARCH must be cpu, cuda or vulkan, got {ARCH!r}")
+    if ARCH == "vulkan" and why_no_vulkan():
+        raise pytest.UsageError(f"DIFFSIM_TEST_ARCH=vulkan needs a Vulkan driver, and {why_no_vulkan()}")
     if ARCH == "cuda" and cuda_devices() == 0:
         raise pytest.UsageError(
             "DIFFSIM_TEST_ARCH=cuda needs a CUDA GPU and its driver; run `make test` for the CPU"
@@ -132,7 +138,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def arch() -> str:
-    """Name of the backend under test: ``cpu`` or ``cuda``."""
+    """Name of the backend under test: ``cpu``, ``cuda`` or ``vulkan``."""
     return ARCH
 
 
@@ -161,16 +167,16 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def compiler(request: pytest.FixtureRequest, layout: str) -> str:
+def compiler(request: pytest.FixtureRequest, layout: str, arch: str) -> str:
     """What makes machine code of kernels: ``native``, or ``taichi``; see the marker ``compilers``."""
     given = str(getattr(request, "param", COMPILER))
-    if layout == "device" or (given == "auto" and (ARCH != "cpu" or why_missing())):
+    if layout == "device" or arch != "cpu" or (given == "auto" and why_missing()):
         return "taichi"
     return "native" if given == "auto" else given
 
 
 @pytest.fixture(scope="module")
-def runtime(precision: int, threads: int, guard: bool, layout: str, compiler: str) -> RuntimeInfo:
+def runtime(precision: int, threads: int, guard: bool, layout: str, compiler: str, arch: str) -> RuntimeInfo:
     """Taichi's runtime with this module's precision, threads and so on, started again when they change."""
     import diffsim as ds
     from diffsim.errors import StateError
@@ -180,10 +186,19 @@ def runtime(precision: int, threads: int, guard: bool, layout: str, compiler: st
     except StateError:
         info = None
     as_device = layout == "device"
-    wanted = (precision, 0, compiler, as_device, guard, threads)[: 6 if ARCH == "cpu" else 3]
+    wanted = (arch, precision, 0, compiler, as_device, guard, threads)[: 7 if arch == "cpu" else 4]
     # a guard that the backend cannot have counts as there
     guarded = info is not None and bool(info.guard or info.unguarded)
-    found = info and (info.precision, info.seed, info.compiler, info.device_layout, guarded, info.threads)
+    name = info and (info.arch if info.arch in GPUS else "cpu")
+    found = info and (
+        name,
+        info.precision,
+        info.seed,
+        info.compiler,
+        info.device_layout,
+        guarded,
+        info.threads,
+    )
     if found is None or found[: len(wanted)] != wanted:
         for name in (
             "last_exc",
@@ -197,10 +212,10 @@ def runtime(precision: int, threads: int, guard: bool, layout: str, compiler: st
             warnings.filterwarnings("ignore", "Taichi fields must be made after", RuntimeWarning)
             environment.setenv("DIFFSIM_LAYOUT", layout)
             ds.init(
-                arch=ARCH,
+                arch=arch,
                 precision=precision,
                 seed=0,
-                threads=threads if ARCH == "cpu" else None,
+                threads=threads if arch == "cpu" else None,
                 guard=guard,
                 compiler=compiler,
             )
