@@ -22,8 +22,14 @@ _ARGUMENT = re.compile(r"^def \w+\((\w+): (ti\.i32|ti\.types\.ndarray)")
 
 @ti.func
 def _acos(x):  # type: ignore[no-untyped-def]
-    """Compute the arc cosine by another function: drivers may be off by thousands of last bits."""
+    """Compute the arc cosine by another function: drivers are off by thousands of last bits in theirs."""
     return ti.atan2(ti.sqrt((1.0 - x) * (1.0 + x)), x)
+
+
+@ti.func
+def _asin(x):  # type: ignore[no-untyped-def]
+    """Compute the arc sine in the same way."""
+    return ti.atan2(x, ti.sqrt((1.0 - x) * (1.0 + x)))
 
 
 def on_spirv() -> bool:
@@ -49,8 +55,10 @@ def spoken(source: str, scope: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """
     if not on_spirv():
         return source, scope
-    if "ti.acos(" in source:
-        source, scope = source.replace("ti.acos(", "spirv_acos("), {**scope, "spirv_acos": _acos}
+    for name, function in (("acos", _acos), ("asin", _asin)):
+        if f"ti.{name}(" in source:
+            source = source.replace(f"ti.{name}(", f"spirv_{name}(")
+            scope = {**scope, f"spirv_{name}": function}
     return _LOOP.sub(lambda found: _shortened(found, source), source), scope
 
 

@@ -82,9 +82,10 @@ def begin_program() -> None:
     if not hasattr(destroy, "__wrapped__"):
         snode_tree.SNodeTree.destroy = _counting(destroy)
     for name in ("pointer", "bitmasked", "dynamic", "hash"):
-        make = getattr(snode.SNode, name, None)
-        if make is not None and not hasattr(make, "__wrapped__"):
-            setattr(snode.SNode, name, _refusing_late(make))
+        for kind, refusing in ((snode.SNode, _refusing_late), (impl.FieldsBuilder, _refusing_sparse)):
+            make = getattr(kind, name, None)
+            if make is not None and not hasattr(make, "__wrapped__"):
+                setattr(kind, name, refusing(make))
 
 
 def _counting(destroy: Any) -> Any:
@@ -134,16 +135,26 @@ def _refusing_late(make: Any) -> Any:
 
     @functools.wraps(make)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if on_spirv():
-            raise StateError(
-                f"fields on Vulkan must be dense, got a {make.__name__} SNode, which Taichi has not there; "
-                "use ds.Scratch(..., layout=ds.sparse()), or arch='cpu' or 'cuda'"
-            )
         if self.ptr.id + _ONE_TREE > MAX_SNODES:
             raise StateError(
                 f"sparse fields must be among the first {MAX_SNODES} SNodes of a Taichi program, got others "
                 "before them, those of rollouts included; make them before rollouts, or call diffsim.init() "
                 "and begin anew"
+            )
+        return make(self, *args, **kwargs)
+
+    return checked
+
+
+def _refusing_sparse(make: Any) -> Any:
+    """Make the making of a sparse SNode an error where Taichi has none, with what to do instead."""
+
+    @functools.wraps(make)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if on_spirv():
+            raise StateError(
+                f"fields on Vulkan must be dense, got a {make.__name__} SNode, which Taichi has not there; "
+                "use ds.Scratch(..., layout=ds.sparse()), or arch='cpu' or 'cuda'"
             )
         return make(self, *args, **kwargs)
 

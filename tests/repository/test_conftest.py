@@ -10,7 +10,7 @@ from pathlib import Path
 
 from budgets import budgets
 
-TOTAL = 900  # processor seconds: eight minutes on two cores, less what these don't share
+TOTAL = 930  # processor seconds: eight and a half minutes on two cores, less what these don't share
 HERE = Path(__file__).resolve().parents[1]
 
 SUITE = """
