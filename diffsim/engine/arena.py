@@ -240,7 +240,8 @@ class FieldArena(Arena):
         for parts in order:
             here = [spec for part in parts for spec in made if spec.part == part]
             for together in [here] if self._on_cpu else apart(here):
-                self._make_tree(together)
+                if together:
+                    self._make_tree(together)
 
     def fields(self, spec: Spec) -> tuple[Any, ...]:
         """Return the scalar fields of a buffer, one per component."""
