@@ -15,7 +15,7 @@ from diffsim.compiler.autodiff import expanded
 from diffsim.compiler.checks.ranges import Ranges
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
-from diffsim.compiler.codegen.stepwise import PHASES, Threads, groups_of, worth_sharing
+from diffsim.compiler.codegen.stepwise import PHASES, Threads, groups_of, nests_of, worth_sharing
 from diffsim.compiler.ir import For, If, Op, Stage
 from diffsim.plan.compiling import Compiling
 from diffsim.runtime import RuntimeInfo
@@ -41,11 +41,15 @@ class _Machine:
 
 @dataclass(frozen=True)
 class _Size:
-    """One stage: the operations that a round of it runs, the loops it shares, and its rounds in a step."""
+    """One stage: the operations that a round of it runs, the loops it shares, and its rounds in a step.
+
+    One that is `alone` has a thread of a GPU for each world, and no more.
+    """
 
     work: float
     tasks: int
     rounds: int = 1
+    alone: bool = False
 
 
 class Costs:
@@ -107,7 +111,8 @@ class Costs:
         for phase, times in (("step", forward), ("step_adj", 1.0)):
             sizes = [s for group in self._groups[phase] for s in group]
             if mode == "fused":
-                rounds = math.ceil(layout.worlds / machine.lanes)
+                lanes = min(machine.lanes, layout.groups) if layout.world_last else machine.lanes
+                rounds = math.ceil(layout.worlds / lanes)
                 step = sum(s.work * s.rounds for s in sizes) * rounds * machine.operation
                 launches = segments
             else:
@@ -121,6 +126,8 @@ class Costs:
         """Return the seconds of a stage in a kernel of its own, the launch left out."""
         work, machine = self._layout.worlds * size.work, self._machine
         spread = min(machine.width, max(1.0, work / _ITERATION)) if size.tasks else 1.0
+        if size.alone:
+            spread = float(min(machine.width, self._layout.worlds))
         return size.tasks * machine.task + work / spread * machine.single
 
     def _left_over(self, chunk: int) -> bool:
@@ -162,8 +169,10 @@ def _measure(stage: Stage, layout: Layout, threads: Threads) -> _Size:
         return total
 
     shared = not threads.on_cpu or worth_sharing(stage.body, layout.worlds, threads)
+    alone = not threads.on_cpu and not nests_of(stage, on_cpu=False)
     return _Size(
         work(stage.body.ops),
-        sum(isinstance(op, For) for op in stage.body.ops) if shared else 0,
+        1 if alone else sum(isinstance(op, For) for op in stage.body.ops) if shared else 0,
         1 if stage.loop is None else stage.loop.count,
+        alone,
     )

@@ -83,7 +83,7 @@ def _on_device(stages: StageSet, real: str, request: Request) -> Lanes:
     fitting = _power(share // max(1, copy))
     groups = min(worlds, _MOST_GROUPS, max(_FEWEST_GROUPS, _power(share // max(1, copy + per_lane))))
     lanes = min(_power(2 * needed - 1), _MOST_LANES, fitting)
-    return Lanes(groups, lanes, min(parts, max(1, _MOST_GROUPS // worlds)), alone, recording, tapes)
+    return Lanes(groups, lanes, min(parts, max(1, _MOST_LANES // worlds)), alone, recording, tapes)
 
 
 def _power(count: int) -> int:

@@ -33,6 +33,7 @@ __all__ = [
 COMPILE_BUDGET = 10.0  # seconds that a chunk, or a mode that is only tried, may take to compile
 PATIENCE = 60.0  # seconds to compile from which on another mode is taken, whatever it costs to run
 _LONGEST_CHUNK = 64
+_WARP = 32  # threads that a GPU runs at once at least
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,9 @@ def choose_mode(
         every["tape"] = dataclasses.replace(every["step"], mode="tape")
     if request.mode != "auto" or request.chunk is not None:
         return chosen("chunk" if request.mode == "auto" else request.mode, "asked for")
+    if not info.on_cpu:
+        mode, reason = _on_device(every, request)
+        return chosen(mode, reason, tunable=info.tune)
     mode, reason = _by_rule(stages.lowered, info, request)
     step, fused = every["step"], every["fused"]
     if (
@@ -258,16 +262,27 @@ def _by_rule(lowered: LoweredProgram, info: RuntimeInfo, request: Request) -> tu
     """Return the mode that programs of this size are known to do well in, and why."""
     worlds = request.worlds
     work = sum(_work(s, request.steps) for s in lowered.step + lowered.running)
-    if info.on_cpu:
-        if info.threads >= 8 and worlds < info.threads and work > 200_000:
-            return (
-                "step",
-                f"{work:,} loop iterations a step fill {info.threads} threads, {worlds} world(s) do not",
-            )
-        return "fused", f"{work:,} loop iterations a step are faster in one launch than in many"
-    if worlds >= 64 or work <= 4096:
-        return "fused", f"{worlds} world(s) with {work:,} loop iterations a step fit one launch"
-    return "step", f"{work:,} loop iterations a step fill the GPU"
+    if info.threads >= 8 and worlds < info.threads and work > 200_000:
+        return (
+            "step",
+            f"{work:,} loop iterations a step fill {info.threads} threads, {worlds} world(s) do not",
+        )
+    return "fused", f"{work:,} loop iterations a step are faster in one launch than in many"
+
+
+def _on_device(every: Mapping[str, Candidate], request: Request) -> tuple[str, str]:
+    """Return the mode of a GPU that costs least over all gradients, compiling included, and why.
+
+    In mode `fused` a world is one thread, which is enough for a few numbers, not for a grid; in the others
+    launches and tasks cost more than a little work does.
+    """
+    iterations = int(request.iterations)
+    best = min(every.values(), key=lambda c: (c.seconds + c.compile_seconds / iterations, c.mode))
+    others = ", ".join(f"{c.label} {show_seconds(c.seconds)}" for c in every.values() if c is not best)
+    reason = f"about {show_seconds(best.seconds)} a gradient expected on a GPU; {others}"
+    if best.mode == "fused" and request.worlds < _WARP:
+        reason += f"; {request.worlds} world(s) are as many threads, for which a CPU is faster"
+    return best.mode, reason
 
 
 def _work(stage: Stage, steps: int) -> int:

@@ -70,7 +70,8 @@ def sums_in(body: Block, indices: Sequence[Value], layout: Layout) -> Sums:
     """
     adds = [op.ref for op in walk(body) if isinstance(op, Accumulate)]
     cost = [ref for ref in adds if ref.buffer.kind == "cost"]
-    shared = [ref for ref in adds if layout.is_shared(ref.buffer)]
+    alone = exclusive(body, indices, layout)
+    shared = [r for r in adds if layout.is_shared(r.buffer) and not (indices and slot_of(r) in alone)]
     own = frozenset(i for i in indices if all(i in ref.indices for ref in shared))
     places: dict[Slot, set[tuple[int, ...]]] = {}
     for ref in shared:  # an index at another axis of the same field may name what its neighbour's does
