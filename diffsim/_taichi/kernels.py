@@ -140,24 +140,25 @@ def compile_kernel(kernel: Callable[..., Any], args: Sequence[int]) -> None:
     )
 
 
-def direct_launch(kernel: Callable[..., Any], count: int, reuse: bool = True) -> Callable[..., None]:
+def direct_launch(kernel: Callable[..., Any], count: int) -> Callable[..., None]:
     """Return a function that launches a compiled kernel of `count` integer arguments.
 
     Taichi's own call looks at the types of all arguments and for the kernel that was compiled for them, which
-    takes ten times as long as the launch.
+    takes ten times as long as the launch. Nor is the place for arguments made anew each time. On CUDA it must
+    be, but for kernels without any: there a launch leaves in it where the device had its copy of them, which
+    the next one would write to.
 
     Args:
         kernel: A kernel of `build_kernel` that was launched before.
         count: Its arguments.
-        reuse: Hold arguments in the same place again, where a launch is over when it returns: on a CPU.
     """
     primal = kernel._primal  # type: ignore[attr-defined]
     program = impl.get_runtime().prog
     made = primal.compiled_kernels[primal.ensure_compiled(*[0] * count)]
     compiled = program.compile_kernel(program.config(), program.get_device_caps(), made)
     start, places = program.launch_kernel, [(k,) for k in range(count)]
-    at_once = impl.current_cfg().arch in (ti.x64, ti.arm64)
-    kept = made.make_launch_context() if reuse and at_once else None
+    lasting = impl.current_cfg().arch != ti.cuda or count == 0
+    kept = made.make_launch_context() if lasting else None
 
     def launch(*args: int) -> None:
         context = kept if kept is not None else made.make_launch_context()

@@ -12,6 +12,7 @@ import taichi as ti
 from taichi.lang import impl
 
 from diffsim import files
+from diffsim._taichi.cuda import memory_options
 from diffsim._taichi.deferred import deferred, initialise_deferred, started
 from diffsim._taichi.objects import DTYPES
 from diffsim._taichi.trees import begin_program
@@ -45,6 +46,7 @@ def initialise(
     """
     begin_program()
     options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
+    options |= memory_options() if arch == "cuda" else {}
     real = ti.f64 if precision == 64 else ti.f32
     ti.reset()  # the folder's default is that of the environment as it is now
     folder = os.environ.get("TI_OFFLINE_CACHE_FILE_PATH") or impl.default_cfg().offline_cache_file_path

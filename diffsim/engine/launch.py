@@ -116,7 +116,7 @@ class Launcher:
         kernel = _taichi.build_kernel(self.text.source, self.text.name, scope)
         with _taichi.default_real(self.text.real), _taichi.brief_positions():
             kernel(*args)
-            launch = _taichi.direct_launch(kernel, len(args), reuse=self._storage.on_cpu)
+            launch = _taichi.direct_launch(kernel, len(args))
         _taichi.wait()
         the_guard().remember(trial)
         seconds = time.perf_counter() - start

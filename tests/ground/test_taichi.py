@@ -338,6 +338,33 @@ def test_direct_launches_do_what_calls_do(runtime):
         launch(1)
 
 
+class _Driver:
+    """A CUDA driver, as far as it is asked of memory."""
+
+    def __init__(self, pools):
+        self._pools = pools
+
+    def cuInit(self, flags):
+        return 0
+
+    def cuDeviceGet(self, device, number):
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute, device):
+        assert attribute == 115
+        value._obj.value = self._pools
+        return 0
+
+
+def test_memory_is_taken_at_the_start_where_a_gpu_has_no_pools(monkeypatch):
+    from diffsim._taichi import cuda
+
+    for pools, options in ((1, {}), (0, {"device_memory_fraction": 0.8})):
+        monkeypatch.setattr(cuda, "_driver", lambda pools=pools: _Driver(pools))
+        assert cuda.memory_options() == options
+    assert isinstance(ti.lang.impl.default_cfg().device_memory_fraction, float)
+
+
 GAP = """
 import diffsim, taichi as ti
 from diffsim import _taichi
