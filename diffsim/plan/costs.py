@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from diffsim.compiler.autodiff import expanded
 from diffsim.compiler.checks.ranges import Ranges
 from diffsim.compiler.codegen.layout import Layout
+from diffsim.compiler.codegen.sinking import sunk
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.codegen.stepwise import PHASES, Threads, groups_of, nests_of, worth_sharing
 from diffsim.compiler.ir import For, If, Op, Stage
@@ -169,7 +170,7 @@ def _measure(stage: Stage, layout: Layout, threads: Threads) -> _Size:
         return total
 
     shared = not threads.on_cpu or worth_sharing(stage.body, layout.worlds, threads)
-    alone = not threads.on_cpu and not nests_of(stage, on_cpu=False)
+    alone = not threads.on_cpu and not nests_of(sunk(stage), on_cpu=False)
     return _Size(
         work(stage.body.ops),
         1 if alone else sum(isinstance(op, For) for op in stage.body.ops) if shared else 0,

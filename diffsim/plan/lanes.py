@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from diffsim.compiler.autodiff import expanded
 from diffsim.compiler.codegen.layout import TAPE_BYTES, Layout
 from diffsim.compiler.codegen.sharing import Axis, Deal, Sums, deal, sums_in, tape_bytes
+from diffsim.compiler.codegen.sinking import sunk
 from diffsim.compiler.codegen.stages import StageSet, all_adjoints, parameter_adjoints, tapes_of
 from diffsim.compiler.codegen.stepwise import PHASES, bounds_of, groups_of, nests_of
 from diffsim.compiler.ir import Block, Buffer, Stage, Value
@@ -95,7 +96,7 @@ def _deals(stages: StageSet, real: str, layout: Layout) -> Iterator[tuple[Stage,
     """Yield each nest of each stage, as mode `step` deals it out if as many lanes as it wants are there."""
     world = (Axis("w", 0, layout.worlds),) if layout.worlds > 1 else ()
     for stage in (s for phase in PHASES for group in groups_of(stages, phase, real) for s in group):
-        ready = expanded(stage)
+        ready = sunk(expanded(stage))
         for body, loops in _parts(ready):
             axes: dict[Value, Axis] = {index: Axis("", low, high) for index, (low, high) in loops.items()}
             sums = sums_in(body, list(axes), layout)

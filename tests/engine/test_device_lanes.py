@@ -34,11 +34,12 @@ class Crowd(ds.Simulator):
 
     @ti.kernel
     def move(self, t: ti.i32):
+        push = 0.1 * ti.sin(self.k[None])  # beside the loop: each iteration computes it again
         for i in range(self.n):
             a = self.x[t, i]
             for j in range(3):
                 a = a + 0.1 * ti.sin(a * self.table[j])
-            self.x[t + 1, i] = a + 0.1 * self.k[None] * self.each[i] + self.u[t] * self.world[None]
+            self.x[t + 1, i] = a + push * self.each[i] + self.u[t] * self.world[None]
 
     def step(self, t):
         self.move(t)
@@ -51,7 +52,15 @@ class Crowd(ds.Simulator):
     def running_cost(self, t):
         self.spend(t)
 
-    terminal_cost = running_cost
+    @ti.kernel
+    def gather(self, t: ti.i32):
+        total = 0.0
+        for i in range(self.n):
+            total += self.x[t, i]
+        self.cost[None] += total * total / self.n  # of the whole sum, which no iteration has
+
+    def terminal_cost(self, t):
+        self.gather(t)
 
 
 def outcome(n, worlds):

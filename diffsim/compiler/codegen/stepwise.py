@@ -13,6 +13,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.motion import hoisted
 from diffsim.compiler.codegen.printer import Lane, Slot, slot_of
 from diffsim.compiler.codegen.sharing import Axis, dealt_nest, exclusive, tape_bytes
+from diffsim.compiler.codegen.sinking import sunk
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.codegen.writer import PER_THREAD, KernelText, KernelWriter
 from diffsim.compiler.ir import (
@@ -172,7 +173,7 @@ def parallel_stage(w: KernelWriter, stage: Stage, lane: Lane, threads: Threads) 
     """
     w.comes_from(stage)
     worlds = w.layout.worlds
-    stage = w.ready(stage)
+    stage = w.ready(stage) if threads.on_cpu else sunk(w.ready(stage))
     nests = nests_of(stage, threads.on_cpu)
     alone = threads.on_cpu and not worth_sharing(hoisted(stage, outermost=False).body, worlds, threads)
     w.name(stage.t, lane.t)
