@@ -7,7 +7,7 @@ import taichi as ti
 import diffsim as ds
 from diffsim.plan import lanes
 
-STEPS, N = 2, 6144
+STEPS, N, MILLION = 2, 6144, 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,34 @@ def test_every_run_has_the_same_bits(runtime):
             assert again == cost
             for key, grad in grads.items():
                 np.testing.assert_array_equal(same[key], grad, err_msg=key)
+
+
+class Long(ds.Simulator):
+    """A million numbers of 32 bits, whose sum a number of 32 bits would lose."""
+
+    def __init__(self):
+        self.x = ds.State(ds.real)
+
+    @ti.kernel
+    def rest(self, t: ti.i32):
+        self.x[t + 1] = self.x[t]
+
+    def step(self, t):
+        self.rest(t)
+
+    @ti.kernel
+    def spend(self, t: ti.i32):
+        for i in range(MILLION):
+            self.cost[None] += ti.f32(1e-3) * ti.f32(i % 1024)
+
+    def terminal_cost(self, t):
+        self.spend(t)
+
+
+@pytest.mark.parametrize("precision", [32], scope="module")
+def test_a_long_sum_keeps_its_digits(runtime):
+    terms = np.float32(1e-3) * (np.arange(MILLION) % 1024).astype(np.float32)
+    assert abs(terms.cumsum(dtype=np.float32)[-1] / terms.sum(dtype=np.float64) - 1.0) > 1e-6
+    with ds.Rollout(Long(), 1, mode="step") as rollout:
+        assert rollout.plan.layout.parts == 2**14
+        assert rollout.value() == pytest.approx(terms.sum(dtype=np.float64), rel=1e-12)

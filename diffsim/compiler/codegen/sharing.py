@@ -10,6 +10,7 @@ through indices, sums over neighbours) stays atomic.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.printer import Lane, Slot, slot_of
 from diffsim.compiler.codegen.stages import tapes_of
 from diffsim.compiler.codegen.writer import KernelWriter
-from diffsim.compiler.ir import Accumulate, Block, Buffer, For, If, Load, Op, Stage, Store, Value, walk
+from diffsim.compiler.ir import Accumulate, Block, Buffer, Const, For, If, Load, Op, Stage, Store, Value, walk
 
 __all__ = ["Axis", "Deal", "Sums", "deal", "dealt_nest", "exclusive", "sums_in", "tape_bytes"]
 
@@ -91,11 +92,13 @@ class Deal:
         apart: Axes of which each index has threads of its own.
         rest: Axes whose indices are dealt out to lanes.
         lanes: How many there are; as many as iterations where each has its own.
+        axes: Those of the nest, by their indices.
     """
 
     apart: tuple[Axis, ...]
     rest: tuple[Axis, ...]
     lanes: int
+    axes: Mapping[Value, Axis]
 
     @property
     def rounds(self) -> int:
@@ -135,15 +138,17 @@ def deal(
     else:
         apart, rest, most = every, (), 1
     rounds = math.prod(axis.trips for axis in rest)
-    found = Deal(apart, rest, rounds if wanted else max(1, min(rounds, most)))
+    found = Deal(apart, rest, rounds if wanted else max(1, min(rounds, most)), axes)
     if recorded * found.threads > layout.tape_bytes:
         fitting = max(1, layout.tape_bytes // recorded)
-        return Deal((), every, fitting if wanted or not sums.shared else min(fitting, most))
+        return Deal((), every, fitting if wanted or not sums.shared else min(fitting, most), axes)
     return found
 
 
 @contextmanager
-def _dealt(w: KernelWriter, made: Deal, sums: Sums, lane: Lane) -> Iterator[Lane]:
+def _dealt(
+    w: KernelWriter, made: Deal, sums: Sums, lane: Lane, registers: Mapping[Op, str]
+) -> Iterator[Lane]:
     """Print the parallel loop of a nest and, in it, that over the iterations of a lane; yield the lane.
 
     Args:
@@ -151,6 +156,7 @@ def _dealt(w: KernelWriter, made: Deal, sums: Sums, lane: Lane) -> Iterator[Lane
         made: How iterations are dealt out.
         sums: What they share.
         lane: The places of the step.
+        registers: Where a lane sums what it adds to one place, if it has several iterations.
     """
     depth = w.indent
     if made.lanes < made.rounds:
@@ -158,6 +164,9 @@ def _dealt(w: KernelWriter, made: Deal, sums: Sums, lane: Lane) -> Iterator[Lane
         axes = [*made.apart, Axis(group, 0, made.lanes)]
         _head(w, axes)
         turn, number = w.fresh("k"), w.fresh("r")
+        for op, register in registers.items():
+            assert isinstance(op, Accumulate)  # noqa: S101  (they are those that add)
+            w.line(f"{register} = {w.constant(Const(0.0, op.ref.buffer.dtype))}")
         w.line(f"for {turn} in range(({made.rounds + made.lanes - 1} - {group}) // {made.lanes}):")
         w.indent += 1
         w.line(f"{number} = {group} + {turn} * {made.lanes}")
@@ -174,7 +183,14 @@ def _dealt(w: KernelWriter, made: Deal, sums: Sums, lane: Lane) -> Iterator[Lane
     flat = f"({_flat(made.apart)}) * {made.lanes} + {group}" if made.apart else group
     world = "w" if w.layout.worlds > 1 else "0"
     copy, part = (group if sums.shared else "0"), (group if sums.cost and not sums.shared else "0")
-    yield replace(lane, world=world, lane=flat, group=copy, part=part)
+    inner = replace(lane, world=world, lane=flat, group=copy, part=part)
+    inside = w.indent
+    yield inner
+    w.indent = inside - 1
+    for op, register in registers.items():
+        assert isinstance(op, Accumulate)  # noqa: S101  (they are those that add)
+        place = w.place(op.ref, inner)
+        w.line(f"{place} = {place} + {register}")
     w.indent = depth
 
 
@@ -198,10 +214,34 @@ def dealt_nest(w: KernelWriter, stage: Stage, body: Block, axes: dict[Value, Axi
     w.need_tapes(stage, made.threads)
     alone = exclusive(body, list(axes), layout) | sums.slots
     inner = Lane(lane.t, lane.slot, lane.scratch, exclusive=alone, atomic=True)
-    with _dealt(w, made, sums, inner) as inner:
+    registers = _registers(w, stage, body, made, sums) if made.lanes < made.rounds else {}
+    with _dealt(w, made, sums, inner, registers) as inner:
         with as_the_world_sees(w, stage, inner) as inner:
-            w.operations(body.ops, inner)
+            for op in body.ops:
+                if op in registers:
+                    assert isinstance(op, Accumulate)  # noqa: S101  (they are those that add)
+                    w.line(f"{registers[op]} = {registers[op]} + {w.text(op.value, inner)}")
+                else:
+                    w.op(op, inner)
         w.line("pass")
+
+
+def _registers(w: KernelWriter, stage: Stage, body: Block, made: Deal, sums: Sums) -> dict[Op, str]:
+    """Return names for the sums of a lane that all go to one place, which it then adds to once."""
+    touched = Counter(slot_of(o.ref) for o in walk(body) if isinstance(o, Load | Store | Accumulate))
+    fixed = {index for index, axis in made.axes.items() if axis in made.apart}
+    if stage.ended is None:  # else each world has a time of its own at its end
+        fixed.add(stage.t)
+    several = any(axis.name == "w" for axis in made.rest)
+    return {
+        op: w.fresh("a")
+        for op in body.ops
+        if isinstance(op, Accumulate)
+        and slot_of(op.ref) in sums.slots
+        and touched[slot_of(op.ref)] == 1
+        and not (several and "world" in w.layout.axes(op.ref.buffer))
+        and all(isinstance(i, Const) or i in fixed for i in op.ref.indices)
+    }
 
 
 def exclusive(body: Block, indices: Sequence[Value], layout: Layout) -> frozenset[Slot]:
