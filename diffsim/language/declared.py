@@ -127,12 +127,6 @@ class Field(Settled, Fillable):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         raise self._unallocated("read")
 
-    def __getitem__(self, index: Any) -> Any:
-        raise self._unallocated("read")
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        raise self._unallocated("written")
-
     def _unallocated(self, verb: str) -> StateError:
         return StateError(
             f"{self.label} must be {verb} inside a kernel that a rollout runs, got Python code (or a kernel "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from diffsim.errors import ConfigError, TraceError
-from diffsim.language.recorder import current
+from diffsim.language.recorder import current, reader
 from diffsim.options import plain_number
 
 __all__ = ["Fillable", "filled"]
@@ -21,10 +21,26 @@ def filled(field: Any, value: Any) -> None:
 
 
 class Fillable:
-    """Base of declared fields: what their `fill` does."""
+    """Base of declared fields: what their `fill` does, and what Python code that indexes them gets."""
 
     kind: ClassVar[str]
     label: Any
+
+    def __getitem__(self, index: Any) -> Any:
+        memory = reader.get()
+        if memory is None:
+            raise self._unallocated("read")
+        return memory.load(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        memory = reader.get()
+        if memory is None:
+            raise self._unallocated("written")
+        memory.put(self, index, value)
+
+    def _unallocated(self, verb: str) -> Exception:
+        """Return the error of a field that Python code uses."""
+        raise NotImplementedError
 
     def fill(self, value: Any) -> None:
         """Give every element and component one number: in `step`, and in kernels, as a kernel would store it.
@@ -55,4 +71,4 @@ class Fillable:
         elif hasattr(me, "set"):
             me.set(number)
         else:
-            raise me._unallocated("filled")  # type: ignore[attr-defined]
+            raise self._unallocated("filled")

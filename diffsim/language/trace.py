@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from diffsim.errors import ConfigError, TraceError
+from diffsim.errors import TraceError
 from diffsim.language.adjoints import given_adjoint, is_method
 from diffsim.language.derivatives import EnergyCall, current_energy
-from diffsim.language.fields import Field, Valued, Workspace
+from diffsim.language.fields import Field, Valued
 from diffsim.language.filling import filled
 from diffsim.language.habits import taichis_own, untraceable
+from diffsim.language.repeating import Repeat, Scope, around, repeat
 from diffsim.language.results import Result, result_of
 from diffsim.language.seeds import Seeds
 from diffsim.language.simulator import Simulator, named_fields, recording
-from diffsim.options import plain_number
 
 __all__ = [
     "PHASES",
@@ -93,19 +92,6 @@ class CallGroup:
 
     name: str
     adjoint: tuple[KernelCall, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Repeat:
-    """A loop around kernel calls.
-
-    Attributes:
-        count: How often they are run, at most.
-        until: Where it is not zero, they are not run any more; None for never.
-    """
-
-    count: int
-    until: Workspace | None
 
 
 @dataclass(frozen=True)
@@ -222,82 +208,6 @@ def _record(simulator: Simulator, method: str, *args: Any) -> tuple[KernelCall, 
 # ---- methods with an adjoint of their own ----
 
 
-_MOST_ROUNDS = 100_000  # modes that write rounds out have a list of so many
-
-
-@dataclass
-class _Scope:
-    """Where a method with an adjoint, or that adjoint, is being traced.
-
-    Attributes:
-        name: The method.
-        repeat: The loop that the next call is in.
-        calls: Kernel calls so far.
-        flags: What loops so far end by.
-    """
-
-    name: str
-    repeat: Repeat | None = None
-    calls: int = 0
-    flags: list[Workspace] = field(default_factory=list)
-
-
-_scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("diffsim_scope", default=None)
-
-
-def repeat(count: int, until: Workspace | None = None) -> Iterator[None]:
-    """Run the kernels that the body of a `for` calls again and again: `for _ in ds.repeat(20, until=...)`.
-
-    The body is traced once, so that a hundred iterations compile like one. It stands in a method with an
-    adjoint of its own, or in that adjoint (`ds.adjoint_of`), since nothing in it is differentiated.
-
-    Args:
-        count: How often, at most; up to 100,000.
-        until: A Workspace without axes, of this loop alone. As soon as a kernel of the body has set it to
-            another number than zero, the kernels behind and all further iterations are skipped, in each world
-            by itself. The kernel that sets it runs to its end.
-
-    Yields:
-        None, once.
-
-    Raises:
-        ConfigError: An argument is not allowed.
-        TraceError: It stands elsewhere, or in another loop of its kind, calls no kernel, or ends by what
-            another loop ends by.
-    """
-    count = plain_number(count)
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_ROUNDS:
-        raise ConfigError(
-            f"repeat count must be an integer from 1 to {_MOST_ROUNDS}, got {count!r}; use 20 where unsure"
-        )
-    if until is not None and (not isinstance(until, Workspace) or until.element_shape):
-        raise ConfigError(
-            f"repeat until must be a Workspace of one number, got {until!r}; declare ds.Workspace(ds.real)"
-        )
-    scope = _scope.get()
-    if scope is None or scope.repeat is not None:
-        raise TraceError(
-            f"repeat must stand in a method with an adjoint of its own (ds.adjoint_of), or in that adjoint, "
-            f"got {'another place' if scope is None else 'a repeat in a repeat'}; write a Python loop there"
-        )
-    if until is not None and any(flag is until for flag in scope.flags):
-        raise TraceError(
-            f"repeat until must be a Workspace of one loop, got {until!r} in two loops of {scope.name}: what "
-            "ends the first would end the second; declare another"
-        )
-    scope.flags += [] if until is None else [until]
-    scope.repeat, before = Repeat(count, until), scope.calls
-    try:
-        yield
-    finally:
-        scope.repeat = None
-    if scope.calls == before:
-        raise TraceError(
-            f"the body of repeat must call a kernel, got none in {scope.name}; write the calls below "
-            "`for _ in ds.repeat(20):`"
-        )
-
-
 def _calls_of(
     function: Callable[..., Any], args: tuple[Any, ...], group: CallGroup | None, phase: str = ""
 ) -> tuple[KernelCall, ...]:
@@ -305,7 +215,7 @@ def _calls_of(
     calls: list[KernelCall] = []
 
     def record(kernel: Callable[..., Any], owner: Any, arguments: tuple[Any, ...]) -> Result | None:
-        scope = _scope.get()
+        scope = around.get()
         if is_method(kernel):
             if scope is not None:
                 raise TraceError(
@@ -379,12 +289,12 @@ def _traced(
     Raises:
         TraceError: It calls no kernel, or leaves a loop open.
     """
-    scope = _Scope(f"{type(owner).__name__}.{method.__name__}")
-    token = _scope.set(scope)
+    scope = Scope(f"{type(owner).__name__}.{method.__name__}")
+    token = around.set(scope)
     try:
         calls = _calls_of(method, (owner, *args), group)
     finally:
-        _scope.reset(token)
+        around.reset(token)
     if scope.repeat is not None:
         raise TraceError(
             f"repeat must stand in a `for`, got one that {scope.name} has not run to its end; write "
