@@ -13,6 +13,7 @@ from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.codegen.stages import StageSet
 from diffsim.compiler.ir import For, Stage
 from diffsim.compiler.program.lowered import LoweredProgram
+from diffsim.errors import ConfigError
 from diffsim.plan.costs import Costs
 from diffsim.plan.request import Request
 from diffsim.runtime import RuntimeInfo
@@ -145,6 +146,11 @@ def choose_mode(
             mode, reason, every[mode].chunk, waiting(mode), tuple(every.values()), tunable, remedy
         )
 
+    if request.mode == "python":
+        raise ConfigError(
+            "mode must be one that is compiled to have a plan of memory and launches, got 'python'; make "
+            "ds.Rollout(..., mode='python'), whose .plan tells what it does"
+        )
     if request.mode == "tape":
         every["tape"] = dataclasses.replace(every["step"], mode="tape")
     if request.mode != "auto" or request.chunk is not None:

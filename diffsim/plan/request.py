@@ -13,7 +13,7 @@ from diffsim.sizes import parse_bytes
 
 __all__ = ["MODES", "SCHEDULES", "SCRATCHES", "Request"]
 
-MODES = ("auto", "step", "chunk", "fused", "tape")
+MODES = ("auto", "step", "chunk", "fused", "tape", "python")
 SCRATCHES = ("auto", "held", "recomputed")
 SCHEDULES = ("auto", "multistage", "mixed", "two-level")
 _MOST = 2**31 - 1  # kernels count in 32 bits, and write to slot t + 1

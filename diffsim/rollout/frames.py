@@ -19,14 +19,14 @@ from diffsim.language.trace import Program
 from diffsim.options import plain_number
 from diffsim.rollout.inputs import Inputs
 
-__all__ = ["Ending", "Names", "checked_every", "named_buffers", "states_of"]
+__all__ = ["Ending", "Names", "checked_every", "chosen_fields", "named_buffers", "states_of"]
 
 Names = Mapping[str, Field | str] | Iterable[Field | str]
 _TIMED = (State, Scratch, Control)
 
 
 def named_buffers(program: Program, lowered: LoweredProgram, fields: Names, what: str) -> dict[str, Buffer]:
-    """Return the memory of the fields that a user names, under the user's names or their keys.
+    """Return the memory of the fields that a user names; see `chosen_fields`.
 
     Args:
         program: Whose fields they are.
@@ -37,13 +37,26 @@ def named_buffers(program: Program, lowered: LoweredProgram, fields: Names, what
     Raises:
         ConfigError: One is no State, Scratch or Control of the program.
     """
-    if isinstance(fields, Mapping):
-        chosen = {name: _timed(program, item, what, _TIMED) for name, item in fields.items()}
-    else:
-        single = isinstance(fields, str | Field) or not isinstance(fields, Iterable)
-        found = [_timed(program, item, what, _TIMED) for item in ([fields] if single else fields)]
-        chosen = {field.key: field for field in found}
+    chosen = chosen_fields(program, fields, what)
     return {name: lowered.buffers.by_field[id(field)] for name, field in chosen.items()}
+
+
+def chosen_fields(program: Program, fields: Names, what: str) -> dict[str, Field]:
+    """Return the fields that a user names, under the user's names or their keys.
+
+    Args:
+        program: Whose fields they are.
+        fields: Fields or keys; a dict has names for them.
+        what: What they are for, in messages.
+
+    Raises:
+        ConfigError: One is no State, Scratch or Control of the program.
+    """
+    if isinstance(fields, Mapping):
+        return {name: _timed(program, item, what, _TIMED) for name, item in fields.items()}
+    single = isinstance(fields, str | Field) or not isinstance(fields, Iterable)
+    found = [_timed(program, item, what, _TIMED) for item in ([fields] if single else fields)]
+    return {field.key: field for field in found}
 
 
 def states_of(program: Program, field: Any) -> list[State]:
