@@ -25,6 +25,7 @@ from diffsim.plan import Plan, Request
 from diffsim.plan.planning import warn_of
 from diffsim.rollout.adjoints import Adjoints
 from diffsim.rollout.audited import Audited
+from diffsim.rollout.chosen import Chosen
 from diffsim.rollout.diagnosis import NanWatch, explain_gradient, explain_not_finite
 from diffsim.rollout.growth import Grown, growing
 from diffsim.rollout.leaves import Leaf, Wrt, require_cost, resolve
@@ -36,7 +37,7 @@ __all__ = ["Rollout"]
 Cost = Any  # a float, or an array with one number per world
 
 
-class Rollout(Grown, Adjoints, Shown, Audited, Occupied):
+class Rollout(Chosen, Grown, Adjoints, Shown, Audited, Occupied):
     """Run a simulator over a horizon: the cost, its gradients, and what happened on the way.
 
     The cost is differentiable with respect to Params, Controls and the initial values of States. In a `with`
@@ -51,7 +52,8 @@ class Rollout(Grown, Adjoints, Shown, Audited, Occupied):
         memory: The byte budget of all fields, a number or a size like `"512MiB"`. Where it is too small to
             keep every step, checkpoints are kept and steps are recomputed; the gradient is the same.
         mode: `step` launches every kernel of every step, `chunk` a few steps at a time, `fused` whole
-            segments; `tape` leaves kernels and their adjoints to Taichi; `auto` chooses.
+            segments; `tape` leaves kernels and their adjoints to Taichi, `python` runs them as plain Python,
+            for their values; `auto` chooses.
         window: Force so many steps in memory; for tests.
         schedule: The checkpoint schedule: `multistage`, `mixed`, `two-level`; `auto` chooses.
         host_memory: The byte budget of checkpoints in the host's memory beside the fields; 0 for none.
@@ -227,8 +229,7 @@ class Rollout(Grown, Adjoints, Shown, Audited, Occupied):
         self._prepare()
         self._require_cost()
         with self._ending.run():
-            costs = self._engine.backward()
-        return self._cost(costs)
+            return self._cost(self._engine.backward())
 
     def _require_cost(self) -> None:
         if not self._has_cost:
@@ -246,12 +247,13 @@ class Rollout(Grown, Adjoints, Shown, Audited, Occupied):
         components: bool | int = False,
         forward: bool = True,
         modes: bool = True,
+        python: float | None = None,
     ) -> Any:
-        """Compare gradients with finite differences, with forward mode and with another mode.
+        """Compare gradients with finite differences, with other modes, and values with plain Python.
 
         A rollout in f32 is run once more in f64: the check passes where the gradient is right there, and the
-        one in f32 is near it. Coarse differences tell what has no effect from a cost in jumps, where the
-        gradient is exactly zero. Values, gradients and later runs stay as they are.
+        one in f32 is near it. Coarse differences tell what has no effect from a cost in jumps. Values,
+        gradients and later runs stay as they are.
 
         Args:
             wrt: As for `value_and_grad`.
@@ -261,6 +263,7 @@ class Rollout(Grown, Adjoints, Shown, Audited, Occupied):
             components: Compare components one by one too: all of them (True), or so many drawn at random.
             forward: Compare with the derivative by forward mode.
             modes: Compare with the gradient in mode `step`, where that takes a few seconds at most.
+            python: Seconds for the values of the first steps in mode `python`; 2 where left out, 0 for none.
 
         Returns:
             A report with `.passed`, `.error`, `.verdict` in one word, `.worst` and a table as its text that
@@ -274,9 +277,10 @@ class Rollout(Grown, Adjoints, Shown, Audited, Occupied):
         from diffsim.rollout.grad.check import check_grad
 
         self._hold(scratches=False)
-        numbers = [plain_number(number) for number in (directions, seed, tolerance)]
-        components = plain_number(components)
-        return check_grad(self, wrt, *numbers, components=components, forward=forward, modes=modes)
+        given = (directions, seed, tolerance, components, python)
+        directions, seed, tolerance, components, python = map(plain_number, given)
+        options: Any = {"components": components, "forward": forward, "modes": modes, "python": python}
+        return check_grad(self, wrt, directions, seed, tolerance, **options)
 
     @growing
     def health(self, wrt: Wrt = None) -> Any:
@@ -339,8 +343,6 @@ class Rollout(Grown, Adjoints, Shown, Audited, Occupied):
     @property
     def _epsilon(self) -> float:
         return float(np.finfo(_taichi.NUMPY[self._info.real]).eps)
-
-    # ---- parameters ----
 
     @growing
     def leaves(self, wrt: Wrt = None) -> list[Leaf]:

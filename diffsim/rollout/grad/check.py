@@ -14,6 +14,8 @@ from diffsim.compiler.ir import Call, Let, walk
 from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.errors import ConfigError, GradientError
 from diffsim.language.cells import numbers_in
+from diffsim.language.trace import Program
+from diffsim.rollout.grad import misread
 from diffsim.rollout.grad.case import Case
 from diffsim.rollout.grad.probe import Arrays, Place, Probe, other_precision
 from diffsim.rollout.grad.report import Direction, GradientReport, Worst
@@ -42,6 +44,7 @@ def check_grad(
     components: bool | int = False,
     forward: bool = True,
     modes: bool = True,
+    python: float | None = None,
 ) -> GradientReport:
     """Compare a rollout's gradients with finite differences and with other exact ways to compute them.
 
@@ -60,7 +63,10 @@ def check_grad(
         StateError: The cost is not finite.
         GradientError: A gradient is not finite.
     """
-    real, allowed = rollout._info.real, _checked(rollout._info.real, directions, tolerance, components)
+    real, allowed = (
+        rollout._info.real,
+        _checked(rollout._info.real, directions, tolerance, components, python),
+    )
     leaves = rollout.leaves(wrt)
     if not leaves:
         raise ConfigError(
@@ -107,7 +113,7 @@ def check_grad(
             report = compared_in_single(report, meant, gradient, allowed) if surrogates else report
         if modes:
             report = _with_modes(report, own, values, gradient, real)
-        return _named(report, own)
+        return _read_rightly(_named(report, own), probe, rollout._program, values, python)
 
 
 def _require_cells(values: Arrays) -> None:
@@ -135,7 +141,7 @@ def _named(report: GradientReport, probe: Probe) -> GradientReport:
     )
 
 
-def _checked(real: str, directions: Any, tolerance: Any, components: Any) -> float:
+def _checked(real: str, directions: Any, tolerance: Any, components: Any, python: Any) -> float:
     """Return the tolerance.
 
     Raises:
@@ -147,6 +153,8 @@ def _checked(real: str, directions: Any, tolerance: Any, components: Any) -> flo
         raise ConfigError(
             f"components must be True, False or a number of components, got {components!r}; use True for all"
         )
+    if python is not None and not (isinstance(python, int | float) and python >= 0):
+        raise ConfigError(f"python must be a number of seconds, got {python!r}; use 0 to leave it out")
     allowed = _TOLERANCE[real] if tolerance is None else tolerance
     if not allowed > 0:
         raise ConfigError(f"tolerance must be positive, got {tolerance!r}; use 1e-6 with precision 64")
@@ -334,6 +342,21 @@ def _furthest(case: Case, gradient: Arrays) -> Worst:
             found = (float(off[index]), Worst(key, index, float(gradient[key][index]), float(exact[index])))
     assert found is not None  # noqa: S101  (there is at least one field)
     return found[1]
+
+
+def _read_rightly(
+    report: GradientReport, probe: Probe, program: Program, values: Arrays, python: float | None
+) -> GradientReport:
+    """Compare values with plain Python, and fail where they are other ones."""
+    seconds = misread.SECONDS if python is None else python
+    if seconds <= 0:
+        return report
+    found = misread.compared(probe, program, values, seconds)
+    notes = (*report.notes, *([found.lacking] if found.lacking else []))
+    report = dataclasses.replace(
+        report, notes=notes, misread=found.where, python_error=found.error, python=found.what
+    )
+    return dataclasses.replace(report, verdict="misread", worst=None) if found.where else report
 
 
 def _with_modes(

@@ -26,6 +26,8 @@ _SENTENCES = {
     "of the gradient is confirmed by forward mode alone",
     "staircase": "the gradient of {stairs} is exactly zero, which is right and tells nothing: the cost moves "
     f"in jumps and is flat between them; {REMEDY}",
+    "misread": "the values are not those of plain Python, so what was made of the kernels is wrong, and its "
+    "gradient with it: {misread}",
     "unsure": "the checks contradict each other or settle nothing",
 }
 
@@ -89,7 +91,8 @@ class GradientReport:
             smooth, or not continuous, at this point; `chaos`: the gradient is too large to mean anything;
             `rounding`, `truncation`: differences cannot resolve more; `cut`: they see through the program's
             `stop_gradient`, while forward mode agrees with the gradient; `staircase`: all agree on a zero
-            between jumps of the cost; `unsure`: two checks disagree, or differences settle nowhere.
+            between jumps of the cost; `misread`: the values themselves are other ones than in plain Python,
+            so that kernels were read wrongly; `unsure`: two checks disagree, or differences settle nowhere.
         components: One comparison per component that was looked at, in the order of `places`.
         places: The field and the index of each of these components.
         worst: Where a gradient that did not pass is furthest off; None where it passed or was not located.
@@ -101,6 +104,9 @@ class GradientReport:
         surrogates: Functions and kernels whose adjoint is a surrogate. Slopes and differences are then those
             of the program without surrogates, in which these are differentiated like all else.
         dead: Fields whose gradient is exactly zero, and which moved the cost at no step, however large.
+        misread: Where values are other ones than in plain Python, and what they are; empty where none is.
+        python_error: The largest difference from plain Python, None where nothing was compared.
+        python: What was compared with plain Python.
     """
 
     keys: tuple[str, ...]
@@ -117,6 +123,9 @@ class GradientReport:
     stairs: tuple[str, ...] = ()
     dead: tuple[str, ...] = ()
     surrogates: tuple[str, ...] = ()
+    misread: str = ""
+    python_error: float | None = None
+    python: str = ""
 
     @property
     def error(self) -> float:
@@ -140,7 +149,10 @@ class GradientReport:
             if self.verdict == "rounding":
                 text += ": single precision is too coarse for this program, use precision=64"
         else:
-            text = _SENTENCES[self.verdict].format(error=self.error, step=step, stairs=", ".join(self.stairs))
+            stairs = ", ".join(self.stairs)
+            text = _SENTENCES[self.verdict].format(
+                error=self.error, step=step, stairs=stairs, misread=self.misread
+            )
         if self.surrogates and self.verdict == "right":
             text = f"but for the surrogate gradient of {', '.join(self.surrogates)}, {text}"
         if self.verdict == "kink" and self.passed:
@@ -165,6 +177,7 @@ class GradientReport:
             ("worst at", "" if self.worst is None else str(self.worst)),
             ("zero between jumps", ", ".join(self.stairs)),
             ("no effect on the cost", ", ".join(self.dead)),
+            ("as in plain Python", self.python if self.python_error is not None and not self.misread else ""),
             *(("not checked", note) for note in self.notes),
         ]
         title = f"Gradient check {'passed' if self.passed else 'failed'}: {self.verdict}"
@@ -193,6 +206,8 @@ class GradientReport:
             rows.append(f"zero between jumps of the cost: {', '.join(self.stairs)}")
         if self.dead:
             rows.append(f"no effect on the cost: {', '.join(self.dead)}")
+        if self.python_error is not None and not self.misread:
+            rows.append(f"values as in plain Python to {self.python_error:.0e}: {self.python}")
         rows += [f"not checked: {note}" for note in self.notes]
         word = "passed" if self.passed else "FAILED"
         rows.append(f"{word}: largest relative error {self.error:.1e}, allowed {self.tolerance:.0e}")
