@@ -51,6 +51,7 @@ import diffsim  # noqa: F401, ICN001  (before any test imports Taichi, whose ban
 from diffsim._backends import GPUS
 from diffsim._llvm import why_missing
 from diffsim._vulkan import why_missing as why_no_vulkan
+from diffsim.rollout.grad import misread
 
 if TYPE_CHECKING:
     from diffsim.runtime import RuntimeInfo
@@ -62,6 +63,9 @@ COMPILER = os.environ.get("DIFFSIM_COMPILER", "auto")
 # Mode `auto` follows fixed rules here, in processes that tests start too: what is measured on a busy machine
 # differs from run to run. Tests of the measuring turn it on (ds.init(tune=True)).
 os.environ["DIFFSIM_TUNE"] = "0"
+
+# Plain Python, which check_grad compares values with, is slow: tests/plain looks at it, and tests/fuzz.
+misread.SECONDS = 0.0
 
 # Compiling takes seconds, so examples have no deadline; the same examples are drawn in each run.
 settings.register_profile(

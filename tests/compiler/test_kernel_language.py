@@ -92,6 +92,8 @@ def assert_as_in_python(bodies, folder, name, gradients=False):
     sim = load(program(kernels), folder, name)
     rollout = ds.Rollout(sim, steps=1, mode="step")
     got = rollout.trajectory(sim.f)[0]
+    plainly = ds.Rollout(sim, steps=1, mode="python").trajectory(sim.f)[0]
+    np.testing.assert_allclose(plainly, got, rtol=1e-12, atol=1e-12)
     want = expected([b if isinstance(b, str) else b[1] for b in bodies], sim)
     for k, body in enumerate(kernels):
         np.testing.assert_allclose(got[k], want[k], rtol=1e-12, atol=1e-12, err_msg=body)
