@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from diffsim.language.fields import Field, State
 
 __all__ = ["Activity"]
@@ -27,21 +25,19 @@ class Activity:
         self._blocks: dict[tuple[int, int | None], set[Block]] = {}
         self.written_early: dict[int, set[int]] = {}
 
-    def begin(self, state: State, values: Any) -> None:
-        """Note the blocks of the first value of a State."""
+    def begin(self, state: State, cells: Any) -> None:
+        """Note the blocks of the first value of a State, `Cells` where its layout is sparse."""
         if state.sparse is not None:
             self._carried.add(id(state.sparse))
-            self._at(state, 0).update(self._filled(state, values))
+            self._at(state, 0).update(self._blocks_of(state, cells))
 
-    def fix(self, field: Field, values: Any) -> None:
+    def fix(self, field: Field, cells: Any) -> None:
         """Note the blocks of a field whose values do not change."""
-        self._blocks.setdefault((id(field.sparse), None), set()).update(self._filled(field, values))
+        self._blocks.setdefault((id(field.sparse), None), set()).update(self._blocks_of(field, cells))
 
-    def _filled(self, field: Field, values: Any) -> set[Block]:
-        axes = len(field.shape)
-        cells = np.argwhere(np.any(values.reshape(*field.shape, -1) != 0, axis=-1))
+    def _blocks_of(self, field: Field, cells: Any) -> set[Block]:
         assert field.sparse is not None  # noqa: S101  (the callers ask for fields that have one)
-        return {tuple(int(k) for k in row[:axes] // field.sparse.block) for row in cells}
+        return {tuple(int(k) for k in row // field.sparse.block) for row in cells.indices}
 
     def _at(self, field: Field, time: int) -> set[Block]:
         when = None if field.kind == "constant" else time if id(field.sparse) in self._carried else -1

@@ -66,20 +66,24 @@ class Memory:
             first = self._values(field)
             past = range(1 - field.history, 1)
             self._times[id(field)] = {k: first.copy() for k in past}
-            self.activity.begin(field, first)
+            self.activity.begin(field, self._host(field))
         elif isinstance(field, Valued):
             self._now[id(field)] = self._values(field)
             if field.sparse is not None:
-                self.activity.fix(field, self._now[id(field)])
+                self.activity.fix(field, self._host(field))
         elif field.kind != "cost":
             self._now[id(field)] = self._zeros(field)
 
     def _zeros(self, field: Field) -> Any:
         return np.zeros(field.element_shape, np.int32 if field.integer else TYPES[self._real])
 
+    def _host(self, field: Valued) -> Any:
+        """Return the values of a field as they were set: an array, or `Cells`."""
+        return self._given[id(field)] if id(field) in self._given else field.host_values()
+
     def _values(self, field: Valued) -> Any:
         """Return the values of a field in this world, at all steps of a Control."""
-        given = self._given[id(field)] if id(field) in self._given else field.host_values()
+        given = self._host(field)
         if isinstance(given, Cells):
             given = given.dense(field.shape, field.type.shape)
         shape = field.element_shape

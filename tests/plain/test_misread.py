@@ -8,7 +8,6 @@ import pytest
 import taichi as ti
 
 import diffsim as ds
-from diffsim.compiler.ir import Const
 from diffsim.compiler.reading import loops, operators, places
 
 SHAPE = (9, 8)
@@ -81,11 +80,12 @@ def visits_all(ctx, node, over, indices):
     return node.body
 
 
-def shifted(ctx, node, index, _right=places._integer):
-    operand = _right(ctx, node, index)
+def shifted(ctx, node, evaluate, right=places._index_list):
+    indices = right(ctx, node, evaluate)
     if ctx.text(node) != "self.v[t, (k + 1) % 3]":
-        return operand
-    return ctx.builder.op("mod", ctx.builder.op("add", operand, Const(1, "i32")), Const(3, "i32"))
+        return indices
+    one, three = ctx.builder.const(1), ctx.builder.const(3)
+    return [*indices[:-1], ctx.builder.op("mod", ctx.builder.op("add", indices[-1], one), three)]
 
 
 FAULTS = {
@@ -96,7 +96,7 @@ FAULTS = {
         r"f\[\d+, \d+\] of step 0 is",
     ),
     "an operator": (operators.BINARY, "Sub", None, r"[fv]\["),
-    "an index": (places, "_integer", shifted, r"v\[\d, \d\] at t = 1 is"),
+    "an index": (places, "_index_list", shifted, r"v\[\d, \d\] at t = 1 is"),
 }
 
 

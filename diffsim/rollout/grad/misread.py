@@ -107,7 +107,7 @@ def _plainly(probe: Probe, program: Program, values: Arrays, seconds: float) -> 
         engine.info.real,
         engine.info.seed,
     )
-    run.given = {id(fields[key]): array for key, array in values.items() if key in fields}
+    run.given = {id(fields[key]): array for key, array in probe.formed(values).items() if key in fields}
     run.deadline = time.perf_counter() + seconds
     seen, states = _Seen(), {k: f for k, f in fields.items() if isinstance(f, State)}
 
