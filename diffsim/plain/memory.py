@@ -367,7 +367,11 @@ def _time_read(field: Any, first: Any, count: int, own: bool) -> Any:
 
 
 def flattened(index: Any) -> Sequence[int]:
-    """Return indices as integers: `[t, I]` has those of the vector `I` too."""
+    """Return indices as integers: `[t, I]` has those of the vector `I` too.
+
+    Raises:
+        StateError: One is no integer.
+    """
     if type(index) is int:
         return (index,)
     if type(index) is tuple and all(type(i) is int for i in index):

@@ -119,7 +119,11 @@ class Places:
         return old
 
     def put_part(self, base: Any, part: str, value: Any) -> None:
-        """Do `base.part = value`, of a vector or a struct."""
+        """Do `base.part = value`, of a vector or a struct.
+
+        Raises:
+            StateError: It is an attribute of another Python object.
+        """
         if isinstance(base, Vec):
             setattr(base, part, np.asarray(cast(valued(value), kind(base))))
         elif isinstance(base, Record):

@@ -65,7 +65,11 @@ def copied(value: Any) -> Any:
 
 
 def converted(old: Any, value: Any) -> Any:
-    """Return a value in the type of what a variable or a part held before."""
+    """Return a value in the type of what a variable or a part held before.
+
+    Raises:
+        ValueError: Its shape is another one.
+    """
     if type(old) is type(value) and type(old) in _WHOLE:
         return value
     if isinstance(old, Vec):

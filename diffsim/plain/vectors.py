@@ -103,7 +103,11 @@ class Vec(np.ndarray):  # type: ignore[type-arg]
         return np.asarray(self) if self.dtype.kind == "f" else np.asarray(self).astype(TYPES[real()])
 
     def cross(self, other: Any) -> Any:
-        """Return the cross product: a number in the plane."""
+        """Return the cross product: a number in the plane.
+
+        Raises:
+            ValueError: The arguments are not two vectors of 2 or of 3 components.
+        """
         a, b = _alike(self, other)
         if a.shape == b.shape == (2,):
             return scalar(a[0] * b[1] - a[1] * b[0])

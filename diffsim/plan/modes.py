@@ -127,6 +127,9 @@ def choose_mode(
         request: What is asked for.
         layout: The sizes of everything in memory.
         recomputation: Forward steps of one gradient, over the horizon.
+
+    Raises:
+        ConfigError: Mode `python` is asked for, which has no such plan.
     """
     costs = Costs(stages, info, layout, recomputation)
     modes = ("step", "chunk", "fused") if layout.held else ("step", "fused")

@@ -63,10 +63,8 @@ def check_grad(
         StateError: The cost is not finite.
         GradientError: A gradient is not finite.
     """
-    real, allowed = (
-        rollout._info.real,
-        _checked(rollout._info.real, directions, tolerance, components, python),
-    )
+    real = rollout._info.real
+    allowed = _checked(real, directions, tolerance, components, python)
     leaves = rollout.leaves(wrt)
     if not leaves:
         raise ConfigError(
@@ -78,12 +76,9 @@ def check_grad(
     with own.preserved(), ExitStack() as stack:
         values = own.values()
         _require_cells(values)
-        gradient = {
-            key: np.asarray(numbers_in(found), dtype=np.float64).reshape(
-                values[key].shape
-            )  # an axis of worlds, if of one
-            for key, found in rollout.value_and_grad(wrt)[1].items()
-        }
+        found = {key: numbers_in(a) for key, a in rollout.value_and_grad(wrt)[1].items()}
+        # with an axis of worlds, if of one
+        gradient = {k: np.asarray(a, np.float64).reshape(values[k].shape) for k, a in found.items()}
         places = _places(values, components, seed)
         notes: list[str] = []
         probe, info, exact = own, rollout._info, gradient
