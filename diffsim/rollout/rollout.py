@@ -52,8 +52,7 @@ class Rollout(Chosen, Grown, Adjoints, Shown, Audited, Occupied):
         memory: The byte budget of all fields, a number or a size like `"512MiB"`. Where it is too small to
             keep every step, checkpoints are kept and steps are recomputed; the gradient is the same.
         mode: `step` launches every kernel of every step, `chunk` a few steps at a time, `fused` whole
-            segments; `tape` leaves kernels and their adjoints to Taichi, `python` runs them as plain Python,
-            for their values; `auto` chooses.
+            segments; `tape` leaves them to Taichi, `python` runs plain Python, for values; `auto` chooses.
         window: Force so many steps in memory; for tests.
         schedule: The checkpoint schedule: `multistage`, `mixed`, `two-level`; `auto` chooses.
         host_memory: The byte budget of checkpoints in the host's memory beside the fields; 0 for none.

@@ -55,7 +55,7 @@ class ValuesOnly:
         """
         self._refuse("a gradient")
 
-    evaluate = adjoints = adjoint_norms = gradient_warning = leaves = touch = value_and_grad
+    audit = evaluate = adjoints = adjoint_norms = gradient_warning = leaves = touch = value_and_grad
 
     def check_grad(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse; see `value_and_grad`."""
