@@ -305,7 +305,11 @@ def test_numbers_may_be_arrays_without_axes(runtime):
         ((Mass(), "5"), ConfigError, "steps must be a positive integer of 31 bits, got '5'"),
         ((Mass(), 3, None), ConfigError, "worlds must be a positive integer of 31 bits, got None"),
         ((Mass(), 3, 1, None), ConfigError, "memory must be a number of bytes"),
-        ((Mass(), 3, 1, "1GiB", 5), ConfigError, "mode must be one of auto, step, chunk, fused, got 5"),
+        (
+            (Mass(), 3, 1, "1GiB", 5),
+            ConfigError,
+            "mode must be one of auto, step, chunk, fused, tape, python, got 5",
+        ),
     ],
 )
 def test_wrong_types_are_told(runtime, arguments, error, words):
