@@ -72,10 +72,16 @@ class KernelWatch:
         slot = place + time + self._layout.history - 1 if buffer.kind == "state" else place
         own = {
             "world": world,
-            "group": 0,
+            "group": slice(self._layout.lanes) if self._layout.world_last else 0,
             "slot": slot,
             "ring": slot % self._layout.ring,
             "time": slice(None),  # the first index of what is read or written says which
         }
-        index = tuple(own[axis] for axis in self._layout.axes(buffer))
-        return [array[index] for array in self._engine.storage.arrays(buffer)]
+        axes, storage = self._layout.axes(buffer), self._engine.storage
+        found = [array[tuple(own[axis] for axis in axes)] for array in storage.arrays(buffer)]
+        if not self._layout.world_last:
+            return found
+        if "group" in axes:  # the lanes of a GPU add to copies, which are summed behind the pass
+            return [array.sum(axis=axes.index("group")) for array in found]
+        part = self._engine.lowered.cost_parts.get(buffer) if self._layout.parts > 1 else None
+        return found if part is None else [found[0] + storage.arrays(part)[0].sum(axis=0)]
