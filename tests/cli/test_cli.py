@@ -111,7 +111,7 @@ MISUSE = [
         "train fake --mode fast",
         "--mode must be one of auto, step, chunk, fused, got 'fast'; the default is auto",
     ),
-    ("train fake --arch tpu", "--arch must be one of auto, cpu, cuda, got 'tpu'"),
+    ("train fake --arch tpu", "--arch must be one of auto, cpu, cuda, vulkan, metal, got 'tpu'"),
     ("train fake --precision 16", "--precision must be one of 32, 64, got '16'"),
     ("train fake --threads 0", "--threads must be a whole number from 1 to 1024, got '0'"),
     ("train fake --shape flat", "--shape must be one of round, square, got 'flat'"),
