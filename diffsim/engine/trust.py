@@ -22,9 +22,13 @@ class First:
 
     Attributes:
         judge: Looks at it, and raises where it is wrong; None for nobody, or once it was found right.
+        before: Looks at values before anything runs, likewise.
     """
 
+    before: Callable[[], None] | None = None
+
     judge: Callable[[], None] | None = None
+    _busy = False
 
     def look(self, gradients: bool) -> None:
         """Let it be looked at.
@@ -32,13 +36,16 @@ class First:
         Args:
             gradients: One is about to be computed.
         """
-        judge, busy = self.judge, getattr(self, "_busy", False)
-        if not gradients or judge is None or busy:
+        if self._busy:
             return
-        self._busy = True  # it computes gradients itself
+        self._busy = True  # it runs things itself
         try:
-            judge()
-            self.judge = None
+            if self.before is not None:
+                self.before()
+                self.before = None
+            if gradients and self.judge is not None:
+                self.judge()
+                self.judge = None
         finally:
             self._busy = False
 

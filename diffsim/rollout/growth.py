@@ -18,7 +18,7 @@ from diffsim.language.trace import Program
 from diffsim.plan import Request
 from diffsim.plan.planning import plan_program
 from diffsim.rollout.frames import Ending
-from diffsim.rollout.grad.first import judge_first
+from diffsim.rollout.grad.first import judge_first, run_in_step
 from diffsim.rollout.inputs import Inputs
 from diffsim.runtime import RuntimeInfo
 
@@ -82,6 +82,7 @@ class Grown(Settled):
         self._engine.progress = self._progress
         self._inputs = Inputs(self._engine)
         if chosen.mode == "tape":
+            self._engine.first.before = functools.partial(run_in_step, self)
             self._engine.first.judge = functools.partial(judge_first, self)
         self._ending = Ending(self._engine, self._inputs)
 

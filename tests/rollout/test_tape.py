@@ -156,3 +156,25 @@ def test_rest_runs_as_in_mode_step(runtime):
 def test_recomputed_scratches_are_refused(chain):
     with pytest.raises(ConfigError, match="scratch must be 'held' in mode 'tape'"):
         ds.Rollout(chain, steps=3, mode="tape", scratch="recomputed")
+
+
+class Beyond(ds.Simulator):
+    """An index that leaves its field, which Taichi would write to."""
+
+    def __init__(self):
+        self.x, self.shift = ds.State(ds.real, N, init=1.0, keep=False), ds.State(ds.i32, init=7)
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(N):
+            self.x[t + 1, i + self.shift[t]] = self.x[t, i]
+
+    def step(self, t):
+        self.move(t)
+
+
+def test_indices_are_looked_at_before_taichi_runs(runtime):
+    with ds.Rollout(Beyond(), steps=2, mode="tape") as rollout:
+        for _ in range(2):
+            with pytest.raises(ds.StateError, match=r"must lie in 0 \.\. 3"):
+                rollout.value()

@@ -1,10 +1,14 @@
 """An audit names the family of each silent fault of Taichi's reverse mode, and clears what is right."""
 
+import random
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sweeps
 import taichi as ti
+from traps.harness import load
 
 import diffsim as ds
 from diffsim.compiler.autodiff import rules
@@ -231,3 +235,71 @@ def test_fault_in_our_adjoint_is_seen(runtime, monkeypatch):
     assert not report.passed
     assert "OURS DISAGREE with differences on Sines.move" in str(report)
     assert not report.wrong
+
+
+# ---- what is right is cleared ----
+
+NESTS = 40 if sweeps.FULL else 4
+BINARY = (
+    "ti.max({}, {})",
+    "ti.min({}, {})",
+    "({} * {})",
+    "({} + {})",
+    "({} - {})",
+    "ti.atan2({}, 2.0 + {} ** 2)",
+)
+UNARY = ("ti.sin({})", "ti.tanh({})", "ti.exp(0.3 * ti.sin({}))", "ti.rsqrt(1.0 + {} ** 2)", "ti.abs({})")
+HEAD = """
+import numpy as np
+import taichi as ti
+import diffsim as ds
+
+N = 4
+
+
+class Nests(ds.Simulator):
+    def __init__(self):
+        rng = np.random.default_rng(3)
+        self.x = ds.State(ds.real, N, init=rng.normal(size=N))
+        self.w, self.v = ds.Param(rng.normal(size=(N, N))), ds.Param(ds.vec2, N, init=rng.normal(size=(N, 2)))
+        self.f, self.g = ds.Scratch(ds.real, N), ds.Scratch(ds.vec2, N)
+"""
+
+
+def expression(rng, names, depth=3):
+    """Write a random expression of some names."""
+    if depth == 0 or rng.random() < 0.2:
+        return rng.choice(names)
+    if rng.random() < 0.5:
+        return rng.choice(UNARY).format(expression(rng, names, depth - 1))
+    return rng.choice(BINARY).format(expression(rng, names, depth - 1), expression(rng, names, depth - 1))
+
+
+def nest(number):
+    """Write a kernel that is a perfect nest: loops in loops, and all else in the innermost body."""
+    rng = random.Random(number)
+    names = ["self.x[t, i]", "self.w[i, j]", "self.v[j][0]", "self.v[i][1]", "self.x[t, (i + j) % N]"]
+    body = []
+    for k in range(rng.randint(1, 3)):
+        body.append(f"a{k} = {expression(rng, names)}")
+        names += [f"a{k}"] * 2
+    body += [f"if {expression(rng, names, 1)} > 0.1:", f"    a0 = {expression(rng, names, 2)}"]
+    body += ["for c in ti.static(range(2)):", f"    a0 += 0.5 * self.v[i][c] * {expression(rng, names, 1)}"]
+    body += [f"self.f[t, (i + {rng.randrange(4)} * j) % N] += {expression(rng, names)}"]
+    body += [f"self.g[t, j] += ti.Vector([a0, {expression(rng, names, 2)}])"]
+    loops = rng.choice([["b in range(2)", "i in range(N)", "j in range(N)"], ["i, j in ti.ndrange(N, N)"]])
+    lines = [f"{4 * k * ' '}for {loop}:" for k, loop in enumerate(loops)]
+    lines += [4 * len(loops) * " " + line for line in body]
+    return f"\n    @ti.kernel\n    def nest{number}(self, t: ti.i32):\n" + textwrap.indent(
+        "\n".join(lines), " " * 8
+    )
+
+
+def test_perfect_nests_are_cleared(runtime, tmp_path):
+    calls = "; ".join(f"self.nest{k}(t)" for k in range(NESTS))
+    text = HEAD + "\n".join(map(nest, range(NESTS))) + f"\n\n    def step(self, t):\n        {calls}\n"
+    with ds.Rollout(load(text, tmp_path).Nests(), steps=1) as rollout:
+        report = rollout.audit()
+    assert [k.verdict for k in report.kernels] == ["right"] * NESTS, str(report)
+    assert report.passed
+    assert report.sentence.startswith(f"Taichi's reverse mode is right on {NESTS} of {NESTS} kernel(s)")

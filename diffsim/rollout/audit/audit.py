@@ -132,6 +132,8 @@ class _Work:
             return self.told(job, "not differentiable")
         trial = Trial(bench, job, min(_EARLY, self._steps - 1), self._seed)
         why = why_not(job.stage, bench.lowered)
+        if any(buffer.place is not None for buffer in trial.buffers):  # numbers there cannot be moved at will
+            return self.told(job, "not compared", detail=why)
         if why:
             return self.told(job, "not compared", settled(trial, None), detail=why)
         if len(deaths) > 1:

@@ -18,6 +18,9 @@ from diffsim.compiler.program.lowered import LoweredProgram
 from diffsim.engine.executors import Step
 from diffsim.engine.storage import Storage
 from diffsim.engine.tape import arguments, user_kernel
+from diffsim.language.cells import Cells
+from diffsim.language.controls import Control
+from diffsim.language.fields import Valued
 from diffsim.rollout.inputs import Inputs
 from diffsim.runtime import RuntimeInfo
 
@@ -72,6 +75,19 @@ class _Alone(Step):
         return Threads(1, super()._threads.native)
 
 
+class _OneWorld(Inputs):
+    """Inputs of the first world, where each has its own."""
+
+    def _upload(self, field: Valued, buffer: Buffer) -> None:
+        values = field.host_values()
+        time = isinstance(field, Control)
+        axes = 0 if isinstance(values, Cells) else np.ndim(values)
+        if field.per_world and axes == 1 + time + len(field.element_shape):
+            self._engine.storage.write(buffer, values[0], field.type.shape)
+        else:
+            super()._upload(field, buffer)
+
+
 class Bench:
     """The memory of one step of one world, in f64.
 
@@ -99,7 +115,7 @@ class Bench:
         """Write the values of fields."""
         plan = SimpleNamespace(layout=self.layout, worlds=1, steps=self.layout.steps)
         whose: Any = SimpleNamespace(lowered=self.lowered, storage=self.ours, plan=plan, info=info)
-        Inputs(whose).upload()
+        _OneWorld(whose).upload()
 
     def before(self, job: Job, t: int) -> None:
         """Bring memory to where it is when a kernel begins.
@@ -124,18 +140,19 @@ class Bench:
         self._some(kernels[job.phase], job, t + slot, slot)
 
     def _some(self, launches: Any, job: Job, t: int, s: int) -> None:
-        zeroing = len(launches) - len(self.stages.in_order()[job.phase])
-        for launch in launches[: zeroing + job.place]:
+        for launch in launches[: self._place(job.phase, job.stage)]:
             launch(t, s)
+
+    def _place(self, group: str, wanted: Stage | None) -> int:
+        """Return the position of the first launch of a stage among those of its phase."""
+        stages, launches = self.executor._stages[group], self.executor._kernels[group]
+        return len(launches) - len(stages) + next(k for k, s in enumerate(stages) if s is wanted)
 
     def launch_ours(self, job: Job, t: int, reverse: bool) -> None:
         """Launch our kernel of a job, or its adjoint."""
         group = f"{job.phase}_adj" if reverse else job.phase
-        stages = self.stages.in_order()[group]
-        wanted = job.adjoint if reverse else job.stage
-        launches = self.executor._kernels[group]
-        place = next(k for k, stage in enumerate(stages) if stage is wanted)
-        launches[len(launches) - len(stages) + place](*self.moment(job, t))
+        place = self._place(group, job.adjoint if reverse else job.stage)
+        self.executor._kernels[group][place](*self.moment(job, t))
 
     def moment(self, job: Job, t: int) -> tuple[int, int]:
         """Return the step and the slot of a job."""

@@ -49,15 +49,19 @@ class KernelAudit:
         """Tell whether Taichi's adjoint misleads or kills."""
         return self.verdict in ("wrong", "died", "values differ")
 
+    @property
+    def why(self) -> str:
+        """Say what is known of the trap, and what Taichi or the system said."""
+        told = [FAMILIES.get(part, "") for part in self.family.split(" and ")]
+        return "; ".join(part for part in [*told, self.detail] if part)
+
     def cells(self) -> tuple[str, str, str, str]:
         """Return the row of a table."""
         family = f" ({self.family})" if self.family else ""
         error = f" {self.error:.0e}" if self.error is not None and self.verdict in ("right", "wrong") else ""
         ours = "none" if self.ours is None else f"{'right' if self.ours_right else 'WRONG'} {self.ours:.0e}"
-        told = [FAMILIES.get(part, "") for part in self.family.split(" and ")]
-        why = "; ".join(part for part in [*told, self.detail] if part)
         place = f"{self.line or self.where}: " if self.wrong else ""
-        return self.name, f"{self.verdict}{family}{error}", ours, place + why if why else place.rstrip(": ")
+        return self.name, f"{self.verdict}{family}{error}", ours, (place + self.why).rstrip(": ")
 
 
 @dataclass(frozen=True)

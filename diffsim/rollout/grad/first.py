@@ -8,15 +8,37 @@ from typing import Any
 
 import numpy as np
 
+from diffsim.engine.engine import Engine
 from diffsim.errors import GradientError, GradientWarning
 from diffsim.language.fields import Valued
+from diffsim.plan.planning import plan_program
 from diffsim.rollout.grad.case import Case
 from diffsim.rollout.grad.probe import Probe, other_precision
+from diffsim.rollout.inputs import Inputs
 
-__all__ = ["judge_first"]
+__all__ = ["judge_first", "run_in_step"]
 
 _TOLERANCE = 1e-6
 _DIRECTIONS = 2
+
+
+def run_in_step(rollout: Any) -> None:
+    """Run a rollout in mode `step` once, which looks at indices, divisors and asserts: Taichi does not.
+
+    Args:
+        rollout: One in mode `tape`.
+
+    Raises:
+        StateError: Something is out of range.
+    """
+    request = dataclasses.replace(rollout._asked or rollout._request, mode="step")
+    lowered, stages, plan = plan_program(rollout._program, rollout._info, request)
+    engine = Engine(lowered, stages, plan, rollout._info, verify=False)
+    try:
+        Inputs(engine).upload()
+        engine.forward()
+    finally:
+        engine.close()
 
 
 def judge_first(rollout: Any) -> None:
