@@ -27,6 +27,7 @@ _DIRECTIONS = 3
 _STEPS = (1e-4, 1e-5, 1e-6, 1e-3, 1e-7)  # relative to the size of the values
 _TOLERANCE = 1e-5
 _SAME = 1e-8  # of two adjoints that are equal but for rounding
+_NOTHING = 1e-6
 _MOVED = 0.02  # by how much of its size each number is moved
 _POINTS = 3  # to look at before one gives up on a kink
 
@@ -96,6 +97,8 @@ class Trial:
             }
 
         sizes = {b: _size(arrays) for b, arrays in self._found.items()}
+        largest = max(sizes.values(), default=1.0)  # what has died down to nothing is moved like the rest
+        sizes = {b: size if size > _NOTHING * largest else largest for b, size in sizes.items()}
         moves = noise(self._found)
         moved = 0.0 if self._kept else _MOVED
         self.start = {
