@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 from diffsim import _llvm, _taichi, _vulkan
-from diffsim.errors import ConfigError
+from diffsim.errors import ConfigError, MissingExtraError
 
 __all__ = [
     "ARCHES",
@@ -20,7 +21,7 @@ __all__ = [
 
 ARCHES = ("auto", "cpu", "cuda", "vulkan", "metal")
 GPUS = ("cuda", "vulkan", "metal")
-COMPILERS = ("auto", "native", "taichi")
+COMPILERS = ("auto", "native", "taichi", "forge")
 _NO_METAL = "costs are added up in 64 bits, which Metal has not; use arch='cpu'"
 
 
@@ -62,7 +63,12 @@ def _why_no_vulkan(precision: int) -> str:
 
 
 def chosen_compiler(asked: str, on_device: bool) -> str:
-    """Return what makes machine code: `native` or `taichi`."""
+    """Return what makes machine code: `native`, `taichi` or `forge`.
+
+    Raises:
+        ConfigError: There is no such compiler, or it is not on this machine.
+        MissingExtraError: It is Taichi Forge, which is not installed.
+    """
     if asked not in COMPILERS:
         raise ConfigError(
             f"compiler must be one of {', '.join(COMPILERS)}, got {asked!r}; use 'auto' where unsure"
@@ -79,7 +85,19 @@ def chosen_compiler(asked: str, on_device: bool) -> str:
             f"compiler must be one that works here, got 'native' where {missing}; use 'auto', or install "
             "llvmlite and compute on a CPU"
         )
-    return "taichi" if asked == "taichi" or missing else "native"
+    if asked == "forge" and importlib.util.find_spec(_taichi.FORGE) is None:
+        raise MissingExtraError(
+            "taichi_forge must be installed for compiler='forge', got no such module; "
+            "pip install 'diffsim[forge]'"
+        )
+    if asked == "taichi" and _taichi.HOME.is_forge:
+        raise ConfigError(
+            "compiler must be one that works here, got 'taichi' where only Taichi Forge is; use 'forge' "
+            "or 'auto'"
+        )
+    if asked == "auto":
+        return "native" if not missing else "forge" if _taichi.HOME.is_forge else "taichi"
+    return asked
 
 
 def would_be(arch: str = "auto", compiler: str = "auto") -> tuple[str, str]:

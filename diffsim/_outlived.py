@@ -7,13 +7,13 @@ the process.
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from diffsim import _taichi
-from diffsim._taichi import ti
 from diffsim.errors import StateError
 
 __all__ = ["living", "made_by_hand", "retire"]
@@ -25,7 +25,7 @@ def living() -> list[Any]:
     """Return the fields and ndarrays that somebody still holds, beside Taichi's own kernels."""
     _taichi.forget_arguments()
     gc.collect()
-    kinds = (ti.Field, ti.Ndarray)
+    kinds = (_taichi.running.ti.Field, _taichi.running.ti.Ndarray)
     return [o for o in gc.get_objects() if issubclass(type(o), kinds) and not issubclass(type(o), _Gone)]
 
 
@@ -33,7 +33,7 @@ def made_by_hand(things: Iterable[Any]) -> list[str]:
     """Say where users made fields and ndarrays: `file.py:12`, each place once; ours are left out."""
     places: dict[str, None] = {}
     for thing in things:
-        if isinstance(thing, ti.Ndarray):
+        if _taichi.is_a(thing, "Ndarray"):
             places["a ti.ndarray"] = None
             continue
         found = _taichi.declared_at(thing)  # None of the adjoint that Taichi adds to a field
@@ -45,7 +45,9 @@ def made_by_hand(things: Iterable[Any]) -> list[str]:
 def retire(things: Iterable[Any]) -> None:
     """Make every further use of fields and ndarrays an error."""
     for thing in things:
-        thing.__class__ = _GoneNdarray if isinstance(thing, ti.Ndarray) else _GoneField
+        thing.__class__ = _gone_kind(
+            _taichi.running.ti.Ndarray if _taichi.is_a(thing, "Ndarray") else _taichi.running.ti.Field
+        )
 
 
 class _Gone:
@@ -71,12 +73,10 @@ class _Gone:
         """Leave the memory alone: Taichi would free that of the running program."""
 
 
-class _GoneField(_Gone, ti.Field):
-    """A field of a program that has ended."""
-
-
-class _GoneNdarray(_Gone, ti.Ndarray):
-    """An ndarray of a program that has ended."""
+@functools.cache
+def _gone_kind(kind: type) -> type:
+    """Return the class of fields, or of ndarrays, of a program that has ended."""
+    return type(f"Gone{kind.__name__}", (_Gone, kind), {})
 
 
 def _refuse() -> NoReturn:

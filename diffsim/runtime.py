@@ -36,7 +36,7 @@ class RuntimeInfo:
         tune: Mode `auto` may weigh the time to compile, and measure.
         cache: Compiled kernels are kept on disk.
         device_layout: Memory, copies and rules are those of a GPU although the CPU computes: for tests.
-        compiler: What makes machine code of kernels: `native` (LLVM at once) or `taichi`.
+        compiler: What makes machine code of kernels: `native` (LLVM at once), `taichi` or `forge`.
     """
 
     arch: str
@@ -149,8 +149,8 @@ def init(
             whatever the settings. The values of their parameters stay.
         compiler: What makes machine code of kernels on a CPU. `native`: LLVM at once, in milliseconds, by the
             package llvmlite; kernels that it does not do are left to Taichi, and `explain` names them.
-            `taichi`: Taichi, in seconds. `auto`: as the environment variable `DIFFSIM_COMPILER` says, or
-            native where llvmlite is installed.
+            `taichi`: Taichi, in seconds. `forge`: its fork Taichi Forge, of the extra `forge`. `auto`: as the
+            environment variable `DIFFSIM_COMPILER` says, or native where llvmlite is installed, or Taichi.
 
     Returns:
         What came up.
@@ -183,6 +183,7 @@ def init(
     _end_fields()
     if _runtime.info is None:
         atexit.register(_taichi.finish)  # a script that closes nothing has its kernels cached as well
+    _taichi.use(_taichi.FORGE if settings["compiler"] == "forge" else _taichi.HOME.name)
     name, (folder, trouble) = _taichi.initialise(
         settings["arch"], precision, seed, threads, cache, settings["compiler"] == "native"
     )

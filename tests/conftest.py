@@ -19,7 +19,8 @@ former only. The latter's kernels are Taichi's, as a GPU's are.
 
 A test marked ``compilers`` runs twice on a CPU: its kernels made into machine code at once (``native``), and
 by Taichi, which takes ten times as long and is what GPUs have. Of each room a few are marked. A module about
-Taichi itself overrides the fixture ``compiler``; ``DIFFSIM_COMPILER=taichi`` runs whatever is chosen so.
+Taichi itself overrides the fixture ``compiler``; ``DIFFSIM_COMPILER=taichi`` runs whatever is chosen so, and
+``DIFFSIM_COMPILER=forge`` by Taichi's fork.
 
 A module whose programs nobody knows beforehand sets the fixture ``guard`` to True: a kernel that would kill
 the process fails its test instead.
@@ -118,7 +119,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     }[ARCH]
     if (ARCH, LAYOUT) == ("cpu", "device"):
         marker, reason = "cpu", "holds with the memory of a CPU only: make test"
-    missing = "is about machine code, and DIFFSIM_COMPILER asks for Taichi" if COMPILER == "taichi" else ""
+    by_taichi = COMPILER in ("taichi", "forge")
+    missing = "is about machine code, and DIFFSIM_COMPILER asks for Taichi" if by_taichi else ""
     missing = missing or why_missing()
     for item in items:
         if item.get_closest_marker(marker):

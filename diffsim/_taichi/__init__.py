@@ -5,73 +5,71 @@ Importing this package imports Taichi with its banner and its version check sile
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
+from typing import TYPE_CHECKING
 
-from diffsim import files
+from diffsim._taichi.carried import carried, carried_class
+from diffsim._taichi.deferred import started
+from diffsim._taichi.handmade import (
+    Facts,
+    Look,
+    field_facts,
+    is_dynamic,
+    node_facts,
+    outside_tables,
+    place_id,
+)
+from diffsim._taichi.kernels import (
+    brief_positions,
+    build_kernel,
+    compile_kernel,
+    direct_launch,
+    forget_arguments,
+    forget_kernel,
+    recording,
+    release_source,
+    unrecorded,
+)
+from diffsim._taichi.memory import address_views, field_rows, read_field, write_field
+from diffsim._taichi.objects import (
+    DTYPES,
+    NUMPY,
+    dtype_name,
+    is_real_function,
+    is_scalar_type,
+    is_vector_type,
+    kernel_function,
+    ndrange_bounds,
+    struct_members,
+    struct_methods,
+    taichi_function,
+)
+from diffsim._taichi.packages import FORGE, HOME, HOMELESS, is_a, package, running, use
+from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise, wait
+from diffsim._taichi.reverse import Answers, UserKernel, stack_size
+from diffsim._taichi.spelling import at_home
+from diffsim._taichi.spirv import largest_buffer, on_spirv
+from diffsim._taichi.trees import (
+    begin_tree,
+    declared_at,
+    destroy_tree,
+    is_destroyed,
+    make_tree,
+    snodes,
+    tree_stamp,
+    trees_left,
+    when_destroyed,
+)
 
-HOMELESS = files.provide_home()
-os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "False")
-os.environ.setdefault("TI_SKIP_VERSION_CHECK", "ON")
-
-# Taichi logs a line and wraps launches where stdout is another
-with contextlib.redirect_stdout(sys.__stdout__):
+if TYPE_CHECKING:
     import taichi as ti
-    from taichi.lang import impl, kernel_impl
-
-    from diffsim._taichi.deferred import started
-    from diffsim._taichi.handmade import (
-        Facts,
-        Look,
-        field_facts,
-        is_dynamic,
-        node_facts,
-        outside_tables,
-        place_id,
-    )
-    from diffsim._taichi.kernels import (
-        brief_positions,
-        build_kernel,
-        compile_kernel,
-        direct_launch,
-        forget_arguments,
-        forget_kernel,
-        recording,
-        release_source,
-        unrecorded,
-    )
-    from diffsim._taichi.memory import address_views, field_rows, read_field, write_field
-    from diffsim._taichi.objects import (
-        DTYPES,
-        NUMPY,
-        dtype_name,
-        is_real_function,
-        is_scalar_type,
-        is_vector_type,
-        kernel_function,
-        ndrange_bounds,
-        struct_members,
-        struct_methods,
-        taichi_function,
-    )
-    from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise, wait
-    from diffsim._taichi.reverse import Answers, UserKernel, stack_size
-    from diffsim._taichi.spirv import largest_buffer, on_spirv
-    from diffsim._taichi.trees import (
-        begin_tree,
-        declared_at,
-        destroy_tree,
-        is_destroyed,
-        make_tree,
-        snodes,
-        tree_stamp,
-        trees_left,
-        when_destroyed,
-    )
+else:
+    ti = HOME.ti
+impl, kernel_impl = HOME.impl, HOME.kernel_impl
 
 __all__ = [
     "DTYPES",
+    "FORGE",
+    "HOME",
     "HOMELESS",
     "NUMPY",
     "Answers",
@@ -79,9 +77,12 @@ __all__ = [
     "Look",
     "UserKernel",
     "address_views",
+    "at_home",
     "begin_tree",
     "brief_positions",
     "build_kernel",
+    "carried",
+    "carried_class",
     "compile_kernel",
     "current_program",
     "declared_at",
@@ -97,6 +98,7 @@ __all__ = [
     "has_arch",
     "impl",
     "initialise",
+    "is_a",
     "is_destroyed",
     "is_dynamic",
     "is_real_function",
@@ -110,10 +112,12 @@ __all__ = [
     "node_facts",
     "on_spirv",
     "outside_tables",
+    "package",
     "place_id",
     "read_field",
     "recording",
     "release_source",
+    "running",
     "snodes",
     "stack_size",
     "started",
@@ -124,6 +128,7 @@ __all__ = [
     "tree_stamp",
     "trees_left",
     "unrecorded",
+    "use",
     "wait",
     "when_destroyed",
     "write_field",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any, NoReturn
 
-import taichi as ti
-from taichi.lang import impl
-
+from diffsim._taichi.packages import running
 from diffsim.errors import StateError
 
 __all__ = ["deferred", "initialise_deferred", "started"]
@@ -17,13 +16,15 @@ class _Enough(Exception):
     """Taichi's options are set; its program comes later."""
 
 
-class _Deferred(impl.PyTaichi):  # type: ignore[misc]
-    """Taichi's runtime before its program is there.
+class _Deferred:
+    """Taichi's runtime before its program is there; the usual one is the second base, behind this.
 
     It becomes the usual one, in place, where anybody asks for the program: kernels hold on to this object.
     """
 
     _ready = False
+    _usual: Any
+    _impl: Any
 
     def create_program(self) -> NoReturn:
         """Leave `ti.init`, which would make the program now."""
@@ -49,23 +50,35 @@ class _Deferred(impl.PyTaichi):  # type: ignore[misc]
                 "Taichi must be started in the thread that called diffsim.init, got its first use (a field, "
                 "a kernel) in another one; make a field there first, or call init in the thread that works"
             )
-        self.__class__ = impl.PyTaichi
-        impl.PyTaichi.create_program(self)
+        usual, impl = self._usual, self._impl
+        self.__class__ = usual
+        usual.create_program(self)
         self.prog.materialize_runtime()
         impl._root_fb = impl.FieldsBuilder()
 
     def clear(self) -> None:
         """End it: nothing was started."""
-        self.__class__ = impl.PyTaichi
-        impl.PyTaichi.clear(self)
+        usual = self._usual
+        self.__class__ = usual
+        usual.clear(self)
 
 
 class _Root:
     """What `ti.root` stands for until the program is there."""
 
+    def __init__(self, impl: Any) -> None:
+        self._impl = impl
+
     def __getattr__(self, name: str) -> Any:
-        impl.get_runtime().prog  # noqa: B018  (which puts the real one in our place)
-        return getattr(impl._root_fb, name)
+        self._impl.get_runtime().prog  # noqa: B018  (which puts the real one in our place)
+        return getattr(self._impl._root_fb, name)
+
+
+@functools.cache
+def _deferred_kind(impl: Any) -> type:
+    """Return the kind of runtime that waits, of a package."""
+    usual = impl.PyTaichi
+    return type("Deferred", (_Deferred, usual), {"_usual": usual, "_impl": impl})
 
 
 def initialise_deferred(**options: Any) -> None:
@@ -74,21 +87,22 @@ def initialise_deferred(**options: Any) -> None:
     Args:
         options: What `ti.init` takes.
     """
+    impl = running.impl
     usual = impl.PyTaichi
-    impl.PyTaichi = _Deferred
+    impl.PyTaichi = _deferred_kind(impl)
     try:
-        ti.init(**options)
+        running.ti.init(**options)
     except _Enough:
-        impl._root_fb = _Root()
+        impl._root_fb = _Root(impl)
     finally:
         impl.PyTaichi = usual
 
 
 def deferred() -> bool:
     """Tell whether Taichi's program is still to come."""
-    return isinstance(impl.get_runtime(), _Deferred)
+    return isinstance(running.impl.get_runtime(), _Deferred)
 
 
 def started() -> bool:
     """Tell whether Taichi's program is there."""
-    return not deferred() and impl.get_runtime().prog is not None
+    return not deferred() and running.impl.get_runtime().prog is not None

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import taichi as ti
 
 from diffsim._taichi.kernels import build_kernel, forget_kernel, release_source, unrecorded
 from diffsim._taichi.objects import NUMPY, dtype_name
+from diffsim._taichi.packages import is_a
 from diffsim._taichi.spirv import on_spirv
 
 __all__ = ["Facts", "Look", "field_facts", "is_dynamic", "node_facts", "outside_tables", "place_id"]
@@ -70,7 +70,7 @@ def node_facts(node: Any) -> Facts:
 
 def place_id(thing: Any) -> int:
     """Return a number for a field or an SNode that no other one of the program has."""
-    return int(thing.vars[0].ptr.snode().id if isinstance(thing, ti.Field) else thing.ptr.id)
+    return int(thing.vars[0].ptr.snode().id if is_a(thing, "Field") else thing.ptr.id)
 
 
 def is_dynamic(node: Any) -> bool:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import linecache
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import taichi as ti
-from taichi._snode.fields_builder import FieldsBuilder
-from taichi.lang import impl, kernel_impl
-from taichi.lang.ast import ast_transformer_utils
-
+from diffsim._taichi.carried import carried
 from diffsim._taichi.objects import kernel_function
+from diffsim._taichi.packages import Package, loaded, running
 from diffsim._taichi.spirv import spoken
+from diffsim.errors import StateError
 
 __all__ = [
     "brief_positions",
@@ -33,20 +31,6 @@ __all__ = [
 _PLACING = ("dense", "pointer", "dynamic", "bitmasked", "quant_array", "place", "deactivate_all")
 _ONCE = "an assignment to an element of a Taichi field, which would be done only once"
 _PLACED = "a Taichi field made or placed (ti.root), where fields are declared in __init__"
-_finds_class = kernel_impl._inside_class
-
-
-def _inside_class(level_of_class_stackframe: int) -> bool:
-    """Tell whether a kernel or function is being defined in the body of a class.
-
-    Taichi looks for the word `class` in the text of a frame. Where the text is in no file (`python -c`, a
-    heredoc, a shell) it takes every method for a plain function, and refuses `self` for having no type.
-    """
-    names = sys._getframe(level_of_class_stackframe - 1).f_locals
-    return bool(_finds_class(level_of_class_stackframe + 1)) or {"__module__", "__qualname__"} <= set(names)
-
-
-kernel_impl._inside_class = _inside_class
 _recording_turn = threading.RLock()  # the method that is replaced is that of all threads
 _aside = threading.local()
 _sources = itertools.count()  # each text needs a file name of its own
@@ -61,45 +45,46 @@ def recording(record: Callable[[Callable[..., Any], Any, tuple[Any, ...]], Any])
     This thread's calls: other threads launch as ever, and wait with recordings of their own. Elements of
     Taichi fields are not assigned then either: that would happen once, not at each launch.
     """
+    with _recording_turn, contextlib.ExitStack() as undone:
+        for package in loaded():
+            _record(package, record, undone)
+        yield
+
+
+def _record(package: Package, record: Callable[..., Any], undone: contextlib.ExitStack) -> None:
+    """Let the calls of one package's kernels be recorded until the stack is undone."""
     thread = threading.get_ident()
-    kinds = (ti.ScalarField, ti.MatrixField, ti.StructField)
-    with _recording_turn:
-        launch, assigned = kernel_impl.Kernel.__call__, [kind.__setitem__ for kind in kinds]
+    ti, impl, kernel = package.ti, package.impl, package.kernel_impl.Kernel
+    launch = kernel.__call__
 
-        def intercept(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != thread or getattr(_aside, "depth", 0) > 0:
-                return launch(self, *args, **kwargs)
-            owner = args[0] if self.classkernel else None
-            names = [argument.name for argument in self.arguments]
-            rest = list(args[1:] if self.classkernel else args)
-            rest += [kwargs[name] for name in names[len(args) :] if name in kwargs]
-            return record(self.func, owner, tuple(rest))
+    def replace(owner: Any, name: str, by: Callable[..., Any]) -> None:
+        undone.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, by)
 
-        def refusing(act: Callable[..., Any], told: str) -> Callable[..., Any]:
-            def act_or_refuse(*args: Any, **kwargs: Any) -> Any:
-                if threading.get_ident() == thread and getattr(_aside, "depth", 0) == 0:
-                    raise TypeError(told)
-                return act(*args, **kwargs)
+    def intercept(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != thread or getattr(_aside, "depth", 0) > 0:
+            return launch(self, *args, **kwargs)
+        owner = args[0] if self.classkernel else None
+        names = [argument.name for argument in self.arguments]
+        rest = list(args[1:] if self.classkernel else args)
+        rest += [kwargs[name] for name in names[len(args) :] if name in kwargs]
+        return record(self.func, owner, tuple(rest))
 
-            return act_or_refuse
+    def refusing(act: Callable[..., Any], told: str) -> Callable[..., Any]:
+        def act_or_refuse(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() == thread and getattr(_aside, "depth", 0) == 0:
+                raise TypeError(told)
+            return act(*args, **kwargs)
 
-        placing = {name: getattr(FieldsBuilder, name) for name in _PLACING}
-        made = impl.create_field_member
-        try:
-            kernel_impl.Kernel.__call__ = intercept
-            for kind, assign in zip(kinds, assigned, strict=True):
-                kind.__setitem__ = refusing(assign, _ONCE)
-            for name, act in placing.items():
-                setattr(FieldsBuilder, name, refusing(act, _PLACED))
-            impl.create_field_member = refusing(made, _PLACED)
-            yield
-        finally:
-            kernel_impl.Kernel.__call__ = launch
-            for kind, assign in zip(kinds, assigned, strict=True):
-                kind.__setitem__ = assign
-            for name, act in placing.items():
-                setattr(FieldsBuilder, name, act)
-            impl.create_field_member = made
+        return act_or_refuse
+
+    replace(kernel, "__call__", intercept)
+    for kind in (ti.ScalarField, ti.MatrixField, ti.StructField):
+        replace(kind, "__setitem__", refusing(kind.__setitem__, _ONCE))
+    for name in _PLACING:
+        builder = package.builders.FieldsBuilder
+        replace(builder, name, refusing(getattr(builder, name), _PLACED))
+    replace(impl, "create_field_member", refusing(impl.create_field_member, _PLACED))
 
 
 @contextlib.contextmanager
@@ -124,17 +109,17 @@ def build_kernel(source: str, name: str, scope: dict[str, Any]) -> Callable[...,
     source, scope = spoken(source, scope)
     filename = f"<diffsim {name} {next(_sources)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    namespace = {"ti": ti, **scope}
+    namespace = {"ti": running.ti, **{known: carried(value) for known, value in scope.items()}}
     # our own generated text, never the user's input
     exec(compile(source, filename, "exec", dont_inherit=True), namespace)
-    kernel: Callable[..., Any] = ti.kernel(namespace[name])
+    kernel: Callable[..., Any] = running.ti.kernel(namespace[name])
     return kernel
 
 
 def compile_kernel(kernel: Callable[..., Any], args: Sequence[int]) -> None:
     """Compile a kernel for arguments like these without launching it; its first launch finds it compiled."""
     primal = kernel._primal  # type: ignore[attr-defined]
-    program = impl.get_runtime().prog
+    program = running.impl.get_runtime().prog
     program.compile_kernel(
         program.config(), program.get_device_caps(), primal.compiled_kernels[primal.ensure_compiled(*args)]
     )
@@ -153,11 +138,10 @@ def direct_launch(kernel: Callable[..., Any], count: int) -> Callable[..., None]
         count: Its arguments.
     """
     primal = kernel._primal  # type: ignore[attr-defined]
-    program = impl.get_runtime().prog
+    program = running.impl.get_runtime().prog
     made = primal.compiled_kernels[primal.ensure_compiled(*[0] * count)]
-    compiled = program.compile_kernel(program.config(), program.get_device_caps(), made)
-    start, places = program.launch_kernel, [(k,) for k in range(count)]
-    lasting = impl.current_cfg().arch != ti.cuda or count == 0
+    start, places = _starter(program, made), [(k,) for k in range(count)]
+    lasting = running.impl.current_cfg().arch != running.ti.cuda or count == 0
     kept = made.make_launch_context() if lasting else None
 
     def launch(*args: int) -> None:
@@ -165,9 +149,22 @@ def direct_launch(kernel: Callable[..., Any], count: int) -> Callable[..., None]
         put = context.set_arg_int
         for place, value in zip(places, args, strict=True):
             put(place, value)
-        start(compiled, context)
+        start(context)
 
     return launch
+
+
+def _starter(program: Any, made: Any) -> Callable[[Any], None]:
+    """Return what launches a compiled kernel with arguments that are held in place."""
+    config, features = program.config(), program.get_device_caps()
+    if not running.is_forge:
+        return functools.partial(program.launch_kernel, program.compile_kernel(config, features, made))
+    # Its call compiles for the options of the moment, which may be of another precision, and looks up what it
+    # has; a plan is what the last launch ran.
+    plan = program._register_kernel_execution_plan(config, features, made, True)
+    if plan is None:
+        raise StateError("a kernel must be launched before its plan is asked for, got none from Taichi Forge")
+    return functools.partial(plan.launch, program)
 
 
 @contextlib.contextmanager
@@ -177,7 +174,7 @@ def brief_positions() -> Iterator[None]:
     The text is for messages about a user's line; for generated kernels, whose lines are long, it takes more
     time than all other work on the syntax tree.
     """
-    context = ast_transformer_utils.ASTTransformerContext
+    context = running.syntax.ASTTransformerContext
     detailed = context.get_pos_info
     context.get_pos_info = lambda self, node: f"{self.file}:{node.lineno + self.lineno_offset}\n"
     try:
@@ -195,15 +192,18 @@ def release_source(kernel: Callable[..., Any]) -> None:
 
 def forget_arguments() -> None:
     """Let go of the fields that kernels were called with, which Taichi keeps; all will be compiled again."""
-    for kernel in impl.get_runtime().kernels:
+    for kernel in tuple(running.impl.get_runtime().kernels):
         kernel.mapper.mapping.clear()
         kernel.compiled_kernels.clear()
 
 
 def forget_kernel(kernel: Callable[..., Any]) -> None:
     """Let go of a kernel that will not be launched again; Taichi's runtime would keep it for ever."""
-    kernels = impl.get_runtime().kernels
+    kernels = running.impl.get_runtime().kernels
     for part in (kernel._primal, kernel._adjoint):  # type: ignore[attr-defined]
+        if running.is_forge:
+            kernels.discard(part)
+            continue
         for position, known in enumerate(kernels):
             if known is part:
                 del kernels[position]

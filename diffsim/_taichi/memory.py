@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import taichi as ti
 
 from diffsim._taichi.kernels import build_kernel, forget_kernel, release_source
 from diffsim._taichi.objects import NUMPY, dtype_name
+from diffsim._taichi.packages import is_a, running
 from diffsim._taichi.spirv import MOST_ITERATIONS, on_spirv
 
 __all__ = ["address_views", "field_rows", "read_field", "write_field"]
@@ -109,7 +109,7 @@ def _copy(field: Any, out: np.ndarray, line: str) -> None:
 def _rows(field: Any) -> list[tuple[int, tuple[int, ...]]] | None:
     """Ask where a dense field's memory is; see `field_rows`."""
     parts = [field]
-    if isinstance(field, ti.MatrixField):
+    if is_a(field, "MatrixField"):
         indices = [[i] if field.ndim == 1 else [i, j] for i in range(field.n) for j in range(field.m)]
         parts = [field.get_scalar_field(*index) for index in indices]
     # its corners, and the neighbours of the first element: those are in rows if all are
@@ -152,5 +152,5 @@ def _addresses(
         kernel(found)
         release_source(kernel)
         forget_kernel(kernel)
-    ti.sync()
+    running.ti.sync()
     return found

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import taichi as ti
-from taichi.lang import impl
+
+from diffsim._taichi.packages import HOME, is_a, loaded, running
 
 __all__ = [
     "DTYPES",
@@ -23,46 +23,49 @@ __all__ = [
     "taichi_function",
 ]
 
-DTYPES = {name: getattr(ti, name) for name in "f32 f64 i32 i64 u8 u32 u64 i8 i16 u16 u1".split()}
+DTYPES = HOME.dtypes
 NUMPY: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64}
 
 
 def dtype_name(dtype: Any) -> str | None:
     """Return our name for a scalar type of Taichi, Python or NumPy, or None where it is not one."""
     if dtype is float or dtype is int:
-        defaults = impl.get_runtime()
+        defaults = running.impl.get_runtime()
         dtype = defaults.default_fp if dtype is float else defaults.default_ip
     if isinstance(dtype, type) and issubclass(dtype, np.generic):
         return next((name for name, known in NUMPY.items() if known is dtype), None)
-    for name, known in DTYPES.items():
-        if dtype is known or dtype == known:
-            return name
+    for package in loaded():  # their types are no equals
+        for name, known in package.dtypes.items():
+            if dtype is known or dtype == known:
+                return name
     return None
 
 
 def is_scalar_type(obj: Any) -> bool:
     """Tell whether an object is one of Taichi's scalar types, such as `ti.f32`."""
-    return type(obj).__name__ == "DataTypeCxx" or type(obj).__module__.startswith("taichi._lib")
+    return type(obj).__name__ == "DataTypeCxx" or type(obj).__module__.startswith(
+        ("taichi._lib", "taichi_forge._lib")
+    )
 
 
 def is_vector_type(obj: Any) -> bool:
     """Tell whether an object is a type of vectors or matrices, such as `ti.math.vec3`."""
-    return isinstance(obj, ti.lang.matrix.MatrixType)
+    return is_a(obj, "lang.matrix.MatrixType")
 
 
 def struct_members(obj: Any) -> dict[str, Any]:
     """Return the names and types of the parts of a struct type, such as a `@ti.dataclass`; {} for others."""
-    return dict(obj.members) if isinstance(obj, ti.lang.struct.StructType) else {}
+    return dict(obj.members) if is_a(obj, "lang.struct.StructType") else {}
 
 
 def struct_methods(obj: Any) -> dict[str, Any]:
     """Return the Taichi functions that a struct type, or a field of structs, has as methods."""
-    return dict(obj.struct_methods if isinstance(obj, ti.StructField) else obj.methods)
+    return dict(obj.struct_methods if is_a(obj, "StructField") else obj.methods)
 
 
 def ndrange_bounds(obj: Any) -> list[tuple[int, int]] | None:
     """Return the start and stop of each axis of a `ti.ndrange` made in Python; None for anything else."""
-    if not isinstance(obj, ti.lang._ndrange._Ndrange):
+    if not is_a(obj, "lang._ndrange._Ndrange"):
         return None
     return [(int(start), int(stop)) for start, stop in obj.bounds]
 

@@ -8,13 +8,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import taichi as ti
-from taichi.lang import impl
-
 from diffsim import files
 from diffsim._taichi.cuda import memory_options
 from diffsim._taichi.deferred import deferred, initialise_deferred, started
-from diffsim._taichi.objects import DTYPES
+from diffsim._taichi.objects import dtype_name
+from diffsim._taichi.packages import HOME, running, take_real
 from diffsim._taichi.trees import begin_program
 
 __all__ = ["current_program", "default_real", "finish", "has_arch", "initialise", "wait"]
@@ -24,6 +22,7 @@ _LOCKED = 600.0  # seconds; Taichi locks its cache for as long as it takes to wr
 
 def has_arch(arch: str) -> bool:
     """Tell whether this machine and this build of Taichi can run `cuda`, `x64`, ..."""
+    ti = HOME.ti
     ti.set_logging_level(ti.ERROR)  # looking for CUDA warns where there is none
     return bool(ti.lang.misc.is_arch_supported(getattr(ti, arch)))
 
@@ -46,10 +45,16 @@ def initialise(
     """
     begin_program()
     options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
+<<<<<<< HEAD
     options |= memory_options() if arch == "cuda" else {}
+=======
+    ti, impl = running.ti, running.impl
+>>>>>>> cb36c0d (Let Taichi Forge run kernels that either package spells)
     real = ti.f64 if precision == 64 else ti.f32
     ti.reset()  # the folder's default is that of the environment as it is now
     folder = os.environ.get("TI_OFFLINE_CACHE_FILE_PATH") or impl.default_cfg().offline_cache_file_path
+    if running.is_forge:  # one removes what it does not know from the folder of the other
+        folder = os.path.join(folder, "forge")
     trouble = files.why_not_writable(folder)
     if not trouble:
         files.remove_stale(f"{folder}/ticache.lock", _LOCKED)
@@ -67,20 +72,25 @@ def initialise(
             enable_fallback=False,
             num_compile_threads=0,  # a process that was forked off has none, and can compile all the same
             **options,
+            **running.options,
         )
+    take_real(f"f{precision}")
     return str(impl.default_cfg().arch).rsplit(".", 1)[-1], (folder, trouble)
 
 
 def finish() -> None:
     """End Taichi's program; only then does it write what it compiled to its cache on disk."""
     if started():
-        ti.reset()
+        running.ti.reset()
 
 
 @contextlib.contextmanager
 def _without_environment_overrides() -> Iterator[None]:
     """Hide TI_* variables that would override an option that our results depend on."""
-    names = "FORCE_SCALARIZE_MATRIX DEFAULT_FP DEFAULT_IP ARCH OFFLINE_CACHE_FILE_PATH".split()
+    names = (
+        "FORCE_SCALARIZE_MATRIX DEFAULT_FP DEFAULT_IP ARCH OFFLINE_CACHE_FILE_PATH COMPILE_TIER "
+        "ADVANCED_OPTIMIZATION KERNEL_SPECIALIZATION_LIMIT"
+    ).split()
     saved = {f"TI_{name}": os.environ.pop(f"TI_{name}") for name in names if f"TI_{name}" in os.environ}
     try:
         yield
@@ -95,18 +105,18 @@ def default_real(real: str) -> Iterator[None]:
     Literals take their type from the Python side's default when a kernel is compiled, arithmetic on integers
     from that of the compiler's options; a program to come takes it from the options of `ti.init`.
     """
-    saved = impl.get_runtime().default_fp  # the option would be a view of itself
-    _set_real(DTYPES[real])
+    saved = dtype_name(float)
+    _set_real(real)
     try:
         yield
     finally:
-        _set_real(saved)
+        _set_real(saved or "f32")
 
 
-def _set_real(real: Any) -> None:
-    impl.get_runtime().set_default_fp(real)
+def _set_real(real: str) -> None:
+    take_real(real)
     if started():
-        impl.current_cfg().default_fp = real
+        running.impl.current_cfg().default_fp = running.dtypes[real]
 
 
 def current_program() -> Any:
@@ -114,7 +124,7 @@ def current_program() -> Any:
 
     It is there from `ti.init` on, also where the program itself is made later; None before.
     """
-    runtime = impl.get_runtime()
+    runtime = running.impl.get_runtime()
     return runtime if deferred() or started() else None
 
 
@@ -124,4 +134,4 @@ def wait() -> None:
     `ti.sync` also looks for fields that were declared and not placed, which takes longer than a short run.
     """
     if started():
-        impl.get_runtime().prog.synchronize()
+        running.impl.get_runtime().prog.synchronize()

@@ -7,10 +7,8 @@ import math
 import re
 from typing import Any
 
-import taichi as ti
-from taichi.lang import impl
-
 from diffsim import _vulkan
+from diffsim._taichi.packages import HOME, running
 from diffsim.errors import StateError
 
 __all__ = ["MOST_ITERATIONS", "largest_buffer", "on_spirv", "spoken"]
@@ -18,6 +16,9 @@ __all__ = ["MOST_ITERATIONS", "largest_buffer", "on_spirv", "spoken"]
 MOST_ITERATIONS = 65535 * 128  # of a parallel loop: groups that every driver can launch, of so many threads
 _LOOP = re.compile(r"^(    for [^:]+ in (?:ti\.nd)?range)\((.*)\):$", re.MULTILINE)
 _ARGUMENT = re.compile(r"^def \w+\((\w+): (ti\.i32|ti\.types\.ndarray)")
+
+
+ti = HOME.ti
 
 
 @ti.func
@@ -34,7 +35,7 @@ def _asin(x):  # type: ignore[no-untyped-def]
 
 def on_spirv() -> bool:
     """Tell whether the running program is compiled to SPIR-V."""
-    return bool(impl.default_cfg().arch == ti.vulkan)  # also before the program is there
+    return bool(running.impl.default_cfg().arch == running.ti.vulkan)  # also before the program is there
 
 
 def largest_buffer() -> int:

@@ -17,12 +17,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import taichi as ti
-from taichi._snode import snode_tree
-from taichi.lang import impl, snode
-
 from diffsim._taichi.deferred import started
 from diffsim._taichi.handmade import MAX_SNODES
+from diffsim._taichi.packages import is_a, running
 from diffsim._taichi.spirv import on_spirv
 from diffsim.errors import StateError
 
@@ -78,11 +75,12 @@ _trees = _Trees()
 def begin_program() -> None:
     """Prepare for a new program, whose trees and SNodes are numbered anew."""
     _trees.begin()
-    destroy = snode_tree.SNodeTree.destroy
-    if not hasattr(destroy, "__wrapped__"):
-        snode_tree.SNodeTree.destroy = _counting(destroy)
+    tree = running.snode_tree.SNodeTree
+    if not hasattr(tree.destroy, "__wrapped__"):
+        tree.destroy = _counting(tree.destroy)
+    refusals = (running.snode.SNode, _refusing_late), (running.builders.FieldsBuilder, _refusing_sparse)
     for name in ("pointer", "bitmasked", "dynamic", "hash"):
-        for kind, refusing in ((snode.SNode, _refusing_late), (impl.FieldsBuilder, _refusing_sparse)):
+        for kind, refusing in refusals:
             make = getattr(kind, name, None)
             if make is not None and not hasattr(make, "__wrapped__"):
                 setattr(kind, name, refusing(make))
@@ -93,7 +91,7 @@ def _counting(destroy: Any) -> Any:
 
     @functools.wraps(destroy)
     def counted(self: Any) -> None:
-        if not self.destroyed and started() and self.prog is impl.get_runtime().prog:
+        if not self.destroyed and started() and self.prog is running.impl.get_runtime().prog:
             _trees.ended[self.id] = _trees.ended.get(self.id, 0) + 1
             _trees.retire([field for field in _fields() if _number(field) == self.id])
         destroy(self)
@@ -103,7 +101,8 @@ def _counting(destroy: Any) -> Any:
 
 def _fields() -> list[Any]:
     """Return all fields that somebody holds and that are still there."""
-    kinds = (ti.ScalarField, ti.MatrixField)  # and no kind made of them, which stands for one that is gone
+    # and no kind made of them, which stands for one that is gone
+    kinds = running.ti.ScalarField, running.ti.MatrixField
     return [o for o in gc.get_objects() if type(o) in kinds]
 
 
@@ -120,7 +119,7 @@ def when_destroyed(act: Callable[[list[Any]], None]) -> None:
 
 def tree_stamp(thing: Any) -> tuple[int, int]:
     """Return what tells the tree of a field or an SNode from those that get its number later."""
-    node = thing.snode.ptr if isinstance(thing, ti.Field) else thing.ptr
+    node = thing.snode.ptr if is_a(thing, "Field") else thing.ptr
     number = int(node.get_snode_tree_id())
     return number, _trees.ended.get(number, 0)
 
@@ -163,13 +162,13 @@ def _refusing_sparse(make: Any) -> Any:
 
 def snodes() -> int:
     """Return how many SNodes there were in this program."""
-    return int(impl._root_fb.root.ptr.id)
+    return int(running.impl._root_fb.root.ptr.id)
 
 
 def declared_at(field: Any) -> tuple[str, int] | None:
     """Return the file and the line outside Taichi that made a field; None where it does not say."""
     told = getattr(field._get_field_members()[0], "declaration_tb", "")
-    package = os.path.dirname(ti.__file__)
+    package = os.path.dirname(running.ti.__file__)
     places = re.findall(r'^  File "(.+)", line (\d+)', told, re.MULTILINE)
     outside = [(file, int(line)) for file, line in places if not file.startswith(package)]
     return outside[-1] if outside else None
@@ -179,7 +178,7 @@ def trees_left() -> int:
     """Return how many more trees Taichi has room for."""
     if not started():
         return _MAX_TREES
-    return _MAX_TREES - int(impl.get_runtime().prog.get_snode_tree_size()) + len(_trees.freed)
+    return _MAX_TREES - int(running.impl.get_runtime().prog.get_snode_tree_size()) + len(_trees.freed)
 
 
 def begin_tree() -> Any:
@@ -200,8 +199,8 @@ def begin_tree() -> Any:
             f"rollouts must share the {_MAX_TREES} trees of fields that Taichi has room for, got none left; "
             "close rollouts that are not needed any more: rollout.close()"
         )
-    impl.get_runtime().materialize()
-    return impl.FieldsBuilder()
+    running.impl.get_runtime().materialize()
+    return running.impl.FieldsBuilder()
 
 
 def make_tree(builder: Any) -> Any:
@@ -212,6 +211,7 @@ def make_tree(builder: Any) -> Any:
     """
     tree = builder.finalize()
     _trees.freed.discard(tree.id)
+    impl = running.impl
     impl.get_runtime().unfinalized_fields_builder.pop(impl._root_fb, None)
     impl._root_fb = impl.FieldsBuilder()
     return tree
@@ -226,7 +226,7 @@ def destroy_tree(tree: Any) -> None:
     if _trees.elsewhere:
         _trees.waiting.append(tree)
         return
-    if not tree.destroyed and started() and tree.prog is impl.get_runtime().prog:
+    if not tree.destroyed and started() and tree.prog is running.impl.get_runtime().prog:
         _trees.freed.add(tree.id)
         tree.ptr.destroy_snode_tree(tree.prog)
         tree.destroyed = True

@@ -43,7 +43,7 @@ class CheckOptions(Options):
 
     directions: int = option(5, "random directions to compare along", minimum=1)
     components: int = option(0, "components to compare one by one, drawn at random", minimum=0)
-    compiler: str = option("auto", "what compiles kernels", choices=("auto", "native", "taichi"))
+    compiler: str = option("auto", "what compiles kernels", choices=("auto", "native", "taichi", "forge"))
 
 
 class _Value(click.ParamType):

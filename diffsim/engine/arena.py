@@ -301,7 +301,7 @@ class FieldArena(Arena):
         depends on how many slots there are, and the same kernel is compiled to the same arithmetic, to the
         last bit, for every window.
         """
-        ti = _taichi.ti
+        ti = _taichi.running.ti
         self._forget_zeroing()  # there will be more to zero
         builder = _taichi.begin_tree()
         blocked = [s for s in specs if s.part == "windowed"] if self._split else []
@@ -356,7 +356,7 @@ def place_fields(
             axes of space are in an order of their own, each of them is a level.
         made: Its fields, which have no place yet; none to make them.
     """
-    ti, lengths = _taichi.ti, list(spec.laid)
+    ti, lengths = _taichi.running.ti, list(spec.laid)
     alike: list[Sequence[int]] = []  # levels that all components share
     levels = [axes for axes in levels if axes]
     if spec.arrangement is not None:
@@ -377,6 +377,10 @@ def place_fields(
     fields: list[Any] = []
     node = below(node, alike)
     for _ in range(spec.components):
+<<<<<<< HEAD
         fields.append(made[len(fields)] if made else ti.field(_taichi.DTYPES[spec.dtype]))
+=======
+        fields.append(ti.field(_taichi.running.dtypes[spec.dtype]))
+>>>>>>> cb36c0d (Let Taichi Forge run kernels that either package spells)
         below(node, levels).place(fields[-1])
     return tuple(fields)

@@ -252,10 +252,9 @@ def _bytes(text: KernelText, storage: Storage) -> int:
     return sum(storage.layout.bytes(b, text.tapes.get(b, 1)) // b.components for b, _ in text.used.values())
 
 
-@functools.cache
 def _versions() -> tuple[Any, ...]:
     version = sys.modules["diffsim"].__version__
-    return _FORMAT, version, _taichi.ti.__version__, platform.python_version(), platform.machine()
+    return _FORMAT, version, _taichi.running.ti.__version__, platform.python_version(), platform.machine()
 
 
 @dataclass(frozen=True)
@@ -285,7 +284,8 @@ def _made(text: KernelText, storage: Storage, native: bool, brief: bool = False)
         Unsupported: It is to become machine code, and names a field that has no rows.
     """
     info = runtime.info()
-    options = [info.precision, info.threads, "native" if native else "taichi"]
+    by_taichi = "forge" if info.compiler == "forge" else "taichi"
+    options = [info.precision, info.threads, "native" if native else by_taichi]
     fields = _fields(text, storage, native)
     level = level_of(text, brief)
     versions = (*_versions(), *((level, *_llvm.fingerprint()) if native else ()))

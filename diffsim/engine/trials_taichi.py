@@ -32,7 +32,8 @@ class TaichiTrials:
         self._count += 1
         if request["options"] != self._options or self._count > _TEXTS:
             self.free()
-            precision, threads, _ = self._options = request["options"]
+            precision, threads, compiler = self._options = request["options"]
+            _taichi.use(_taichi.FORGE if compiler == "forge" else _taichi.HOME.name)
             _taichi.initialise("cpu", precision, 0, threads, cache=False)
             self._count = 0
         self._allocate(request["fields"])
@@ -41,13 +42,13 @@ class TaichiTrials:
         """Make the fields that are not there yet; a spec is dtype, shape, and the matrix's shape if any."""
         if any(self._specs.get(name, spec) != spec for name, spec in specs.items()):
             self.free()
-        ti = _taichi.ti
+        ti = _taichi.running.ti
         made = {name: spec for name, spec in specs.items() if name not in self._specs}
         if not made:
             return
         builder, plain = _taichi.begin_tree(), []
         for name, (dtype, shape, element, _) in made.items():
-            kind = _taichi.DTYPES[dtype]
+            kind = _taichi.running.dtypes[dtype]
             if element is None:
                 field = ti.field(kind)
                 plain.append(name)
@@ -96,7 +97,7 @@ class TaichiTrials:
         key = request["key"]
         with _taichi.default_real(request["real"]):
             self._kernels[key](*request["args"])
-        _taichi.ti.sync()
+        _taichi.running.ti.sync()
         _taichi.forget_kernel(self._kernels.pop(key))
 
     @property

@@ -141,8 +141,9 @@ class Worker:
     def _of(self, compiler: str) -> Trials:
         """Return the trials of a compiler, which is imported when it is first needed."""
         if compiler not in self._trials:
-            name = {"native": "NativeTrials", "taichi": "TaichiTrials"}[compiler]
-            module = importlib.import_module(f"diffsim.engine.trials_{compiler}")
+            kind = "native" if compiler == "native" else "taichi"  # and its fork, which requests name
+            name = {"native": "NativeTrials", "taichi": "TaichiTrials"}[kind]
+            module = importlib.import_module(f"diffsim.engine.trials_{kind}")
             self._trials[compiler] = getattr(module, name)()
         return self._trials[compiler]
 

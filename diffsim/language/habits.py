@@ -40,7 +40,7 @@ _TAICHIS_OWN = {  # kernels of Taichi's own, and what launches them
 
 def taichis_own(kernel: Callable[..., Any]) -> TraceError | None:
     """Return the error of a kernel of Taichi's own that a method launches; None for others."""
-    if not str(kernel.__module__).startswith("taichi."):
+    if str(kernel.__module__).split(".")[0] not in ("taichi", "taichi_forge"):
         return None
     name = kernel.__name__
     kind = "to" if name.endswith("_to_ext_arr") else "from" if name.startswith("ext_arr_to") else name
@@ -77,7 +77,7 @@ def missing_attribute(owner: Any, name: str, text: str) -> str:
         remedy = attribute_instead(owner, name)
         if remedy is not None:
             return f"{owner.label} must be used as declared fields are, got .{name} of Taichi's own; {remedy}"
-    if isinstance(owner, _taichi.ti.Field) and name in ("length", "append", "deactivate"):
+    if _taichi.is_a(owner, "Field") and name in ("length", "append", "deactivate"):
         return f"{text} must be used as a field in kernels, got .{name} of a list; {_LISTS}"
     if type(owner).__name__ == "BoundKernel" and name in ("grad", "adjoint", "forward"):
         return f"kernel {owner.__name__} must be called as it is, got .{name} of Taichi's own; {_GRADIENTS}"
@@ -119,7 +119,7 @@ def untraceable(name: str, function: Callable[..., Any], error: Exception) -> Ex
     ):
         label = error.obj.label if isinstance(error.obj, Field) else str(getattr(error.obj, "__name__", ""))
         return TraceError(f"{place}: {missing_attribute(error.obj, error.name or '', label)}")
-    if any(inner.f_code.co_filename.endswith(os.path.join("taichi", "ad", "_ad.py")) for inner, _ in frames):
+    if any(inner.f_code.co_filename.endswith(os.path.join("ad", "_ad.py")) for inner, _ in frames):
         return TraceError(f"{place}: a step must be made of kernels, got ti.ad.Tape; {_GRADIENTS}")
     remedy = "it may only call kernels and parts, with t passed on"
     if isinstance(error, TypeError) and _FIELDS.search(str(error)):

@@ -72,7 +72,7 @@ def freeze(value: Any, around: tuple[int, ...] = ()) -> Any:
         return float, value if value == value and value != 0.0 else repr(value)
     if isinstance(value, np.generic):
         return freeze(value.item()) if value.dtype.kind in "biuf" else (kind, str(value))
-    if isinstance(value, _taichi.ti.Matrix):
+    if _taichi.is_a(value, "Matrix"):
         value = np.array(value.to_numpy())
     if isinstance(value, np.ndarray):
         return _frozen_array(value, around)

@@ -69,11 +69,12 @@ class Memory:
     def _allocate(self, total: int) -> None:
         """Make the fields, in trees of their own that can be freed."""
         self.kept = self._field(self.values[0].dtype, self.slots, total)
-        self.sums = self._field(ti.f64, self.parts, max(self.lanes))
+        self.sums = self._field(_taichi.running.ti.f64, self.parts, max(self.lanes))
 
     def _field(self, dtype: Any, rows: int, columns: int) -> Any:
         """Make a field in a tree of its own: on Vulkan numbers of 8 bytes and of 4 overlap in one."""
-        builder, field = _taichi.begin_tree(), ti.field(dtype)
+        ti, builder = _taichi.running.ti, _taichi.begin_tree()
+        field = ti.field(dtype)
         builder.dense(ti.ij, (rows, columns)).place(field)
         # Not at exit: the program may have ended by then, and takes its memory along.
         weakref.finalize(self, _taichi.destroy_tree, _taichi.make_tree(builder)).atexit = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffsim import runtime
+from diffsim import _taichi, runtime
 from diffsim.errors import ConfigError, GradientNotFiniteError, StateError
 from diffsim.optim.host import HostMemory
 from diffsim.optim.memory import NUMBERS, Memory
@@ -85,6 +85,7 @@ class OptimizerRun:
         if host is not None and host.suits(leaves):
             made: HostMemory = host(leaves, slots)
             return made
+        kind = _taichi.carried_class(kind)  # what users wrote too
         idle = _idle.setdefault(self._home, [])
         for k, memory in enumerate(idle):
             if type(memory) is kind and memory.fits(leaves, slots):

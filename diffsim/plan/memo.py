@@ -101,7 +101,7 @@ def key_of(stages: StageSet, info: RuntimeInfo, plan: Plan) -> str:
     layout = plan.layout
     sizes = [n.bit_length() for n in (layout.steps, layout.window, layout.checkpoints, plan.iterations)]
     machine = (info.arch, info.precision, info.threads, info.compiler, _device(info.arch))
-    versions = (_FORMAT, sys.modules["diffsim"].__version__, _taichi.ti.__version__)
+    versions = (_FORMAT, sys.modules["diffsim"].__version__, _taichi.running.ti.__version__)
     order = (layout.worlds, layout.groups, layout.block, layout.history, layout.world_last, layout.held)
     parts = (sizes, *order, machine, versions)
     digest = hashlib.sha256(repr(parts).encode())

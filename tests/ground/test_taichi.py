@@ -13,7 +13,7 @@ import taichi as ti
 
 from diffsim import _taichi
 from diffsim._llvm import why_missing
-from diffsim._taichi import kernels, trees
+from diffsim._taichi import trees
 from diffsim.compiler.codegen.layout import Layout
 from diffsim.compiler.ir import Buffer
 from diffsim.engine.forked import Died, forked
@@ -46,7 +46,8 @@ def sums(n: ti.i32):
 a.fill(7.0)
 b.fill(1.0)
 kernel(4)
-assert abs(a[0, 0] - (3.0 if sys.argv[1] == "ours" else 10.0)) < 1e-12, a[0, 0]
+wrong = 10.0 if ti.__name__ == "taichi" else 3.0  # its fork has cured it
+assert abs(a[0, 0] - (3.0 if sys.argv[1] == "ours" else wrong)) < 1e-12, a[0, 0]
 """
 
 
@@ -130,7 +131,7 @@ def test_methods_are_told_from_functions_without_a_file(monkeypatch):
     assert names["Thing"].run._is_classkernel
     assert names["Thing"].helper.func.classfunc
     assert not names["plain"]._is_classkernel
-    monkeypatch.setattr(_taichi.kernel_impl, "_inside_class", kernels._finds_class)
+    monkeypatch.setattr(_taichi.kernel_impl, "_inside_class", _taichi.kernel_impl._inside_class.__wrapped__)
     with pytest.raises(ti.TaichiSyntaxError, match="must be type annotated"):
         exec(METHOD, names)
 
@@ -237,12 +238,13 @@ def test_kernels_of_either_precision(runtime, started):
         fine = _taichi.build_kernel(source, "fill", {"f": double})
         with _taichi.default_real("f64"):
             fine(2)
+            again = _taichi.direct_launch(fine, 1)
             assert _taichi.dtype_name(float) == "f64"
         assert _taichi.dtype_name(float) == started
         np.testing.assert_array_equal(double.to_numpy(), exact)
         np.testing.assert_array_equal(single.to_numpy(), exact.astype(np.float32).astype(np.float64))
         double.fill(0.0)
-        fine(2)  # launched again outside: it stays as it was compiled
+        again(2)  # launched again outside: it stays as it was compiled
         np.testing.assert_array_equal(double.to_numpy(), exact)
     assert _taichi.dtype_name(float) == "f64"
 
@@ -402,7 +404,7 @@ def test_roots_are_numbered_anew_behind_a_tree(tmp_path, ours):
     script = tmp_path / "script.py"
     script.write_text(GAP.replace("OURS", ours))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, timeout=300, cwd=tmp_path)
-    assert (done.returncode == 0) == bool(ours), done.stderr
+    assert (done.returncode == 0) == (bool(ours) or _taichi.HOME.is_forge), done.stderr
 
 
 def test_trees_are_counted(runtime):
@@ -541,7 +543,7 @@ def test_forgotten_arguments_are_let_go_and_kernels_stay_right(runtime):
     freed = weakref.ref(first)
     del first
     gc.collect()
-    assert freed() is not None  # Taichi keeps it
+    assert (freed() is None) == _taichi.running.is_forge  # Taichi keeps it
     _taichi.forget_arguments()
     gc.collect()
     assert freed() is None

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import diffsim as ds
-from diffsim.cli.resolve import resolve
-from diffsim.cli.survey import start
+from diffsim.cli.resolve import resolve, start
 from diffsim.errors import MissingExtraError
 from diffsim.options import options_of
 from diffsim.tasks.registry import load_task, task_names

@@ -54,7 +54,7 @@ def _bound(ctx: Context, call: KernelCall, name: str, annotation: Any, argument:
     if _taichi.is_vector_type(annotation):
         return _vector(ctx, call, name, annotation, argument)
     dtype = _scalar_type(ctx, annotation)
-    return Object(argument) if dtype is None else _scalar(ctx, call, name, dtype, argument)
+    return Object(_taichi.at_home(argument)) if dtype is None else _scalar(ctx, call, name, dtype, argument)
 
 
 def _scalar_type(ctx: Context, annotation: Any) -> str | None:

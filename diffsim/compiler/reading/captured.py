@@ -20,7 +20,16 @@ from diffsim.language.snapshot import MISSING, Thing, freeze, shown
 
 __all__ = ["Captured", "Captures", "recallable"]
 
-_LIBRARIES = {"taichi", "numpy", "math", "builtins", "diffsim", "diffsim.math", "diffsim.control"}
+_LIBRARIES = {
+    "taichi",
+    "taichi_forge",
+    "numpy",
+    "math",
+    "builtins",
+    "diffsim",
+    "diffsim.math",
+    "diffsim.control",
+}
 _DEPTH = 20  # objects within objects that are followed
 
 Read = Callable[[Any], Any]
@@ -82,7 +91,7 @@ class Captures:
         if _is_library(owner) or _is_library(value):
             return
         # some owners make a tuple anew at each reading; entries of Taichi's matrices are not noted one by one
-        looked_into = looked_into and not isinstance(value, tuple | _taichi.ti.Matrix)
+        looked_into = looked_into and not (isinstance(value, tuple) or _taichi.is_a(value, "Matrix"))
         first = self._stands_for.get(id(owner), (id(owner), None))[0]
         known = self._found.get((first, name, looked_into))
         if known is not None:
@@ -113,7 +122,8 @@ class Captures:
         if now is then.value:
             return None
         inside = self._within.get(id(then.value), [])
-        if isinstance(then.value, Field | _taichi.ti.Field) or now is MISSING or not inside or depth > _DEPTH:
+        ends = isinstance(then.value, Field) or _taichi.is_a(then.value, "Field")
+        if ends or now is MISSING or not inside or depth > _DEPTH:
             return then, now
         for captured in inside:
             different = self._difference(captured, captured.now(now), depth + 1)
@@ -128,7 +138,7 @@ _FIXED = frozenset({int, bool, float, str, type(None)})
 def _is_library(obj: Any) -> bool:
     """Tell whether an object is a module that no program changes."""
     return isinstance(obj, types.ModuleType) and (
-        obj.__name__ in _LIBRARIES or obj.__name__.startswith(("taichi.", "numpy."))
+        obj.__name__ in _LIBRARIES or obj.__name__.startswith(("taichi.", "taichi_forge.", "numpy."))
     )
 
 

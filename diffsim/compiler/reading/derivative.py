@@ -59,7 +59,7 @@ def _positional(
     given: dict[str, Abstract] = bound.arguments
     values = []
     for name, parameter in inspect.signature(function).parameters.items():
-        values.append(given[name] if name in given else Object(parameter.default))
+        values.append(given[name] if name in given else Object(_taichi.at_home(parameter.default)))
     return values[len(own) :]
 
 
@@ -112,8 +112,8 @@ def _chosen(ctx: Context, node: ast.Call, derivative: Derivative, arguments: lis
 def _is_made_of_floats(value: Abstract) -> bool:
     if isinstance(value, Object):
         number = plain_number(value.value)
-        if isinstance(number, _taichi.ti.Matrix | np.ndarray):
-            array = np.asarray(number.to_numpy() if isinstance(number, _taichi.ti.Matrix) else number)
+        if isinstance(number, np.ndarray) or _taichi.is_a(number, "Matrix"):
+            array = np.asarray(number.to_numpy() if _taichi.is_a(number, "Matrix") else number)
             return array.dtype.kind == "f"
         return isinstance(number, float)
     if isinstance(value, Sequence):

@@ -60,10 +60,14 @@ def known_object(ctx: Context, node: ast.expr) -> Any:
     """Return the Python object that a name or a chain of attributes means, or None where it means none."""
     if isinstance(node, ast.Name):
         variable = ctx.frame.variables.get(node.id)
-        value = variable.current if variable is not None else Object(ctx.frame.source.names.get(node.id))
+        value = (
+            variable.current
+            if variable is not None
+            else Object(_taichi.at_home(ctx.frame.source.names.get(node.id)))
+        )
         return value.value if isinstance(value, Object) else None
     if isinstance(node, ast.Attribute):
-        return getattr(known_object(ctx, node.value), node.attr, None)
+        return _taichi.at_home(getattr(known_object(ctx, node.value), node.attr, None))
     return None
 
 
@@ -82,7 +86,7 @@ def _name(ctx: Context, node: ast.Name) -> Abstract:
         value = names[node.id]
         owner, read = ctx.frame.source.reader(node.id)
         ctx.capture(node, owner, node.id, f"{node.id} of {ctx.frame.source.node.name}", value, read)
-        return Object(value)
+        return Object(_taichi.at_home(value))
     ctx.error(node, hints.undefined(ctx, node.id), rule="NAME")
 
 
@@ -98,7 +102,7 @@ def _attribute(ctx: Context, node: ast.Attribute) -> Abstract:
             value = getattr(base.value, node.attr)
             label = f"{getattr(base.value, '__name__', type(base.value).__name__)}.{node.attr}"
             ctx.capture(node, base.value, node.attr, label, value, operator.attrgetter(node.attr))
-            return Object(value)
+            return Object(_taichi.at_home(value))
         except AttributeError:
             ctx.error(node, missing_attribute(base.value, node.attr, ctx.text(node.value)), rule="PYTHON")
     if isinstance(base, Record) and node.attr in base.names:
@@ -129,7 +133,7 @@ def place_of(ctx: Context, node: ast.expr) -> FieldPlace | None:
         if not isinstance(node.value, ast.Name | ast.Attribute | ast.Subscript):
             return None
         base = evaluate(ctx, node.value)
-        if isinstance(base, Object) and isinstance(base.value, _taichi.ti.StructField):
+        if isinstance(base, Object) and _taichi.is_a(base.value, "StructField"):
             return None
         if isinstance(base, Object) and _is_field(base.value):
             return places.field_place(ctx, node, base.value, evaluate)
@@ -175,7 +179,7 @@ def _is_known(index: Abstract) -> bool:
 
 
 def _is_field(obj: Any) -> bool:
-    return isinstance(obj, Field | AdjointOf | _taichi.ti.Field)
+    return isinstance(obj, Field | AdjointOf) or _taichi.is_a(obj, "Field")
 
 
 def _subscript(ctx: Context, node: ast.Subscript) -> Abstract:
@@ -192,9 +196,9 @@ def _subscript(ctx: Context, node: ast.Subscript) -> Abstract:
             f"a tuple must be indexed with a number known at compile time, got {ctx.text(node)}",
             rule="PYTHON",
         )
-    if isinstance(base, Object) and isinstance(base.value, _taichi.ti.StructField):
+    if isinstance(base, Object) and _taichi.is_a(base.value, "StructField"):
         return element_of(ctx, node, base.value, evaluate)
-    if isinstance(base, Object) and not isinstance(base.value, _taichi.ti.Matrix):
+    if isinstance(base, Object) and not _taichi.is_a(base.value, "Matrix"):
         return _python_item(ctx, node, base.value, index)
     base = ctx.runtime(base, node)
     if not isinstance(base, Matrix):
@@ -234,7 +238,7 @@ def _python_item(ctx: Context, node: ast.Subscript, container: Any, index: Abstr
         value = container[index.value]
         read = operator.itemgetter(index.value)
         ctx.capture(node, container, repr(index.value), ctx.text(node), value, read)
-        return Object(value)
+        return Object(_taichi.at_home(value))
     except (TypeError, KeyError, IndexError) as error:
         ctx.error(
             node,

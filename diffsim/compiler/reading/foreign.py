@@ -42,7 +42,7 @@ def foreign_place(ctx: Context, node: ast.Subscript, base: Any) -> tuple[Buffer,
     """
     name = ctx.text(node.value)
     _check(ctx, node, name, base)
-    shape: tuple[int, ...] = (base.n, base.m)[: base.ndim] if isinstance(base, ti.MatrixField) else ()
+    shape: tuple[int, ...] = (base.n, base.m)[: base.ndim] if _taichi.is_a(base, "MatrixField") else ()
     dtype = _taichi.dtype_name(base.dtype)
     if dtype is None:
         ctx.error(
@@ -71,9 +71,10 @@ def foreign_cells(ctx: Context, node: ast.AST, name: str, base: Any) -> tuple[tu
         TraceError: They do not begin at zero, are too many to follow, or Taichi itself would miss some.
     """
     first = base
-    while isinstance(first, ti.StructField):
+    while _taichi.is_a(first, "StructField"):
         first = next(iter(first.field_dict.values()))
-    if isinstance(first, ti.SNode):
+    _check_package(ctx, node, name, first)
+    if _taichi.is_a(first, "SNode"):
         facts = _taichi.node_facts(first)
     else:
         facts = _facts(ctx, node, name, first)
@@ -116,6 +117,7 @@ def _followed(
 
 
 def _check(ctx: Context, node: ast.AST, name: str, base: Any) -> None:
+    _check_package(ctx, node, name, base)
     facts = _facts(ctx, node, name, base)
     _check_offset(ctx, node, name, facts)
     if facts.adjoint:
@@ -123,6 +125,19 @@ def _check(ctx: Context, node: ast.AST, name: str, base: Any) -> None:
             node,
             f"{name} must be a declared field to have a gradient, got a Taichi field with needs_grad=True, "
             "whose gradient would stay zero; declare it as ds.Param(...), or make it without needs_grad",
+            rule="PYTHON",
+        )
+
+
+def _check_package(ctx: Context, node: ast.AST, name: str, thing: Any) -> None:
+    """Refuse what was made by the package that does not run, whose memory the other one knows nothing of."""
+    ti = _taichi.running.ti
+    if not isinstance(thing, ti.Field | ti.SNode):
+        other = type(thing).__module__.split(".")[0]
+        ctx.error(
+            node,
+            f"{name} must be a field of the Taichi that runs, got one of {other} where {ti.__name__} does; "
+            f"make it with {ti.__name__}, or declare it as ds.Constant(...)",
             rule="PYTHON",
         )
 
@@ -160,7 +175,7 @@ def _facts(ctx: Context, node: ast.AST, name: str, base: Any) -> _taichi.Facts:
 def names_a_node(function: Any) -> bool:
     """Tell whether a function is that of a Taichi field or SNode which returns an SNode above it."""
     owner = getattr(function, "__self__", None)
-    return isinstance(owner, ti.Field | ti.SNode) and function.__name__ == "parent"
+    return _taichi.is_a(owner, "Field", "SNode") and function.__name__ == "parent"
 
 
 def sparse_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
@@ -174,9 +189,15 @@ def sparse_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     called = evaluate(ctx, node.func)
     function = called.value if isinstance(called, Object) else None
     asks = function in (ti.is_active, ti.length) and len(given) == 2
+<<<<<<< HEAD
     if not asks or not isinstance(thing, ti.SNode):
         _refuse_sparse(ctx, node, asks, thing)
+=======
+    if not asks or not _taichi.is_a(thing, "SNode"):
+        _refuse_sparse(ctx, node, asks)
+>>>>>>> cb36c0d (Let Taichi Forge run kernels that either package spells)
     name, shape = ctx.text(node.args[0]), tuple(thing.shape)
+    _check_package(ctx, node, name, thing)
     facts = _taichi.node_facts(thing)
     if function is ti.is_active:
         buffer = _active(ctx, node, name, thing, facts) if facts.sparse else None

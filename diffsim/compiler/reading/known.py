@@ -17,9 +17,9 @@ def matrix_entries(obj: Any) -> tuple[list[Any], tuple[int, ...]] | None:
     if _holds_fields(obj):  # which NumPy would read the values of
         return None
     sized = isinstance(obj, list | tuple) or (isinstance(obj, np.ndarray) and obj.ndim > 0)
-    if isinstance(obj, _taichi.ti.Matrix) or (sized and len(obj) <= 16):
+    if _taichi.is_a(obj, "Matrix") or (sized and len(obj) <= 16):
         try:
-            array = np.array(obj.to_numpy() if isinstance(obj, _taichi.ti.Matrix) else obj)
+            array = np.array(obj.to_numpy() if _taichi.is_a(obj, "Matrix") else obj)
         except ValueError:  # rows of different lengths: a plain tuple of tuples
             return None
         if array.dtype.kind in "iufb" and array.ndim in (1, 2) and array.size <= 64:

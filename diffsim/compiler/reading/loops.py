@@ -174,7 +174,7 @@ def _field_for(ctx: Context, node: ast.For) -> None:
         guard = over if over.sparse else None
         _range_for(ctx, node, [(Object(n),) for n in over.shape], grouped, guard)
         return
-    if isinstance(over, ti.Field | ti.SNode):
+    if _taichi.is_a(over, "Field", "SNode"):
         shape, active = foreign_cells(ctx, node, ctx.text(looped), over)
         _range_for(ctx, node, [(Object(n),) for n in shape], grouped, active)
         return
@@ -217,8 +217,7 @@ def _note_call(ctx: Context, node: ast.For) -> None:
 
 def _kind(value: Abstract) -> str:
     """Tell what a Taichi object is that no loop can run over, and what to do."""
-    ti = _taichi.ti
-    if isinstance(value, Object) and isinstance(value.value, ti.Ndarray):
+    if isinstance(value, Object) and _taichi.is_a(value.value, "Ndarray"):
         return ", a ti.ndarray; declare it as ds.Constant(...)"
     return ""
 

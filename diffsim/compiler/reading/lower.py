@@ -102,7 +102,7 @@ def _inline(
         ctx.error(node, f"{ctx.text(node)} must get the arguments of its definition: {error}", rule="SHAPE")
     for name, parameter in signature.parameters.items():
         if name not in bound.arguments:
-            bound.arguments[name] = Object(parameter.default)
+            bound.arguments[name] = Object(_taichi.at_home(parameter.default))
     adjoint = _adjoint_of(function, ctx.buffers, "func")
     if adjoint is not None:
         values = [bound.arguments[name] for name in signature.parameters]
@@ -148,7 +148,7 @@ def _body(ctx: Context, frame: Frame) -> Abstract:
 def _by_reference(annotation: Any) -> bool:
     return (
         type(annotation).__name__.lower() in ("template", "template_type")
-        or annotation is _taichi.ti.template
+        or _taichi.at_home(annotation) is _taichi.ti.template
     )
 
 

@@ -177,4 +177,6 @@ def either(b: Builder, is_and: bool, first: Operand, second: Operand, block: Blo
 
 
 def _vectors(*values: Object) -> bool:
-    return any(isinstance(v.value, _taichi.ti.Matrix | list | tuple | np.ndarray) for v in values)
+    return any(
+        isinstance(v.value, list | tuple | np.ndarray) or _taichi.is_a(v.value, "Matrix") for v in values
+    )

@@ -20,7 +20,7 @@ from diffsim.language.fields import Field
 
 __all__ = ["inlined", "reads_fields"]
 
-_LIBRARIES = ("taichi", "numpy", "scipy", "torch", "jax")
+_LIBRARIES = ("taichi", "taichi_forge", "numpy", "scipy", "torch", "jax")
 _BY_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 

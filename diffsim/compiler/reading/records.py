@@ -101,7 +101,7 @@ def part_of(
         return None
     base = evaluate(ctx, inner.value)
     field = base.value if isinstance(base, Object) else None
-    if not isinstance(field, _taichi.ti.StructField) or node.attr not in field.field_dict:
+    if not _taichi.is_a(field, "StructField") or node.attr not in field.field_dict:
         return None
     return _part_at(inner, node.attr, inner.slice)
 
@@ -123,7 +123,7 @@ def refuse_element(ctx: Context, target: ast.Subscript, node: ast.AST, evaluate:
         TraceError: The target is one.
     """
     base = evaluate(ctx, target.value)
-    if isinstance(base, Object) and isinstance(base.value, _taichi.ti.StructField):
+    if isinstance(base, Object) and _taichi.is_a(base.value, "StructField"):
         ctx.error(
             node,
             f"{ctx.text(node)} must go into declared fields, got an element of a Taichi field of structs, "
