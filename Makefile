@@ -3,6 +3,7 @@
 #   make demo      train mass-spring robot 1 and leave pictures in runs/robot1
 #   make test      lint, format check, types, floors, tests
 #   make test-full the same with the whole of each sweep, a part of which `make test` tries
+#   make test-forge  a core of them on Taichi Forge alone, as on Python 3.14; a part of `make test`
 #   make test-gpu  the tests of `make test` on a CUDA GPU
 #   make gpu       ten minutes on a CUDA GPU: core tests, robots, grids, particles; a report in benchmarks/results/
 #   make bench     the yardsticks in benchmarks/
@@ -13,7 +14,7 @@
 #   make dist      a wheel and a source archive in dist/
 #   make clean     remove .venv, caches and builds (runs/ stays)
 #
-#   make PYTHON=/path/to/python3.12 ...   the interpreter to make .venv with (3.10 to 3.13)
+#   make PYTHON=/path/to/python3.12 ...   the interpreter to make .venv with (3.10 to 3.14)
 #   make JOBS=4 test                      test processes side by side (2 unless told)
 #   make test ARGS="-k rollout"           further options for pytest
 
@@ -28,20 +29,20 @@ CHECKED := diffsim kernels demos benchmarks docs tests setup.py
 SOURCES = $(wildcard $(CHECKED))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-gpu gpu bench docs pictures lint format dist clean
+.PHONY: help demo test test-full test-forge test-gpu gpu bench docs pictures lint format dist clean
 
 help:
 	@sed -n 's/^#   \(.*\)/  \1/p' Makefile
 
-# An interpreter counts when it runs, is 3.10 to 3.13, and can make virtual environments.
+# An interpreter counts when it runs, is 3.10 to 3.14, and can make virtual environments.
 .venv/bin/python:
-	@works='import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'; \
-	for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python3.10 python); do \
+	@works='import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))'; \
+	for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python3.10 python3.14 python); do \
 	  if "$$python" -c "$$works" >/dev/null 2>&1; then \
 	    echo "making .venv with $$("$$python" --version)"; exec "$$python" -m venv .venv; \
 	  fi; \
 	done; \
-	echo 'diffsim needs Python 3.10 to 3.13 with the venv module, and found none$(if $(PYTHON), at $(PYTHON)); name one: make PYTHON=/path/to/python3.12' >&2; \
+	echo 'diffsim needs Python 3.10 to 3.14 with the venv module, and found none$(if $(PYTHON), at $(PYTHON)); name one: make PYTHON=/path/to/python3.12' >&2; \
 	exit 1
 
 .venv/.installed: .venv/bin/python pyproject.toml setup.py
@@ -60,6 +61,12 @@ help:
 # Hundreds of megabytes that two tests read exports again with.
 .venv/.installed-readers: .venv/.installed-test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,readers]'
+	@touch $@
+
+# The fork of Taichi: a core of the tests runs on it alone.
+.venv/.installed-forge: .venv/.installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,forge]'
+	@$(BIN)/python -c 'import taichi_forge' >/dev/null 2>&1 # which needs libX11
 	@touch $@
 
 # A second `make demo` goes on with the run where it stopped, or says that there is nothing left to do.
@@ -82,11 +89,19 @@ format: .venv/.installed-test
 	@$(BIN)/ruff format $(SOURCES)
 
 # The ten dearest tests and what each part took of its budget come before; pytest's closing line is the last that `make test` prints.
-test: lint
+test: lint test-forge
 	@DIFFSIM_TEST_ARCH=cpu $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
 
 test-full: export DIFFSIM_FULL = 1
 test-full: .venv/.installed-readers test
+
+test-forge: .venv/.installed-test
+	@$(MAKE) --no-print-directory .venv/.installed-forge >/dev/null 2>&1 || true
+	@if [ -f .venv/.installed-forge ]; then \
+	  PYTHONPATH='$(CURDIR)/tests/without_taichi' DIFFSIM_COMPILER=forge DIFFSIM_TEST_ARCH=cpu \
+	  $(BIN)/python -m pytest -q -n $(JOBS) -m 'compilers or forge' $(ARGS) \
+	  tests/compiler tests/engine tests/ground tests/kernels tests/rollout || [ $$? = 5 ]; \
+	else echo 'taichi-forge has no wheel here, or misses libX11 (libx11-6): the core of the tests is not run on it'; fi
 
 test-gpu: .venv/.installed-test
 	@DIFFSIM_TEST_ARCH=cuda $(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)

@@ -51,6 +51,7 @@ from hypothesis import HealthCheck, settings
 import diffsim  # noqa: F401, ICN001  (before any test imports Taichi, whose banner it silences)
 from diffsim._backends import GPUS
 from diffsim._llvm import why_missing
+from diffsim._taichi import HOME
 from diffsim._vulkan import why_missing as why_no_vulkan
 from diffsim.rollout.grad import misread
 
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 ARCH = os.environ.get("DIFFSIM_TEST_ARCH", "cpu")
 LAYOUT = os.environ.get("DIFFSIM_LAYOUT", "host")
 COMPILER = os.environ.get("DIFFSIM_COMPILER", "auto")
+BY_TAICHI = "forge" if HOME.is_forge else "taichi"  # where that has no wheel
 
 # Mode `auto` follows fixed rules here, in processes that tests start too: what is measured on a busy machine
 # differs from run to run. Tests of the measuring turn it on (ds.init(tune=True)).
@@ -138,7 +140,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("layout", ["host", "device"], scope="module", indirect=True)
     if choice and COMPILER == "auto" and "compilers" in markers and "compiler" in metafunc.fixturenames:
         metafunc.parametrize(
-            "compiler", ["taichi"] if why_missing() else ["native", "taichi"], scope="module", indirect=True
+            "compiler", [BY_TAICHI] if why_missing() else ["native", BY_TAICHI], scope="module", indirect=True
         )
 
 
@@ -177,7 +179,7 @@ def compiler(request: pytest.FixtureRequest, layout: str, arch: str) -> str:
     """What makes machine code of kernels: ``native``, or ``taichi``; see the marker ``compilers``."""
     given = str(getattr(request, "param", COMPILER))
     if layout == "device" or arch != "cpu" or (given == "auto" and why_missing()):
-        return "taichi"
+        return given if given == "forge" else BY_TAICHI
     return "native" if given == "auto" else given
 
 

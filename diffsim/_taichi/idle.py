@@ -44,8 +44,8 @@ class _NoRoot:
 
 
 @functools.cache
-def _kind(usual: Any) -> type:
-    return type("Idle", (_Idle, usual), {"_usual": usual})
+def _kind(impl: Any) -> type:
+    return type("Idle", (_Idle, impl.PyTaichi), {"_usual": impl.PyTaichi})
 
 
 def rest(impl: Any, told: Callable[[], str]) -> None:
@@ -59,5 +59,5 @@ def rest(impl: Any, told: Callable[[], str]) -> None:
     if type(runtime) is impl.PyTaichi and runtime.prog is None:
         del runtime.prog
         runtime._told = told
-        runtime.__class__ = _kind(impl.PyTaichi)
+        runtime.__class__ = _kind(impl)
         impl._root_fb = _NoRoot(runtime)

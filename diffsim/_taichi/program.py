@@ -45,11 +45,8 @@ def initialise(
     """
     begin_program()
     options: dict[str, Any] = {"cpu_max_num_threads": threads} if threads else {}
-<<<<<<< HEAD
     options |= memory_options() if arch == "cuda" else {}
-=======
     ti, impl = running.ti, running.impl
->>>>>>> cb36c0d (Let Taichi Forge run kernels that either package spells)
     real = ti.f64 if precision == 64 else ti.f32
     ti.reset()  # the folder's default is that of the environment as it is now
     folder = os.environ.get("TI_OFFLINE_CACHE_FILE_PATH") or impl.default_cfg().offline_cache_file_path

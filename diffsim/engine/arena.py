@@ -377,10 +377,6 @@ def place_fields(
     fields: list[Any] = []
     node = below(node, alike)
     for _ in range(spec.components):
-<<<<<<< HEAD
-        fields.append(made[len(fields)] if made else ti.field(_taichi.DTYPES[spec.dtype]))
-=======
-        fields.append(ti.field(_taichi.running.dtypes[spec.dtype]))
->>>>>>> cb36c0d (Let Taichi Forge run kernels that either package spells)
+        fields.append(made[len(fields)] if made else ti.field(_taichi.running.dtypes[spec.dtype]))
         below(node, levels).place(fields[-1])
     return tuple(fields)

@@ -20,6 +20,7 @@ from diffsim.engine.forked import Died, forked
 from diffsim.engine.storage import Storage
 from diffsim.errors import StateError
 
+pytestmark = pytest.mark.forge
 MISCOMPILED = """
 import sys, linecache
 import diffsim

@@ -189,13 +189,8 @@ def sparse_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract:
     called = evaluate(ctx, node.func)
     function = called.value if isinstance(called, Object) else None
     asks = function in (ti.is_active, ti.length) and len(given) == 2
-<<<<<<< HEAD
-    if not asks or not isinstance(thing, ti.SNode):
-        _refuse_sparse(ctx, node, asks, thing)
-=======
     if not asks or not _taichi.is_a(thing, "SNode"):
-        _refuse_sparse(ctx, node, asks)
->>>>>>> cb36c0d (Let Taichi Forge run kernels that either package spells)
+        _refuse_sparse(ctx, node, asks, thing)
     name, shape = ctx.text(node.args[0]), tuple(thing.shape)
     _check_package(ctx, node, name, thing)
     facts = _taichi.node_facts(thing)
