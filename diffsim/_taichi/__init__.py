@@ -45,7 +45,7 @@ from diffsim._taichi.objects import (
 )
 from diffsim._taichi.packages import FORGE, HOME, HOMELESS, is_a, package, running, use
 from diffsim._taichi.program import current_program, default_real, finish, has_arch, initialise, wait
-from diffsim._taichi.reverse import Answers, UserKernel, stack_size
+from diffsim._taichi.reverse import Answers, UserKernel, require_reverse, stack_size
 from diffsim._taichi.spelling import at_home
 from diffsim._taichi.spirv import largest_buffer, on_spirv
 from diffsim._taichi.trees import (
@@ -117,6 +117,7 @@ __all__ = [
     "read_field",
     "recording",
     "release_source",
+    "require_reverse",
     "running",
     "snodes",
     "stack_size",

@@ -21,9 +21,11 @@ from taichi.lang.ast import ast_transformer
 from taichi.lang.ast.ast_transformer import build_stmt
 from taichi.lang.enums import AutodiffMode
 
+from diffsim._taichi.packages import running
 from diffsim._taichi.program import default_real
+from diffsim.errors import ConfigError
 
-__all__ = ["Answers", "UserKernel", "stack_size"]
+__all__ = ["Answers", "UserKernel", "require_reverse", "stack_size"]
 
 _EXTRA = ("diffsim_lag", "diffsim_slot", "diffsim_world")
 _tree_of = kernel_impl._get_tree_and_ctx
@@ -57,6 +59,19 @@ def _tree_with_more(self: Any, *args: Any, **options: Any) -> Any:
 
 
 kernel_impl._get_tree_and_ctx = _tree_with_more
+
+
+def require_reverse() -> None:
+    """Refuse to go on where Taichi's fork runs, of which nobody has looked how it compiles reverse mode.
+
+    Raises:
+        ConfigError: It runs.
+    """
+    if running.is_forge:
+        raise ConfigError(
+            "Taichi's reverse mode must be that of Taichi itself, got a runtime of Taichi Forge; start with "
+            "ds.init(compiler='taichi'), or leave mode 'tape' and the audit out"
+        )
 
 
 class Answers(Protocol):

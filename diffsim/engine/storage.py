@@ -36,12 +36,17 @@ class Storage:
         native: Machine code runs on it, not Taichi's kernels.
         plain: Fields lie in the order of their axes, whatever their layouts say.
 
+    Raises:
+        ConfigError: Taichi's reverse mode is to work on it, and its fork runs.
+
     Attributes:
         reusable: Another rollout may take the memory over once it is closed; else it is freed then.
         tally: Counts what passes between host and device, where memory is not the host's.
     """
 
     def __init__(self, layout: Layout, on_cpu: bool, native: bool = False, plain: bool = False) -> None:
+        if layout.taped:
+            _taichi.require_reverse()
         self.layout, self.on_cpu, self._plain = layout, on_cpu, plain
         self._native = native
         self._specs: dict[Buffer, Spec] = {}

@@ -12,7 +12,7 @@ import taichi as ti
 
 import diffsim as ds
 from diffsim import _taichi
-from diffsim.errors import StateError
+from diffsim.errors import ConfigError, StateError
 from diffsim.optim import Memory, Optimizer
 
 MISSING = importlib.util.find_spec("taichi_forge") is None
@@ -146,6 +146,11 @@ def test_rules_that_the_other_package_spells_run(runtime):
     with ds.Rollout(simulator, steps=3) as rollout, SignDescent().start(rollout, "k") as run:
         run.step()
         assert abs(float(simulator.k.numpy()) - 2.0) == 0.25
+
+
+def test_reverse_mode_of_the_fork_is_refused(runtime):
+    with pytest.raises(ConfigError, match="must be that of Taichi itself, got a runtime of Taichi Forge"):
+        ds.Rollout(spelled_by(ti), steps=3, mode="tape").value_and_grad()
 
 
 def test_what_is_of_the_package_that_rests_is_an_error(runtime):

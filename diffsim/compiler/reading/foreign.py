@@ -131,13 +131,13 @@ def _check(ctx: Context, node: ast.AST, name: str, base: Any) -> None:
 
 def _check_package(ctx: Context, node: ast.AST, name: str, thing: Any) -> None:
     """Refuse what was made by the package that does not run, whose memory the other one knows nothing of."""
-    ti = _taichi.running.ti
-    if not isinstance(thing, ti.Field | ti.SNode):
+    runs = _taichi.running
+    if not isinstance(thing, runs.ti.Field | runs.ti.SNode):
         other = type(thing).__module__.split(".")[0]
         ctx.error(
             node,
-            f"{name} must be a field of the Taichi that runs, got one of {other} where {ti.__name__} does; "
-            f"make it with {ti.__name__}, or declare it as ds.Constant(...)",
+            f"{name} must be a field of the Taichi that runs, got one of {other} where {runs.name} does; "
+            f"make it with {runs.name}, or declare it as ds.Constant(...)",
             rule="PYTHON",
         )
 
