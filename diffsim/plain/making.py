@@ -101,6 +101,7 @@ class Plain(Values, Places):
         return functools.partial(made, __site__=where[0]) if where else made
 
     def _standing(self, found: Any, tracked: bool) -> Any:
+        found = _taichi.at_home(found)
         if (stands := self._stand_ins.get(key_of(found))) is not None:
             return stands[1]
         if isinstance(found, Derivative):
@@ -115,7 +116,7 @@ class Plain(Values, Places):
         if taichi is not None:
             return self._bound(*taichi, True, tracked)
         owner = getattr(found, "__self__", None)
-        if isinstance(owner, ti.Matrix):
+        if _taichi.is_a(owner, "Matrix"):
             return lambda *args: getattr(operators.valued(owner), found.__name__)(*args)
         function = getattr(found, "__func__", found)
         if isinstance(function, types.FunctionType) and not _of_library(function):
@@ -169,6 +170,7 @@ class Plain(Values, Places):
         return made
 
     def _stand_in(self, found: Any) -> int | None:
+        found = _taichi.at_home(found)
         stands = self._stand_ins.get(key_of(found))
         if stands is None:
             return None

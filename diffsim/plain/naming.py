@@ -31,7 +31,7 @@ def local_names(node: ast.AST) -> frozenset[str]:
 def is_template(annotation: Any) -> bool:
     """Tell whether a parameter is passed by reference."""
     named = type(annotation).__name__.lower() in ("template", "template_type")
-    return named or annotation is ti.template
+    return named or _taichi.at_home(annotation) is ti.template
 
 
 class Names:
@@ -55,7 +55,7 @@ class Names:
         Of an attribute of the owner only functions are told: all else may change between runs.
         """
         if isinstance(node, ast.Name):
-            return MISSING if node.id in self._local else self._outside(node.id)
+            return MISSING if node.id in self._local else _taichi.at_home(self._outside(node.id))
         if not isinstance(node, ast.Attribute):
             return MISSING
         if isinstance(node.value, ast.Name) and node.value.id == self._self:
@@ -64,7 +64,7 @@ class Names:
             return found if _taichi.taichi_function(found) is not None else MISSING
         base = self.resolve(node.value)
         if isinstance(base, types.ModuleType | type) or base in (ti.Vector, ti.Matrix):
-            return getattr(base, node.attr, MISSING)
+            return _taichi.at_home(getattr(base, node.attr, MISSING))
         return MISSING
 
     def _outside(self, name: str) -> Any:

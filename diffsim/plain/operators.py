@@ -51,7 +51,7 @@ def valued(value: Any) -> Any:
     """Return what kernels compute with: vectors that were made in Python, or written as lists, as `Vec`."""
     if type(value) in _READY:
         return value
-    if isinstance(value, _taichi.ti.Matrix):
+    if _taichi.is_a(value, "Matrix"):
         return vector(value.to_numpy().tolist())
     if isinstance(value, np.ndarray):
         return vector(value.tolist()) if value.ndim else value.item()
@@ -196,7 +196,7 @@ def negated(a: Any) -> Any:
 
 def opposite(a: Any) -> Any:
     """Return `not a`."""
-    a = valued(a) if isinstance(a, np.ndarray | _taichi.ti.Matrix) else a
+    a = valued(a) if isinstance(a, np.ndarray) or _taichi.is_a(a, "Matrix") else a
     return (np.asarray(a) == 0).view(Vec) if isinstance(a, Vec) else not a
 
 
@@ -238,7 +238,8 @@ def _compared(name: str, a: Any, b: Any) -> Any:
 
 
 def _countable(value: Any) -> bool:
-    return isinstance(value, int | float | np.generic | np.ndarray | _taichi.ti.Matrix)
+    plain = isinstance(value, int | float | np.generic | np.ndarray)
+    return plain or _taichi.is_a(value, "Matrix")
 
 
 def entry(base: Any, index: Any) -> Any:

@@ -38,9 +38,9 @@ class Outside:
 
     def cells(self, thing: Any) -> Iterator[tuple[int, ...]]:
         """Yield the cells that a loop over a field or an SNode visits."""
-        while isinstance(thing, ti.StructField):
+        while _taichi.is_a(thing, "StructField"):
             thing = next(iter(thing.field_dict.values()))
-        facts = _taichi.node_facts(thing) if isinstance(thing, ti.SNode) else _taichi.field_facts(thing)
+        facts = _taichi.node_facts(thing) if _taichi.is_a(thing, "SNode") else _taichi.field_facts(thing)
         if facts is None or not facts.sparse:
             return iter(np.ndindex(tuple(thing.shape)))
         found = self._look(thing, tuple(thing.shape), False)

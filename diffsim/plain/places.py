@@ -70,12 +70,12 @@ class Places:
             return self.memory.load(base, index)
         if isinstance(base, Vec):
             return entry(base, index)
-        if isinstance(base, ti.StructField):
+        if _taichi.is_a(base, "StructField"):
             parts = {name: self.load(part, index) for name, part in base.field_dict.items()}
             return Record(parts, self.methods(base))
-        if isinstance(base, ti.Field):
+        if _taichi.is_a(base, "Field"):
             return self.outside.load(base, index)
-        if isinstance(base, ti.Matrix):
+        if _taichi.is_a(base, "Matrix"):
             return entry(valued(base), index)
         found = base[_plain_index(index)]
         if isinstance(found, np.ndarray) and not isinstance(found, Vec) and 0 < found.size <= 16:
@@ -104,7 +104,7 @@ class Places:
             given = valued(value)
             name = kind(base)
             base[_plain_index(index)] = np.asarray(cast(given, name))
-        elif isinstance(base, ti.Field):
+        elif _taichi.is_a(base, "Field"):
             _refuse(base)
         else:
             base[_plain_index(index)] = value
@@ -189,7 +189,7 @@ class Places:
     def _cells(self, over: Any, reads: Reads | None) -> Iterator[tuple[int, ...]] | None:
         if isinstance(over, Field):
             return self.memory.cells(over, reads() if reads is not None and over.sparse else ())
-        if isinstance(over, ti.Field | ti.SNode):
+        if _taichi.is_a(over, "Field", "SNode"):
             return self.outside.cells(over)
         return None
 

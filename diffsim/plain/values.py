@@ -128,7 +128,7 @@ class Values:
             return value
         if kind_of_value is Vec:
             return value.copy()
-        if isinstance(value, ti.Matrix):
+        if _taichi.is_a(value, "Matrix"):
             return valued(value)
         return copied(scalar(value) if isinstance(value, np.generic) else value)
 
@@ -142,7 +142,7 @@ class Values:
         Raises:
             ValueError: There are more or fewer.
         """
-        items = list(valued(value) if isinstance(value, ti.Matrix) else value)
+        items = list(valued(value) if _taichi.is_a(value, "Matrix") else value)
         if len(items) != count:
             raise ValueError(f"{count} names must get as many values, got {len(items)}")
         return items

@@ -33,7 +33,7 @@ def method_call(ctx: Context, node: ast.Call, evaluate: Evaluate) -> Abstract | 
     """
     assert isinstance(node.func, ast.Attribute)  # noqa: S101  (the caller checked)
     base = evaluate(ctx, node.func.value)
-    if isinstance(base, Object) and isinstance(base.value, ti.Matrix):
+    if isinstance(base, Object) and _taichi.is_a(base.value, "Matrix"):
         base = ctx.runtime(base, node)
     name = node.func.attr
     if isinstance(base, Value | Const) and name == "cast":
