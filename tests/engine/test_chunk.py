@@ -7,7 +7,7 @@ from chunk_programs import KEYS, Chain, assert_near
 
 import diffsim as ds
 from diffsim.compiler.codegen import stepwise
-from diffsim.compiler.ir import Buffer, Let, Ref
+from diffsim.compiler.ir import Accumulate, Block, Buffer, Const, For, Let, Ref, Store, Value
 from diffsim.engine import chunk as chunks
 from diffsim.engine import launch
 from diffsim.engine.pool import the_pool
@@ -246,30 +246,28 @@ def test_shared_loops(runtime, threads, share, monkeypatch):
 
 def test_what_isworth_sharing():
     def loop(n, body):
-        return stepwise.For(
-            stepwise.Value("i32"), stepwise.Const(0, "i32"), stepwise.Const(n, "i32"), stepwise.Block(body)
-        )
+        return For(Value("i32"), Const(0, "i32"), Const(n, "i32"), Block(body))
 
-    cheap = [stepwise.Store(None, None)] * 10
-    sums = [stepwise.Accumulate(None, None)] * 10
+    cheap = [Store(None, None)] * 10
+    sums = [Accumulate(None, None)] * 10
     worth = stepwise.worth_sharing
-    assert not worth(stepwise.Block([loop(1000, cheap)]), 1, stepwise.Threads(8))
-    assert worth(stepwise.Block([loop(10**6, cheap)]), 1, stepwise.Threads(8))
-    assert not worth(stepwise.Block([loop(10**6, sums)]), 1, stepwise.Threads(2))
-    assert not worth(stepwise.Block([loop(10**6, cheap)]), 1, stepwise.Threads(1))
-    assert worth(stepwise.Block([loop(1000, cheap)]), 1000, stepwise.Threads(8))
+    assert not worth(Block([loop(1000, cheap)]), 1, stepwise.Threads(8))
+    assert worth(Block([loop(10**6, cheap)]), 1, stepwise.Threads(8))
+    assert not worth(Block([loop(10**6, sums)]), 1, stepwise.Threads(2))
+    assert not worth(Block([loop(10**6, cheap)]), 1, stepwise.Threads(1))
+    assert worth(Block([loop(1000, cheap)]), 1000, stepwise.Threads(8))
 
 
 def test_what_threads_of_machine_code_share():
     """They wake ten times faster, and sums cost as much as the elements that are added to."""
 
     def loop(n, target, own):
-        index, buffer = stepwise.Value("i32"), Buffer("b", "scratch", "f64", (target,))
-        body = [Let(stepwise.Value("f64"), "add", ())] * 10
-        place = Ref(buffer, (index if own else stepwise.Value("i32"),))
-        body += [stepwise.Accumulate(place, stepwise.Const(1.0, "f64"))]
-        ends = stepwise.Const(0, "i32"), stepwise.Const(n, "i32")
-        return stepwise.Block([stepwise.For(index, *ends, stepwise.Block(body))])
+        index, buffer = Value("i32"), Buffer("b", "scratch", "f64", (target,))
+        body = [Let(Value("f64"), "add", ())] * 10
+        place = Ref(buffer, (index if own else Value("i32"),))
+        body += [Accumulate(place, Const(1.0, "f64"))]
+        ends = Const(0, "i32"), Const(n, "i32")
+        return Block([For(index, *ends, Block(body))])
 
     native, taichi = stepwise.Threads(2, native=True), stepwise.Threads(2)
     worth = stepwise.worth_sharing
