@@ -31,6 +31,7 @@ class Crowd(ds.Simulator):
         self.table = ds.Param(np.linspace(0.1, 0.2, 3))
         self.u = ds.Control(ds.real)
         self.world = ds.Constant(np.array(0.0), per_world=True)
+        self.few = ds.Constant(np.array(2))
 
     @ti.kernel
     def move(self, t: ti.i32):
@@ -59,8 +60,23 @@ class Crowd(ds.Simulator):
             total += self.x[t, i]
         self.cost[None] += total * total / self.n  # of the whole sum, which no iteration has
 
+    @ti.kernel
+    def weigh(self, t: ti.i32):
+        few = self.few[None]  # bounds an inner loop, in which it can't be read
+        for i in range(self.n):
+            for j in range(few):
+                self.cost[None] += self.table[j] * self.x[t, i] ** 2 / self.n
+
+    @ti.kernel
+    def sum_up(self, t: ti.i32):
+        few = self.few[None]  # and one that isn't in any
+        for j in range(few):
+            self.cost[None] += self.k[None] * self.table[j]
+
     def terminal_cost(self, t):
         self.gather(t)
+        self.weigh(t)
+        self.sum_up(t)
 
 
 def outcome(n, worlds):

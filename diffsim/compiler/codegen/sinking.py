@@ -72,7 +72,7 @@ class _Sinking:
         touched = {_slot(o) for op in ops for o in walk(Block([op])) if isinstance(o, Store | Load)}
         for op in ops:
             if isinstance(op, For):
-                _require(op.parallel and op.left is None)
+                _require(op.parallel and op.left is None and _known_bounds(op))
                 _require(all(_is_zero(init) or init in self._carried for init in op.inits))
                 inside = (o for inner in walk(op.body) for o in operands_of(inner))
                 _require(self._carried.isdisjoint([*_values(inside), *_values([op.start, op.stop])]))
@@ -100,7 +100,7 @@ class _Sinking:
         nest, shares = [loop], dict(zip(loop.params, loop.results, strict=True))
         while len(nest[-1].body.ops) == 1 and isinstance(nest[-1].body.ops[0], For):
             inner = nest[-1].body.ops[0]
-            if not inner.parallel:
+            if not inner.parallel or not _known_bounds(inner):  # what it depends on can go into it
                 break
             _require(inner.left is None and inner.inits == nest[-1].params)
             _require(nest[-1].body.yields == inner.results)
@@ -185,6 +185,10 @@ def _values(operands: Iterable[Operand]) -> list[Value]:
 
 def _slot(op: Load | Store | Accumulate) -> Slot:
     return op.ref.buffer, op.ref.time
+
+
+def _known_bounds(op: For) -> bool:
+    return isinstance(op.start, Const) and isinstance(op.stop, Const)
 
 
 def _is_zero(operand: Operand) -> bool:
