@@ -22,10 +22,10 @@ from diffsim.language.arrangement import Arrangement, steps_of
             {"components": "aos"},
             "dense components must be 'together' or 'apart', got 'aos'; 'together' is an",
         ),
-        ({"pad": -1}, "dense pad must be a number of cells from 0 to 1,048,576, or one for each axis, got -1"),
+        ({"pad": -1}, "pad must be a number of cells from 0 to 1,048,576, or one for each axis, got -1"),
         ({"pad": (1, 2.5)}, "dense pad must be"),
         ({"pad": True}, "dense pad must be"),
-        ({"multiple": 0}, "dense multiple must be a number of cells from 1 to 1,048,576, or one for each axis, got 0"),
+        ({"multiple": 0}, "multiple must be a number of cells from 1 to 1,048,576, or one for each axis, got 0"),
         ({"multiple": ()}, "dense multiple must be"),
     ],
 )
