@@ -28,6 +28,8 @@ from diffsim.language.trace import KernelCall, Time
 
 __all__ = ["Tape", "UserLaunch", "one_line", "user_kernel"]
 
+_REFUSALS = (_taichi.ti.TaichiCompilationError, RuntimeError)  # of Taichi's Python, and of its compiler
+
 
 def user_kernel(
     stages: StageSet, layout: Layout, storage: Storage, stage: Stage, first: bool, **options: Any
@@ -101,9 +103,11 @@ class Tape(Step):
         self.ours: dict[str, str] = {}
         self._users: dict[int, _taichi.UserKernel] = {}
         self._of_call: dict[int, Stage] = {}
+        self._reversed: set[int] = set()
         self._refused: set[int] = set()
         for phase in ("begin", "step", "terminal"):
             self._of_call |= {id(s.call): s for s in stages.in_order()[phase] if s.call is not None}
+            self._reversed |= {id(s.call) for s in stages.in_order()[f"{phase}_adj"] if s.call is not None}
         super().__init__(stages, layout, real, storage)
         if self.ours:
             told = "; ".join(f"{name}: {why}" for name, why in self.ours.items())
@@ -138,12 +142,16 @@ class Tape(Step):
             _ = self.storage.arena  # its fields cannot be made while a kernel compiles
             kernel = user_kernel(self.stages, self.layout, self.storage, forward, first)
             self._try(forward, first)
+            what = "compile"
             try:
                 kernel.compile(False)
-            except _taichi.ti.TaichiCompilationError as error:
+                what = "differentiate"  # now: one kernel's values and adjoint are both Taichi's, or neither
+                if id(call) in self._reversed:
+                    kernel.compile(True)
+            except _REFUSALS as error:
                 kernel.forget()
                 self._refused.add(id(call))
-                self.ours[call.name] = f"Taichi does not compile it: {one_line(error)}"
+                self.ours[call.name] = f"Taichi does not {what} it: {one_line(error)}"
                 return super()._of(stage, text, phase)
             self._users[id(call)] = kernel
         return UserLaunch(self._users[id(call)], call, self.layout.worlds, phase.endswith("_adj"))
@@ -160,7 +168,7 @@ class Tape(Step):
 
         def work(say: Any) -> None:
             kernel = user_kernel(self.stages, self.layout, self.storage, stage, first, serial=True)
-            with contextlib.suppress(_taichi.ti.TaichiCompilationError):  # told where it is met again
+            with contextlib.suppress(*_REFUSALS):  # told where it is met again
                 for reverse in (False, True):
                     kernel(arguments(stage.call, 0), (0, 0, 0), reverse)
 

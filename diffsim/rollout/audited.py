@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from diffsim.language.seeds import checked_seed
 from diffsim.rollout.seeded import Seeded
 from diffsim.runtime import RuntimeInfo
 
@@ -32,8 +33,9 @@ class Audited(Seeded):
             `diffsim.rollout.audit.AuditReport`.
 
         Raises:
+            ConfigError: The seed is none.
             StateError: The runtime computes on a GPU, or fields have no values.
         """
         from diffsim.rollout.audit import audit
 
-        return audit(self._program, self._info, self.steps, seed)
+        return audit(self._program, self._info, self.steps, checked_seed(seed))

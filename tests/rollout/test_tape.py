@@ -153,6 +153,27 @@ def test_rest_runs_as_in_mode_step(runtime):
     np.testing.assert_allclose(got[1]["u"], want[1]["u"], rtol=1e-12)
 
 
+class Skipping(Hoisted):
+    """What Taichi compiles, but does not differentiate."""
+
+    @ti.kernel
+    def move(self, t: ti.i32):
+        for i in range(N):
+            for j in range(N):
+                if i == j:
+                    continue
+                self.x[t + 1, i] += 0.1 * self.w[i] * self.x[t, j] ** 2
+
+
+@pytest.mark.output  # Taichi's compiler writes an error by itself
+def test_kernel_without_an_adjoint_by_taichi_runs_as_in_mode_step(runtime):
+    told = "Skipping.move: Taichi does not differentiate it: .*Not supported"
+    with ds.Rollout(Skipping(), steps=2, mode="tape") as rollout:
+        with pytest.warns(PlanWarning, match=told):
+            rollout.value_and_grad("w")
+        assert rollout.check_grad(directions=1, python=0).passed  # with forward mode, which Taichi has not
+
+
 def test_recomputed_scratches_are_refused(chain):
     with pytest.raises(ConfigError, match="scratch must be 'held' in mode 'tape'"):
         ds.Rollout(chain, steps=3, mode="tape", scratch="recomputed")

@@ -237,6 +237,16 @@ def test_fault_in_our_adjoint_is_seen(runtime, monkeypatch):
     assert not report.wrong
 
 
+def test_memory_that_is_not_finite_is_not_held_against_ours(runtime):
+    simulator = Sines()
+    simulator.x.set(np.full(N, np.inf))
+    with ds.Rollout(simulator, steps=2) as rollout:
+        report = rollout.audit()
+    assert {kernel.detail for kernel in report.kernels} == {"State x is not finite where it begins"}
+    assert report.passed
+    assert report.sentence.endswith("none of ours could be compared with differences")
+
+
 # ---- what is right is cleared ----
 
 NESTS = 40 if sweeps.FULL else 4

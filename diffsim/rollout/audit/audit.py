@@ -134,6 +134,8 @@ class _Work:
         why = why_not(job.stage, bench.lowered)
         if any(buffer.place is not None for buffer in trial.buffers):  # numbers there cannot be moved at will
             return self.told(job, "not compared", detail=why)
+        if trial.endless:
+            return self.told(job, "not compared", detail=f"{trial.endless} is not finite where it begins")
         if why:
             return self.told(job, "not compared", settled(trial, None), detail=why)
         if len(deaths) > 1:

@@ -98,6 +98,8 @@ class AuditReport:
             compared = sum(k.verdict == "right" for k in self.kernels)
             told = f"Taichi's reverse mode is right on {compared} of {count} kernel(s), and wrong on none"
         ours = "ours agree with differences on all"
+        if all(k.ours is None for k in self.kernels):
+            ours = "none of ours could be compared with differences"
         if not self.passed:
             names = ", ".join(k.name for k in self.ours_wrong)
             ours = f"OURS DISAGREE with differences on {names}: please report it"

@@ -86,6 +86,13 @@ class Trial:
         self._kept = any(b.hidden and b not in bench.writes(job) for b in self.buffers)
         self.draw()
 
+    @property
+    def endless(self) -> str:
+        """Name memory that is not finite where the kernel begins, which has no differences; else nothing."""
+        return next(
+            (b.label for b, arrays in self._found.items() if _varies(b) and not all(map(_finite, arrays))), ""
+        )
+
     def draw(self) -> None:
         """Draw another point, adjoints and directions."""
         rng = self._rng
@@ -236,6 +243,10 @@ def _compared(trial: Trial, kernel: Any | None) -> Found:
 
 def _varies(buffer: Buffer) -> bool:
     return is_float(buffer.dtype) and buffer.kind not in ("constant", "alarm") and not buffer.hidden
+
+
+def _finite(array: NDArray[Any]) -> bool:
+    return bool(np.isfinite(array).all())
 
 
 def _size(arrays: list[NDArray[Any]]) -> float:

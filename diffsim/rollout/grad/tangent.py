@@ -109,7 +109,8 @@ class Tangents:
             lowered = lower_program(program, info.real, plan.steps, bare)
         made, self._beside = tangent_program(lowered, info.real)
         plan = plan.on(info)
-        layout = dataclasses.replace(plan.layout, checkpoints=0, windows=0)
+        mode = "step" if mode == "tape" else mode  # Taichi's kernels know of no tangents
+        layout = dataclasses.replace(plan.layout, checkpoints=0, windows=0, taped=False)
         chosen = dataclasses.replace(plan, mode=mode, layout=layout)
         self._engine = Engine(made, StageSet(made, [], [], [], []), chosen, info, verify=False)
         self._inputs = Inputs(self._engine)
