@@ -305,6 +305,7 @@ rollout.value()
 def test_kernels_are_cached_when_a_script_closes_nothing(tmp_path, compiler, kept):
     if compiler == "native" and why_missing():
         pytest.skip(why_missing())
+    compiler = "forge" if compiler == "taichi" and _taichi.HOME.is_forge else compiler
     script = tmp_path / "script.py"
     script.write_text(CACHED.format(compiler=compiler))
     environment = {name: os.environ[name] for name in ("PATH",) if name in os.environ} | {
@@ -552,8 +553,8 @@ def test_forgotten_arguments_are_let_go_and_kernels_stay_right(runtime):
     assert second.to_numpy().tolist() == [3.0] * 4
 
 
-HELD_UP = """
-import taichi as ti
+HELD_UP = f"""
+import {_taichi.HOME.name} as ti
 ti.init(arch=ti.cpu, log_level=ti.ERROR, offline_cache=False)
 ti.field(ti.f32, 3).fill(1.0)
 """
@@ -566,7 +567,7 @@ def test_taichi_alone_ends_the_process_where_it_has_no_cache_folder(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", HELD_UP], env=environment, capture_output=True, timeout=300, cwd=tmp_path
     )
-    assert done.returncode < 0
+    assert (done.returncode < 0) == (not _taichi.HOME.is_forge)  # which has cured it
 
 
 # ---- users' kernels in Taichi's hands ----
