@@ -139,6 +139,16 @@ class Bench:
         slot = int(job.phase == "terminal")
         self._some(kernels[job.phase], job, t + slot, slot)
 
+    def finish(self, job: Job, t: int) -> None:
+        """Run a kernel and what comes behind it in its phase.
+
+        Args:
+            job: The kernel, whose memory is where `before` brought it.
+            t: As `before` takes it.
+        """
+        for launch in self.executor._kernels[job.phase][self._place(job.phase, job.stage) :]:
+            launch(*self.moment(job, t))
+
     def _some(self, launches: Any, job: Job, t: int, s: int) -> None:
         for launch in launches[: self._place(job.phase, job.stage)]:
             launch(t, s)

@@ -82,8 +82,11 @@ class Trial:
         bench.before(job, t)
         self.buffers = bench.touched(job)
         self._found = read(bench.ours, self.buffers)  # before anything is moved
-        # what others keep for this adjoint is kept of places that must not move, then
-        self._kept = any(b.hidden and b not in bench.writes(job) for b in self.buffers)
+        # what others keep for this adjoint, some of them later, is kept of places that must not move, then
+        self._kept = [b for b in self.buffers if b.hidden and b not in bench.writes(job)]
+        if self._kept:
+            bench.finish(job, t)
+            self._found |= read(bench.ours, self._kept)
         self.draw()
 
     @property
