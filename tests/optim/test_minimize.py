@@ -246,7 +246,8 @@ def test_ctrl_c_at_any_moment_leaves_whole_iterations(dome: Any, place: str, mon
     with rule.start(dome) as run:
         memory = run._memory  # the next run makes its own, or borrows this one
         memory = type(memory) if isinstance(memory, HostMemory) else memory
-    owner = memory if place in ("update", "swap") else dome._engine
+    engine = dome._engine
+    owner = {"forward": engine._outcome, "backward": engine}.get(place, memory)
     calls = [0]
 
     def interrupted(*arguments: Any) -> Any:
@@ -256,9 +257,8 @@ def test_ctrl_c_at_any_moment_leaves_whole_iterations(dome: Any, place: str, mon
             os.kill(os.getpid(), signal.SIGINT)
         return found
 
-    name = {"forward": "cost"}.get(place, place)
-    real = getattr(owner, name)
-    monkeypatch.setattr(owner, name, interrupted)
+    real = getattr(owner, place)
+    monkeypatch.setattr(owner, place, interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         ds.minimize(dome, optimizer=rule, iterations=6)
     monkeypatch.undo()
