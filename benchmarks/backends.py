@@ -82,22 +82,14 @@ def run_row(row: Row, options: argparse.Namespace) -> dict[str, Any]:
 
 def print_results(results: dict[str, dict[str, Any]]) -> None:
     """Print the table: how long each takes, and how many times as long as the first of its row."""
-    head = ["", "", "first s", "forward ms", "both ms", "least ms", "forward", "both"]
     rows = []
     for name, result in results.items():
         found = result.get("contenders", {})
         for kind, n in found.items():
-            rows.append(
-                [
-                    ROWS[name].title if kind == next(iter(found)) else "",
-                    contest.LABELS.get(kind, f"diffsim {kind}"),
-                    f"{n['first_call_s']:.2f}",
-                    *(f"{1e3 * n[key]:.3g}" for key in ("value_s", "value_and_grad_s")),
-                    f"{1e3 * n['value_and_grad_least_s']:.3g}",
-                    *(f"{1.0 / n[f'{key}_faster']:.2f}" for key in contest.MEASURES),
-                ]
-            )
-    print_table(head, rows)
+            ratios = [1.0 / n[f"{key}_faster"] for key in contest.MEASURES]
+            title = ROWS[name].title if kind == next(iter(found)) else ""
+            rows.append([title, *contest.row_cells(kind, n, 1e3, ratios)])
+    print_table(contest.ROW_HEAD, rows)
 
 
 def main(words: Sequence[str] | None = None) -> int:

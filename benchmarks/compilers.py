@@ -94,7 +94,6 @@ def judge(row: Row, found: dict[str, Any]) -> dict[str, Any]:
 
 def print_results(results: dict[str, dict[str, Any]]) -> None:
     """Print the table; times of many worlds are those of one of them."""
-    head = ["", "", "first s", "forward ms", "both ms", "least ms", "forward", "both", "held to"]
     rows = []
     for name, result in results.items():
         per = 1e3 / result.get("worlds", 1)
@@ -102,18 +101,10 @@ def print_results(results: dict[str, dict[str, Any]]) -> None:
             bar = f">= {n['bar']:.2f}: {'held' if n['held'] else 'MISSED'}" if "bar" in n else ""
             if n.get("first_call_held") is False:
                 bar += " (first call: MISSED)"
-            rows.append(
-                [
-                    ROWS[name].title if kind == next(iter(result["contenders"])) else "",
-                    contest.LABELS.get(kind, f"diffsim {kind}"),
-                    f"{n['first_call_s']:.2f}",
-                    *(f"{per * n[key]:.3g}" for key in ("value_s", "value_and_grad_s")),
-                    f"{per * n['value_and_grad_least_s']:.3g}",
-                    *(f"{n[f'{key}_ratio']:.2f}" for key in contest.MEASURES),
-                    bar,
-                ]
-            )
-    print_table(head, rows)
+            ratios = [n[f"{key}_ratio"] for key in contest.MEASURES]
+            title = ROWS[name].title if kind == next(iter(result["contenders"])) else ""
+            rows.append([title, *contest.row_cells(kind, n, per, ratios), bar])
+    print_table([*contest.ROW_HEAD, "held to"], rows)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ LABELS = {"plain": "plain Taichi", "jax": "JAX scan", "c": "C", "warp": "Warp gr
 COMPILERS = ("native", "taichi")  # of diffsim
 MODES = ("step", "chunk", "auto")  # of diffsim, beside `fused`
 MEASURES = ("value", "value_and_grad")
+ROW_HEAD = ["", "", "first s", "forward ms", "both ms", "least ms", "forward", "both"]
 _BATCH_SECONDS = 0.2  # a call that is shorter is repeated within a round
 _REASON = 240  # characters of why somebody can't run
 
@@ -228,6 +229,23 @@ def summary(contenders: Sequence[Contender], times: dict[str, dict[str, list[flo
             "times": mine,
         }
     return found
+
+
+def row_cells(kind: str, n: dict[str, Any], per: float, ratios: Sequence[float]) -> list[str]:
+    """Return the cells of a contender under `ROW_HEAD`, but for the program's.
+
+    Args:
+        kind: The contender.
+        n: What `summary` tells of it.
+        per: Milliseconds that a second stands for: fewer where it is shared out over worlds.
+        ratios: Forward, and with the gradient, to the first of its row.
+    """
+    return [
+        LABELS.get(kind, f"diffsim {kind}"),
+        f"{n['first_call_s']:.2f}",
+        *(f"{per * n[key]:.3g}" for key in ("value_s", "value_and_grad_s", "value_and_grad_least_s")),
+        *(f"{ratio:.2f}" for ratio in ratios),
+    ]
 
 
 def print_summary(found: dict[str, Any], yardstick: str) -> None:
