@@ -108,12 +108,16 @@ def run(options: argparse.Namespace, data: dict[str, Any], clock: parts.Clock) -
             data[part] = []
             for row in {"robots": parts.robots, "programs": parts.programs}[part](words, share):
                 data[part].append(row)
-                who = " ".join(str(row[k]) for k in ("program", "kind", "mode", "worlds") if k in row)
                 took = row.get("both_s", row.get("value_and_grad_s", 0.0))
-                print(f"{who}: {row.get('error') or f'{1e3 * took:.2f} ms'}", flush=True)
+                print(f"{_who(row)}: {row.get('error') or f'{1e3 * took:.2f} ms'}", flush=True)
         if options.out:
             write_json(str(Path(options.out) / f"gpu_{options.arch}.json"), data)
             write_report(Path(options.out) / f"gpu_{options.arch}.md", data)
+
+
+def _who(row: dict[str, Any]) -> str:
+    """Name what a row is of."""
+    return " ".join(str(row[k]) for k in ("program", "kind", "mode", "worlds") if k in row)
 
 
 def verdict(data: dict[str, Any]) -> list[str]:
@@ -122,11 +126,10 @@ def verdict(data: dict[str, Any]) -> list[str]:
     if data.get("tests", {}).get("status", 0) != 0:
         found.append("tests failed or were not done in time")
     for row in [*data.get("robots", ()), *data.get("programs", ())]:
-        name = " ".join(str(row[k]) for k in ("program", "kind", "mode", "worlds") if k in row)
         if "error" in row:
-            found.append(f"{name}: {row['error']}")
+            found.append(f"{_who(row)}: {row['error']}")
         elif not row.get("agree", True):
-            found.append(f"{name}: cost or gradient is not the CPU's")
+            found.append(f"{_who(row)}: cost or gradient is not the CPU's")
     many = ratios(data.get("robots", ())).get("fastest", 0.0)
     if many >= MOST:
         found.append(f"sixteen times the robots take {many:.1f} times as long")
